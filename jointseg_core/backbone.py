@@ -1,0 +1,196 @@
+"""ResNet stages and the feature pyramid, with the choices of both papers as arguments."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.ops import FrozenBatchNorm2d
+
+from jointseg_core.layers import init_xavier
+
+
+class FixedStatisticsBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that never leaves its stored statistics; scale and shift train (RDSNet)."""
+
+    def train(self, mode: bool = True) -> FixedStatisticsBatchNorm2d:
+        return super().train(False)
+
+
+NORMS = {
+    "fixed": FrozenBatchNorm2d,
+    "fixed_statistics": FixedStatisticsBatchNorm2d,
+    "trainable": nn.BatchNorm2d,
+}
+
+
+class _Shape(NamedTuple):
+    block: type[BasicBlock] | type[Bottleneck]
+    depths: tuple[int, int, int, int]
+    widths: tuple[int, int, int, int]
+
+
+BACKBONES = {
+    "tiny": _Shape(BasicBlock, (2, 2, 2, 2), (24, 48, 96, 160)),
+    "r18": _Shape(BasicBlock, (2, 2, 2, 2), (64, 128, 256, 512)),
+    "r50": _Shape(Bottleneck, (3, 4, 6, 3), (64, 128, 256, 512)),
+    "r101": _Shape(Bottleneck, (3, 4, 23, 3), (64, 128, 256, 512)),
+}
+
+
+class ResNet(nn.Module):
+    """A residual network without its classifier; parameters are named as torchvision names them.
+
+    name           one of BACKBONES; the stride of a bottleneck is in its 3x3 convolution
+    norm           "fixed", "fixed_statistics" or "trainable": see NORMS
+    frozen_stages  how many of (stem, layer1, .., layer4) never train
+    """
+
+    def __init__(self, name: str, norm: str, frozen_stages: int = 0) -> None:
+        super().__init__()
+        shape = BACKBONES[name]
+        self._norm = NORMS[norm]
+        self.widths = [width * shape.block.expansion for width in shape.widths]
+        stem_width = shape.widths[0]
+        self.conv1 = nn.Conv2d(3, stem_width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = self._norm(stem_width)
+        channels = stem_width
+        for stage, (depth, width) in enumerate(zip(shape.depths, shape.widths, strict=True), 1):
+            blocks = self._stage(shape.block, channels, width, depth, stride=1 if stage == 1 else 2)
+            self.add_module(f"layer{stage}", blocks)
+            channels = width * shape.block.expansion
+        self._init()
+        for stage in self._stages[:frozen_stages]:
+            stage.requires_grad_(False)
+
+    def _stage(
+        self, block: type, channels: int, width: int, depth: int, stride: int
+    ) -> nn.Sequential:
+        out = width * block.expansion
+        shortcut = None
+        if stride != 1 or channels != out:
+            shortcut = nn.Sequential(
+                nn.Conv2d(channels, out, 1, stride=stride, bias=False), self._norm(out)
+            )
+        make = partial(block, norm_layer=self._norm)
+        first = make(channels, width, stride, shortcut)
+        return nn.Sequential(first, *[make(out, width) for _ in range(depth - 1)])
+
+    @property
+    def _stages(self) -> list[nn.Module]:
+        stem = nn.ModuleList([self.conv1, self.bn1])
+        return [stem, self.layer1, self.layer2, self.layer3, self.layer4]
+
+    def _init(self) -> None:
+        """He's initialisation; each residual branch starts at zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            last_norm = {BasicBlock: "bn2", Bottleneck: "bn3"}.get(type(module))
+            if last_norm and isinstance(norm := getattr(module, last_norm), nn.BatchNorm2d):
+                nn.init.zeros_(norm.weight)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Normalised images [B, 3, H, W] to C2..C5, strides 4, 8, 16 and 32."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(images)), inplace=True), 3, 2, padding=1)
+        features = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            features.append(x)
+        return features
+
+    def load_imagenet(self, path: str | Path) -> None:
+        """Load a ResNet file in torchvision's format, without its classifier.
+
+        Raises ValueError naming the keys that are missing or have another shape.
+        """
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ValueError(
+                f"backbone weights: {Path(path).resolve()} is not a torchvision ResNet file "
+                f"({type(error).__name__}); expected a state dict saved with torch.save"
+            ) from error
+        weights = {k: v for k, v in weights.items() if not k.startswith("fc.")}
+        try:
+            missing, unexpected = self.load_state_dict(weights, strict=False)
+        except RuntimeError as error:
+            raise ValueError(f"backbone weights: {Path(path).resolve()}: {error}") from error
+        missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+        if missing or unexpected:
+            raise ValueError(
+                f"backbone weights: {Path(path).resolve()} lacks {missing[:3]} "
+                f"and has {unexpected[:3]} that this ResNet does not know"
+            )
+
+
+def fold_batch_norms(backbone: ResNet) -> None:
+    """Fold every norm, in evaluation mode, into the convolution before it."""
+    for module in [backbone, *backbone.modules()]:
+        if isinstance(module, BasicBlock | Bottleneck | ResNet):
+            for i in (1, 2, 3):
+                _fold(module, f"conv{i}", f"bn{i}")
+        elif isinstance(module, nn.Sequential) and len(module) == 2:
+            _fold(module, "0", "1")
+
+
+def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
+    conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
+    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, tuple(NORMS.values())):
+        return
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    setattr(module, norm_name, nn.Identity())
+
+
+class StridedConvLevels(nn.Module):
+    """P6 and P7 of RDSNet: 3x3 stride 2 on C5, then on P6, no ReLU between them."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.p6 = nn.Conv2d(width, channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, c5: Tensor, p5: Tensor) -> list[Tensor]:
+        p6 = self.p6(c5)
+        return [p6, self.p7(p6)]
+
+
+class SubsampledLevel(nn.Module):
+    """P6 of SegRPN: every second cell of P5."""
+
+    def forward(self, c5: Tensor, p5: Tensor) -> list[Tensor]:
+        return [p5[:, :, ::2, ::2]]
+
+
+class FeaturePyramid(nn.Module):
+    """FPN: nearest top-down path, no norm, no activation; `coarser` makes the levels beyond P5."""
+
+    def __init__(self, widths: list[int], channels: int, coarser: nn.Module) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths])
+        self.output = nn.ModuleList([nn.Conv2d(channels, channels, 3, padding=1) for _ in widths])
+        self.coarser = coarser
+        self.inputs = len(widths)
+        init_xavier(self)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """C maps of growing stride to P maps [B, channels, h, w], finest first."""
+        levels = [conv(f) for conv, f in zip(self.lateral, features, strict=True)]
+        for i in range(len(levels) - 1, 0, -1):
+            levels[i - 1] = levels[i - 1] + F.interpolate(levels[i], size=levels[i - 1].shape[-2:])
+        levels = [conv(level) for conv, level in zip(self.output, levels, strict=True)]
+        return [*levels, *self.coarser(features[-1], levels[-1])]

@@ -1,0 +1,191 @@
+"""Models by name, and models as files: weights in safetensors, the rest in a manifest beside.
+
+`NAME.safetensors` holds tensors and nothing else; `NAME.json` says what they are: model type,
+config, class names, preprocessing, how they were trained, and the SHA-256 of the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+
+from jointseg_core import rdsnet, segrpn
+from jointseg_core.classes import Classes
+from jointseg_core.preprocessing import Preprocessing
+from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet
+from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
+
+Model = RDSNet | SegRPN
+Config = RDSNetConfig | SegRPNConfig
+CONFIGS = {"rdsnet": RDSNetConfig, "segrpn": SegRPNConfig}
+PRESETS = {"rdsnet": rdsnet.PRESETS, "segrpn": segrpn.PRESETS}
+WEIGHTS = Path(__file__).parent / "weights"
+FORMAT = 1
+
+
+class BadCheckpoint(ValueError):
+    """Weights that cannot be used; the message names the file, what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a weights file is.
+
+    training  free-form facts: data, steps, command, results
+    sha256    of the weights file, in hexadecimal digits
+    """
+
+    config: Config
+    classes: Classes
+    preprocessing: Preprocessing
+    training: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+    @property
+    def model_type(self) -> str:
+        """`rdsnet` or `segrpn`."""
+        return next(name for name, kind in CONFIGS.items() if isinstance(self.config, kind))
+
+
+def preset(model_type: str, name: str) -> Config:
+    """The config of a preset: `preset("rdsnet", "tiny")`. Raises ValueError for unknown names."""
+    if model_type not in PRESETS:
+        raise ValueError(f"model type {model_type!r}; want one of {', '.join(PRESETS)}")
+    if name not in PRESETS[model_type]:
+        raise ValueError(
+            f"preset {name!r} of {model_type}; want one of {', '.join(PRESETS[model_type])}"
+        )
+    return PRESETS[model_type][name]
+
+
+def build_model(config: Config, backbone_weights: str | None = None) -> Model:
+    """The network that a config describes, with random weights or a given ResNet file."""
+    match config:
+        case RDSNetConfig():
+            return build_rdsnet(config, backbone_weights)
+        case SegRPNConfig():
+            return build_segrpn(config, backbone_weights)
+    raise TypeError(f"config is a {type(config).__name__}, expected RDSNetConfig or SegRPNConfig")
+
+
+def shipped_weights(model_type: str) -> Path:
+    """The `tiny` weights that come with the package, trained on synthetic streets only."""
+    return WEIGHTS / f"{model_type}_tiny.safetensors"
+
+
+def save_model(
+    model: Model,
+    path: str | Path,
+    classes: Classes,
+    preprocessing: Preprocessing,
+    training: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Manifest:
+    """Write PATH (.safetensors) and its manifest; floats are stored as dtype.
+
+    Each file is replaced in one step, the manifest last: a reader never sees half a file.
+    """
+    tensors = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    data = tensors_to_bytes(tensors)
+    manifest = Manifest(
+        model.config, classes, preprocessing, training or {}, hashlib.sha256(data).hexdigest()
+    )
+    document = {"format": FORMAT, "model": manifest.model_type, **asdict(manifest)}
+    path = Path(path)
+    _replace(path, data)
+    _replace(path.with_suffix(".json"), (json.dumps(document, indent=2) + "\n").encode())
+    return manifest
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
+    """The model in evaluation mode, in fp32 on the CPU, and its manifest.
+
+    sha256, where given, has to be the file's as well. Raises BadCheckpoint for a file that is
+    missing, damaged, of unknown content, or that its own manifest does not fit.
+    """
+    path = Path(path).resolve()
+    data = _read(path, "weights")
+    manifest = _read_manifest(path.with_suffix(".json"))
+    digest = hashlib.sha256(data).hexdigest()
+    for wanted, origin in ((manifest.sha256, "its manifest"), (sha256, "the caller")):
+        if wanted and digest != wanted.lower():
+            raise BadCheckpoint(
+                f"{path}: SHA-256 is {digest[:16]}..., {origin} says {wanted[:16]}...; "
+                "the file is damaged or of another version, copy it again"
+            )
+    model = build_model(manifest.config)
+    try:
+        model.load_state_dict(tensors_from_bytes(data))
+    except SafetensorError as error:
+        raise BadCheckpoint(f"{path}: not a safetensors file ({error})") from error
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{path}: does not fit the config in its manifest: {error}") from error
+    return model.eval(), manifest
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadCheckpoint(
+            f"{what} not found: looked for {path} ({error.strerror}); "
+            "a checkpoint is a .safetensors file with a .json manifest of the same name beside it"
+        ) from error
+
+
+def _read_manifest(path: Path) -> Manifest:
+    data = _read(path, "manifest of the weights")
+    try:
+        document = json.loads(data)
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
+        manifest = Manifest(
+            config=_config(document["model"], document["config"]),
+            classes=Classes(**document["classes"]),
+            preprocessing=Preprocessing(**document["preprocessing"]),
+            training=document["training"],
+            sha256=document["sha256"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadCheckpoint(f"{path}: not a manifest of this package ({error!r})") from error
+    _check_classes(manifest, path)
+    return manifest
+
+
+def _config(model_type: str, values: dict) -> Config:
+    lists_as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return CONFIGS[model_type](**lists_as_tuples)
+
+
+def _check_classes(manifest: Manifest, path: Path) -> None:
+    match manifest.config:
+        case RDSNetConfig(num_classes=things):
+            wanted = {"things": things}
+        case SegRPNConfig(num_things=things, num_classes=semantic):
+            wanted = {"things": things, "semantic": semantic}
+    for name, count in wanted.items():
+        if (found := len(getattr(manifest.classes, name))) != count:
+            raise BadCheckpoint(f"{path}: names {found} {name} classes, its network has {count}")

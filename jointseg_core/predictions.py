@@ -1,0 +1,179 @@
+"""The one result type of every model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+def check_shape(name: str, tensor: Tensor, *expected: int | None) -> None:
+    """Raise ValueError unless the tensor has this shape; None stands for any length."""
+    shape = tuple(tensor.shape)
+    matches = len(shape) == len(expected) and all(
+        e in (None, s) for s, e in zip(shape, expected, strict=True)
+    )
+    if not matches:
+        wanted = ["?" if e is None else e for e in expected]
+        raise ValueError(f"{name} is {list(shape)}, expected {wanted}")
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """N masks, each stored for its own window of the image; outside it is background.
+
+    windows  [N, 4]  int64  x1, y1, x2, y2 in pixels, right and bottom exclusive
+    pixels   [P]     bool   the windows' contents row by row, one window after the other
+    """
+
+    windows: Tensor
+    pixels: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape("windows", self.windows, None, 4)
+        check_shape("pixels", self.pixels, int(self.areas.sum()))
+
+    @classmethod
+    def empty(cls, device: torch.device | str = "cpu") -> Masks:
+        """No masks at all."""
+        return cls(
+            torch.zeros(0, 4, dtype=torch.int64, device=device),
+            torch.zeros(0, dtype=torch.bool, device=device),
+        )
+
+    @classmethod
+    def from_crops(cls, windows: Tensor, crops: list[Tensor]) -> Masks:
+        """Windows [N, 4] and their contents, bool [h_i, w_i] each."""
+        if not crops:
+            return cls.empty(windows.device)
+        return cls(windows, torch.cat([crop.reshape(-1) for crop in crops]))
+
+    @classmethod
+    def from_bitmaps(cls, bitmaps: Tensor) -> Masks:
+        """Full-size masks, bool [N, H, W], cut to their tight windows."""
+        windows = torch.stack([_tight_window(bitmap) for bitmap in bitmaps]) if len(bitmaps) else []
+        crops = [
+            bitmap[y1:y2, x1:x2]
+            for bitmap, (x1, y1, x2, y2) in zip(bitmaps, _rows(windows), strict=True)
+        ]
+        return cls.from_crops(windows, crops) if crops else cls.empty(bitmaps.device)
+
+    @property
+    def areas(self) -> Tensor:
+        """Pixels in each window [N]."""
+        x1, y1, x2, y2 = self.windows.unbind(1)
+        return (x2 - x1) * (y2 - y1)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def crop(self, index: int) -> Tensor:
+        """The contents of one window, bool [h, w]."""
+        x1, y1, x2, y2 = self.windows[index].tolist()
+        start = int(self.areas[:index].sum())
+        return self.pixels[start : start + (y2 - y1) * (x2 - x1)].view(y2 - y1, x2 - x1)
+
+    def crops(self) -> list[Tensor]:
+        """The contents of all windows, bool [h_i, w_i] each."""
+        pieces = self.pixels.split(self.areas.tolist())
+        return [
+            piece.view(y2 - y1, x2 - x1)
+            for piece, (x1, y1, x2, y2) in zip(pieces, _rows(self.windows), strict=True)
+        ]
+
+    def __getitem__(self, keep: Tensor | slice) -> Masks:
+        """The masks chosen by a slice, a boolean mask or indices."""
+        order = torch.arange(len(self), device=self.windows.device)[keep]
+        if order.ndim != 1:
+            raise IndexError("index masks by a slice, a boolean mask or a list of indices")
+        crops = self.crops()
+        return Masks.from_crops(self.windows[order], [crops[i] for i in order.tolist()])
+
+    def bitmaps(self, size: tuple[int, int]) -> Tensor:
+        """Full-size masks, bool [N, H, W], for an image of this size."""
+        bitmaps = torch.zeros(len(self), *size, dtype=torch.bool, device=self.pixels.device)
+        for bitmap, (x1, y1, x2, y2), crop in zip(
+            bitmaps, _rows(self.windows), self.crops(), strict=True
+        ):
+            bitmap[y1:y2, x1:x2] = crop
+        return bitmaps
+
+    def to(self, device: torch.device | str) -> Masks:
+        """The same masks on another device."""
+        return Masks(self.windows.to(device), self.pixels.to(device))
+
+
+def _rows(windows: Tensor | list) -> list[list[int]]:
+    return windows.tolist() if isinstance(windows, Tensor) else windows
+
+
+def _tight_window(bitmap: Tensor) -> Tensor:
+    """The smallest window [4] with every set pixel of a mask [H, W]; 0 for an empty one."""
+    rows, columns = bitmap.any(1).nonzero().flatten(), bitmap.any(0).nonzero().flatten()
+    if not len(rows):
+        return torch.zeros(4, dtype=torch.int64, device=bitmap.device)
+    return torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model sees in one image of H x W pixels; objects are sorted, best first.
+
+    image_size  (H, W)
+    boxes       [N, 4]  float   x1, y1, x2, y2 in pixels, right and bottom exclusive
+    scores      [N]     float   0..1
+    labels      [N]     int64   0..K-1; background has no label
+    masks       Masks           pixels of each object                (RDSNet, else None)
+    semantic    [H, W]  uint8   class of every pixel                 (SegRPN, else None)
+    confidence  [H, W]  float   probability of that class            (SegRPN, else None)
+    foreground  [H, W]  bool    pixels of any thing                  (SegRPN, else None)
+    """
+
+    image_size: tuple[int, int]
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Masks | None = None
+    semantic: Tensor | None = None
+    confidence: Tensor | None = None
+    foreground: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        check_shape("boxes", self.boxes, count, 4)
+        check_shape("scores", self.scores, count)
+        check_shape("labels", self.labels, count)
+        if self.masks is not None and len(self.masks) != count:
+            raise ValueError(f"masks are {len(self.masks)}, expected {count}")
+        for name in ("semantic", "confidence", "foreground"):
+            if (plane := getattr(self, name)) is not None:
+                check_shape(name, plane, *self.image_size)
+
+    @classmethod
+    def empty(cls, image_size: tuple[int, int]) -> Predictions:
+        """Nothing seen in an image of this size."""
+        none = torch.zeros(0)
+        return cls(image_size, none.view(0, 4), none, none.long(), Masks.empty())
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, keep: Tensor | slice) -> Predictions:
+        """The objects chosen by a slice, a boolean mask or indices; per-pixel results stay."""
+        return replace(
+            self,
+            boxes=self.boxes[keep],
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            masks=None if self.masks is None else self.masks[keep],
+        )
+
+    def to(self, device: torch.device | str) -> Predictions:
+        """The same predictions on another device."""
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if hasattr(value := getattr(self, field.name), "to")
+        }
+        return replace(self, **moved)

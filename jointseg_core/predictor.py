@@ -1,0 +1,156 @@
+"""Camera images in, what they show out: a model made ready once and used for every frame."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointseg_core.backbone import fold_batch_norms
+from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
+from jointseg_core.classes import Classes
+from jointseg_core.predictions import Predictions
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds that the last batch took."""
+
+    preprocess_ms: float = 0.0
+    inference_ms: float = 0.0
+    postprocess_ms: float = 0.0
+
+
+class Predictor:
+    """Runs a model on images of any size; safe to use from several threads.
+
+    device     "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N"
+    precision  "fp32", "fp16" or "bf16"
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        manifest: Manifest,
+        device: str = "auto",
+        precision: str = "fp32",
+        weights: Path = Path(),
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r}; want one of {', '.join(PRECISIONS)}")
+        self.device = choose_device(device)
+        self.precision = precision
+        self.weights = weights
+        self.manifest = manifest
+        self.timing = Timing()
+        self._lock = threading.Lock()
+        fold_batch_norms(model.backbone)
+        self.model = (
+            model.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        precision: str = "fp32",
+        sha256: str = "",
+        model_type: str = "",
+    ) -> Predictor:
+        """The model of a checkpoint, see `load_model`.
+
+        Raises BadCheckpoint also when the file holds another model type than the one asked for.
+        """
+        model, manifest = load_model(path, sha256)
+        if model_type and manifest.model_type != model_type:
+            raise BadCheckpoint(
+                f"{Path(path).resolve()}: holds a {manifest.model_type} model, wanted {model_type}"
+            )
+        return cls(model, manifest, device, precision, Path(path).resolve())
+
+    @property
+    def model_type(self) -> str:
+        """`rdsnet` or `segrpn`."""
+        return self.manifest.model_type
+
+    @property
+    def classes(self) -> Classes:
+        """Names of things and pixel classes."""
+        return self.manifest.classes
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input in pixels."""
+        return self.manifest.preprocessing.input_size
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file."""
+        return self.manifest.sha256
+
+    def configure(self, **changes: float) -> None:
+        """Change `score_threshold`, `nms_iou`, `mask_threshold` or `max_detections`.
+
+        The next batch uses them; SegRPN, which makes no masks, ignores their threshold.
+        """
+        known = {name: value for name, value in changes.items() if hasattr(self.model.config, name)}
+        self.model.config = replace(self.model.config, **known)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Predictions]:
+        """What uint8 RGB images [H, W, 3] show, in camera pixels and on the CPU.
+
+        Images may differ in size; they are one batch. Raises ValueError for anything else.
+        """
+        if not len(images):
+            return []
+        with self._lock, torch.inference_mode():
+            start = time.perf_counter()
+            inputs, frames = self.manifest.preprocessing.batch(images, self.device)
+            prepared = self._now()
+            output = self._forward(inputs)
+            inferred = self._now()
+            predictions = [p.to("cpu") for p in self.model.decode(output, frames)]
+            steps = np.diff([start, prepared, inferred, time.perf_counter()]) * 1e3
+            self.timing = Timing(*steps.tolist())
+        return predictions
+
+    def _forward(self, inputs: Tensor) -> tuple:
+        dtype = PRECISIONS[self.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            output = self.model(inputs)
+        return torch.utils._pytree.tree_map(Tensor.float, output)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Run every batch size once, so that the first frame is as fast as the others."""
+        black = np.zeros((*self.input_size, 3), np.uint8)
+        for count in batch_sizes:
+            self([black] * count)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name. Raises ValueError where this machine has no such device."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r}; want auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return device

@@ -1,0 +1,150 @@
+"""Camera image to network input, and where each network pixel lies in the camera image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a camera image of (H, W) fills the top left of a network input of (h, w) pixels.
+
+    The aspect ratio is kept to the pixel; what remains right or below is padding.
+    """
+
+    image_size: tuple[int, int]
+    input_size: tuple[int, int]
+
+    @property
+    def content_size(self) -> tuple[int, int]:
+        """Pixels (height, width) of the network input that show the image."""
+        scale = min(n / i for n, i in zip(self.input_size, self.image_size, strict=True))
+        height, width = (
+            min(n, max(1, round(i * scale)))
+            for n, i in zip(self.input_size, self.image_size, strict=True)
+        )
+        return height, width
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Network pixels per camera pixel, (vertical, horizontal)."""
+        height, width = self.content_size
+        return height / self.image_size[0], width / self.image_size[1]
+
+    def fit(self, image: Tensor) -> Tensor:
+        """uint8 [3, H, W] resized to the content [3, h', w'] with anti-aliasing."""
+        if tuple(image.shape[-2:]) == self.content_size:
+            return image
+        source = image[None] if image.device.type == "cpu" else image[None].float()
+        fitted = F.interpolate(source, self.content_size, mode="bilinear", antialias=True)[0]
+        return fitted if fitted.dtype == torch.uint8 else fitted.round().clamp(0, 255).byte()
+
+    def to_image(self, boxes: Tensor) -> Tensor:
+        """Boxes [N, 4] of the network input in camera pixels, clipped to the image."""
+        vertical, horizontal = self.scale
+        height, width = self.image_size
+        boxes = boxes / boxes.new_tensor([horizontal, vertical, horizontal, vertical])
+        return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+
+    def sample(self, maps: Tensor, stride: int, owner: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Bilinear values [P] of maps [N, h, w] at the centres of camera pixels x [P], y [P].
+
+        owner [P] says which map; a map's cell covers stride x stride network pixels.
+        """
+        vertical, horizontal = self.scale
+        height, width = maps.shape[-2:]
+        column, right = _neighbours((x + 0.5) * (horizontal / stride) - 0.5, width)
+        row, lower = _neighbours((y + 0.5) * (vertical / stride) - 0.5, height)
+        flat, base = maps.flatten(), owner * (height * width)
+        next_column, next_row = (column + 1).clamp(max=width - 1), (row + 1).clamp(max=height - 1)
+        upper_left, upper_right = base + row * width + column, base + row * width + next_column
+        lower_left, lower_right = (
+            base + next_row * width + column,
+            base + next_row * width + next_column,
+        )
+        top = torch.lerp(flat[upper_left], flat[upper_right], right)
+        bottom = torch.lerp(flat[lower_left], flat[lower_right], right)
+        return torch.lerp(top, bottom, lower)
+
+    def resize(self, maps: Tensor, stride: int) -> Tensor:
+        """Bilinear values [C, H, W] of maps [C, h, w] at the centres of all camera pixels."""
+        height, width = self.image_size
+        cells = [
+            min(n, math.ceil(c / stride) + 1)
+            for n, c in zip(maps.shape[-2:], self.content_size, strict=True)
+        ]
+        factors = tuple(stride / scale for scale in self.scale)
+        shown = maps[None, :, : cells[0], : cells[1]].contiguous(memory_format=torch.channels_last)
+        resized = F.interpolate(shown, scale_factor=factors, mode="bilinear")[0, :, :height, :width]
+        missing = (0, width - resized.shape[-1], 0, height - resized.shape[-2])
+        return F.pad(resized[None], missing, mode="replicate")[0] if any(missing) else resized
+
+
+def _neighbours(position: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """The cell left of each position, and how far beyond its centre the position lies (0..1)."""
+    position = position.clamp(0, length - 1)
+    cell = position.floor()
+    return cell.long(), position - cell
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network expects of its input; stored with the weights.
+
+    input_size  (height, width) in pixels, multiples of 32
+    mean, std   of the RGB values 0..255
+    """
+
+    input_size: tuple[int, int]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if any(side % 32 or side <= 0 for side in self.input_size):
+            raise ValueError(f"input_size is {self.input_size}, expected multiples of 32")
+
+    def frame(self, image_size: tuple[int, int]) -> Letterbox:
+        """How an image of (H, W) lies in the input."""
+        return Letterbox(image_size, self.input_size)
+
+    def batch(
+        self, images: Sequence[np.ndarray], device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, list[Letterbox]]:
+        """uint8 RGB images [H, W, 3] of any sizes as one input [B, 3, h, w], and their frames.
+
+        Raises ValueError for an array of another shape or type.
+        """
+        frames = [self.frame(_checked(image)) for image in images]
+        inputs = torch.zeros(len(images), 3, *self.input_size, device=device)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        for slot, image, frame in zip(inputs, images, frames, strict=True):
+            pixels = torch.from_numpy(np.require(image, requirements="CW")).to(device)
+            height, width = frame.content_size
+            slot[:, :height, :width] = self.normalize(frame.fit(pixels.permute(2, 0, 1)))
+        return inputs, frames
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """RGB values 0..255 [..., 3, h, w] with the mean removed, in units of the deviation."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)
+        return (pixels - mean) / std
+
+
+def _checked(image: np.ndarray) -> tuple[int, int]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"image is {image.dtype} {list(image.shape)}, expected uint8 [H, W, 3] RGB"
+        )
+    return image.shape[:2]

@@ -1,0 +1,96 @@
+"""What an image really shows, and which anchors and proposals have to find it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from jointseg_core.predictions import check_shape
+
+NEGATIVE, IGNORED = -1, -2
+"""An anchor that is background, and one that is neither; others carry the index of their object."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The annotation of one image of H x W pixels.
+
+    boxes     [N, 4]     float   x1, y1, x2, y2 in pixels
+    labels    [N]        int64   0..K-1
+    masks     [N, H, W]  bool    visible pixels of each object
+    semantic  [H, W]     int64   class of every pixel, 255 = ignore    (or None)
+    crowd     [N]        bool    a group, ignored rather than sought   (default none)
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor
+    semantic: Tensor | None = None
+    crowd: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.labels)
+        if self.crowd is None:
+            object.__setattr__(self, "crowd", torch.zeros_like(self.labels, dtype=torch.bool))
+        check_shape("boxes", self.boxes, count, 4)
+        check_shape("masks", self.masks, count, None, None)
+        check_shape("crowd", self.crowd, count)
+        if self.semantic is not None:
+            check_shape("semantic", self.semantic, *self.masks.shape[1:])
+
+    def __getitem__(self, keep: Tensor) -> Target:
+        """The objects chosen by a boolean mask or indices; the semantic map stays."""
+        objects = ("boxes", "labels", "masks", "crowd")
+        return replace(self, **{name: getattr(self, name)[keep] for name in objects})
+
+    def to(self, device: torch.device | str) -> Target:
+        """The same annotation on another device."""
+        moved = {
+            f.name: v.to(device) for f in fields(self) if (v := getattr(self, f.name)) is not None
+        }
+        return replace(self, **moved)
+
+
+def assign_anchors(anchors: Tensor, boxes: Tensor, positive: float, negative: float) -> Tensor:
+    """The object of each anchor [A], or NEGATIVE (best IoU < negative) or IGNORED.
+
+    An anchor takes the object it overlaps most if that IoU >= positive; every object also takes
+    the anchors it overlaps most, whatever the IoU.
+    """
+    if not len(boxes):
+        return torch.full((len(anchors),), NEGATIVE, device=anchors.device)
+    overlaps = box_iou(boxes, anchors)  # [N, A]
+    best, assigned = overlaps.max(0)
+    assigned[best < positive] = IGNORED
+    assigned[best < negative] = NEGATIVE
+    best_of_object = overlaps.max(1, keepdim=True).values
+    owner, anchor = ((overlaps == best_of_object) & (best_of_object > 0)).nonzero(as_tuple=True)
+    assigned[anchor] = owner
+    return assigned
+
+
+def sample(
+    assigned: Tensor,
+    count: int,
+    positive_share: float,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Indices of at most `count` random anchors; positives fill at most their share."""
+    positives = random_subset(
+        (assigned >= 0).nonzero().flatten(), int(count * positive_share), generator
+    )
+    negatives = random_subset(
+        (assigned == NEGATIVE).nonzero().flatten(), count - len(positives), generator
+    )
+    return torch.cat([positives, negatives])
+
+
+def random_subset(indices: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """At most `count` of the indices, uniformly; all of them, in order, if they are no more."""
+    if len(indices) <= count:
+        return indices
+    order = torch.randperm(len(indices), generator=generator).to(indices.device)
+    return indices[order[:count]]

@@ -1,0 +1,249 @@
+"""Pictures for people: results drawn over the camera image, and class maps in colour.
+
+The only file of the core that uses OpenCV and Pillow. Work is done inside each object's window,
+so that the time grows with what is seen, not with the number of objects times the image.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from jointseg_core.classes import UNLABELLED, Classes
+from jointseg_core.predictions import Predictions
+
+Color = tuple[int, int, int]  # RGB
+Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2; right and bottom exclusive
+
+GOLDEN = 0.618034  # the fraction that spreads successive shades most evenly
+
+
+def draw(
+    image: np.ndarray,
+    predictions: Predictions,
+    classes: Classes,
+    alpha: float = 0.5,
+    min_score: float = 0.3,
+    show_scores: bool = True,
+) -> np.ndarray:
+    """Draw `predictions` over `image` and return a new picture.
+
+    image        uint8 RGB [H, W, 3], left as it is
+    alpha        opacity of the masks and of the class map, 0 to 1
+    min_score    objects below it are not shown
+    show_scores  whether captions say how certain an object is, beside what it is
+
+    A caption that has no place beside those of more certain objects is left out.
+    Returns uint8 RGB [H, W, 3]. ValueError when the image is no such array, or when its size is
+    not that of the predictions.
+    """
+    _check(image, predictions)
+    canvas = np.ascontiguousarray(image).copy()
+    if predictions.semantic is not None:
+        _blend_classes(canvas, predictions.semantic.cpu().numpy(), classes.semantic_colors, alpha)
+    shown = predictions[predictions.scores >= min_score].to("cpu")
+    if len(shown):
+        colors = _draw_objects(canvas, shown, classes, alpha)
+        _draw_captions(canvas, shown, classes, colors, show_scores)
+    return canvas
+
+
+def colorize(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Integer `labels` [H, W] in the `colors` of a table, uint8 RGB [K, 3]; beyond it, black.
+
+    Returns uint8 RGB [H, W, 3].
+    """
+    if labels.ndim != 2 or colors.ndim != 2 or colors.shape[1] != 3:
+        shapes = f"labels is {list(labels.shape)} and colors {list(colors.shape)}"
+        raise ValueError(f"{shapes}, expected [H, W] and [K, 3]")
+    if labels.dtype == np.uint8:
+        return cv2.applyColorMap(np.ascontiguousarray(labels), _table(colors))
+    known = (labels >= 0) & (labels < len(colors))
+    padded = np.vstack([colors, np.zeros((1, 3), np.uint8)]).astype(np.uint8)
+    return padded[np.where(known, labels, len(colors))]
+
+
+def instance_colors(labels: np.ndarray, boxes: np.ndarray, classes: Classes) -> np.ndarray:
+    """A colour for each object, uint8 RGB [N, 3]: shades of its class's, counted from the left.
+
+    labels: int [N]; boxes: float [N, 4]. From frame to frame, the order in the image changes less
+    than that of the scores.
+    """
+    colors = np.zeros((len(labels), 3), np.uint8)
+    seen = [0] * len(classes.things)
+    for i in np.argsort(boxes[:, 0], kind="stable"):
+        label = int(labels[i])
+        colors[i] = _shade(tuple(int(c) for c in classes.thing_colors[label]), seen[label])
+        seen[label] += 1
+    return colors
+
+
+def _check(image: np.ndarray, predictions: Predictions) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        found = f"{image.dtype} {list(image.shape)}"
+        raise ValueError(f"image is {found}, expected uint8 [H, W, 3] in RGB")
+    if tuple(predictions.image_size) != image.shape[:2]:
+        expected = tuple(predictions.image_size)
+        raise ValueError(f"image is {image.shape[:2]}, but the predictions are for {expected}")
+
+
+def _table(colors: np.ndarray) -> np.ndarray:
+    """`colors` [K, 3] as a look-up table [256, 1, 3] that is black beyond K."""
+    table = np.zeros((256, 1, 3), np.uint8)
+    table[: len(colors), 0] = colors
+    return table
+
+
+def _blend_classes(
+    canvas: np.ndarray, semantic: np.ndarray, colors: np.ndarray, alpha: float
+) -> None:
+    """Lay the class map over the canvas; pixels without a class keep their own colour."""
+    semantic = np.ascontiguousarray(semantic)
+    unlabelled = cv2.inRange(semantic, UNLABELLED, UNLABELLED)
+    kept = canvas.copy() if unlabelled.any() else None
+    painted = cv2.applyColorMap(semantic, _table(colors))
+    cv2.addWeighted(painted, alpha, canvas, 1 - alpha, 0, dst=canvas)
+    if kept is not None:
+        cv2.copyTo(kept, unlabelled, canvas)
+
+
+def _draw_objects(
+    canvas: np.ndarray, shown: Predictions, classes: Classes, alpha: float
+) -> list[Color]:
+    """Masks, then boxes, from the least certain object up; returns the objects' colours."""
+    boxes = shown.boxes.float().numpy()
+    shades = instance_colors(shown.labels.numpy(), boxes, classes)
+    colors = [tuple(color) for color in shades.tolist()]
+    thickness = max(1, round(min(canvas.shape[:2]) / 540))
+    upwards = range(len(shown) - 1, -1, -1)
+    if shown.masks is not None:
+        crops, windows = shown.masks.crops(), shown.masks.windows.tolist()
+        for i in upwards:
+            _draw_mask(canvas, crops[i].numpy(), windows[i], colors[i], alpha, thickness)
+    for i in upwards:
+        _draw_box(canvas, boxes[i], colors[i], thickness)
+    return colors
+
+
+def _draw_captions(
+    canvas: np.ndarray,
+    shown: Predictions,
+    classes: Classes,
+    colors: list[Color],
+    show_scores: bool,
+) -> None:
+    """Captions beside the boxes; the most certain objects choose their places first."""
+    boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
+    height, taken = _text_height(canvas.shape[:2]), []
+    for box, label, score, color in zip(boxes, labels, scores, colors, strict=True):
+        name = classes.things[label]
+        tile = _caption(f"{name} {score:.2f}" if show_scores else name, height, color)
+        spot = _free_spot(box, tile.shape[:2], canvas.shape[:2], taken)
+        if spot is not None:
+            x1, y1, x2, y2 = spot
+            canvas[y1:y2, x1:x2] = tile[: y2 - y1, : x2 - x1]
+            taken.append(spot)
+
+
+def _draw_mask(
+    canvas: np.ndarray,
+    mask: np.ndarray,
+    window: list[int],
+    color: Color,
+    alpha: float,
+    thickness: int,
+) -> None:
+    """Tint the mask (bool [h, w], lying in `window`) and draw its outline."""
+    x1, y1, x2, y2 = window
+    if x2 <= x1 or y2 <= y1:
+        return
+    mask = np.ascontiguousarray(mask).view(np.uint8)
+    region = canvas[y1:y2, x1:x2]
+    cv2.copyTo(cv2.LUT(region, _tint(color, round(alpha, 3))), mask, region)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(canvas, outlines, -1, color, thickness, offset=(x1, y1))
+
+
+def _draw_box(canvas: np.ndarray, box: np.ndarray, color: Color, thickness: int) -> None:
+    """The outermost pixels that belong to the box (right and bottom are exclusive)."""
+    x1, y1 = (int(v) for v in np.floor(box[:2]))
+    x2, y2 = (int(v) for v in np.ceil(box[2:]) - 1)
+    cv2.rectangle(canvas, (x1, y1), (max(x1, x2), max(y1, y2)), color, thickness)
+
+
+def _free_spot(
+    box: list[float],
+    tile: tuple[int, int],
+    image: tuple[int, int],
+    taken: list[Rectangle],
+) -> Rectangle | None:
+    """Where a tile (height, width) fits beside a box without covering another, None if nowhere."""
+    height, width = min(tile[0], image[0]), min(tile[1], image[1])
+    left, right = math.floor(box[0]), math.ceil(box[2]) - width
+    above, below = math.floor(box[1]) - height, math.ceil(box[3])
+    places = ((left, above), (left, below), (right, above), (right, below), (left, above + height))
+    spots = (_inside(x, y, width, height, image) for x, y in places)
+    return next((s for s in spots if not any(_overlap(s, t) for t in taken)), None)
+
+
+def _inside(x: int, y: int, width: int, height: int, size: tuple[int, int]) -> Rectangle:
+    x, y = max(0, min(x, size[1] - width)), max(0, min(y, size[0] - height))
+    return x, y, x + width, y + height
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _text_height(size: tuple[int, int]) -> int:
+    """Font size in pixels: 10 on small images, 12 at VGA, 21 at 1080 rows, 38 at 4K."""
+    return max(10, round(4 + min(size) / 64))
+
+
+@lru_cache(maxsize=4096)
+def _caption(text: str, height: int, color: Color) -> np.ndarray:
+    """`text` in black or white on a plate of `color`: uint8 RGB [h, w, 3]."""
+    font = _font(height)
+    left, _, right, _ = font.getbbox(text)
+    _, top, _, bottom = font.getbbox("Ayg0")
+    margin = max(1, height // 8)
+    size = int(right - left) + 2 * margin, int(bottom - top) + 2 * margin
+    plate = Image.new("RGB", size, color)
+    light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    ink = (0, 0, 0) if light > 140 else (255, 255, 255)
+    ImageDraw.Draw(plate).text((margin - left, margin - top), text, fill=ink, font=font)
+    tile = np.asarray(plate).copy()
+    tile.flags.writeable = False
+    return tile
+
+
+@lru_cache(maxsize=16)
+def _font(height: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Pillow's own font; before Pillow 10.1 it has one size only."""
+    try:
+        return ImageFont.load_default(height)
+    except TypeError:
+        return ImageFont.load_default()
+
+
+@lru_cache(maxsize=512)
+def _tint(color: Color, alpha: float) -> np.ndarray:
+    """Look-up table uint8 [256, 1, 3] that mixes every value with `color`."""
+    values = np.arange(256, dtype=np.float32)[:, None, None]
+    return np.rint(values * (1 - alpha) + np.float32(color) * alpha).astype(np.uint8)
+
+
+@lru_cache(maxsize=1024)
+def _shade(color: Color, index: int) -> Color:
+    """The index-th shade of a class colour: bright enough to be seen, hue within +-0.06 of it."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(c / 255 for c in color))
+    turn = (index * GOLDEN) % 1.0
+    shifted = (hue + 0.12 * (((index * GOLDEN + 0.5) % 1.0) - 0.5)) % 1.0
+    bright = max(value, 0.8) if index == 0 else 0.6 + 0.4 * turn
+    pale = saturation * (1 - 0.45 * ((2 * turn) % 1.0))
+    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(shifted, pale, bright))

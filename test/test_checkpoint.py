@@ -1,0 +1,103 @@
+"""Checkpoints: a round trip, and every way a file can be wrong."""
+
+import json
+
+import pytest
+import torch
+
+from jointseg_core import (
+    CITYSCAPES,
+    BadCheckpoint,
+    Classes,
+    Preprocessing,
+    build_model,
+    load_model,
+    preset,
+    save_model,
+)
+
+PREPROCESSING = Preprocessing((64, 128))
+
+
+@pytest.fixture(params=["rdsnet", "segrpn"])
+def saved(request, tmp_path):
+    model = build_model(preset(request.param, "tiny"))
+    path = tmp_path / "weights.safetensors"
+    save_model(model, path, CITYSCAPES, PREPROCESSING, {"steps": 3}, torch.float16)
+    return model, path
+
+
+def change(path, **entries):
+    manifest = path.with_suffix(".json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | entries))
+
+
+def test_a_checkpoint_returns_model_config_classes_and_preprocessing(saved):
+    model, path = saved
+    loaded, manifest = load_model(path)
+    assert loaded.config == model.config
+    assert (manifest.classes, manifest.preprocessing) == (CITYSCAPES, PREPROCESSING)
+    assert manifest.training == {"steps": 3}
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+    assert not list(path.parent.glob("*.part"))
+
+
+def test_half_precision_files_are_small(saved):
+    assert saved[1].stat().st_size <= 6e6
+
+
+def test_one_flipped_bit_is_noticed(saved):
+    data = bytearray(saved[1].read_bytes())
+    data[-5] ^= 1
+    saved[1].write_bytes(data)
+    with pytest.raises(BadCheckpoint, match=r"weights\.safetensors: SHA-256"):
+        load_model(saved[1])
+
+
+def test_the_callers_sha256_counts_too(saved):
+    with pytest.raises(BadCheckpoint, match="the caller says 0123"):
+        load_model(saved[1], sha256="0123" * 16)
+
+
+def test_missing_files_are_named_with_the_path_that_was_tried(tmp_path, saved):
+    with pytest.raises(BadCheckpoint, match=str(tmp_path / "nothing")):
+        load_model(tmp_path / "nothing.safetensors")
+    saved[1].with_suffix(".json").unlink()
+    with pytest.raises(BadCheckpoint, match="manifest of the weights not found"):
+        load_model(saved[1])
+
+
+def test_a_file_of_something_else_is_refused(saved):
+    saved[1].write_bytes(b"not weights")
+    change(saved[1], sha256="")
+    with pytest.raises(BadCheckpoint, match="not a safetensors file"):
+        load_model(saved[1])
+    saved[1].with_suffix(".json").write_text("[1, 2]")
+    with pytest.raises(BadCheckpoint, match="not a manifest"):
+        load_model(saved[1])
+
+
+def test_classes_have_to_fit_the_network(saved):
+    wrong = Classes(("car",), CITYSCAPES.semantic, (13,))
+    change(
+        saved[1],
+        classes={k: getattr(wrong, k) for k in ("things", "semantic", "thing_to_semantic")},
+    )
+    with pytest.raises(BadCheckpoint, match="names 1 things classes, its network has 8"):
+        load_model(saved[1])
+
+
+def test_weights_of_another_network_are_refused(saved):
+    config = json.loads(saved[1].with_suffix(".json").read_text())["config"]
+    change(saved[1], config=config | {"channels": 32})
+    with pytest.raises(BadCheckpoint, match="does not fit the config"):
+        load_model(saved[1])
+
+
+def test_presets_have_names():
+    assert preset("rdsnet", "r50").backbone == "r50"
+    with pytest.raises(ValueError, match="want one of r101, r50, r18, tiny"):
+        preset("rdsnet", "r999")
+    with pytest.raises(ValueError, match="want one of rdsnet, segrpn"):
+        preset("yolo", "tiny")

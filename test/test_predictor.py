@@ -1,0 +1,108 @@
+"""The predictor: camera pixels in and out, whatever the camera's size."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from jointseg_core import BadCheckpoint, Predictor
+from jointseg_core.predictor import choose_device
+
+
+@pytest.fixture
+def rdsnet(rdsnet_weights):
+    predictor = Predictor.from_file(rdsnet_weights, device="cpu")
+    predictor.configure(score_threshold=0.005, max_detections=10)
+    return predictor
+
+
+def noise(seed, *size):
+    return np.random.default_rng(seed).integers(0, 255, (*size, 3), np.uint8)
+
+
+def test_results_are_in_the_pixels_of_each_image(rdsnet):
+    small, wide = rdsnet([noise(0, 48, 60), noise(1, 100, 400)])
+    assert (small.image_size, wide.image_size) == ((48, 60), (100, 400))
+    assert len(small) and len(wide)
+    assert (small.boxes[:, 2] <= 60).all() and (small.boxes[:, 3] <= 48).all()
+    assert small.masks.bitmaps((48, 60)).shape == (len(small), 48, 60)
+    assert (small.scores.diff() <= 0).all()
+
+
+def test_an_image_alone_gives_what_it_gives_in_a_batch(rdsnet):
+    images = [noise(seed, 64, 128) for seed in range(3)]
+    for image, batched in zip(images, rdsnet(images), strict=True):
+        (alone,) = rdsnet([image])
+        torch.testing.assert_close(alone.scores, batched.scores, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone.boxes, batched.boxes, atol=1.0, rtol=0)
+
+
+def test_limits_change_between_batches(rdsnet):
+    assert len(rdsnet([noise(0, 64, 128)])[0]) == 10
+    rdsnet.configure(max_detections=3)
+    assert len(rdsnet([noise(0, 64, 128)])[0]) == 3
+    rdsnet.configure(score_threshold=0.99)
+    assert len(rdsnet([noise(0, 64, 128)])[0]) == 0
+
+
+def test_segrpn_classifies_every_pixel(segrpn_weights):
+    predictor = Predictor.from_file(segrpn_weights, device="cpu")
+    predictor.configure(mask_threshold=0.3)  # a limit that this model does not have
+    (seen,) = predictor([noise(0, 90, 50)])
+    assert seen.semantic.shape == seen.foreground.shape == seen.confidence.shape == (90, 50)
+    assert seen.semantic.max() < 19 and seen.masks is None
+
+
+def test_bf16_is_close_to_fp32(segrpn_weights):
+    image = noise(0, 64, 128)
+    maps = [
+        Predictor.from_file(segrpn_weights, device="cpu", precision=p)([image])[0].confidence
+        for p in ("fp32", "bf16")
+    ]
+    torch.testing.assert_close(*maps, atol=0.05, rtol=0.1)
+
+
+def test_threads_share_a_predictor(rdsnet):
+    images = [noise(seed, 64, 128) for seed in range(4)]
+    wanted = [rdsnet([image])[0].scores for image in images]
+    found = {}
+
+    def work(i):
+        for _ in range(3):
+            found[i] = rdsnet([images[i]])[0].scores
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(found[i], wanted[i]) for i in range(4))
+
+
+def test_no_images_give_no_results(rdsnet):
+    assert rdsnet([]) == []
+
+
+def test_weights_of_the_other_model_are_refused(segrpn_weights):
+    with pytest.raises(BadCheckpoint, match="holds a segrpn model, wanted rdsnet"):
+        Predictor.from_file(segrpn_weights, model_type="rdsnet")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_devices_that_are_not_there_are_refused(name):
+    with pytest.raises(ValueError, match=f"device '{name}'"):
+        choose_device(name)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights"])
+def test_a_gpu_sees_what_the_cpu_sees(weights, request):
+    path = request.getfixturevalue(weights)
+    results = []
+    for device in ("cpu", "cuda"):
+        predictor = Predictor.from_file(path, device=device)
+        predictor.configure(score_threshold=0.005)
+        results.append(predictor([noise(0, 128, 256)])[0])
+    cpu, gpu = results
+    torch.testing.assert_close(cpu.scores[:5], gpu.scores[:5], atol=1e-3, rtol=1e-3)

@@ -1,0 +1,81 @@
+"""Where camera pixels and network pixels meet."""
+
+import numpy as np
+import pytest
+import torch
+
+from jointseg_core import Letterbox, Preprocessing
+
+
+@pytest.mark.parametrize(
+    ("image", "content"),
+    [
+        ((256, 512), (256, 512)),
+        ((540, 960), (256, 455)),
+        ((480, 640), (256, 341)),
+        ((1000, 10), (256, 3)),
+    ],
+)
+def test_the_image_keeps_its_shape_inside_the_input(image, content):
+    assert Letterbox(image, (256, 512)).content_size == content
+
+
+def test_boxes_come_back_to_the_camera_and_are_clipped():
+    frame = Letterbox((512, 1024), (256, 512))
+    boxes = frame.to_image(torch.tensor([[10.0, 20, 30, 40], [-5, -5, 600, 300]]))
+    assert boxes.tolist() == [[20, 40, 60, 80], [0, 0, 1024, 512]]
+
+
+def test_sampling_a_ramp_returns_the_ramp_at_camera_pixel_centres():
+    frame = Letterbox((100, 200), (64, 128))
+    cells = torch.arange(32.0).repeat(16, 1)[None]  # value = column, stride 4
+    x = torch.tensor([10, 100, 150])
+    values = frame.sample(cells, 4, torch.zeros(3, dtype=torch.long), x, torch.tensor([5, 50, 80]))
+    torch.testing.assert_close(values, (x + 0.5) * 0.64 / 4 - 0.5)
+
+
+def test_sampling_and_resizing_agree_everywhere():
+    torch.manual_seed(0)
+    frame = Letterbox((50, 90), (64, 128))
+    maps = torch.randn(3, 16, 32)
+    y, x = torch.meshgrid(torch.arange(50), torch.arange(90), indexing="ij")
+    owner = torch.ones(50 * 90, dtype=torch.long)
+    sampled = frame.sample(maps, 4, owner, x.flatten(), y.flatten()).view(50, 90)
+    resized = frame.resize(maps, 4)
+    assert resized.shape == (3, 50, 90)
+    torch.testing.assert_close(resized[1], sampled, atol=1e-4, rtol=1e-4)
+
+
+def test_padding_is_neutral_and_pixels_are_normalised():
+    pre = Preprocessing((64, 64), mean=(10, 20, 30), std=(2, 4, 5))
+    image = np.full((32, 64, 3), (12, 28, 20), np.uint8)
+    inputs, (frame,) = pre.batch([image])
+    assert frame.content_size == (32, 64)
+    torch.testing.assert_close(inputs[0, :, 5, 5], torch.tensor([1.0, 2.0, -2.0]))
+    assert inputs[0, :, 40:].abs().max() == 0
+
+
+def test_images_of_different_sizes_share_a_batch():
+    images = [np.zeros((30, 40, 3), np.uint8), np.zeros((200, 100, 3), np.uint8)]
+    inputs, frames = Preprocessing((64, 96)).batch(images)
+    assert inputs.shape == (2, 3, 64, 96)
+    assert [frame.image_size for frame in frames] == [(30, 40), (200, 100)]
+
+
+def test_a_read_only_image_is_left_alone():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image.flags.writeable = False
+    Preprocessing((32, 32)).batch([image])
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_anything_but_an_rgb_picture_is_refused(image):
+    with pytest.raises(ValueError, match=r"expected uint8 \[H, W, 3\] RGB"):
+        Preprocessing((32, 32)).batch([image])
+
+
+def test_input_sides_are_multiples_of_32():
+    with pytest.raises(ValueError, match="multiples of 32"):
+        Preprocessing((100, 64))

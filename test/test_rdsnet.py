@@ -1,0 +1,153 @@
+"""RDSNet: the paper's formulas, and the whole network on one picture."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from jointseg_core import Letterbox, Target, build_rdsnet, build_rdsnet_printed, preset
+from jointseg_core.layers import per_anchor
+from jointseg_core.rdsnet import contrast, correlate, shrink_masks
+
+TINY = preset("rdsnet", "tiny")
+SIZE = (64, 128)
+
+
+def picture():
+    """A bright square on black, and what it shows."""
+    images = torch.zeros(1, 3, *SIZE)
+    images[0, :, 16:48, 40:88] = 2.0
+    masks = torch.zeros(1, *SIZE, dtype=torch.bool)
+    masks[0, 16:48, 40:88] = True
+    return images, Target(torch.tensor([[40.0, 16, 88, 48]]), torch.tensor([3]), masks)
+
+
+def nothing():
+    return Target(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0, *SIZE).bool())
+
+
+def test_parameters_of_the_papers_network():
+    count = sum(p.numel() for p in build_rdsnet(preset("rdsnet", "r50")).parameters())
+    assert count == pytest.approx(44.6e6, rel=0.02)
+
+
+def test_the_tiny_network_is_tiny():
+    assert sum(p.numel() for p in build_rdsnet(TINY).parameters()) <= 3e6
+
+
+def test_correlation_is_a_product_of_representations():
+    filters = torch.tensor([[[1.0, 0], [2, 3]]])  # one object: background, then object
+    pixels = torch.tensor([[[1.0, 2]], [[4, 5]]])  # d = 2, 1 x 2 cells
+    logits = correlate(filters, pixels)
+    assert logits.tolist() == [[[[1, 2]], [[14, 19]]]]
+    softmax = logits.softmax(1)[:, 1]
+    torch.testing.assert_close(correlate(contrast(filters), pixels).sigmoid(), softmax)
+
+
+def test_masks_shrink_to_the_middle_of_their_cells():
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    masks[0, 1:3, 1:3] = True  # the four pixels around the centre of the first cell
+    masks[0, 4:8, 7] = True  # a line at a cell's edge
+    assert shrink_masks(masks).tolist() == [[[True, False], [False, False]]]
+    assert shrink_masks(masks[:0]).shape == (0, 2, 2)
+
+
+@pytest.mark.parametrize("build", [build_rdsnet, build_rdsnet_printed])
+def test_the_forward_pass_has_the_shapes_it_names(build):
+    network = build(TINY).eval()
+    output = network(torch.zeros(2, 3, *SIZE))
+    anchors = sum(len(level) for level in output.anchors)
+    assert anchors == 9 * (8 * 16 + 4 * 8 + 2 * 4 + 1 * 2 + 1 * 1)
+    assert output.class_logits.shape == (2, anchors, 8)
+    assert output.pixels.shape == (2, 16, 16, 32)
+
+
+def test_the_printed_variant_has_no_norm_and_starts_at_p2():
+    printed = build_rdsnet_printed(TINY)
+    assert not any(isinstance(m, torch.nn.GroupNorm) for m in printed.modules())
+    assert len(printed.pyramid.lateral) == 4
+
+
+def test_boxes_and_filters_at_anchors_equal_the_dense_convolution():
+    network = build_rdsnet(TINY).eval()
+    image = network(torch.randn(1, 3, *SIZE)).image(0)
+    stream, anchors = network.object_stream, torch.tensor([0, 8, 9, 500, 1538])
+    dense = per_anchor([stream.box_deltas(f[None]) for f in image.box_features], 4)[0]
+    torch.testing.assert_close(stream.deltas_at(image.box_features, anchors), dense[anchors])
+    dense = per_anchor([stream.filters(f[None]) for f in image.filter_features], 32)[0]
+    filters = stream.filters_at(image.filter_features, anchors)
+    torch.testing.assert_close(filters.flatten(1), dense[anchors])
+
+
+def test_a_fresh_network_expects_one_percent_objects():
+    network = build_rdsnet(TINY)
+    images, target = picture()
+    losses = network.loss(network(images), [target])
+    assert set(losses) == {"classification", "box", "mask"}
+    assert losses["mask"].item() == pytest.approx(0.693, abs=0.02)  # undecided pixels
+    assert network(images).class_logits.sigmoid().mean().item() == pytest.approx(0.01, abs=0.002)
+
+
+def test_a_picture_without_objects_trains_every_parameter():
+    network = build_rdsnet(TINY)
+    sum(network.loss(network(torch.randn(2, 3, *SIZE)), [nothing()] * 2).values()).backward()
+    trained = [name for name, p in network.named_parameters() if p.requires_grad]
+    assert all(dict(network.named_parameters())[name].grad is not None for name in trained)
+    assert not any(name.startswith("refinement") for name in trained)
+
+
+def test_the_caller_may_say_how_many_positives_there_are():
+    network = build_rdsnet(TINY).eval()
+    images, target = picture()
+    output = network(images)
+    one, ten = (network.loss(output, [target], positives=n) for n in (1.0, 10.0))
+    torch.testing.assert_close(one["classification"], ten["classification"] * 10)
+    torch.testing.assert_close(one["box"], ten["box"] * 10)
+
+
+def test_crowds_are_not_sought():
+    network = build_rdsnet(TINY).eval()
+    images, target = picture()
+    crowd = replace(target, crowd=torch.tensor([True]))
+    output = network(images)
+    ours, theirs = (network.loss(output, [t]) for t in (crowd, nothing()))
+    assert {k: v.item() for k, v in ours.items()} == {k: v.item() for k, v in theirs.items()}
+
+
+def test_one_picture_is_learnt_by_heart():
+    torch.manual_seed(0)
+    network = build_rdsnet(replace(TINY, gamma=0.0))
+    images, target = picture()
+    images = images + 0.1 * torch.randn(4, 3, *SIZE)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    for _ in range(60):
+        losses = network.loss(network(images), [target] * 4)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    network.eval()
+    frame = Letterbox(SIZE, SIZE)
+    (seen,) = network.decode(network(images[:1]), [frame])
+    assert seen.labels[0] == 3
+    assert seen.scores[0] > 0.3
+    assert (seen.boxes[0] - target.boxes[0]).abs().max() < 4
+    found, true = seen.masks.bitmaps(SIZE)[0], target.masks[0]
+    assert (found & true).sum() / (found | true).sum() > 0.8
+    # the same frame seen by a camera of twice the size
+    (large,) = network.decode(network(images[:1]), [Letterbox((128, 256), SIZE)])
+    torch.testing.assert_close(large.boxes[0], seen.boxes[0] * 2)
+
+
+def test_refinement_learns_without_moving_anything_else():
+    network = build_rdsnet(TINY).eval()
+    network.requires_grad_(False).refinement.requires_grad_(True)
+    images, target = picture()
+    network.refinement_loss(network(images), [target]).backward()
+    assert network.refinement.kernel.grad.abs().sum() > 0
+    assert network.refinement_loss(network(images), [nothing()]).item() == 0
+
+
+def test_nothing_above_the_threshold_is_an_empty_result():
+    network = build_rdsnet(replace(TINY, score_threshold=0.9)).eval()
+    (seen,) = network.decode(network(torch.zeros(1, 3, *SIZE)), [Letterbox((100, 150), SIZE)])
+    assert (len(seen), len(seen.masks), seen.image_size) == (0, 0, (100, 150))

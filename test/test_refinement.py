@@ -1,0 +1,101 @@
+"""Mask based boundary refinement: closed forms of section 3.3."""
+
+import pytest
+import torch
+
+from jointseg_core.refinement import BoundaryRefinement, mask_profiles
+
+
+def rectangle_logits(count=1, size=(40, 60), box=(20, 10, 40, 30), sure=8.0):
+    """Profiles of a hard rectangular mask."""
+    columns = torch.full((count, size[1]), -sure)
+    rows = torch.full((count, size[0]), -sure)
+    columns[:, box[0] : box[2]] = sure
+    rows[:, box[1] : box[3]] = sure
+    return columns, rows
+
+
+def test_profiles_are_the_largest_logits_of_columns_and_rows():
+    logits = torch.tensor([1.0, -2, 3, 4])  # a 2 x 2 window at (1, 0)
+    x, y = torch.tensor([1, 2, 1, 2]), torch.tensor([0, 0, 1, 1])
+    columns, rows = mask_profiles(logits, torch.zeros(4, dtype=torch.long), x, y, 1, (2, 4))
+    assert columns.tolist() == [[float("-inf"), 3.0, 4.0, float("-inf")]]
+    assert rows.tolist() == [[1.0, 4.0]]
+
+
+def test_there_are_ten_parameters():
+    assert sum(p.numel() for p in BoundaryRefinement().parameters()) == 10
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2, -2, -5])
+def test_shifted_sides_return_to_the_mask(shift):
+    refinement = BoundaryRefinement(gamma=0.1)
+    with torch.no_grad():  # answers to the first pixel of a mask and to nothing else
+        refinement.kernel.zero_()[3:5] = torch.tensor([-20.0, 20.0])
+        refinement.bias.fill_(-10)
+    box = torch.tensor([[20.0, 10, 40, 30]])
+    assert torch.equal(refinement(*rectangle_logits(), box + shift), box)
+
+
+def test_an_empty_mask_leaves_the_sides_at_the_nearest_pixels():
+    silent = torch.full((1, 60), float("-inf")), torch.full((1, 40), float("-inf"))
+    refined = BoundaryRefinement()(*silent, torch.tensor([[20.3, 9.6, 40.2, 29.9]]))
+    assert refined.tolist() == [[20, 10, 40, 30]]
+
+
+def test_gamma_zero_is_off():
+    box = torch.tensor([[20.3, 9.6, 40.2, 29.9]])
+    assert torch.equal(BoundaryRefinement(gamma=0)(*rectangle_logits(), box), box)
+
+
+def test_the_posterior_is_a_distribution_and_the_cut_confines_it():
+    refinement = BoundaryRefinement()
+    profile, side, sigma = torch.rand(3, 60), torch.tensor([5.0, 30, 59]), torch.tensor([0.2, 2, 4])
+    free = refinement.log_posterior(profile, side, sigma, mirrored=False, cut=False)
+    torch.testing.assert_close(free.logsumexp(1), torch.zeros(3))
+    cut = refinement.log_posterior(profile, side, sigma, mirrored=False, cut=True).exp()
+    reach = (torch.arange(60) - side[:, None]).abs()
+    assert (cut[reach > 3.294 * sigma.clamp(min=1)[:, None]] == 0).all()
+
+
+def test_posterior_by_hand():
+    refinement = BoundaryRefinement(half_size=1)
+    with torch.no_grad():
+        refinement.kernel.copy_(torch.tensor([-1.0, 0, 1]))
+        refinement.bias.zero_()
+    profile = torch.tensor([[0.0, 1.0, 1.0]])
+    evidence = torch.tensor([1.0, 1.0, -1.0]).sigmoid()  # right minus left neighbour
+    prior = torch.exp(-torch.tensor([1.0, 0, 1]) / 2)
+    wanted = evidence * prior / (evidence * prior).sum()
+    log = refinement.log_posterior(
+        profile, torch.tensor([1.0]), torch.tensor([1.0]), False, cut=False
+    )
+    torch.testing.assert_close(log.exp()[0], wanted)
+
+
+def test_mirrored_sides_mirror_the_kernel():
+    refinement = BoundaryRefinement()
+    torch.nn.init.normal_(refinement.kernel)
+    profile, sigma = torch.rand(1, 21), torch.tensor([3.0])
+    left = refinement.log_posterior(profile, torch.tensor([8.0]), sigma, False, cut=False)
+    right = refinement.log_posterior(profile.flip(1), torch.tensor([12.0]), sigma, True, cut=False)
+    torch.testing.assert_close(left, right.flip(1))
+
+
+def test_training_beats_the_regressed_sides():
+    torch.manual_seed(0)
+    refinement = BoundaryRefinement(gamma=0.1)
+    optimizer = torch.optim.Adam(refinement.parameters(), lr=0.05)
+    true = torch.tensor([[20.0, 10, 40, 30]]).repeat(32, 1)
+    profiles = rectangle_logits(32)
+    before = None
+    for _ in range(150):
+        noisy = true + torch.randint(-2, 3, true.shape)
+        loss = refinement.loss(*profiles, noisy, true)
+        before = before or loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < before / 2
+    noisy = true + torch.randint(-2, 3, true.shape)
+    assert torch.equal(refinement(*profiles, noisy), true)

@@ -1,0 +1,44 @@
+"""The level rules of SegRPN's Eq. 1 to 5."""
+
+import pytest
+import torch
+
+from jointseg_core.scale_maps import object_levels, region_levels, scale_maps
+
+
+def squares(*sides):
+    return torch.tensor([[0.0, 0, side, side] for side in sides])
+
+
+@pytest.mark.parametrize(
+    ("case", "sides", "levels"),
+    [
+        (1, (31.9, 32, 63, 64, 128, 256, 900), (2, 3, 3, 4, 5, 6, 6)),
+        (2, (111, 112, 223, 224, 448, 900), (2, 3, 3, 4, 5, 5)),
+        (3, (47, 48, 95, 96, 192, 384), (2, 3, 3, 4, 5, 6)),
+    ],
+)
+def test_lower_bounds_are_inclusive(case, sides, levels):
+    assert object_levels(squares(*sides), case).tolist() == list(levels)
+
+
+def test_regions_follow_the_root_of_their_area():
+    assert region_levels(squares(1, 111, 112, 224, 448, 4000)).tolist() == [2, 2, 3, 4, 5, 5]
+    assert region_levels(squares(64, 128, 256), canonical_size=128).tolist() == [3, 4, 5]
+
+
+def test_scale_maps_put_each_object_on_its_level_without_losing_thin_ones():
+    masks = torch.zeros(2, 128, 128, dtype=torch.bool)
+    masks[0, 10:30, 17] = True  # one pixel wide
+    masks[1, 0:120, 0:120] = True
+    boxes = torch.tensor([[17.0, 10, 18, 30], [0, 0, 120, 120]])
+    maps = scale_maps(masks, boxes, case=1)
+    assert [m.shape[0] for m in maps] == [32, 16, 8, 4, 2]
+    assert [int(m.sum()) for m in maps] == [6, 0, 64, 0, 0]
+    assert maps[0][2:8, 4].all()
+
+
+def test_case_2_repeats_level_5_on_level_6():
+    masks = torch.ones(1, 512, 512, dtype=torch.bool)
+    maps = scale_maps(masks, squares(512), case=2)
+    assert [bool(m.any()) for m in maps] == [False, False, False, True, True]

@@ -1,0 +1,50 @@
+"""Assignment and sampling, worked out by hand."""
+
+import pytest
+import torch
+
+from jointseg_core.targets import IGNORED, NEGATIVE, Target, assign_anchors, random_subset, sample
+
+BOX = torch.tensor([[0.0, 0, 10, 10]])
+
+
+def test_anchors_are_positive_ignored_or_negative_by_overlap():
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 4.5], [0, 0, 10, 3]])
+    assert assign_anchors(anchors, BOX, 0.5, 0.4).tolist() == [0, 0, IGNORED, NEGATIVE]
+
+
+def test_every_object_gets_its_best_anchor():
+    anchors = torch.tensor([[0.0, 0, 10, 2], [50, 50, 60, 60]])
+    assert assign_anchors(anchors, BOX, 0.5, 0.4).tolist() == [0, NEGATIVE]
+
+
+def test_an_object_that_no_anchor_touches_claims_none():
+    anchors = torch.tensor([[50.0, 50, 60, 60]])
+    assert assign_anchors(anchors, BOX, 0.5, 0.4).tolist() == [NEGATIVE]
+
+
+def test_without_objects_everything_is_background():
+    assert assign_anchors(BOX, torch.zeros(0, 4), 0.5, 0.4).tolist() == [NEGATIVE]
+
+
+def test_a_sample_holds_at_most_its_share_of_positives():
+    assigned = torch.tensor([0] * 50 + [NEGATIVE] * 50 + [IGNORED] * 50)
+    chosen = sample(assigned, 40, 0.25, torch.Generator().manual_seed(0))
+    assert len(chosen) == 40
+    assert (assigned[chosen] >= 0).sum() == 10
+    assert (assigned[chosen] == IGNORED).sum() == 0
+
+
+def test_a_random_subset_is_reproducible_and_without_repetition():
+    first, second = (
+        random_subset(torch.arange(100), 10, torch.Generator().manual_seed(3)) for _ in range(2)
+    )
+    assert first.tolist() == second.tolist()
+    assert len(set(first.tolist())) == 10
+
+
+def test_a_target_refuses_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"boxes is \[1, 5\], expected \[1, 4\]"):
+        Target(torch.zeros(1, 5), torch.zeros(1).long(), torch.zeros(1, 4, 4).bool())
+    with pytest.raises(ValueError, match="semantic"):
+        Target(BOX, torch.zeros(1).long(), torch.zeros(1, 4, 4).bool(), torch.zeros(4, 5).long())
