@@ -383,7 +383,7 @@ class SegRPN(nn.Module):
         scores = scores[row, labels]
         keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_detections]
         logits = output.semantic_logits[index]
-        semantic = frame.resize(logits, MAP_STRIDE).argmax(0)
+        semantic = frame.resize(logits, MAP_STRIDE).max(0).indices  # faster than argmax on a CPU
         confidence = frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
         background = frame.resize(output.background_logits[index], MAP_STRIDE)[0]
         return Predictions(

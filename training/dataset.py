@@ -99,7 +99,7 @@ class RenderedScenes(Dataset):
 def target_of(
     instances: Tensor, semantic: Tensor, objects: list[tuple[int, bool]], min_pixels: int
 ) -> Target:
-    """The annotation that label maps [H, W] hold; object k of the list is pixel value k + 1.
+    """The annotation in label maps [H, W]; object k of the (at most 255) is pixel value k + 1.
 
     Unlabelled things (label -1) and those that show too few pixels are ignored.
     """
@@ -109,9 +109,9 @@ def target_of(
     crowd = torch.tensor([crowd for _, crowd in objects], dtype=torch.bool)
     keep = (labels >= 0) & (counts >= min_pixels)
     semantic = semantic.long()
-    lost = (counts > 0) & (labels >= 0) & ~keep
-    semantic[torch.isin(instances, numbers[lost])] = UNLABELLED
-    masks = instances == numbers[keep][:, None, None]
+    lost = torch.cat([torch.tensor([False]), (labels >= 0) & ~keep])
+    semantic[lost[instances]] = UNLABELLED
+    masks = instances.to(torch.uint8) == numbers[keep].to(torch.uint8)[:, None, None]
     return Target(tight_boxes(masks), labels[keep], masks, semantic, crowd[keep])
 
 

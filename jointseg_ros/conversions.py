@@ -1,0 +1,239 @@
+"""Results to messages and back: arrays in, arrays out, no node.
+
+The header of every message is the camera's, unchanged. Large fields are filled with bytes or
+array.array: a NumPy array given to rclpy is copied number by number, a thousand times slower.
+"""
+
+from __future__ import annotations
+
+import array
+import colorsys
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+import torch
+from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
+from vision_msgs.msg import (
+    Detection2D,
+    Detection2DArray,
+    LabelInfo,
+    ObjectHypothesisWithPose,
+    VisionClass,
+)
+
+from jointseg_core.classes import Classes
+from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.visualize import colorize
+from jointseg_ros.images import BadImage, compressed_to_rgb, image_to_rgb
+from jointseg_ros.msg import InstanceMask, InstanceMaskArray
+
+__all__ = [
+    "BadImage",
+    "compressed_to_rgb",
+    "confidence_message",
+    "detections_message",
+    "foreground_message",
+    "image_message",
+    "image_to_rgb",
+    "instance_color_message",
+    "instance_labels_message",
+    "instance_masks_message",
+    "jpeg_message",
+    "label_info_message",
+    "masks_from_message",
+    "png_message",
+    "semantic_color_message",
+    "semantic_message",
+    "without_nan",
+]
+
+
+def without_nan(predictions: Predictions) -> Predictions:
+    """The same results less the objects with a box or score that is not a number."""
+    finite = torch.isfinite(predictions.boxes).all(1) & torch.isfinite(predictions.scores)
+    return predictions if bool(finite.all()) else predictions[finite]
+
+
+def detections_message(
+    header: Header, predictions: Predictions, classes: Classes, class_id_format: str = "name"
+) -> Detection2DArray:
+    """Boxes, best first; `class_id_format` is name or id."""
+    message = Detection2DArray(header=header)
+    boxes, scores = predictions.boxes.tolist(), predictions.scores.tolist()
+    for box, score, label in zip(boxes, scores, predictions.labels.tolist(), strict=True):
+        name = classes.things[label] if class_id_format == "name" else str(label)
+        message.detections.append(_detection(header, box, score, name))
+    return message
+
+
+def _detection(header: Header, box: list[float], score: float, name: str) -> Detection2D:
+    x1, y1, x2, y2 = box
+    detection = Detection2D(header=header)
+    center = detection.bbox.center.position
+    center.x, center.y = (x1 + x2) / 2, (y1 + y2) / 2
+    detection.bbox.size_x, detection.bbox.size_y = x2 - x1, y2 - y1
+    result = ObjectHypothesisWithPose()
+    result.hypothesis.class_id, result.hypothesis.score = name, score
+    detection.results = [result]
+    return detection
+
+
+def instance_masks_message(header: Header, predictions: Predictions) -> InstanceMaskArray:
+    """Masks in the order of the detections, each as runs or bits of its window: the smaller."""
+    height, width = predictions.image_size
+    message = InstanceMaskArray(header=header, height=height, width=width)
+    masks = predictions.masks or Masks.empty()
+    rows = zip(
+        predictions.labels.tolist(),
+        predictions.scores.tolist(),
+        masks.windows.tolist(),
+        masks.crops(),
+        strict=True,
+    )
+    for index, (label, score, window, crop) in enumerate(rows):
+        mask = _mask(window, crop.numpy())
+        mask.detection_index, mask.class_id, mask.score = index, label, score
+        message.masks.append(mask)
+    return message
+
+
+def _mask(window: list[int], crop: np.ndarray) -> InstanceMask:
+    x1, y1, x2, y2 = window
+    roi = RegionOfInterest(x_offset=x1, y_offset=y1, width=x2 - x1, height=y2 - y1)
+    runs = run_lengths(crop)
+    if 4 * len(runs) <= (crop.size + 7) // 8:
+        rle = array.array("I", runs.astype(np.uint32).tobytes())
+        return InstanceMask(roi=roi, encoding=InstanceMask.ENCODING_RLE, rle=rle)
+    bits = np.packbits(crop.reshape(-1)).tobytes()
+    return InstanceMask(roi=roi, encoding=InstanceMask.ENCODING_BITMAP, bitmap=bits)
+
+
+def run_lengths(mask: np.ndarray) -> np.ndarray:
+    """Lengths of the runs of a mask bool [h, w] row by row, background first (0 for none)."""
+    flat = mask.reshape(-1)
+    if not flat.size:
+        return np.zeros(0, np.int64)
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts = [0, 0] if flat[0] else [0]
+    return np.diff(np.concatenate([starts, changes, [flat.size]]))
+
+
+def masks_from_message(message: InstanceMaskArray) -> Masks:
+    """The masks of a message, in its order.
+
+    Raises ValueError where the runs or bits do not fill a window, or the window leaves the image.
+    """
+    windows, crops = [], []
+    for mask in message.masks:
+        roi = mask.roi
+        x2, y2 = roi.x_offset + roi.width, roi.y_offset + roi.height
+        if x2 > message.width or y2 > message.height:
+            raise ValueError(
+                f"a mask ends at {x2, y2}, the image at {message.width, message.height}"
+            )
+        windows.append([roi.x_offset, roi.y_offset, x2, y2])
+        crops.append(torch.from_numpy(_crop(mask)))
+    return Masks.from_crops(torch.tensor(windows, dtype=torch.int64).view(-1, 4), crops)
+
+
+def _crop(mask: InstanceMask) -> np.ndarray:
+    """The contents of a mask's window, bool [h, w]."""
+    height, width = mask.roi.height, mask.roi.width
+    size = height * width
+    if mask.encoding == InstanceMask.ENCODING_RLE:
+        runs = np.frombuffer(mask.rle, np.uint32)
+        total = int(runs.sum(dtype=np.uint64))
+    else:
+        total = 8 * len(mask.bitmap) if len(mask.bitmap) != (size + 7) // 8 else size
+    if total != size:
+        raise ValueError(f"a mask of {total} pixels does not fill its window of {height} x {width}")
+    if mask.encoding == InstanceMask.ENCODING_RLE:
+        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    else:
+        flat = np.unpackbits(np.frombuffer(mask.bitmap, np.uint8), count=size).astype(bool)
+    return flat.reshape(height, width)
+
+
+def semantic_message(header: Header, predictions: Predictions) -> Image:
+    """mono8: the class of every pixel, 255 where there is none."""
+    return image_message(header, predictions.semantic.numpy(), "mono8")
+
+
+def semantic_color_message(header: Header, predictions: Predictions, classes: Classes) -> Image:
+    """rgb8: the colour of every pixel's class, black where there is none."""
+    colors = colorize(predictions.semantic.numpy(), classes.semantic_colors)
+    return image_message(header, colors, "rgb8")
+
+
+def confidence_message(header: Header, predictions: Predictions) -> Image:
+    """mono8: the probability of every pixel's class, 0 to 1 as 0 to 255."""
+    confidence = torch.nan_to_num(predictions.confidence).clamp(0, 1)
+    return image_message(header, (255 * confidence).round().byte().numpy(), "mono8")
+
+
+def foreground_message(header: Header, predictions: Predictions) -> Image:
+    """mono8: 1 on pixels of any thing, 0 elsewhere."""
+    return image_message(header, predictions.foreground.byte().numpy(), "mono8")
+
+
+def instance_labels_message(header: Header, predictions: Predictions) -> Image:
+    """mono16: 0 without an object, else its place in the detections plus 1; the best one wins."""
+    return image_message(header, instance_labels(predictions), "mono16")
+
+
+def instance_labels(predictions: Predictions) -> np.ndarray:
+    """uint16 [H, W], see `instance_labels_message`."""
+    labels = np.zeros(predictions.image_size, np.uint16)
+    masks = predictions.masks or Masks.empty()
+    numbered = list(enumerate(zip(masks.windows.tolist(), masks.crops(), strict=True), start=1))
+    for number, ((x1, y1, x2, y2), crop) in reversed(numbered):  # worst first
+        labels[y1:y2, x1:x2][crop.numpy()] = number
+    return labels
+
+
+def instance_color_message(header: Header, predictions: Predictions) -> Image:
+    """rgb8: a colour of its own for every object, black where there is none."""
+    table = np.array([(0, 0, 0), *_hues(len(predictions))], np.uint8)
+    return image_message(header, table[instance_labels(predictions)], "rgb8")
+
+
+def _hues(count: int) -> Iterable[tuple[int, ...]]:
+    """Colours far from each other for neighbours in the order (steps of the golden angle)."""
+    for index in range(count):
+        rgb = colorsys.hsv_to_rgb(index * 0.618 % 1, 0.8, 1)
+        yield tuple(round(255 * c) for c in rgb)
+
+
+def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
+    """An image of [H, W] or [H, W, 3] samples that fit the encoding, sent little-endian."""
+    height, width = pixels.shape[:2]
+    return Image(
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.nbytes // height,
+        data=pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes(),
+    )
+
+
+def png_message(header: Header, gray: np.ndarray) -> CompressedImage:
+    """A label image uint8 [H, W] without loss; JPEG would change labels."""
+    _, data = cv2.imencode(".png", gray, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return CompressedImage(header=header, format="mono8; png compressed ", data=data.tobytes())
+
+
+def jpeg_message(header: Header, rgb: np.ndarray, quality: int = 85) -> CompressedImage:
+    """A picture uint8 [H, W, 3] RGB to look at."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=data.tobytes())
+
+
+def label_info_message(header: Header, names: tuple[str, ...], threshold: float) -> LabelInfo:
+    """What the numbers of classes mean; objects with scores below the threshold are left out."""
+    class_map = [VisionClass(class_id=index, class_name=name) for index, name in enumerate(names)]
+    return LabelInfo(header=header, class_map=class_map, threshold=threshold)

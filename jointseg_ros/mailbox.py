@@ -1,0 +1,175 @@
+"""One slot per camera between executor and worker: the newest frame wins, all are accounted for."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jointseg_ros.parameters import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A camera message on its way."""
+
+    camera: str
+    message: Any  # sensor_msgs Image or CompressedImage
+    arrived: float  # seconds on the steady clock
+
+    @property
+    def stamp(self) -> int:
+        """Nanoseconds, as the camera set it."""
+        stamp = self.message.header.stamp
+        return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a camera's frames: received = processed + dropped + pending, at any moment."""
+
+    received: int = 0
+    processed: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)  # by reason
+    pending: int = 0
+
+
+class Slot:
+    """The newest frame of one camera, and the count of all."""
+
+    def __init__(self) -> None:
+        self.frame: Frame | None = None
+        self.in_work: set[Frame] = set()
+        self.received = 0
+        self.processed = 0
+        self.dropped: Counter[str] = Counter()
+        self.due = 0.0  # when the rate limit accepts the next frame, steady seconds
+
+    def admits(self, now: float, max_rate_hz: float) -> bool:
+        """Whether the rate limit lets a frame in; a tenth of a period early is in time."""
+        if max_rate_hz <= 0:
+            return True
+        period = 1 / max_rate_hz
+        if now < self.due - period / 10:
+            return False
+        self.due = max(self.due, now - period / 10) + period
+        return True
+
+    def counts(self) -> Counts:
+        """A copy of the counters."""
+        pending = len(self.in_work) + (self.frame is not None)
+        return Counts(self.received, self.processed, dict(self.dropped), pending)
+
+
+class Mailbox:
+    """Frames wait here, one per camera. Safe to use from any thread."""
+
+    def __init__(self, cameras: tuple[str, ...]) -> None:
+        self._slots = {camera: Slot() for camera in cameras}
+        self._changed = threading.Condition()
+        self._open = True
+
+    def put(self, frame: Frame, max_rate_hz: float = 0.0) -> None:
+        """Keep the frame, in place of one that still waits."""
+        with self._changed:
+            slot = self._slots[frame.camera]
+            slot.received += 1
+            if not slot.admits(frame.arrived, max_rate_hz):
+                slot.dropped["rate"] += 1
+                return
+            if slot.frame is not None:
+                slot.dropped["overwritten"] += 1
+            slot.frame = frame
+            self._changed.notify_all()
+
+    def take(self, settings: Callable[[], Settings]) -> list[Frame] | None:
+        """Wait for a batch, which may be empty; None once the mailbox is closed.
+
+        The first frame (of the anchor camera, where one is named) starts it, the other cameras have
+        `batch.max_wait_ms` to join. Of more frames than fit, those that wait longest go first.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open or self._triggered(settings()))
+            now = settings()
+            self._changed.wait_for(
+                lambda: not self._open or self._complete(now), now.batch_max_wait_ms / 1e3
+            )
+            return self._batch(now) if self._open else None
+
+    def _triggered(self, settings: Settings) -> bool:
+        anchor = settings.batch_anchor_camera
+        waiting = self._waiting()
+        return any(frame.camera == anchor for frame in waiting) if anchor else bool(waiting)
+
+    def _complete(self, settings: Settings) -> bool:
+        return len(self._waiting()) >= min(settings.batch_size, len(self._slots))
+
+    def _waiting(self) -> list[Frame]:
+        return [slot.frame for slot in self._slots.values() if slot.frame is not None]
+
+    def _batch(self, settings: Settings) -> list[Frame]:
+        anchor = settings.batch_anchor_camera
+        waiting = sorted(self._waiting(), key=lambda f: (f.camera != anchor, f.arrived))
+        batch = waiting[: settings.batch_size]
+        for frame in batch:
+            self._slots[frame.camera].frame = None
+            self._slots[frame.camera].in_work.add(frame)
+        return self._in_order(self._without_stragglers(batch, settings))
+
+    def _without_stragglers(self, batch: list[Frame], settings: Settings) -> list[Frame]:
+        limit = settings.batch_max_stamp_difference_ms * 1e6
+        newest = max((frame.stamp for frame in batch), default=0)
+        late = [frame for frame in batch if limit and newest - frame.stamp > limit]
+        for frame in late:
+            self._finish(frame, "stamp_difference")
+        return [frame for frame in batch if frame not in late]
+
+    def _in_order(self, batch: list[Frame]) -> list[Frame]:
+        order = list(self._slots)
+        return sorted(batch, key=lambda frame: order.index(frame.camera))
+
+    def processed(self, frame: Frame) -> None:
+        """The frame's results are out."""
+        with self._changed:
+            self._finish(frame, None)
+
+    def drop(self, frame: Frame, reason: str) -> None:
+        """The frame that was taken gave no results; no effect when its fate is known already."""
+        with self._changed:
+            self._finish(frame, reason)
+
+    def _finish(self, frame: Frame, reason: str | None) -> None:
+        slot = self._slots[frame.camera]
+        if frame not in slot.in_work:
+            return
+        slot.in_work.remove(frame)
+        if reason is None:
+            slot.processed += 1
+        else:
+            slot.dropped[reason] += 1
+
+    def clear(self, reason: str) -> None:
+        """Drop what waits."""
+        with self._changed:
+            for slot in self._slots.values():
+                if slot.frame is not None:
+                    slot.dropped[reason] += 1
+                    slot.frame = None
+
+    def close(self) -> None:
+        """Send the worker home; frames that wait stay pending until `clear`."""
+        with self._changed:
+            self._open = False
+            self._changed.notify_all()
+
+    def reopen(self) -> None:
+        """Let a worker wait for frames again."""
+        with self._changed:
+            self._open = True
+
+    def counts(self) -> dict[str, Counts]:
+        """The counters of every camera, all of one moment."""
+        with self._changed:
+            return {camera: slot.counts() for camera, slot in self._slots.items()}

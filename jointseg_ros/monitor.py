@@ -1,0 +1,156 @@
+"""What the node notices while it works: ages, rates, stage times, bad frames. No messages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+STAGES = ("queue", "preprocess", "inference", "postprocess", "publish")
+
+
+class Window:
+    """The values of the last ten seconds, at most a thousand."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self._seconds = seconds
+        self._values: deque[tuple[float, float]] = deque(maxlen=1000)
+
+    def add(self, now: float, value: float) -> None:
+        """Note a value at this steady time in seconds."""
+        self._values.append((now, value))
+
+    def values(self, now: float) -> list[float]:
+        """Those not older than the window, oldest first."""
+        return [value for at, value in self._values if now - at <= self._seconds]
+
+    def quantile(self, now: float, q: float) -> float | None:
+        """None without values."""
+        values = self.values(now)
+        return float(np.quantile(values, q)) if values else None
+
+    def rate(self, now: float) -> float:
+        """Values a second, from the first to the last in the window."""
+        times = [at for at, _ in self._values if now - at <= self._seconds]
+        if len(times) < 2 or now - times[-1] > 3:
+            return 0.0
+        return (len(times) - 1) / max(times[-1] - times[0], 1e-3)
+
+
+@dataclass
+class Input:
+    """What arrived from one camera."""
+
+    arrivals: Window = field(default_factory=Window)
+    ages_ms: Window = field(default_factory=Window)  # at arrival, on the node's clock
+    watched_since: float = 0.0  # steady seconds
+    last_arrival: float | None = None
+    last_stamp: int | None = None
+    backwards: int = 0  # stamps older than the one before
+    last_backwards: float = -1e9
+    encoding: str = ""
+    size: str = ""
+    last_bad: float = -1e9
+    bad_text: str = ""
+    last_good: float = -1e9
+
+
+@dataclass
+class Budget:
+    """How long batches have been taking longer than they may."""
+
+    over_since: float | None = None
+    last: float = -1e9
+    took_ms: float = 0.0
+
+    def add(self, now: float, took_ms: float, limit_ms: float) -> None:
+        """Note a batch that ended now."""
+        self.last, self.took_ms = now, took_ms
+        if took_ms <= limit_ms:
+            self.over_since = None
+        elif self.over_since is None:
+            self.over_since = now
+
+    def over_for_ms(self) -> float | None:
+        """From the first to the last batch over the limit; None when the last was in it."""
+        return None if self.over_since is None else (self.last - self.over_since) * 1e3
+
+
+class Monitor:
+    """Facts from the executor's and the worker's thread, read by the diagnostics."""
+
+    def __init__(self, cameras: tuple[str, ...]) -> None:
+        self.lock = threading.Lock()
+        self.inputs = {camera: Input() for camera in cameras}
+        self.stages = {stage: Window() for stage in STAGES}
+        self.total_ms = Window()
+        self.latency_ms = Window()  # publication minus header.stamp
+        self.budget = Budget()
+        self.busy_since: float | None = None  # the batch at hand, steady seconds
+        self.failure = ""  # of the last batch, empty when it went well
+        self.last_failure = -1e9
+
+    def watch(self) -> None:
+        """Subscriptions begin now."""
+        now = time.monotonic()
+        with self.lock:
+            for camera in self.inputs.values():
+                camera.watched_since, camera.last_arrival, camera.last_stamp = now, None, None
+
+    def arrived(self, camera: str, stamp: int, age_ms: float | None) -> None:
+        """A frame came in; stamp in nanoseconds, its age None where the clock does not run yet."""
+        now = time.monotonic()
+        with self.lock:
+            facts = self.inputs[camera]
+            if facts.last_stamp is not None and stamp < facts.last_stamp:
+                facts.backwards += 1
+                facts.last_backwards = now
+            facts.last_arrival, facts.last_stamp = now, stamp
+            facts.arrivals.add(now, stamp)
+            if age_ms is not None:
+                facts.ages_ms.add(now, age_ms)
+
+    def good(self, camera: str, encoding: str, height: int, width: int) -> None:
+        """A frame was decoded."""
+        with self.lock:
+            facts = self.inputs[camera]
+            facts.encoding, facts.size = encoding, f"{width}x{height}"
+            facts.last_good = time.monotonic()
+
+    def bad(self, camera: str, encoding: str, text: str) -> None:
+        """A frame could not be decoded."""
+        with self.lock:
+            facts = self.inputs[camera]
+            facts.encoding, facts.bad_text = ascii(encoding[:40])[1:-1], text
+            facts.last_bad = time.monotonic()
+
+    def begin(self) -> None:
+        """A batch starts."""
+        with self.lock:
+            self.busy_since = time.monotonic()
+
+    def end(self) -> None:
+        """The batch is over, however it went."""
+        with self.lock:
+            self.busy_since = None
+
+    def failed(self, text: str) -> None:
+        """The model did not get through a frame."""
+        with self.lock:
+            self.failure, self.last_failure = text, time.monotonic()
+
+    def finished(
+        self, stages: dict[str, float], total_ms: float, latency_ms: float, limit_ms: float
+    ) -> None:
+        """A batch was published: milliseconds by stage and in all, and the limit."""
+        now = time.monotonic()
+        with self.lock:
+            for stage, took in stages.items():
+                self.stages[stage].add(now, took)
+            self.total_ms.add(now, total_ms)
+            self.latency_ms.add(now, latency_ms)
+            self.budget.add(now, total_ms, limit_ms)
+            self.failure = ""

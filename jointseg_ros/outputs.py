@@ -1,0 +1,182 @@
+"""What one camera's results are published as: the topics, their QoS, and which are lazy.
+
+A lazy topic is only filled while somebody listens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from jointseg_core.classes import Classes
+from jointseg_core.predictions import Predictions
+from jointseg_ros import conversions
+from jointseg_ros.msg import InstanceMaskArray
+from jointseg_ros.parameters import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One processed frame."""
+
+    header: Header
+    image: np.ndarray  # uint8 [H, W, 3] RGB
+    predictions: Predictions
+    classes: Classes
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic below ~/<camera>/ and how its message comes from a result."""
+
+    name: str
+    type: type
+    build: Callable[[Result], Any]
+    lazy: bool = True
+
+
+def _detections(r: Result) -> Detection2DArray:
+    return conversions.detections_message(
+        r.header, r.predictions, r.classes, r.settings.class_id_format
+    )
+
+
+DETECTIONS = Topic("detections", Detection2DArray, _detections, lazy=False)
+
+RDSNET = (
+    DETECTIONS,
+    Topic(
+        "instance_masks",
+        InstanceMaskArray,
+        lambda r: conversions.instance_masks_message(r.header, r.predictions),
+        lazy=False,
+    ),
+    Topic(
+        "instance_labels",
+        Image,
+        lambda r: conversions.instance_labels_message(r.header, r.predictions),
+    ),
+    Topic(
+        "instance_labels/color",
+        Image,
+        lambda r: conversions.instance_color_message(r.header, r.predictions),
+    ),
+)
+
+SEGRPN = (
+    DETECTIONS,
+    Topic(
+        "semantic/image",
+        Image,
+        lambda r: conversions.semantic_message(r.header, r.predictions),
+        lazy=False,
+    ),
+    Topic(
+        "semantic/image/compressed",
+        CompressedImage,
+        lambda r: conversions.png_message(r.header, r.predictions.semantic.numpy()),
+    ),
+    Topic(
+        "semantic/color",
+        Image,
+        lambda r: conversions.semantic_color_message(r.header, r.predictions, r.classes),
+    ),
+    Topic(
+        "semantic/confidence",
+        Image,
+        lambda r: conversions.confidence_message(r.header, r.predictions),
+    ),
+    Topic(
+        "foreground/image",
+        Image,
+        lambda r: conversions.foreground_message(r.header, r.predictions),
+    ),
+)
+
+TOPICS: dict[str, tuple[Topic, ...]] = {"rdsnet": RDSNET, "segrpn": SEGRPN}
+"""Of each model, beside the label info and the overlay that all have."""
+
+
+def reliable(depth: int, latched: bool = False) -> QoSProfile:
+    """Reliable reaches both kinds of subscribers; a latched topic also the late ones."""
+    return QoSProfile(
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+class CameraOutputs:
+    """The publishers of one camera."""
+
+    def __init__(self, node: Node, camera: str, model_type: str) -> None:
+        self._node, self._prefix = node, f"~/{camera}"
+        self.published: Counter[str] = Counter()  # messages by topic name
+        self._topics = [
+            (topic, self._publisher(topic.name, topic.type, reliable(1 if topic.lazy else 5)))
+            for topic in TOPICS[model_type]
+        ]
+        latched = reliable(1, latched=True)
+        self._label_info = self._publisher("label_info", LabelInfo, latched)
+        self._semantic_label_info = None
+        if model_type == "segrpn":
+            self._semantic_label_info = self._publisher("semantic/label_info", LabelInfo, latched)
+        self._overlay = self._publisher("overlay", Image, reliable(1))
+        self._overlay_jpeg = self._publisher("overlay/compressed", CompressedImage, reliable(1))
+
+    def _publisher(self, name: str, kind: type, qos: QoSProfile) -> Publisher:
+        return self._node.create_publisher(
+            kind,
+            f"{self._prefix}/{name}",
+            qos,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def publish_label_info(self, header: Header, classes: Classes, threshold: float) -> None:
+        """Say what the class numbers mean, to present and later subscribers."""
+        message = conversions.label_info_message(header, classes.things, threshold)
+        self._label_info.publish(message)
+        if self._semantic_label_info is not None:
+            message = conversions.label_info_message(header, classes.semantic, 0.0)
+            self._semantic_label_info.publish(message)
+
+    def publish(self, result: Result) -> None:
+        """Everything but the overlay; also when nothing was seen."""
+        for topic, publisher in self._topics:
+            if not topic.lazy or publisher.get_subscription_count():
+                publisher.publish(topic.build(result))
+                self.published[topic.name] += 1
+
+    def wants_overlay(self) -> bool:
+        """Whether somebody looks."""
+        return bool(
+            self._overlay.get_subscription_count() or self._overlay_jpeg.get_subscription_count()
+        )
+
+    def publish_overlay(self, header: Header, picture: np.ndarray) -> None:
+        """A drawn picture uint8 [H, W, 3] RGB, raw and as JPEG, to those who listen."""
+        if self._overlay.get_subscription_count():
+            self._overlay.publish(conversions.image_message(header, picture, "rgb8"))
+            self.published["overlay"] += 1
+        if self._overlay_jpeg.get_subscription_count():
+            self._overlay_jpeg.publish(conversions.jpeg_message(header, picture))
+            self.published["overlay/compressed"] += 1
+
+    def destroy(self) -> None:
+        """Remove the publishers."""
+        extra = (self._label_info, self._semantic_label_info, self._overlay, self._overlay_jpeg)
+        for publisher in (*(p for _, p in self._topics), *extra):
+            if publisher is not None:
+                self._node.destroy_publisher(publisher)

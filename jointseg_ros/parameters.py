@@ -1,0 +1,287 @@
+"""Parameters of the node: a frozen dataclass, declared with descriptions and ranges.
+
+What cannot change at run time is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+GROUPS = ("model", "batch", "overlay", "diagnostics")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def _parameter(default: Any, text: str, limits: tuple | None, choices: tuple, when: str) -> Any:
+    metadata = {"text": text, "limits": limits, "choices": choices, "when": when}
+    return field(default=default, metadata=metadata)
+
+
+def _now(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
+    """A parameter that takes effect with the next batch."""
+    return _parameter(default, text, None if low is None else (low, high), (), "now")
+
+
+def _on_reload(default: str, text: str) -> Any:
+    """A parameter that may be set at any time and is read by configure and ~/reload_model."""
+    return _parameter(default, text, None, (), "reload")
+
+
+def _on_configure(
+    default: Any, text: str, *, limits: tuple | None = None, choices: tuple = ()
+) -> Any:
+    """A parameter that may be changed while the node is unconfigured."""
+    return _parameter(default, text, limits, choices, "configure")
+
+
+def _fixed(default: Any, text: str) -> Any:
+    """A read-only parameter."""
+    return _parameter(default, text, None, (), "never")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the frames of one camera come from."""
+
+    name: str
+    image_topic: str
+    transport: str  # raw or compressed
+
+    @property
+    def topic(self) -> str:
+        """The topic to subscribe to; compressed images lie beside the raw ones by convention."""
+        if self.transport == "raw" or self.image_topic.endswith("/compressed"):
+            return self.image_topic
+        return f"{self.image_topic}/compressed"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A snapshot of every parameter; `model_type` here is `model.type` there."""
+
+    camera_names: tuple[str, ...] = _fixed(("camera",), "names of the cameras, used in topics")
+    cameras: tuple[Camera, ...] = ()
+    model_type: str = _on_configure("rdsnet", "the model to run", choices=("rdsnet", "segrpn"))
+    model_weights: str = _on_reload(
+        "", "path of the weights; empty: the small ones of this package"
+    )
+    model_sha256: str = _on_reload("", "SHA-256 that the weights must have; empty: not compared")
+    device: str = _on_configure("auto", "auto (a GPU if there is one), cpu, cuda or cuda:N")
+    precision: str = _on_configure(
+        "fp32", "number format of the network", choices=("fp32", "fp16", "bf16")
+    )
+    num_threads: int = _on_configure(
+        0, "CPU threads of the network; 0: as many as torch takes", limits=(0, 256)
+    )
+    score_threshold: float = _now(0.3, "objects with lower scores are left out", 0.0, 1.0)
+    nms_iou: float = _now(
+        0.5, "of two objects of a class that overlap more, the worse goes", 0.0, 1.0
+    )
+    mask_threshold: float = _now(0.4, "probability from which a pixel is in a mask", 0.0, 1.0)
+    max_detections: int = _now(100, "objects in one image, the best ones", 1, 1000)
+    classes_filter: tuple[str, ...] = _now((), "names of the classes to publish; empty: all")
+    class_id_format: str = _on_configure(
+        "name", "class_id in detections: name or number", choices=("name", "id")
+    )
+    batch_max_size: int = _now(0, "frames in one batch; 0: one for each camera", 0, 64)
+    batch_max_wait_ms: float = _now(5.0, "wait for the other cameras after the first", 0.0, 1000.0)
+    batch_anchor_camera: str = _now("", "only a frame of this camera starts a batch; empty: any")
+    batch_max_stamp_difference_ms: float = _now(
+        0.0, "frames older than the newest of the batch by more are dropped; 0: none", 0.0, 60000.0
+    )
+    max_input_age_ms: float = _now(0.0, "older frames are dropped; 0: none", 0.0, 3.6e6)
+    max_rate_hz: float = _now(
+        0.0, "frames of one camera above this rate are dropped; 0: none", 0.0, 1e3
+    )
+    overlay_alpha: float = _now(0.5, "opacity of masks in the overlay", 0.0, 1.0)
+    overlay_min_score: float = _now(0.3, "objects with lower scores are not drawn", 0.0, 1.0)
+    overlay_max_rate_hz: float = _now(
+        10.0, "overlays of one camera in a second at most", 0.1, 120.0
+    )
+    overlay_scale: float = _now(1.0, "size of the overlay relative to the image", 0.1, 4.0)
+    diagnostics_max_processing_time_ms: float = _now(
+        100.0, "a batch that takes longer is a WARN", 1.0, 1e5
+    )
+    diagnostics_max_consecutive_delay_ms: float = _now(
+        1000.0, "batches over the limit for longer than this are an ERROR", 0.0, 1e6
+    )
+    diagnostics_input_timeout_ms: float = _now(
+        1000.0, "no frame for longer than this is an ERROR", 1.0, 1e6
+    )
+    diagnostics_max_age_ms: float = _now(300.0, "older frames at arrival are a WARN", 0.0, 3.6e6)
+    autostart: bool = _fixed(True, "configure and activate without being asked")
+
+    def __post_init__(self) -> None:
+        for name in ("camera_names", "classes_filter"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def batch_size(self) -> int:
+        """The largest batch."""
+        return self.batch_max_size or len(self.camera_names)
+
+    def problem(self) -> str | None:
+        """What is wrong between or within the values, apart from ranges."""
+        return (
+            _bad_camera_names(self.camera_names)
+            or _bad_choice(self)
+            or _bad_device(self.device)
+            or _bad_anchor(self)
+        )
+
+
+def parameter_name(name: str) -> str:
+    """`model_type` to `model.type`."""
+    group, _, rest = name.partition("_")
+    return f"{group}.{rest}" if group in GROUPS else name
+
+
+_FIELDS: dict[str, Field] = {
+    parameter_name(f.name): f for f in fields(Settings) if f.name != "cameras"
+}
+_WHEN = {
+    "now": "takes effect with the next batch",
+    "reload": "used by configure and by ~/reload_model",
+    "configure": "changeable while the node is unconfigured",
+    "never": "read-only",
+}
+
+
+def declare(node: Node) -> Settings:
+    """Declare every parameter and return what they are.
+
+    Raises ValueError with the reason when a value given at the start makes no sense.
+    """
+    values = {
+        f.name: node.declare_parameter(name, _plain(f.default), _descriptor(f)).value
+        for name, f in _FIELDS.items()
+    }
+    values = {name: () if value is None else value for name, value in values.items()}
+    if problem := _bad_camera_names(tuple(values["camera_names"])):
+        raise ValueError(problem)
+    settings = Settings(**values)
+    cameras = tuple(_declare_camera(node, name) for name in settings.camera_names)
+    return checked(replace(settings, cameras=cameras))
+
+
+def _declare_camera(node: Node, name: str) -> Camera:
+    topic = _on_configure("", "topic of the images; compressed ones lie at this name + /compressed")
+    transport = _on_configure("raw", "kind of the images", choices=("raw", "compressed"))
+    image_topic = f"{name}/image_raw"
+    return Camera(
+        name,
+        *(
+            node.declare_parameter(f"cameras.{name}.{key}", default, _descriptor(spec)).value
+            for key, default, spec in (
+                ("image_topic", image_topic, topic),
+                ("transport", "raw", transport),
+            )
+        ),
+    )
+
+
+def checked(settings: Settings) -> Settings:
+    """The same settings; raises ValueError with the reason when they make no sense."""
+    if problem := settings.problem():
+        raise ValueError(problem)
+    return settings
+
+
+def changed(
+    settings: Settings, parameters: Iterable[Parameter], configured: bool
+) -> tuple[Settings, str]:
+    """The settings after a change, or the old ones and the reason why it is refused."""
+    wanted = settings
+    for parameter in parameters:
+        value = () if parameter.value is None else parameter.value
+        if parameter.name in _FIELDS:
+            spec = _FIELDS[parameter.name]
+            if spec.metadata["when"] == "configure" and configured:
+                return settings, _only_unconfigured(parameter.name)
+            wanted = replace(wanted, **{spec.name: value})
+        elif parameter.name.startswith("cameras."):
+            if configured:
+                return settings, _only_unconfigured(parameter.name)
+            wanted = replace(wanted, cameras=_with(wanted.cameras, parameter.name, value))
+    problem = wanted.problem()
+    return (settings, problem) if problem else (wanted, "")
+
+
+def _with(cameras: tuple[Camera, ...], name: str, value: str) -> tuple[Camera, ...]:
+    """The cameras with `cameras.<camera>.<key>` set."""
+    _, camera, key = name.split(".")
+    return tuple(replace(c, **{key: value}) if c.name == camera else c for c in cameras)
+
+
+def _only_unconfigured(name: str) -> str:
+    return (
+        f"{name} is read by configure and the node is configured; deactivate and clean up "
+        "the node, set it, then configure again"
+    )
+
+
+def _plain(default: Any) -> Any:
+    """A default as ROS declares it; an empty list has no type there, so it becomes the type."""
+    if default == ():
+        return Parameter.Type.STRING_ARRAY
+    return list(default) if isinstance(default, tuple) else default
+
+
+def _descriptor(spec: Field) -> ParameterDescriptor:
+    when, choices, limits = (spec.metadata[key] for key in ("when", "choices", "limits"))
+    constraints = [f"one of {', '.join(choices)}"] if choices else []
+    descriptor = ParameterDescriptor(
+        description=spec.metadata["text"],
+        additional_constraints="; ".join([*constraints, _WHEN[when]]),
+        read_only=when == "never",
+    )
+    if limits and isinstance(spec.default, int):
+        low, high = limits
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
+    elif limits:
+        low, high = limits
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return descriptor
+
+
+def _bad_camera_names(names: tuple[str, ...]) -> str | None:
+    if not names or len(set(names)) < len(names):
+        return f"camera_names is {list(names)}; give one or more names, each once"
+    for name in names:
+        if not _NAME.fullmatch(name):
+            return f"camera name {name!r} is not letters, digits and _, beginning with a letter"
+    return None
+
+
+def _bad_choice(settings: Settings) -> str | None:
+    for name, spec in _FIELDS.items():
+        choices, value = spec.metadata["choices"], getattr(settings, spec.name)
+        if choices and value not in choices:
+            return f"{name} is {value!r}; it is one of {', '.join(choices)}"
+    for camera in settings.cameras:
+        if camera.transport not in ("raw", "compressed"):
+            return (
+                f"cameras.{camera.name}.transport is {camera.transport!r}; it is raw or compressed"
+            )
+        if not camera.image_topic:
+            return f"cameras.{camera.name}.image_topic is empty; name the topic of the images"
+    return None
+
+
+def _bad_device(device: str) -> str | None:
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        return None
+    return f"device is {device!r}; it is auto, cpu, cuda or cuda:N"
+
+
+def _bad_anchor(settings: Settings) -> str | None:
+    anchor = settings.batch_anchor_camera
+    if not anchor or anchor in settings.camera_names:
+        return None
+    return f"batch.anchor_camera is {anchor!r}; the cameras are {', '.join(settings.camera_names)}"

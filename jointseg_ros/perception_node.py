@@ -1,0 +1,354 @@
+#!/usr/bin/env python3
+"""The node: camera topics in; detections, instance masks and semantic segmentation out.
+
+One process runs one model for any number of cameras. This file is the wiring: lifecycle,
+parameters, subscriptions, services. The work is done by `worker.Worker`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+if __name__ == "__main__":  # a signal during the imports, which take seconds, is no error either
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the cores to other nodes
+
+import rclpy
+import torch
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
+
+from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.predictor import Predictor
+from jointseg_ros import parameters
+from jointseg_ros.diagnostics import Matched, Reporter, matched_publishers
+from jointseg_ros.mailbox import Counts, Frame, Mailbox
+from jointseg_ros.monitor import Monitor
+from jointseg_ros.msg import InferenceStats
+from jointseg_ros.outputs import CameraOutputs, reliable
+from jointseg_ros.parameters import Camera, Settings
+from jointseg_ros.worker import Worker, apply_settings
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class PerceptionNode(LifecycleNode):
+    """One model on the images of one or more cameras.
+
+    Raises ValueError or ParameterException with the reason when a start parameter makes no sense.
+    """
+
+    def __init__(self, node_name: str = "jointseg", **options) -> None:
+        super().__init__(node_name, **options)
+        self.settings: Settings = parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        names = self.settings.camera_names
+        self.monitor, self._mailbox = Monitor(names), Mailbox(names)
+        self.predictor: Predictor | None = None
+        self.trouble = ""  # why the last configure or reload failed
+        self.warm_up_ms = 0.0
+        self._enabled = True
+        self._worker: Worker | None = None
+        self._stats = None
+        self._outputs: dict[str, CameraOutputs] = {}
+        self._subscriptions_by_camera: dict[str, Subscription] = {}
+        self._reporter = Reporter(self)
+        self.create_service(SetBool, "~/enable", self._enable)
+        self.create_service(Trigger, "~/reload_model", self._reload)
+        if self.settings.autostart:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._autostart = self.create_timer(0.0, self._start, clock=steady)
+
+    # What the diagnostics read
+
+    @property
+    def state(self) -> str:
+        """The lifecycle state: unconfigured, inactive, active ..."""
+        return self._state_machine.current_state[1]
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the node subscribes to its cameras."""
+        return bool(self._subscriptions_by_camera)
+
+    def counts(self) -> dict[str, Counts]:
+        """What became of the frames, by camera."""
+        return self._mailbox.counts()
+
+    def published(self) -> dict[str, Counter[str]]:
+        """Messages published, by camera and topic."""
+        return {camera: outputs.published for camera, outputs in self._outputs.items()}
+
+    def matched(self, camera: str) -> Matched:
+        """The publishers on a camera's topic."""
+        settings = next(c for c in self.settings.cameras if c.name == camera)
+        subscription = self._subscriptions_by_camera.get(camera)
+        return matched_publishers(
+            self,
+            self.resolve_topic_name(settings.topic),
+            f"sensor_msgs/msg/{_message_type(settings).__name__}",
+            None if subscription is None else subscription.qos_profile,
+        )
+
+    # Lifecycle
+
+    def _start(self) -> None:
+        """Configure and activate by itself, once."""
+        self.destroy_timer(self._autostart)
+        if self.state == "unconfigured" and self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load and warm up the model, create the publishers."""
+        try:
+            self.predictor = self._loaded()
+            self._create_outputs()
+        except Exception as error:  # rclpy would swallow it without a word
+            self._tear_down()
+            self.trouble = f"{error}"
+            self.get_logger().error(f"configure failed: {self.trouble}")
+            return FAILURE
+        self.trouble = ""
+        self._publish_label_info()
+        p = self.predictor
+        self.get_logger().info(f"{p.model_type} from {p.weights} on {p.device} ({p.precision})")
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the cameras and start to work."""
+        try:
+            self._enabled = True
+            self._worker.start()
+            self._subscribe()
+        except Exception as error:
+            self.get_logger().error(f"activate failed: {error}")
+            self._stop_working("deactivated")
+            return FAILURE
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Drop the subscriptions, finish the batch at hand, keep the model."""
+        self._stop_working("deactivated")
+        return SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the model and the publishers."""
+        self._tear_down()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop whatever runs."""
+        self._stop_working("shutdown")
+        self._tear_down()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self._stop_working("error")
+        self._tear_down()
+        return SUCCESS
+
+    def close(self) -> bool:
+        """Stop the threads; False when inference did not come to an end."""
+        return self._stop_working("shutdown")
+
+    # Model and outputs
+
+    def _loaded(self) -> Predictor:
+        """The model of the parameters, warmed up; ValueError with the path and the reason."""
+        settings = self.settings
+        torch.set_num_threads(settings.num_threads or _default_threads())
+        path = settings.model_weights or shipped_weights(settings.model_type)
+        predictor = Predictor.from_file(
+            path,
+            device=settings.device,
+            precision=settings.precision,
+            sha256=settings.model_sha256,
+            model_type=settings.model_type,
+        )
+        if reason := _unknown_classes(predictor, settings):
+            raise ValueError(reason)
+        apply_settings(predictor, settings)
+        started = time.monotonic()
+        predictor.warm_up(range(1, settings.batch_size + 1))
+        self.warm_up_ms = 1e3 * (time.monotonic() - started)
+        return predictor
+
+    def _create_outputs(self) -> None:
+        model_type = self.predictor.model_type
+        self._outputs = {c: CameraOutputs(self, c, model_type) for c in self.settings.camera_names}
+        self._stats = self.create_publisher(InferenceStats, "~/stats", reliable(10))
+        self._worker = Worker(
+            self,
+            self._mailbox,
+            self.predictor,
+            self._outputs,
+            self._stats,
+            self.monitor,
+            lambda: self.settings,
+        )
+
+    def _publish_label_info(self) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg())
+        for outputs in self._outputs.values():
+            outputs.publish_label_info(
+                header, self.predictor.classes, self.settings.score_threshold
+            )
+
+    def _tear_down(self) -> None:
+        for outputs in self._outputs.values():
+            outputs.destroy()
+        if self._stats is not None:
+            self.destroy_publisher(self._stats)
+        self._outputs, self._stats, self._worker, self.predictor = {}, None, None, None
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    # Frames
+
+    def _subscribe(self) -> None:
+        self.monitor.watch()
+        for camera in self.settings.cameras:
+            self._subscriptions_by_camera[camera.name] = self.create_subscription(
+                _message_type(camera),
+                camera.topic,
+                lambda message, name=camera.name: self._receive(name, message),
+                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=lambda event, name=camera.name: self._incompatible(name, event)
+                ),
+            )
+
+    def _receive(self, camera: str, message: Image | CompressedImage) -> None:
+        """Put the frame into its slot; all work is done elsewhere."""
+        frame = Frame(camera, message, time.monotonic())
+        now = self.get_clock().now().nanoseconds
+        age_ms = max(0.0, (now - frame.stamp) / 1e6) if now else None
+        self.monitor.arrived(camera, frame.stamp, age_ms)
+        self._mailbox.put(frame, self.settings.max_rate_hz)
+
+    def _incompatible(self, camera: str, event: QoSRequestedIncompatibleQoSInfo) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        topic = self._subscriptions_by_camera[camera].topic_name
+        self.get_logger().error(
+            f"a publisher on {topic} offers an incompatible {policy}: nothing arrives from it; "
+            f"change it or qos_overrides.{topic}.subscription"
+        )
+
+    def _unsubscribe(self) -> None:
+        for subscription in self._subscriptions_by_camera.values():
+            self.destroy_subscription(subscription)
+        self._subscriptions_by_camera = {}
+
+    def _stop_working(self, reason: str) -> bool:
+        self._unsubscribe()
+        done = self._worker is None or self._worker.stop()
+        self._mailbox.clear(reason)
+        return done
+
+    # Parameters and services
+
+    def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        configured = self.state != "unconfigured"
+        settings, reason = parameters.changed(self.settings, changes, configured)
+        if not reason and self.predictor is not None:
+            reason = _unknown_classes(self.predictor, settings)
+        if not reason:
+            self.settings = settings
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """False drops the subscriptions and keeps the model, true takes them up again."""
+        if self.state != "active":
+            response.message = f"the node is {self.state}; activate it first"
+            return response
+        if request.data and not self.receiving:
+            self._subscribe()
+        elif not request.data:
+            self._unsubscribe()
+            self._mailbox.clear("disabled")
+        response.success, response.message = True, "enabled" if request.data else "disabled"
+        return response
+
+    def _reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Load the weights beside the present model, exchange the two between two batches."""
+        if self.predictor is None:
+            response.message = f"the node is {self.state}; configure it first"
+            return response
+        try:
+            predictor = self._loaded()
+        except Exception as error:
+            self.trouble = response.message = f"{error}"
+            self.get_logger().error(f"reload failed, the old model stays: {error}")
+            return response
+        self.predictor = self._worker.predictor = predictor
+        self.trouble = ""
+        self._publish_label_info()
+        response.success, response.message = True, f"running {predictor.weights}"
+        return response
+
+
+def _message_type(camera: Camera) -> type:
+    return Image if camera.transport == "raw" else CompressedImage
+
+
+def _default_threads() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _unknown_classes(predictor: Predictor, settings: Settings) -> str:
+    things = predictor.classes.things
+    unknown = [name for name in settings.classes_filter if name not in things]
+    if not unknown:
+        return ""
+    return f"classes_filter names {', '.join(unknown)}; the model knows {', '.join(things)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 0 for those, 2 for parameters that make no sense."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    rclpy.init(args=arguments)
+    try:
+        node = PerceptionNode()
+    except (ValueError, ParameterException) as error:
+        print(f"perception_node: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        executor.spin()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes twice: from the terminal and launch
+    if not node.close():
+        os._exit(1)  # inference hangs; its thread would keep the process alive
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    gc.collect()  # lets go of the last handles, so that the node says goodbye to the network
+    sys.stdout.flush()
+    os._exit(code)  # taking torch apart would last another two seconds

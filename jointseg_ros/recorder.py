@@ -1,0 +1,203 @@
+"""Records topics into an .mcap file, and notes the steady time at which each message arrived.
+
+    python -m jointseg_ros.recorder OUT.mcap --topics /a /b [--log arrived.jsonl]
+
+Ends properly at SIGINT or SIGTERM. The file appears under its name when it is complete. The log
+holds one JSON object a line: first {"event": "ready"}, then for each message its topic, the stamp
+of its header and the steady time (ns) of its arrival.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import rclpy
+from mcap.writer import CompressionType, Writer
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from jointseg_ros.serialized import definition, has_header, message_class, stamp_ns
+
+DEPTH = 200
+EXIT_FAILED = 1
+
+
+class RecorderError(RuntimeError):
+    """What stopped the recorder, in one sentence."""
+
+
+class Arrival(NamedTuple):
+    """One message as it came in."""
+
+    topic: str
+    data: bytes
+    arrived: int  # ns, steady
+    time: int  # ns, the node's clock
+
+
+class McapFile:
+    """An .mcap file under construction, filled by a thread of its own."""
+
+    def __init__(self, path: Path, types: dict[str, str], log: IO[str] | None) -> None:
+        self.path = path
+        self.counts = dict.fromkeys(types, 0)
+        self._log = log
+        self._stamped = {topic for topic, kind in types.items() if has_header(kind)}
+        self._unfinished = path.with_name(path.name + ".part")
+        self._file = self._unfinished.open("wb")
+        self._writer = Writer(self._file, compression=CompressionType.ZSTD, enable_data_crcs=True)
+        self._writer.start(profile="ros2", library="jointseg")
+        self._channels = {topic: self._register(topic, kind) for topic, kind in types.items()}
+        self._queue: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def put(self, arrival: Arrival) -> None:
+        """Hand over a message; returns at once."""
+        self._queue.put(arrival)
+
+    def close(self) -> None:
+        """Write what is pending, complete the file and give it its name."""
+        self._queue.put(None)
+        self._thread.join()
+        self._writer.finish()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._unfinished, self.path)
+
+    def _register(self, topic: str, kind: str) -> int:
+        schema = self._writer.register_schema(kind, "ros2msg", definition(kind).encode())
+        return self._writer.register_channel(topic, "cdr", schema, {"offered_qos_profiles": ""})
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self.counts[item.topic] += 1
+            sequence = self.counts[item.topic]
+            channel = self._channels[item.topic]
+            self._writer.add_message(channel, item.time, item.data, item.time, sequence)
+            stamp = stamp_ns(item.data) if item.topic in self._stamped else None
+            note(self._log, topic=item.topic, stamp_ns=stamp, arrived_ns=item.arrived)
+
+
+class Recorder:
+    """Subscribes to topics, whatever their type and quality of service. `stop` ends it."""
+
+    def __init__(self, node: Node) -> None:
+        self.stop = threading.Event()
+        self._node = node
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+
+    def wait_for(self, topics: list[str], timeout: float) -> dict[str, str]:
+        """The type of each topic, once all are published; RecorderError after `timeout` s."""
+        end = time.monotonic() + timeout
+        while not self.stop.is_set():
+            known = {name: kinds[0] for name, kinds in self._node.get_topic_names_and_types()}
+            missing = [t for t in topics if t not in known or not self._node.count_publishers(t)]
+            if not missing:
+                return {topic: known[topic] for topic in topics}
+            if time.monotonic() > end:
+                raise RecorderError(
+                    f"nobody published {', '.join(missing)} within {timeout:g} s; check that the "
+                    "node is configured and that its name and namespace are those of the topics."
+                )
+            self._executor.spin_once(timeout_sec=0.05)
+        raise RecorderError("stopped before all topics were published.")
+
+    def record(self, types: dict[str, str], file: McapFile, settle: float) -> None:
+        """Pass everything that arrives to `file` until `stop`; prints and logs when it is ready."""
+        for topic, kind in types.items():
+            self._subscribe(topic, kind, file)
+        ready = time.monotonic() + settle
+        while not self.stop.is_set():
+            self._executor.spin_once(timeout_sec=0.05)
+            if ready and time.monotonic() > ready:
+                note(file._log, event="ready")
+                print(f"recording {len(types)} topics into {file.path}", flush=True)
+                ready = None
+
+    def _subscribe(self, topic: str, kind: str, file: McapFile) -> None:
+        def arrived(data: bytes) -> None:
+            steady = time.monotonic_ns()
+            now = self._node.get_clock().now().nanoseconds
+            file.put(Arrival(topic, bytes(data), steady, now))
+
+        qos = _matching_qos(self._node, topic)
+        self._node.create_subscription(message_class(kind), topic, arrived, qos, raw=True)
+
+
+def note(log: IO[str] | None, **values: object) -> None:
+    """Add one line to the log."""
+    if log:
+        log.write(json.dumps(values) + "\n")
+        log.flush()
+
+
+def main() -> int:
+    """Run the recorder; the exit code is 0 after a signal and 1 when it could not record."""
+    options = _parser().parse_args(remove_ros_args(sys.argv)[1:])
+    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("recorder")
+    recorder = Recorder(node)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: recorder.stop.set())
+    try:
+        return _record(recorder, options)
+    except (RecorderError, ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _record(recorder: Recorder, options: argparse.Namespace) -> int:
+    types = recorder.wait_for(options.topics, options.timeout)
+    log = options.log.open("w") if options.log else None
+    file = McapFile(options.out.absolute(), types, log)
+    try:
+        recorder.record(types, file, options.settle)
+    finally:
+        file.close()
+    for topic, count in file.counts.items():
+        print(f"{count:6d}  {topic}")
+    return 0
+
+
+def _matching_qos(node: Node, topic: str) -> QoSProfile:
+    """Reliable and latched where every publisher is, so that nothing that is offered is lost."""
+    offered = [info.qos_profile for info in node.get_publishers_info_by_topic(topic)]
+    reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
+    latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
+    return QoSProfile(
+        depth=DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="recorder", description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="the .mcap file to write")
+    parser.add_argument("--topics", nargs="+", required=True)
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for topics")
+    parser.add_argument("--settle", type=float, default=0.5, help="seconds for connecting")
+    parser.add_argument("--log", type=Path, help="JSON lines: stamp and arrival of each message")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""The thread that turns frames into results: take a batch, decode, predict, publish, account."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import CompressedImage
+
+from jointseg_core.predictions import Predictions
+from jointseg_core.predictor import Predictor
+from jointseg_ros.conversions import compressed_to_rgb, image_to_rgb, without_nan
+from jointseg_ros.images import BadImage
+from jointseg_ros.mailbox import Counts, Frame, Mailbox
+from jointseg_ros.monitor import Monitor
+from jointseg_ros.msg import InferenceStats
+from jointseg_ros.outputs import CameraOutputs, Result
+from jointseg_ros.overlay import OverlayThread
+from jointseg_ros.parameters import Settings
+
+
+class Complaints:
+    """Warnings to the log, at most one a second for each reason."""
+
+    def __init__(self, node: Node) -> None:
+        self._logger = node.get_logger()
+        self._last: dict[str, float] = {}
+        self._silent: dict[str, int] = {}
+
+    def __call__(self, reason: str, text: str) -> None:
+        """Log the text, or count it for the next time."""
+        now = time.monotonic()
+        if now - self._last.get(reason, -1e9) < 1:
+            self._silent[reason] = self._silent.get(reason, 0) + 1
+            return
+        more = self._silent.pop(reason, 0)
+        self._last[reason] = now
+        self._logger.warning(f"{text} ({more} more since the last)" if more else text)
+
+
+class Worker:
+    """Frames from the mailbox through the predictor to the outputs, one batch after the other."""
+
+    def __init__(
+        self,
+        node: Node,
+        mailbox: Mailbox,
+        predictor: Predictor,
+        outputs: dict[str, CameraOutputs],
+        stats: Publisher,
+        monitor: Monitor,
+        settings: Callable[[], Settings],
+    ) -> None:
+        self.predictor = predictor  # may be exchanged at any time; the next batch uses the new one
+        self._node, self._mailbox, self._outputs = node, mailbox, outputs
+        self._stats, self._monitor, self._settings = stats, monitor, settings
+        self._complain = Complaints(node)
+        self._applied: tuple[Predictor, Settings] | None = None
+        self._thread: threading.Thread | None = None
+        self._overlay: OverlayThread | None = None
+
+    def start(self) -> None:
+        """Begin to take frames."""
+        self._mailbox.reopen()
+        self._overlay = OverlayThread(self._outputs, self._complain)
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 2.0) -> bool:
+        """End after the batch at hand; False when that did not come to an end in time."""
+        self._mailbox.close()
+        if self._thread is None or self._overlay is None:
+            return True
+        self._thread.join(timeout)
+        self._overlay.close(timeout)
+        done = not self._thread.is_alive()
+        self._thread = self._overlay = None
+        return done
+
+    def _run(self) -> None:
+        while (batch := self._mailbox.take(self._settings)) is not None:
+            self._monitor.begin()
+            try:
+                self._process(batch, self._settings(), self.predictor)
+            except Exception as error:  # the thread lives on, and no frame is forgotten
+                for frame in batch:
+                    self._failed(frame, "internal", error)
+            finally:
+                self._monitor.end()
+
+    def _process(self, batch: list[Frame], settings: Settings, predictor: Predictor) -> None:
+        """One batch; whatever happens, each of its frames ends as processed or as dropped."""
+        started = time.monotonic()
+        self._apply(predictor, settings)
+        pictures = self._decoded([frame for frame in batch if not self._too_old(frame, settings)])
+        decoded = time.monotonic()
+        seen = self._predicted(predictor, pictures)
+        published = time.monotonic()
+        frames = [
+            frame
+            for frame, image, predictions in seen
+            if self._published(frame, image, predictions, settings, predictor)
+        ]
+        if frames:
+            done = time.monotonic()
+            stages = {
+                "queue": started - min(frame.arrived for frame in frames),
+                "preprocess": decoded - started + predictor.timing.preprocess_ms / 1e3,
+                "inference": predictor.timing.inference_ms / 1e3,
+                "postprocess": predictor.timing.postprocess_ms / 1e3,
+                "publish": done - published,
+            }
+            stages = {name: 1e3 * seconds for name, seconds in stages.items()}
+            self._account(frames, stages, 1e3 * (done - started), settings, predictor)
+
+    def _apply(self, predictor: Predictor, settings: Settings) -> None:
+        """Thresholds that changed go to the model between two batches."""
+        if self._applied != (predictor, settings):
+            apply_settings(predictor, settings)
+            self._applied = (predictor, settings)
+
+    def _too_old(self, frame: Frame, settings: Settings) -> bool:
+        limit = settings.max_input_age_ms
+        if not limit or self._age_ms(frame) <= limit:
+            return False
+        self._mailbox.drop(frame, "too_old")
+        return True
+
+    def _age_ms(self, frame: Frame) -> float:
+        """The time since the stamp, on the node's clock."""
+        return (self._node.get_clock().now().nanoseconds - frame.stamp) / 1e6
+
+    def _decoded(self, frames: list[Frame]) -> list[tuple[Frame, np.ndarray]]:
+        """The frames with a usable picture [H, W, 3]; the others are dropped."""
+        pictures = []
+        for frame in frames:
+            compressed = isinstance(frame.message, CompressedImage)
+            encoding = frame.message.format if compressed else frame.message.encoding
+            try:
+                image = (compressed_to_rgb if compressed else image_to_rgb)(frame.message)
+            except BadImage as error:
+                self._mailbox.drop(frame, f"bad_image:{error.reason}")
+                self._monitor.bad(frame.camera, encoding, str(error))
+                self._complain(error.reason, f"{frame.camera}: frame dropped: {error}")
+                continue
+            self._monitor.good(frame.camera, encoding, *image.shape[:2])
+            pictures.append((frame, image))
+        return pictures
+
+    def _predicted(
+        self, predictor: Predictor, pictures: list[tuple[Frame, np.ndarray]]
+    ) -> list[tuple[Frame, np.ndarray, Predictions]]:
+        """With results; a batch that fails is tried again frame by frame: one costs only itself."""
+        if not pictures:
+            return []
+        try:
+            results = predictor([image for _, image in pictures])
+            return [(*pair, result) for pair, result in zip(pictures, results, strict=True)]
+        except Exception as error:
+            if len(pictures) > 1:
+                return [seen for pair in pictures for seen in self._predicted(predictor, [pair])]
+            self._failed(pictures[0][0], "inference", error)
+            return []
+
+    def _published(
+        self,
+        frame: Frame,
+        image: np.ndarray,
+        predictions: Predictions,
+        settings: Settings,
+        predictor: Predictor,
+    ) -> bool:
+        classes = predictor.classes
+        predictions = _wanted(without_nan(predictions), classes.things, settings.classes_filter)
+        result = Result(frame.message.header, image, predictions, classes, settings)
+        try:
+            self._outputs[frame.camera].publish(result)
+        except Exception as error:
+            self._failed(frame, "publish", error)
+            return False
+        if self._overlay is not None:
+            self._overlay.offer(frame.camera, result)
+        return True
+
+    def _failed(self, frame: Frame, reason: str, error: Exception) -> None:
+        self._mailbox.drop(frame, reason)
+        if self._node.context.ok():
+            text = f"{frame.camera}: {reason} failed: {type(error).__name__}: {error}"
+            self._monitor.failed(text)
+            self._complain(reason, text)
+
+    def _account(
+        self,
+        frames: list[Frame],
+        stages: dict[str, float],
+        total_ms: float,
+        settings: Settings,
+        predictor: Predictor,
+    ) -> None:
+        """Count the frames, note the times and publish the statistics."""
+        newest = max(frames, key=lambda frame: frame.stamp)
+        latency_ms = self._age_ms(newest)
+        for frame in frames:
+            self._mailbox.processed(frame)
+        limit_ms = settings.diagnostics_max_processing_time_ms
+        self._monitor.finished(stages, total_ms, latency_ms, limit_ms)
+        message = InferenceStats(
+            header=newest.message.header,
+            model=predictor.model_type,
+            device=str(predictor.device),
+            batch_size=len(frames),
+            latency_ms=latency_ms,
+            **{f"{name}_ms": took for name, took in stages.items()},
+            **_totals(self._mailbox.counts().values()),
+        )
+        if self._node.context.ok():
+            self._stats.publish(message)
+
+
+def apply_settings(predictor: Predictor, settings: Settings) -> None:
+    """The thresholds of the parameters to the model, which wants probabilities within 0 and 1."""
+    predictor.configure(
+        score_threshold=_inside(settings.score_threshold),
+        nms_iou=settings.nms_iou,
+        mask_threshold=_inside(settings.mask_threshold),
+        max_detections=settings.max_detections,
+    )
+
+
+def _inside(probability: float) -> float:
+    return min(max(probability, 1e-6), 1 - 1e-6)
+
+
+def _wanted(
+    predictions: Predictions, things: tuple[str, ...], names: tuple[str, ...]
+) -> Predictions:
+    """The objects of the classes named; all when none is."""
+    if not names:
+        return predictions
+    labels = torch.tensor([things.index(name) for name in names if name in things])
+    return predictions[torch.isin(predictions.labels, labels)]
+
+
+def _totals(counts: Iterable[Counts]) -> dict[str, int]:
+    total = {"frames_received": 0, "frames_processed": 0, "frames_dropped": 0}
+    for one in counts:
+        total["frames_received"] += one.received
+        total["frames_processed"] += one.processed
+        total["frames_dropped"] += sum(one.dropped.values())
+    return total

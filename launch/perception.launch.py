@@ -1,0 +1,195 @@
+"""Start the perception nodes: both models, or one of them.
+
+    ros2 launch jointseg_ros perception.launch.py image_topic:=/camera/image_raw
+    ros2 launch jointseg_ros perception.launch.py --show-args
+
+Values come from params_file; an argument that is given wins over it. The nodes configure and
+activate themselves unless autostart is false.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+HERE = Path(get_package_share_directory("jointseg_ros")) / "launch"
+MODELS = {"both": ("rdsnet", "segrpn"), "rdsnet": ("rdsnet",), "segrpn": ("segrpn",)}
+YES_OR_NO = ("true", "false")
+IN_FILE = "as in params_file when empty"
+
+# name, default, choices, description
+ARGUMENTS = (
+    ("model", "both", tuple(MODELS), "both: a node for each model, which publish every topic"),
+    ("params_file", str(HERE / "config" / "single_camera.yaml"), (), "ROS parameters of the nodes"),
+    ("weights", "", (), f"path of the weights of one model; {IN_FILE}"),
+    ("device", "", (), f"auto, cpu, cuda or cuda:N; {IN_FILE}"),
+    ("precision", "", ("", "fp32", "fp16", "bf16"), f"number format of the network; {IN_FILE}"),
+    ("cameras", "", (), f"names of the cameras, with commas between; {IN_FILE}"),
+    (
+        "image_topic",
+        "",
+        (),
+        "topic of the images; with several cameras it holds {camera}, as in /{camera}/image_raw; "
+        + IN_FILE,
+    ),
+    ("transport", "", ("", "raw", "compressed"), f"kind of the images; {IN_FILE}"),
+    ("namespace", "", (), "namespace of the nodes"),
+    ("name", "", (), "name of the node, else that of its model; with both it comes in front of it"),
+    ("autostart", "true", YES_OR_NO, "configure and activate; false: leave it to a manager"),
+    ("use_sim_time", "false", YES_OR_NO, "take the time from /clock, as when a bag is played"),
+    ("log_level", "info", ("debug", "info", "warn", "error", "fatal"), "what the nodes log"),
+    ("respawn", "false", YES_OR_NO, "start a node again when it has died"),
+    ("respawn_delay", "2.0", (), "seconds until then"),
+    ("rviz", "false", YES_OR_NO, "open rviz with the overlays and the colours of the first camera"),
+    ("overlay", "false", YES_OR_NO, "open a window with the overlay of each model"),
+    ("foxglove", "false", YES_OR_NO, "start the bridge to Foxglove"),
+)
+# Parameters that have an argument.
+PASSED_ON = {"device": "device", "precision": "precision", "model.weights": "weights"}
+# What rviz/perception.rviz shows, below /<model>/camera/.
+IN_RVIZ = {
+    "rdsnet": ("overlay", "instance_labels/color"),
+    "segrpn": ("overlay", "semantic/color"),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments, and the nodes that follow from them."""
+    declared = [
+        DeclareLaunchArgument(
+            name, default_value=default, description=text, choices=choices or None
+        )
+        for name, default, choices, text in ARGUMENTS
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[Node]:
+    """The nodes for the values that the arguments have."""
+    given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
+    check(given)
+    return [
+        *(perception_node(given, model) for model in MODELS[given["model"]]),
+        *viewers(given),
+    ]
+
+
+def check(given: Mapping[str, str]) -> None:
+    """Raise RuntimeError, in one sentence, where the arguments do not go together."""
+    if given["weights"] and given["model"] == "both":
+        raise RuntimeError(
+            f"weights:={given['weights']} is the file of one model, and model:=both starts two; "
+            "give model:=rdsnet or model:=segrpn as well, or both files in params_file"
+        )
+    if len(cameras(given)) > 1 and given["image_topic"] and "{camera}" not in given["image_topic"]:
+        raise RuntimeError(
+            f"image_topic:={given['image_topic']} is one topic, and cameras:={given['cameras']} "
+            "are several; write {camera} where their names differ"
+        )
+    if not Path(given["params_file"]).is_file():
+        raise RuntimeError(f"params_file:={given['params_file']} is not a file; give its full path")
+    if not given["respawn_delay"].replace(".", "", 1).isdigit():
+        raise RuntimeError(f"respawn_delay:={given['respawn_delay']} is not a number of seconds")
+
+
+def cameras(given: Mapping[str, str]) -> list[str]:
+    """The cameras named by the arguments; `camera` when they name none."""
+    names = [name.strip() for name in given["cameras"].split(",")]
+    return [name for name in names if name] or ["camera"]
+
+
+def perception_node(given: Mapping[str, str], model: str) -> Node:
+    return Node(
+        package="jointseg_ros",
+        executable="perception_node",
+        namespace=given["namespace"],
+        name=node_name(given, model),
+        parameters=[given["params_file"], dict(parameters(given, model))],
+        ros_arguments=["--log-level", given["log_level"]],
+        output="screen",
+        respawn=given["respawn"] == "true",
+        respawn_delay=float(given["respawn_delay"]),
+    )
+
+
+def node_name(given: Mapping[str, str], model: str) -> str:
+    if given["model"] == "both" and given["name"]:
+        return f"{given['name']}_{model}"
+    return given["name"] or model
+
+
+def parameters(given: Mapping[str, str], model: str) -> Iterator[tuple[str, object]]:
+    """The parameters that the arguments set."""
+    yield "model.type", text(model)
+    yield "autostart", given["autostart"] == "true"
+    yield "use_sim_time", given["use_sim_time"] == "true"
+    for name, argument in PASSED_ON.items():
+        if given[argument]:
+            yield name, text(given[argument])
+    if given["cameras"] or given["image_topic"] or given["transport"]:
+        yield from camera_parameters(given)
+
+
+def camera_parameters(given: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    yield "camera_names", ParameterValue(cameras(given), value_type=list[str])
+    for camera in cameras(given):
+        if given["image_topic"]:
+            topic = given["image_topic"].replace("{camera}", camera)
+            yield f"cameras.{camera}.image_topic", text(topic)
+        if given["transport"]:
+            yield f"cameras.{camera}.transport", text(given["transport"])
+
+
+def text(value: str) -> ParameterValue:
+    """A string that stays one, also when YAML would read a number or a truth value in it."""
+    return ParameterValue(value, value_type=str)
+
+
+def viewers(given: Mapping[str, str]) -> Iterator[Node]:
+    """What the user wants to look with."""
+    if given["rviz"] == "true":
+        config = str(HERE / "rviz" / "perception.rviz")
+        yield viewer("rviz", "rviz2", arguments=["-d", config], remappings=rviz_topics(given))
+    if given["foxglove"] == "true":
+        yield viewer("foxglove", "foxglove_bridge")
+    if given["overlay"] == "true":
+        for model in MODELS[given["model"]]:
+            topic = f"{prefix(given, model)}/overlay"
+            yield viewer("overlay", "rqt_image_view", name=f"{model}_overlay", arguments=[topic])
+
+
+def viewer(argument: str, package: str, **options: object) -> Node:
+    """The program of the same name as its package; RuntimeError when it is not installed."""
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError as error:
+        name = package.replace("_", "-")
+        raise RuntimeError(
+            f"{argument}:=true needs the package {package}, which is not installed; "
+            f"sudo apt install ros-$ROS_DISTRO-{name}"
+        ) from error
+    return Node(package=package, executable=package, **options)
+
+
+def rviz_topics(given: Mapping[str, str]) -> list[tuple[str, str]]:
+    """From the topics written in the rviz file to those of these nodes and the first camera."""
+    return [
+        (f"/{model}/camera/{topic}", f"{prefix(given, model)}/{topic}")
+        for model in MODELS[given["model"]]
+        for topic in IN_RVIZ[model]
+    ]
+
+
+def prefix(given: Mapping[str, str], model: str) -> str:
+    """Where a model's results for the first camera are published."""
+    parts = [given["namespace"].strip("/"), node_name(given, model), cameras(given)[0]]
+    return "".join(f"/{part}" for part in parts if part)

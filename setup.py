@@ -1,0 +1,27 @@
+"""`pip install .` brings the networks alone, without ROS; colcon builds from CMakeLists.txt."""
+
+from setuptools import find_packages, setup
+
+TRAINING = [
+    "av",
+    "faster-coco-eval>=1.8",
+    "mcap>=1.2",
+    "opencv-python-headless<5",
+    "pillow",
+    "rosbags>=0.11",
+]
+
+setup(
+    name="jointseg-core",
+    version="0.1.0",
+    description="RDSNet and SegRPN: objects, masks and the class of every pixel from one network",
+    author="jointseg maintainers",
+    author_email="maintainers@jointseg.invalid",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["jointseg_core", "jointseg_core.*"]),
+    package_data={"jointseg_core": ["weights/*.safetensors", "weights/*.json"]},
+    install_requires=["torch>=2.11", "torchvision>=0.26", "numpy", "safetensors"],
+    extras_require={"training": TRAINING, "visualize": ["opencv-python-headless<5", "pillow"]},
+)

@@ -1,0 +1,288 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
+from PIL import Image
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from training.bag_images import BadImage, header_message, image_message, stamp_ns, to_rgb
+from training.bags import BadBag, BagReader, BagWriter, message_types, new
+
+SECOND = 1_000_000_000
+RGB = np.random.default_rng(1).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+
+
+def label_info(threshold: float = 0.5) -> object:
+    return new(
+        "vision_msgs/msg/LabelInfo",
+        header=header_message(3, "camera"),
+        class_map=[new("vision_msgs/msg/VisionClass", class_id=2, class_name="car")],
+        threshold=threshold,
+    )
+
+
+def masks() -> object:
+    region = new(
+        "sensor_msgs/msg/RegionOfInterest",
+        x_offset=3,
+        y_offset=1,
+        height=2,
+        width=4,
+        do_rectify=False,
+    )
+    one = new(
+        "jointseg_ros/msg/InstanceMask",
+        detection_index=0,
+        class_id=2,
+        score=0.5,
+        track_id="7",
+        roi=region,
+        encoding=0,
+        rle=np.array([1, 6, 1], np.uint32),
+        bitmap=np.zeros(0, np.uint8),
+    )
+    header = header_message(5 * SECOND + 7, "camera_optical")
+    return new("jointseg_ros/msg/InstanceMaskArray", header=header, height=6, width=8, masks=[one])
+
+
+def write_ours(path: Path) -> Path:
+    with BagWriter(path) as bag:
+        bag.write("/camera/image_raw", image_message(RGB, header_message(12, "camera")), 100)
+        bag.write("/masks", masks(), 200)
+        bag.write("/label_info", label_info(), 300)
+        bag.write("/camera/image_raw", image_message(RGB // 2, header_message(13, "camera")), 400)
+    return path
+
+
+def write_theirs(path: Path, storage: StoragePlugin, times: tuple[int, ...] = (100, 200)) -> Path:
+    """A bag made by other software: two topics, one image and one compressed image a moment."""
+    store = message_types()
+    with Writer(path, version=9, storage_plugin=storage) as bag:
+        raw = bag.add_connection("/raw", "sensor_msgs/msg/Image", typestore=store)
+        jpeg = bag.add_connection("/jpeg", "sensor_msgs/msg/CompressedImage", typestore=store)
+        for time in times:
+            image = image_message(RGB, header_message(time, "camera"))
+            compressed = new(
+                "sensor_msgs/msg/CompressedImage",
+                header=header_message(time, "camera"),
+                format="jpeg",
+                data=np.frombuffer(encoded("JPEG"), np.uint8),
+            )
+            bag.write(raw, time, store.serialize_cdr(image, "sensor_msgs/msg/Image"))
+            bag.write(jpeg, time, store.serialize_cdr(compressed, jpeg.msgtype))
+    return path
+
+
+def encoded(kind: str) -> bytes:
+    import io
+
+    stream = io.BytesIO()
+    smooth = Image.fromarray(np.full((6, 8, 3), (200, 100, 50), np.uint8))
+    smooth.save(stream, kind)
+    return stream.getvalue()
+
+
+def raw(encoding: str, data: np.ndarray, step: int, **more: int) -> SimpleNamespace:
+    fields = {"height": 6, "width": 8, "is_bigendian": 0} | more
+    return SimpleNamespace(encoding=encoding, data=data.reshape(-1), step=step, **fields)
+
+
+def test_what_was_written_is_read_back(tmp_path: Path):
+    with BagReader(write_ours(tmp_path / "one.mcap")) as bag:
+        assert {t.name: (t.type, t.count) for t in bag.topics.values()} == {
+            "/camera/image_raw": ("sensor_msgs/msg/Image", 2),
+            "/masks": ("jointseg_ros/msg/InstanceMaskArray", 1),
+            "/label_info": ("vision_msgs/msg/LabelInfo", 1),
+        }
+        found = list(bag.messages())
+    assert [(m.topic, m.time) for m in found] == [
+        ("/camera/image_raw", 100),
+        ("/masks", 200),
+        ("/label_info", 300),
+        ("/camera/image_raw", 400),
+    ]
+    assert (to_rgb(found[0].content) == RGB).all()
+    assert stamp_ns(found[1].content.header) == 5 * SECOND + 7
+    assert found[1].content.masks[0].rle.tolist() == [1, 6, 1]
+    assert found[2].content.class_map[0].class_name == "car"
+
+
+def test_topics_can_be_chosen(tmp_path: Path):
+    with BagReader(write_ours(tmp_path / "one.mcap")) as bag:
+        assert [m.time for m in bag.messages(["/camera/image_raw"])] == [100, 400]
+        assert list(bag.messages(["/nothing"])) == []
+
+
+def test_other_readers_understand_what_we_write_and_find_checksums(tmp_path: Path):
+    path = write_ours(tmp_path / "one.mcap")
+    with path.open("rb") as file:
+        reader = make_reader(file, validate_crcs=True, decoder_factories=[DecoderFactory()])
+        decoded = [(c.topic, m) for _, c, _, m in reader.iter_decoded_messages()]
+        assert reader.get_header().profile == "ros2"
+        chunks = reader.get_summary().chunk_indexes
+        schemas = {s.name: s.data.decode() for s in reader.get_summary().schemas.values()}
+    assert {c.compression for c in chunks} == {"zstd"}
+    assert "MSG: jointseg_ros/InstanceMask\n" in schemas["jointseg_ros/msg/InstanceMaskArray"]
+    masks_of = dict(decoded)["/masks"]
+    assert list(masks_of.masks[0].rle) == [1, 6, 1] and masks_of.header.stamp.sec == 5
+
+
+def test_a_flipped_byte_is_noticed(tmp_path: Path):
+    path = write_ours(tmp_path / "one.mcap")
+    data = bytearray(path.read_bytes())
+    data[200] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(BadBag), BagReader(path) as bag:
+        list(bag.messages())
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+def test_bags_of_other_software_are_read_in_any_form(tmp_path: Path, storage: StoragePlugin):
+    folder = write_theirs(tmp_path / "theirs", storage)
+    suffix = "mcap" if storage is StoragePlugin.MCAP else "db3"
+    single = next(folder.glob(f"*.{suffix}"))
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / single.name).write_bytes(single.read_bytes())
+    for path in (folder, single, bare):
+        with BagReader(path) as bag:
+            pictures = [to_rgb(m.content) for m in bag.messages(["/raw"])]
+            smooth = [to_rgb(m.content) for m in bag.messages(["/jpeg"])]
+        assert len(pictures) == len(smooth) == 2
+        assert (pictures[0] == RGB).all()
+        assert np.abs(smooth[0].astype(int) - (200, 100, 50)).max() <= 3
+
+
+def test_the_files_of_a_split_recording_are_read_in_the_order_of_time(tmp_path: Path):
+    whole = tmp_path / "split"
+    whole.mkdir()
+    for name, times in (("split_1", (100, 200)), ("split_0", (300, 400))):
+        part = write_theirs(tmp_path / name, StoragePlugin.MCAP, times)
+        next(part.glob("*.mcap")).rename(whole / f"{name}.mcap")
+    with BagReader(whole) as bag:
+        assert bag.topics["/raw"].count == 4
+        assert [m.time for m in bag.messages(["/raw"])] == [100, 200, 300, 400]
+
+
+def test_a_damaged_message_costs_that_message_only(tmp_path: Path):
+    path, store = tmp_path / "one.mcap", message_types()
+    good = store.serialize_cdr(masks(), "jointseg_ros/msg/InstanceMaskArray")
+    text = store.generate_msgdef("jointseg_ros/msg/InstanceMaskArray", ros_version=2)[0]
+    with BagWriter(path) as bag:
+        for time, data in enumerate((good, bytes(good)[:30], b"", good)):
+            bag.write_raw("/masks", "jointseg_ros/msg/InstanceMaskArray", data, time, text)
+    with BagReader(path) as bag:
+        assert [m.time for m in bag.messages()] == [0, 3]
+        assert bag.skipped == {"/masks": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("gone.mcap", None),
+        ("notes.txt", b"hello"),
+        ("empty.mcap", b""),
+        ("noise.mcap", bytes(range(256)) * 9),
+        ("noise.db3", bytes(range(256)) * 9),
+    ],
+)
+def test_what_is_no_bag_is_named_in_one_sentence(tmp_path: Path, name: str, content: bytes | None):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadBag) as caught, BagReader(path) as bag:
+        list(bag.messages())
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_directory_without_recordings_and_a_truncated_file_are_refused(tmp_path: Path):
+    with pytest.raises(BadBag, match=r"neither metadata\.yaml"), BagReader(tmp_path):
+        pass
+    path = write_ours(tmp_path / "one.mcap")
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(BadBag, match=r"one\.mcap"), BagReader(path) as bag:
+        list(bag.messages())
+
+
+def test_a_bag_that_was_not_finished_leaves_nothing(tmp_path: Path):
+    with pytest.raises(RuntimeError, match="stopped"), BagWriter(tmp_path / "one.mcap") as bag:
+        bag.write("/label_info", label_info(), 1)
+        raise RuntimeError("stopped")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_encoding_gives_the_same_picture():
+    gray = RGB.mean(2).astype(np.uint8)
+    alpha = np.full((6, 8, 1), 9, np.uint8)
+    of_color = {
+        "rgb8": RGB,
+        "bgr8": RGB[..., ::-1],
+        "8UC3": RGB[..., ::-1],
+        "rgba8": np.concatenate([RGB, alpha], 2),
+        "bgra8": np.concatenate([RGB[..., ::-1], alpha], 2),
+    }
+    for encoding, data in of_color.items():
+        assert (to_rgb(raw(encoding, data, 8 * data.shape[2])) == RGB).all(), encoding
+    for encoding in ("mono8", "8UC1"):
+        assert (to_rgb(raw(encoding, gray, 8)) == gray[..., None]).all()
+    for order, flag in (("<u2", 0), (">u2", 1)):
+        wide = np.ascontiguousarray((gray.astype(np.uint16) * 256 + 5).astype(order))
+        picture = to_rgb(raw("mono16", wide.view(np.uint8), 16, is_bigendian=flag))
+        assert (picture == gray[..., None]).all()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuyv", "yuyv")]
+)
+def test_gray_in_yuv422_stays_gray(encoding: str, order: str):
+    luma, chroma = np.full((6, 8), 128, np.uint8), np.full((6, 8), 128, np.uint8)
+    planes = (chroma, luma) if order == "uyvy" else (luma, chroma)
+    picture = to_rgb(raw(encoding, np.stack(planes, 2), 16))
+    assert np.abs(picture.astype(int) - round((128 - 16) * 255 / 219)).max() <= 1
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_a_bayer_mosaic_of_one_colour_gives_that_colour(pattern: str):
+    color = {"r": 200, "g": 120, "b": 40}
+    cell = np.array([color[c] for c in pattern], np.uint8).reshape(2, 2)
+    picture = to_rgb(raw(f"bayer_{pattern}8", np.tile(cell, (3, 4)), 8))
+    assert (picture[2:4, 2:6] == (200, 120, 40)).all()
+
+
+def test_padded_rows_give_the_same_picture_with_or_without_the_last_padding():
+    padded = np.zeros((6, 64), np.uint8)
+    padded[:, :24] = RGB.reshape(6, 24)
+    assert (to_rgb(raw("rgb8", padded, 64)) == RGB).all()
+    assert (to_rgb(raw("rgb8", padded.reshape(-1)[:-40], 64)) == RGB).all()
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (raw("rgb8", RGB, 23), "step 23"),
+        (raw("rgb8", RGB.reshape(-1)[:-1], 24), "143 bytes"),
+        (raw("rgb8", RGB, 24, height=0), "no size"),
+        (raw("rgb8", RGB, 24, width=0), "no size"),
+        (raw("foo8", RGB, 24), "'foo8'"),
+        (raw("", RGB, 24), "encoding ''"),
+        (raw("16UC1", RGB, 24), "'16UC1'"),
+        (SimpleNamespace(data=b""), "damaged"),
+        (SimpleNamespace(data=encoded("JPEG")[:200]), "damaged"),
+        (SimpleNamespace(data=encoded("PNG")[:50]), "damaged"),
+    ],
+)
+def test_a_message_without_a_picture_is_refused_with_the_reason(
+    message: SimpleNamespace, reason: str
+):
+    with pytest.raises(BadImage, match=reason):
+        to_rgb(message)
+
+
+def test_a_picture_larger_than_can_be_handled_is_refused_before_it_is_decoded():
+    bomb = bytearray(encoded("PNG"))
+    bomb[16:24] = (60000).to_bytes(4, "big") * 2
+    with pytest.raises(BadImage):
+        to_rgb(SimpleNamespace(data=bytes(bomb)))

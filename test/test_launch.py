@@ -1,0 +1,253 @@
+"""The launch file starts both models, and its files name only what the nodes have."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+rclpy = pytest.importorskip("rclpy", reason="no rclpy: neither a ROS 2 nor its wheels are here")
+pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
+
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from jointseg_ros.outputs import CameraOutputs
+from jointseg_ros.perception_node import PerceptionNode
+
+LAUNCH = Path(__file__).parents[1] / "launch"
+CONFIGS = sorted((LAUNCH / "config").glob("*.yaml"))
+TOPICS = {
+    "/rdsnet/camera/detections",
+    "/rdsnet/camera/instance_masks",
+    "/rdsnet/camera/instance_labels",
+    "/rdsnet/camera/instance_labels/color",
+    "/rdsnet/camera/label_info",
+    "/rdsnet/camera/overlay",
+    "/rdsnet/camera/overlay/compressed",
+    "/rdsnet/stats",
+    "/segrpn/camera/detections",
+    "/segrpn/camera/semantic/image",
+    "/segrpn/camera/semantic/image/compressed",
+    "/segrpn/camera/semantic/color",
+    "/segrpn/camera/semantic/confidence",
+    "/segrpn/camera/semantic/label_info",
+    "/segrpn/camera/foreground/image",
+    "/segrpn/camera/label_info",
+    "/segrpn/camera/overlay",
+    "/segrpn/camera/overlay/compressed",
+    "/segrpn/stats",
+    "/diagnostics",
+}
+
+
+@pytest.fixture
+def ros(ros_domain: int) -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+# Files, with or without launch
+
+
+def rviz_topics() -> set[str]:
+    document = yaml.safe_load((LAUNCH / "rviz" / "perception.rviz").read_text())
+    displays = document["Visualization Manager"]["Displays"]
+    return {display["Topic"]["Value"] for display in displays if "Topic" in display}
+
+
+def test_rviz_shows_only_what_the_nodes_publish(ros: None) -> None:
+    published: set[str] = set()
+    for model in ("rdsnet", "segrpn"):
+        node = Node(model)
+        outputs = CameraOutputs(node, "camera", model)
+        published |= {name for name, _ in node.get_publisher_names_and_types_by_node(model, "/")}
+        outputs.destroy()
+        node.destroy_node()
+    assert len(rviz_topics()) == 4
+    assert rviz_topics() <= published
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """{"a": {"b": 1}} to {"a.b": 1}."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+def configured(file: Path, model: str) -> dict[str, object]:
+    """What a parameter file says to the node of a model."""
+    document = yaml.safe_load(file.read_text())
+    values: dict[str, object] = {}
+    for pattern in ("/**", f"/**/{model}"):
+        values |= flat(document.get(pattern, {}).get("ros__parameters", {}))
+    return values
+
+
+def declared(model: str, *arguments: str) -> dict[str, object]:
+    """The parameters of a node that starts with these arguments."""
+    options = ["--ros-args", "-p", "autostart:=false", "-p", f"model.type:={model}", *arguments]
+    node = PerceptionNode(model, cli_args=options)
+    names = node.list_parameters([], 0).names
+    values = {name: node.get_parameter_or(name).value for name in names}
+    node.close()
+    node.destroy_node()
+    return values
+
+
+@pytest.mark.parametrize("model", ["rdsnet", "segrpn"])
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_the_node_takes_every_value_of_a_parameter_file(file: Path, model: str, ros: None) -> None:
+    wanted = configured(file, model)
+    values = declared(model, "--params-file", str(file))
+    assert wanted
+    assert {name: values.get(name, "not declared") for name in wanted} == wanted
+
+
+def test_the_file_for_a_single_camera_holds_the_defaults(ros: None) -> None:
+    wanted = configured(LAUNCH / "config" / "single_camera.yaml", "rdsnet")
+    values = declared("rdsnet")
+    assert {name: values[name] for name in wanted} == wanted
+
+
+# Launching
+
+
+def needs_launch() -> None:
+    if importlib.util.find_spec("launch_ros") is None or shutil.which("ros2") is None:
+        pytest.skip("launch_ros and ros2 are not installed: the wheels of ROS 2 have neither")
+
+
+def ros2_launch(*arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    command = ["ros2", "launch", "jointseg_ros", "perception.launch.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def test_show_args_explains_every_argument() -> None:
+    needs_launch()
+    shown = ros2_launch("--show-args")
+    names = [
+        *["model", "params_file", "weights", "device", "precision", "cameras", "image_topic"],
+        *["transport", "namespace", "name", "autostart", "use_sim_time", "log_level"],
+        *["respawn", "respawn_delay", "rviz", "overlay", "foxglove"],
+    ]
+    lines = [line.strip() for line in shown.stdout.splitlines()]
+    assert shown.returncode == 0, shown.stderr
+    for name in names:
+        description = lines[lines.index(f"'{name}':") + 1]
+        assert len(description) > 10, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["model:=yolo"], "Valid options are: ('both', 'rdsnet', 'segrpn')"),
+        (["weights:=/w.safetensors"], "is the file of one model, and model:=both starts two"),
+        (["cameras:=front,rear", "image_topic:=/image"], "write {camera} where"),
+        (["params_file:=/nowhere.yaml"], "params_file:=/nowhere.yaml is not a file"),
+        (["respawn_delay:=soon"], "respawn_delay:=soon is not a number of seconds"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: list[str], sentence: str) -> None:
+    needs_launch()
+    result = ros2_launch(*arguments)
+    assert sentence in result.stdout + result.stderr
+    assert "process started" not in result.stdout + result.stderr
+
+
+@contextmanager
+def launched(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A running launch file; it and its nodes are gone afterwards."""
+    command = ["ros2", "launch", "jointseg_ros", "perception.launch.py", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def topics_with_publishers(node: Node) -> set[str]:
+    names = [name for name, _ in node.get_topic_names_and_types()]
+    return {name for name in names if node.count_publishers(name)}
+
+
+def wait_until(condition, node: Node, seconds: float = 60) -> bool:
+    """Whether the condition came true; `node` is spun meanwhile."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    return bool(condition())
+
+
+def interrupted(process: subprocess.Popen[str]) -> str:
+    """Press Ctrl-C, as a terminal does for the whole group, and return all that was said."""
+    os.killpg(process.pid, signal.SIGINT)
+    return process.communicate(timeout=30)[0]
+
+
+@pytest.fixture
+def weights_file(rdsnet_weights: Path, segrpn_weights: Path, tmp_path: Path) -> Path:
+    """A parameter file that names the untrained weights of both models."""
+    weights = {"rdsnet": rdsnet_weights, "segrpn": segrpn_weights}
+    document = {
+        f"/**/{model}": {"ros__parameters": {"model": {"weights": str(path)}}}
+        for model, path in weights.items()
+    }
+    file = tmp_path / "weights.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
+@pytest.mark.slow
+def test_both_models_start_and_publish_every_topic_and_stop_cleanly(
+    ros: None, weights_file: Path
+) -> None:
+    needs_launch()
+    node = Node("listener")
+    with launched("image_topic:=/front/image", f"params_file:={weights_file}") as process:
+        assert wait_until(lambda: topics_with_publishers(node) >= TOPICS, node), (
+            TOPICS - topics_with_publishers(node)
+        )
+        assert wait_until(lambda: node.count_subscribers("/front/image") == 2, node)
+        said = interrupted(process)
+    node.destroy_node()
+    assert said.count("process has finished cleanly") == 2, said
+    assert "Traceback" not in said and "has died" not in said, said
+
+
+@pytest.mark.slow
+def test_a_frame_comes_back_from_the_camera_that_the_arguments_name(
+    ros: None, rdsnet_weights: Path
+) -> None:
+    needs_launch()
+    from jointseg_ros.msg import InstanceMaskArray
+
+    node, received = Node("listener"), []
+    camera = node.create_publisher(Image, "/rear/image", 1)
+    node.create_subscription(InstanceMaskArray, "/car/eyes/rear/instance_masks", received.append, 1)
+    image = Image(height=32, width=64, encoding="rgb8", step=192, data=bytes(32 * 192))
+    image.header.frame_id = "rear_optical"
+    node.create_timer(0.2, lambda: camera.publish(image))
+    arguments = [
+        *["model:=rdsnet", f"weights:={rdsnet_weights}", "namespace:=car", "name:=eyes"],
+        *["cameras:=front,rear", "image_topic:=/{camera}/image"],
+    ]
+    with launched(*arguments) as process:
+        assert wait_until(lambda: received, node)
+        assert "has died" not in interrupted(process)
+    node.destroy_node()
+    assert received[0].header == image.header
+    assert (received[0].height, received[0].width) == (32, 64)

@@ -1,0 +1,1 @@
+"""Training, evaluation and data: scripts for people with data, run from a checkout."""

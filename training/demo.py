@@ -1,0 +1,267 @@
+"""The whole system on one recording: replay it to the nodes, record, compare, draw.
+
+    python -m training.demo                      a synthetic drive, with scores
+    python -m training.demo --input drive.mp4    your own pictures, without
+
+Leaves input.mcap, output.mcap, overlay.mp4, overlay.png and metrics.json in the output folder.
+Imports no ROS: the nodes are processes in the environment that this program was started in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jointseg_core.classes import CITYSCAPES
+from training import seed_spread
+from training.bag_images import stamp_ns
+from training.bags import BagReader, merge
+from training.demo_inputs import BadInput, convert
+from training.demo_pictures import Panels, SheetRows, Video, sheet
+from training.driving_bag import FRAMES_PER_STREET, IMAGE, RATE_HZ, STREETS, write_driving_bag
+from training.joined import joined
+from training.replay import RESULTS, Replay, ReplayError, replay, working_folder
+from training.scores import SCORES, ModelScores, known_or_none, percentiles
+
+SEED = 1000
+MODELS = tuple(RESULTS)
+FILES = ("input.mcap", "output.mcap", "overlay.mp4", "overlay.png", "metrics.json")
+SYNTHETIC_ONLY = (
+    "The shipped weights have seen synthetic streets only: "
+    "on real pictures they show that the system works, not how well it could see."
+)
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_RESOURCES, EXIT_INTERRUPTED = 1, 3, 5, 130
+
+Steps = Callable[[str, int | None], Callable[[int], None]]
+"""Announces a step of so many parts; the result is told how many are done."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is in the recording that is played: times and stamps in ns, sizes in bytes."""
+
+    start: int
+    stamps: tuple[int, ...]
+    largest_image: int
+
+    @property
+    def rate_hz(self) -> float:
+        """Of most frames."""
+        gaps = np.diff(self.stamps)
+        return 1e9 / float(np.median(gaps)) if len(gaps) else RATE_HZ
+
+
+def main() -> int:
+    """Run the demo; the exit code is 0, 1 (a process failed), 2, 3 (bad input), 5 or 130."""
+    options = _parser().parse_args()
+    console = Console()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        metrics = run(options, console)
+    except BadInput as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+    except ReplayError as error:
+        return _fail(str(error), EXIT_FAILED)
+    except OSError as error:
+        return _fail(f"{error}; check the space and the rights there.", EXIT_RESOURCES)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written.", EXIT_INTERRUPTED)
+    _report(console, options, metrics)
+    return 0
+
+
+def run(options: argparse.Namespace, console: Console) -> dict:
+    """Do everything in a folder beside the output folder, then move the results there.
+
+    Returns the content of metrics.json. After an exception the output folder is as it was.
+    """
+    out = options.out.absolute()
+    with working_folder(out) as temporary, _steps(console) as step:
+        folder = Path(temporary)
+        _make_input(options, folder / "input.mcap", step)
+        survey = _survey(folder / "input.mcap")
+        replays = _replay_all(options, folder, survey, step)
+        recordings = list(dict.fromkeys(r.recording for r in replays.values()))
+        merge(recordings, folder / "output.mcap", survey.start)
+        scores = _score_and_draw(folder, tuple(replays), survey, step)
+        metrics = _metrics(options, survey, replays, scores)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        out.mkdir(exist_ok=True)
+        for name in FILES:
+            os.replace(folder / name, out / name)
+    return metrics
+
+
+def _make_input(options: argparse.Namespace, path: Path, step: Steps) -> None:
+    if options.input is not None:
+        done = step(f"reading {options.input.name}", options.frames)
+        convert(
+            options.input,
+            path,
+            options.topic,
+            options.rate,
+            options.frames,
+            lambda frames, _: done(frames),
+        )
+        return
+    done = step("driving through streets", options.streets * options.frames_per_street)
+    streets, frames = options.streets, options.frames_per_street
+    write_driving_bag(path, options.seed, streets, frames, progress=lambda n, _: done(n))
+
+
+def _survey(path: Path) -> Survey:
+    stamps, largest, start = [], 0, 0
+    with BagReader(path) as bag:
+        for message in bag.messages([IMAGE]):
+            start = start or message.time
+            stamps.append(stamp_ns(message.content.header))
+            largest = max(largest, len(message.content.data))
+    return Survey(start, tuple(stamps), largest)
+
+
+def _replay_all(
+    options: argparse.Namespace, folder: Path, survey: Survey, step: Steps
+) -> dict[str, Replay]:
+    """Each model alone, so that its latency is its own; or all at the same time."""
+    passes = [options.models] if options.together else [[model] for model in options.models]
+    replays = {}
+    for models in passes:
+        done = step(f"replaying to {' and '.join(models)}", len(survey.stamps))
+        result = replay(
+            folder / "input.mcap",
+            models,
+            folder,
+            IMAGE,
+            survey.largest_image,
+            dict(options.weights or ()),
+            done,
+        )
+        replays |= dict.fromkeys(models, result)
+    return replays
+
+
+def _score_and_draw(
+    folder: Path, models: tuple[str, ...], survey: Survey, step: Steps
+) -> dict[str, dict[str, float | None]]:
+    """Go through the recordings once: scores by model (None without truth), video and sheet."""
+    scores = {model: ModelScores(model, CITYSCAPES) for model in models}
+    panels, rows = Panels(models, CITYSCAPES), SheetRows(len(survey.stamps))
+    done = step("comparing and drawing", len(survey.stamps))
+    with Video(folder / "overlay.mp4", survey.rate_hz) as video:
+        frames = joined(folder / "input.mcap", folder / "output.mcap", models, CITYSCAPES)
+        for number, frame in enumerate(frames):
+            for model, found in frame.results.items():
+                if frame.truth is not None and found is not None:
+                    scores[model].add(found, frame.truth)
+            video.add(panels.of(frame))
+            rows.offer(number, frame)
+            done(number + 1)
+    Image.fromarray(sheet(rows.chosen(), models, CITYSCAPES)).save(folder / "overlay.png")
+    return {
+        model: {name: known_or_none(value) for name, value in score.summary().items()}
+        for model, score in scores.items()
+    }
+
+
+def _metrics(
+    options: argparse.Namespace,
+    survey: Survey,
+    replays: Mapping[str, Replay],
+    scores: Mapping[str, Mapping[str, float | None]],
+) -> dict:
+    frames, models = len(survey.stamps), {}
+    for model, result in replays.items():
+        latencies = result.latencies_ms(model)
+        models[model] = {
+            "frames_processed": len(latencies),
+            "frames_dropped": frames - len(latencies),
+            **scores[model],
+            "latency_ms": percentiles(latencies),
+        }
+    seed = options.seed if options.input is None else None
+    return {"seed": seed, "frames_in": frames, "models": models}
+
+
+def _report(console: Console, options: argparse.Namespace, metrics: dict) -> None:
+    """A short table, the spread over seeds or what the weights know, and where the files are."""
+    table = Table("", *metrics["models"])
+    for name in ("frames_processed", "frames_dropped"):
+        _row(table, name, metrics, "{:d}")
+    if options.input is None:
+        for name in dict.fromkeys(name for names in SCORES.values() for name in names):
+            _row(table, name, metrics, "{:.3f}")
+    for name in ("p50", "p95", "p99"):
+        latencies = {m: {name: v["latency_ms"][name]} for m, v in metrics["models"].items()}
+        _row(table, name, {"models": latencies}, "{:.0f} ms", f"latency {name}")
+    console.print(f"{metrics['frames_in']} frames at their original times:")
+    console.print(table)
+    note = seed_spread.note() if options.input is None else SYNTHETIC_ONLY
+    console.print(note, soft_wrap=True, highlight=False)
+    for name in FILES:
+        console.print(f"  {options.out / name}", soft_wrap=True, highlight=False)
+
+
+def _row(table: Table, name: str, metrics: dict, form: str, title: str = "") -> None:
+    values = (numbers.get(name) for numbers in metrics["models"].values())
+    shown = ("-" if value is None else form.format(value) for value in values)
+    table.add_row(title or name.replace("_", " "), *shown)
+
+
+@contextmanager
+def _steps(console: Console):  # -> Iterator[Steps]
+    """A bar for each step; nothing where nobody looks."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    bars = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
+    with bars:
+
+        def step(name: str, total: int | None) -> Callable[[int], None]:
+            task = bars.add_task(name, total=total)
+            return lambda done: bars.update(task, completed=done)
+
+        yield step
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"demo: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--input", type=Path, help="a video, a picture or folder of pictures, or a recording")
+    add("--topic", help="the images of a recording that has several")
+    add("--rate", type=float, default=5.0, help="pictures a second, for a folder of them")
+    add("--frames", type=int, help="take only the first so many of the input")
+    add("--seed", type=int, default=SEED, help="of the synthetic drive; training used those < 1000")
+    add("--streets", type=int, default=STREETS)
+    add("--frames-per-street", type=int, default=FRAMES_PER_STREET)
+    add("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    add("--weights", type=_named_path, action="append", help="other weights, as MODEL=FILE")
+    add("--together", action="store_true", help="all models at once instead of one by one")
+    add("--out", type=Path, default=Path("out/demo"))
+    return parser
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    model, _, path = text.partition("=")
+    if model not in MODELS or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not MODEL=FILE, MODEL of {MODELS}")
+    return model, Path(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

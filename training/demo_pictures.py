@@ -1,0 +1,232 @@
+"""The demo's pictures: a video of what was found, and a sheet of frames beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from jointseg_core.classes import Classes
+from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.targets import Target
+from jointseg_core.visualize import draw
+from training.joined import Joined
+
+TITLES = {
+    "rdsnet": "RDSNet: boxes and instance masks",
+    "segrpn": "SegRPN: boxes and a class for every pixel",
+}
+TRUTH = "truth"
+MIN_SCORE = 0.3
+PANEL_WIDTH = 960
+CELL_WIDTH = 512
+SHEET_ROWS = 6
+X264 = {"crf": "21", "preset": "veryfast"}
+NO_RESULT = "no result for this frame"
+
+
+class Video:
+    """An .mp4 file of pictures shown at the times of their stamps; use it in a `with` statement.
+
+    H.264 where PyAV can, else MPEG-4. Pictures of another size than the first are scaled to it.
+    """
+
+    def __init__(self, path: Path, rate_hz: float) -> None:
+        self._path = path
+        self._rate = max(1, round(rate_hz))
+        self._writer: _H264 | _Mpeg4 | None = None
+        self._size = (0, 0)
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, picture: np.ndarray) -> None:
+        """One more picture, uint8 RGB [H, W, 3]."""
+        if self._writer is None:
+            self._size = (picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2)  # H.264: even
+            self._writer = _writer(self._path, self._rate, self._size)
+        if picture.shape[1::-1] != self._size:
+            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.add(picture)
+
+
+class _H264:
+    def __init__(self, path: Path, rate: int, size: tuple[int, int]) -> None:
+        import av
+
+        self._container = av.open(str(path), "w", options={"movflags": "faststart"})
+        self._stream = self._container.add_stream("libx264", rate=rate, options=X264)
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = "yuv420p"
+
+    def add(self, picture: np.ndarray) -> None:
+        import av
+
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode())
+        self._container.close()
+
+
+class _Mpeg4:
+    def __init__(self, path: Path, rate: int, size: tuple[int, int]) -> None:
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+        if not self._writer.isOpened():
+            raise OSError(f"{path}: neither PyAV nor OpenCV can write an .mp4 video here")
+
+    def add(self, picture: np.ndarray) -> None:
+        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        self._writer.release()
+
+
+def _writer(path: Path, rate: int, size: tuple[int, int]) -> _H264 | _Mpeg4:
+    try:
+        return _H264(path, rate, size)
+    except Exception:  # no PyAV, or one without the encoder
+        return _Mpeg4(path, rate, size)
+
+
+class Panels:
+    """What each model found, one picture above the other.
+
+    A model without a result for a frame goes on showing the last frame for which it has one.
+    """
+
+    def __init__(self, models: Sequence[str], classes: Classes) -> None:
+        self._models = models
+        self._classes = classes
+        self._last: dict[str, np.ndarray] = {}
+
+    def of(self, frame: Joined) -> np.ndarray:
+        """The picture for this frame, uint8 RGB [H, W, 3]."""
+        for model in self._models:
+            found = frame.results[model]
+            if found is not None or model not in self._last:
+                self._last[model] = _drawn(frame, found, self._classes, TITLES[model], PANEL_WIDTH)
+        return np.concatenate([self._last[model] for model in self._models])
+
+
+def sheet(frames: Sequence[Joined], models: Sequence[str], classes: Classes) -> np.ndarray:
+    """Frames in rows: the picture, what each model found, and the truth if it is known."""
+    rows = [np.concatenate(list(_row(frame, models, classes)), 1) for frame in frames]
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([_padded(row, width) for row in rows])
+
+
+class SheetRows:
+    """Chooses the frames for a sheet while they come by.
+
+    One from each of `rows` equally long stretches, so that they come from different streets: the
+    one nearest to the middle of those with results of every model.
+    """
+
+    def __init__(self, frames: int, rows: int = SHEET_ROWS) -> None:
+        self._frames = frames
+        self._rows = max(1, min(rows, frames))
+        self._best: dict[int, tuple[tuple[int, float], Joined]] = {}
+
+    def offer(self, number: int, frame: Joined) -> None:
+        """Consider frame `number`, counted from 0."""
+        stretch = number * self._rows // self._frames
+        middle = (stretch + 0.5) * self._frames / self._rows - 0.5
+        missing = sum(found is None for found in frame.results.values())
+        cost = (missing, abs(number - middle))
+        if stretch not in self._best or cost < self._best[stretch][0]:
+            self._best[stretch] = (cost, frame)
+
+    def chosen(self) -> list[Joined]:
+        """The chosen frames in the order of time."""
+        return [self._best[stretch][1] for stretch in sorted(self._best)]
+
+
+def _row(frame: Joined, models: Sequence[str], classes: Classes) -> Iterator[np.ndarray]:
+    yield _drawn(frame, Predictions.empty(frame.picture.shape[:2]), classes, "camera", CELL_WIDTH)
+    for model in models:
+        yield _drawn(frame, frame.results[model], classes, TITLES[model], CELL_WIDTH)
+    if frame.truth is not None:
+        yield _drawn(frame, as_predictions(frame.truth), classes, TRUTH, CELL_WIDTH)
+
+
+def as_predictions(truth: Target) -> Predictions:
+    """An annotation as if it had been found, all scores 1; groups are left out."""
+    single = truth[~truth.crowd]
+    return Predictions(
+        tuple(single.masks.shape[1:]),
+        single.boxes,
+        torch.ones(len(single.labels)),
+        single.labels,
+        Masks.from_bitmaps(single.masks),
+        None if single.semantic is None else single.semantic.to(torch.uint8),
+    )
+
+
+def _drawn(
+    frame: Joined, found: Predictions | None, classes: Classes, title: str, width: int
+) -> np.ndarray:
+    """The picture of a frame, about `width` pixels wide, with what was found and a title."""
+    picture, scale = frame.picture, max(1, round(width / frame.picture.shape[1]))
+    if scale > 1:
+        size = (picture.shape[1] * scale, picture.shape[0] * scale)
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+    if found is not None:
+        larger, scores = enlarged(found, scale), title != TRUTH
+        picture = draw(picture, larger, classes, min_score=MIN_SCORE, show_scores=scores)
+    if picture.shape[1] > 1.3 * width:
+        height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return _titled(picture, title if found is not None else f"{title}: {NO_RESULT}")
+
+
+def enlarged(found: Predictions, scale: int) -> Predictions:
+    """The same results for an image that is `scale` times as large, to be drawn with fine lines."""
+    if scale == 1:
+        return found
+    size = (found.image_size[0] * scale, found.image_size[1] * scale)
+    crops = [] if found.masks is None else [_repeated(crop, scale) for crop in found.masks.crops()]
+    masks = None if found.masks is None else Masks.from_crops(found.masks.windows * scale, crops)
+    semantic = None if found.semantic is None else _repeated(found.semantic, scale)
+    return replace(
+        found,
+        image_size=size,
+        boxes=found.boxes * scale,
+        masks=masks,
+        semantic=semantic,
+        confidence=None,
+        foreground=None,
+    )
+
+
+def _repeated(plane: torch.Tensor, scale: int) -> torch.Tensor:
+    return plane.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+
+
+def _titled(picture: np.ndarray, title: str) -> np.ndarray:
+    """The picture below a black line that says what it is."""
+    height = 22
+    line = Image.new("RGB", (picture.shape[1], height))
+    font = ImageFont.load_default(14)
+    ImageDraw.Draw(line).text((6, 2), title, fill=(255, 255, 255), font=font)
+    return np.concatenate([np.asarray(line), picture])
+
+
+def _padded(row: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)))

@@ -1,0 +1,143 @@
+"""A synthetic drive as a recording: camera topics, and the truth about them on topics of its own.
+
+python -m training.driving_bag OUT.mcap --seed 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jointseg_core.classes import CITYSCAPES
+from jointseg_core.predictions import Masks
+from jointseg_core.targets import Target
+from training.bag_images import header_message, image_message
+from training.bags import BagWriter, new
+from training.result_messages import detections_message, masks_message
+from training.scenes import Scene, SceneObject, render_drive
+
+IMAGE, CAMERA_INFO = "/camera/image_raw", "/camera/camera_info"
+TRUE_DETECTIONS = "/camera/ground_truth/detections"
+TRUE_MASKS = "/camera/ground_truth/instance_masks"
+IGNORED_MASKS = "/camera/ground_truth/ignored_masks"
+TRUE_SEMANTIC = "/camera/ground_truth/semantic/image"
+FRAME_ID = "camera_optical"
+START_NS = 1_700_000_000_000_000_000
+"""When recordings begin that have no clock of their own; zero would mean that no time is known."""
+RATE_HZ = 10.0
+STREETS, FRAMES_PER_STREET = 12, 10
+
+
+def write_driving_bag(
+    path: Path,
+    seed: int,
+    streets: int = STREETS,
+    frames_per_street: int = FRAMES_PER_STREET,
+    size: tuple[int, int] = (256, 512),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Render a drive through some streets into an .mcap file; returns the number of frames.
+
+    The result depends on the arguments alone. `progress` is told the frames done and all frames.
+    """
+    drive = render_drive(seed, streets, frames_per_street, RATE_HZ, size)
+    total = streets * frames_per_street
+    with BagWriter(path) as bag:
+        for done, (stamp, scene) in enumerate(drive, start=1):
+            now = START_NS + stamp
+            for topic, message in scene_messages(now, scene).items():
+                bag.write(topic, message, now)
+            progress(done, total)
+    return total
+
+
+def scene_messages(stamp: int, scene: Scene) -> dict[str, Any]:
+    """The messages about one frame, by topic, all with the same header."""
+    header, size = header_message(stamp, FRAME_ID), scene.semantic.shape
+    things = [(k, o) for k, o in enumerate(scene.objects, start=1) if o.label >= 0]
+    objects = [(k, o) for k, o in things if not o.crowd]
+    names = [CITYSCAPES.things[o.label] for _, o in objects]
+    return {
+        IMAGE: image_message(scene.image, header),
+        CAMERA_INFO: camera_info(header, size),
+        TRUE_DETECTIONS: detections_message(
+            header, [o.box for _, o in objects], names, [str(o.track_id) for _, o in objects]
+        ),
+        TRUE_MASKS: _masks(header, scene, objects),
+        IGNORED_MASKS: _masks(header, scene, [(k, o) for k, o in things if o.crowd]),
+        TRUE_SEMANTIC: image_message(scene.semantic, header),
+    }
+
+
+def scene_target(scene: Scene) -> Target:
+    """The annotation of a scene for training and scoring; objects without a class are left out."""
+    things = [(k, o) for k, o in enumerate(scene.objects, start=1) if o.label >= 0]
+    numbers = torch.tensor([k for k, _ in things]).view(-1, 1, 1)
+    instances = torch.from_numpy(scene.instances.astype(np.int64))
+    return Target(
+        torch.tensor([o.box for _, o in things], dtype=torch.float32).view(-1, 4),
+        torch.tensor([o.label for _, o in things], dtype=torch.int64),
+        (instances == numbers).view(-1, *instances.shape),
+        torch.from_numpy(scene.semantic.astype(np.int64)),
+        torch.tensor([o.crowd for _, o in things], dtype=torch.bool),
+    )
+
+
+def camera_info(header: Any, size: tuple[int, int]) -> Any:
+    """The size of the images; the focal length changes from street to street, so none is given.
+
+    A matrix of zeros is how a camera says that it is not calibrated.
+    """
+    region = {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
+    return new(
+        "sensor_msgs/msg/CameraInfo",
+        header=header,
+        height=size[0],
+        width=size[1],
+        distortion_model="",
+        d=np.zeros(0),
+        k=np.zeros(9),
+        r=np.zeros(9),
+        p=np.zeros(12),
+        binning_x=0,
+        binning_y=0,
+        roi=new("sensor_msgs/msg/RegionOfInterest", **region),
+    )
+
+
+def _masks(header: Any, scene: Scene, objects: list[tuple[int, SceneObject]]) -> Any:
+    """An InstanceMaskArray of the visible pixels of these objects (number in `instances`)."""
+    windows = torch.tensor([o.box for _, o in objects]).long().view(-1, 4)
+    crops = [
+        torch.from_numpy(scene.instances[y1:y2, x1:x2] == number)
+        for (number, _), (x1, y1, x2, y2) in zip(objects, windows.tolist(), strict=True)
+    ]
+    labels, ids = [o.label for _, o in objects], [str(o.track_id) for _, o in objects]
+    masks = Masks.from_crops(windows, crops) if crops else Masks.empty()
+    return masks_message(header, scene.semantic.shape, masks, labels, ids)
+
+
+def main() -> int:
+    """Write one bag and say what is in it."""
+    parser = argparse.ArgumentParser(prog="driving_bag", description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="the .mcap file to write")
+    parser.add_argument("--seed", type=int, default=1000, help="training uses seeds below 1000")
+    parser.add_argument("--streets", type=int, default=STREETS)
+    parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 512), metavar=("H", "W"))
+    options = parser.parse_args()
+    frames = write_driving_bag(
+        options.out, options.seed, options.streets, options.frames_per_street, tuple(options.size)
+    )
+    print(f"{options.out}: {frames} frames at {RATE_HZ:g} Hz from {options.streets} streets")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

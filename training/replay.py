@@ -1,0 +1,305 @@
+"""Replays a recording to perception nodes over DDS: player, nodes and recorder as processes.
+
+This file imports no ROS; it starts `python -m jointseg_ros...` in the environment it runs in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LARGE_IMAGES = ROOT / "launch/config/fastdds_large_images.xml"
+LARGE_BYTES = 512 << 10
+START_SECONDS = 120.0
+"""A node may take so long to load its model on a busy machine."""
+QUIET_SECONDS = 2.0
+"""After the last frame, no result for so long means that no more will come."""
+SCORE_THRESHOLD = 0.05
+FAILED_START = "configure failed"
+LINGER_SECONDS = 60.0
+"""The clock goes on so long after the last frame, at most."""
+
+CAMERA = "camera"
+RESULTS = {
+    "rdsnet": ("detections", "instance_masks"),
+    "segrpn": ("detections", "semantic/image"),
+}
+"""What each model is for: a frame is processed when all of these have arrived."""
+_ALSO_RECORDED = {
+    "rdsnet": ("label_info",),
+    "segrpn": ("foreground/image", "label_info", "semantic/label_info"),
+}
+
+
+class ReplayError(RuntimeError):
+    """A process of the replay failed; one sentence, followed by the last lines it printed."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of playing a recording once.
+
+    recording  the .mcap file with what the nodes published
+    published  for each image its stamp (ns) and the steady time (ns) it was handed over
+    arrived    for each topic the stamps and the steady times at which messages arrived
+    """
+
+    recording: Path
+    published: dict[int, int] = field(default_factory=dict)
+    arrived: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def latencies_ms(self, model: str) -> list[float]:
+        """From the publication of a frame to the arrival of the last of its results, by frame."""
+        topics = [self.arrived.get(result_topic(model, name), {}) for name in RESULTS[model]]
+        return [
+            (max(arrived[stamp] for arrived in topics) - moment) / 1e6
+            for stamp, moment in self.published.items()
+            if all(stamp in arrived for arrived in topics)
+        ]
+
+
+def result_topic(model: str, name: str) -> str:
+    """The full name of a topic of a model's node."""
+    return f"/{model}/{CAMERA}/{name}"
+
+
+def replay(
+    bag: Path,
+    models: Sequence[str],
+    folder: Path,
+    image_topic: str,
+    image_bytes: int,
+    weights: Mapping[str, Path] | None = None,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> Replay:
+    """Play `bag` once to the nodes of these models, all at the same time; files go to `folder`.
+
+    image_bytes: the size of an image, which decides about shared memory; weights: other than the
+    shipped ones; progress: told the number of frames played. ReplayError when a process fails.
+    """
+    name = "_".join(models)
+    log = {part: folder / f"{name}_{part}.jsonl" for part in ("player", "recorder")}
+    result = Replay(folder / f"{name}.mcap")
+    environment = _environment(image_bytes) | {"ROS_LOG_DIR": str(folder / "ros_log")}
+    with ExitStack() as stack:
+        processes = Processes(folder, environment)
+        stack.callback(processes.stop)
+        for model in models:
+            processes.start(model, _node(model, image_topic, (weights or {}).get(model)))
+        processes.start("recorder", _recorder(result.recording, models, log["recorder"]))
+        _wait_until_ready(processes, log["recorder"])
+        processes.start("player", _player(bag, image_topic, len(models), log["player"]))
+        _follow(processes, log, models, result, progress)
+    if not result.recording.is_file():
+        raise ReplayError(f"the recorder wrote nothing; {processes.last_words('recorder')}")
+    return result
+
+
+class Processes:
+    """Processes with their output in files; they are stopped last one first, whatever happens."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = dict(environment)
+        self._running: dict[str, subprocess.Popen] = {}
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        """Start a process in a group of its own, so that it can be stopped with its children."""
+        with self._output(name).open("wb") as output:
+            self._running[name] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """ReplayError if a process has ended, or says that it could not start.
+
+        A node that cannot load its model stays there, so that one can ask it why.
+        """
+        for name, process in self._running.items():
+            if FAILED_START in self._output(name).read_text(errors="replace"):
+                raise ReplayError(f"{name} could not start; {self.last_words(name)}")
+            if (code := process.poll()) is not None:
+                raise ReplayError(f"{name} ended with code {code}; {self.last_words(name)}")
+
+    def last_words(self, name: str, lines: int = 6) -> str:
+        """The last lines that a process printed."""
+        text = self._output(name).read_text(errors="replace").strip() or "(nothing)"
+        return "it printed last:\n  " + "\n  ".join(text.splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """End every process: player, recorder, nodes; each gets time to finish its files.
+
+        An impatient second Ctrl-C waits until that is done.
+        """
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for process in reversed(self._running.values()):
+                _end(process)
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def _output(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+
+class Lines:
+    """The JSON lines that another process is adding to a file, as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+
+    def new(self) -> Iterator[dict]:
+        """The complete lines since the last call; none while there is no file."""
+        if not self._path.is_file():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._position += len(line)
+                yield json.loads(line)
+
+
+def _wait_until_ready(processes: Processes, log: Path) -> None:
+    """Return when the recorder listens to all topics of the nodes."""
+    lines, end = Lines(log), time.monotonic() + START_SECONDS + 10
+    while not any(line.get("event") == "ready" for line in lines.new()):
+        processes.check()
+        if time.monotonic() > end:
+            raise ReplayError(f"the recorder is not ready; {processes.last_words('recorder')}")
+        time.sleep(0.05)
+
+
+def _follow(
+    processes: Processes,
+    logs: Mapping[str, Path],
+    models: Sequence[str],
+    result: Replay,
+    progress: Callable[[int], None],
+) -> None:
+    """Read both logs until everything has been played and no results come any more."""
+    played, arrived = Lines(logs["player"]), Lines(logs["recorder"])
+    finished, last_news = False, time.monotonic()
+    while True:
+        news = list(arrived.new())
+        for line in news:
+            if line.get("stamp_ns") is not None:
+                result.arrived.setdefault(line["topic"], {})[line["stamp_ns"]] = line["arrived_ns"]
+        for line in played.new():
+            finished = finished or line.get("event") == "finished"
+            if "published_ns" in line:
+                result.published[line["stamp_ns"]] = line["published_ns"]
+                progress(len(result.published))
+        if news or not finished:
+            last_news = time.monotonic()
+        quiet = time.monotonic() - last_news > QUIET_SECONDS
+        if finished and (quiet or _complete(models, result)):
+            return
+        processes.check()
+        time.sleep(0.02)
+
+
+def _complete(models: Sequence[str], result: Replay) -> bool:
+    return all(len(result.latencies_ms(model)) == len(result.published) for model in models)
+
+
+def _node(model: str, image_topic: str, weights: Path | None) -> list[str]:
+    parameters = {
+        "model.type": model,
+        "score_threshold": SCORE_THRESHOLD,
+        "use_sim_time": "true",
+        f"cameras.{CAMERA}.image_topic": image_topic,
+    }
+    if weights is not None:
+        parameters["model.weights"] = str(weights.absolute())
+    given = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    return [
+        *(sys.executable, "-m", "jointseg_ros.perception_node"),
+        *("--ros-args", "-r", f"__node:={model}", *given),
+    ]
+
+
+def _recorder(out: Path, models: Sequence[str], log: Path) -> list[str]:
+    names = {model: RESULTS[model] + _ALSO_RECORDED[model] for model in models}
+    topics = [result_topic(model, name) for model in models for name in names[model]]
+    topics += [f"/{model}/stats" for model in models]
+    return [
+        *(sys.executable, "-m", "jointseg_ros.recorder", str(out), "--log", str(log)),
+        *("--timeout", str(START_SECONDS), "--topics", *topics),
+        *("--ros-args", "-p", "use_sim_time:=true"),
+    ]
+
+
+def _player(bag: Path, image_topic: str, subscribers: int, log: Path) -> list[str]:
+    topics = [image_topic, image_topic.rsplit("/", 1)[0] + "/camera_info"]
+    return [
+        *(sys.executable, "-m", "jointseg_ros.player", str(bag), "--log", str(log)),
+        *("--timeout", str(START_SECONDS), "--subscribers", str(subscribers)),
+        *("--linger", str(LINGER_SECONDS), "--topics", *topics),
+    ]
+
+
+def _environment(image_bytes: int) -> dict[str, str]:
+    """Ours, closed to other machines and, unless a domain is given, to other programs."""
+    environment = dict(os.environ)
+    path = [str(ROOT), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+    environment.setdefault("ROS_DOMAIN_ID", str(_free_domain()))
+    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if image_bytes > LARGE_BYTES:
+        for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+            environment.setdefault(name, str(LARGE_IMAGES))
+    return environment
+
+
+def _free_domain() -> int:
+    """A domain that no DDS participant of this machine uses, seen by its first unicast port."""
+    domains = random.SystemRandom().sample(range(1, 102), 101)
+    for domain in domains:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7410 + 250 * domain))
+                return domain
+            except OSError:
+                continue
+    return domains[0]
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Interrupt, then terminate, then kill the process with its children."""
+    for number, patience in ((signal.SIGINT, 15), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # children that outlived it
+
+
+def working_folder(near: Path) -> tempfile.TemporaryDirectory:
+    """A folder beside `near`, on the same file system, that is gone at the end."""
+    near.parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f".{near.name}.", dir=near.parent)

@@ -1,0 +1,55 @@
+"""Draw a contact sheet: pictures with their labels beside them.
+
+    python -m training.scenes.contact_sheet sheet.png --seed 0 --count 12
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import cv2
+import numpy as np
+
+from jointseg_core.classes import CITYSCAPES
+from training.scenes.scene import Scene, render_scene
+
+
+def coloured(scene: Scene) -> np.ndarray:
+    """The labels in colours, uint8 RGB [H, W, 3]; objects with their boxes, void black."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(CITYSCAPES.semantic)] = CITYSCAPES.semantic_colors
+    labels = palette[scene.semantic]
+    edges = cv2.morphologyEx(scene.instances, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0
+    labels[edges] = 255
+    for thing in scene.objects:
+        x1, y1, x2, y2 = (int(v) for v in thing.box)
+        colour = (255, 255, 255) if not thing.crowd else (255, 160, 0)
+        cv2.rectangle(labels, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
+    return labels
+
+
+def contact_sheet(scenes: list[Scene], columns: int) -> np.ndarray:
+    """All scenes, each with its labels on the right: uint8 RGB."""
+    pairs = [np.concatenate([scene.image, coloured(scene)], axis=1) for scene in scenes]
+    pairs += [np.zeros_like(pairs[0])] * (-len(pairs) % columns)
+    rows = [np.concatenate(pairs[k : k + columns], axis=1) for k in range(0, len(pairs), columns)]
+    return np.concatenate(rows, axis=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", help="picture to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="index of the first scene")
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--columns", type=int, default=2)
+    arguments = parser.parse_args()
+    indices = range(arguments.first, arguments.first + arguments.count)
+    scenes = [render_scene(arguments.seed, index) for index in indices]
+    sheet = contact_sheet(scenes, arguments.columns)
+    if not cv2.imwrite(arguments.out, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+        raise SystemExit(f"cannot write {arguments.out}: want a name that ends in .png or .jpg in an existing folder")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The ground and the sky: road with lanes, kerbs, crossings and rails, sidewalks, terrain; clouds above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.scenes.painter import Painter
+
+ROAD, SIDEWALK, TERRAIN, SKY = 0, 1, 9, 10
+FAR = 120.0  # metres: where the street ends
+BEHIND = -40.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The plan of a street, in metres; x to the right, z along the road."""
+
+    left: float  # kerb
+    right: float
+    lanes: tuple[tuple[float, int], ...]  # (centre, 1 ahead or -1 towards us)
+    parking: tuple[bool, bool]  # a strip for parked vehicles on the left, on the right
+    tracks: tuple[float, ...]  # centres of tram tracks
+    sidewalks: tuple[float, float]  # widths
+    verges: tuple[float, float]  # widths of the grass beyond the sidewalks
+    crossing: tuple[float, float] | None  # where a road crosses: z from, to
+    zebra: float | None  # z where a zebra crossing begins
+
+
+@dataclass(frozen=True)
+class GroundColours:
+    road: np.ndarray
+    paint: np.ndarray
+    sidewalk: np.ndarray
+    kerb: np.ndarray
+    terrain: np.ndarray
+    sky_low: np.ndarray
+    sky_high: np.ndarray
+    cloud: float  # strength of clouds
+
+
+def paint_sky(painter: Painter, colours: GroundColours, clouds: np.ndarray) -> None:
+    """A gradient with clouds [h, w] from -1 to 1 above the horizon."""
+    height, width = painter.camera.size
+    rows = int(np.clip(painter.camera.horizon + 2, 1, height))
+    share = (np.linspace(1, 0, rows) ** 1.3)[:, None, None]
+    sky = colours.sky_high * share + colours.sky_low * (1 - share)
+    cloud = cv2.resize(clouds.astype(np.float32), (width // 4, max(rows // 4, 2)), interpolation=cv2.INTER_CUBIC)
+    small = cv2.resize(sky.astype(np.float32), (width // 4, max(rows // 4, 2)))
+    small += (np.clip(cloud, -0.3, 1) * colours.cloud)[..., None]
+    small = np.clip(small, 0, 255).astype(np.uint8)
+    painter.canvas[:rows, :, :3] = cv2.resize(small, (width, rows))
+    painter.canvas[:, :, 3] = SKY
+
+
+def paint_ground(painter: Painter, plan: Layout, colours: GroundColours, marks: np.ndarray) -> None:
+    """Everything flat, the largest first. `marks` [K, 6] are stains: x, z, half width, half length, turn, tone."""
+    rows = int(np.clip(painter.camera.horizon, 0, painter.camera.size[0]))
+    painter.canvas[rows:] = (*colours.terrain.astype(int).tolist(), TERRAIN)
+    for side, kerb in ((-1, plan.left), (1, plan.right)):
+        outer = kerb + side * plan.sidewalks[(side + 1) // 2]
+        _strip(painter, kerb, outer, (BEHIND, FAR), colours.sidewalk, SIDEWALK)
+        _paving(painter, kerb, outer, colours)
+    _strip(painter, plan.left, plan.right, (BEHIND, FAR), colours.road, ROAD)
+    for x in (plan.left, plan.right):
+        side = 1 if x > 0 else -1
+        _strip(painter, x, x + side * 0.18, (BEHIND, FAR), colours.kerb, SIDEWALK)
+        _strip(painter, x, x - side * 0.22, (BEHIND, FAR), colours.road * 0.8, ROAD)
+    if plan.crossing:
+        _strip(painter, -90, 90, plan.crossing, colours.road, ROAD)
+    _stains(painter, colours, marks)
+    _lane_lines(painter, plan, colours)
+    for x in plan.tracks:
+        for rail in (-0.72, 0.72):
+            _strip(painter, x + rail - 0.05, x + rail + 0.05, (BEHIND, FAR), np.array((70, 68, 70)), ROAD)
+            _strip(painter, x + rail - 0.02, x + rail + 0.03, (BEHIND, FAR), np.array((176, 178, 182)), ROAD)
+
+
+def _strip(painter: Painter, x0: float, x1: float, z: tuple, colour: np.ndarray, code: int) -> None:
+    painter.polygon([(x0, 0, z[0]), (x1, 0, z[0]), (x1, 0, z[1]), (x0, 0, z[1])], colour, code)
+
+
+def _rectangles(x: np.ndarray, z: np.ndarray, wide: float, long: float) -> np.ndarray:
+    """Rectangles [K, 4, 3] on the ground, from their near left corners."""
+    quads = np.zeros((len(x), 4, 3))
+    quads[..., 0] = x[:, None] + np.array([0, wide, wide, 0])
+    quads[..., 2] = z[:, None] + np.array([0, 0, long, long])
+    return quads
+
+
+def _paving(painter: Painter, kerb: float, outer: float, colours: GroundColours) -> None:
+    first = np.floor(painter.camera.z / 1.5) * 1.5
+    z = first + 1.5 * np.arange(1, 24)
+    joints = _rectangles(np.full(len(z), min(kerb, outer)), z, abs(outer - kerb), 0.06)
+    painter.quads(joints, colours.sidewalk * 0.84, SIDEWALK)
+    middle = (kerb + outer) / 2
+    _strip(painter, middle, middle + 0.05, (BEHIND, 45 + first), colours.sidewalk * 0.86, SIDEWALK)
+
+
+def _stains(painter: Painter, colours: GroundColours, marks: np.ndarray) -> None:
+    angle = np.arange(10) * np.pi / 5
+    for x, z, wide, long, turn, tone in marks:
+        a, b = wide * np.cos(angle), long * np.sin(angle)
+        shape = np.zeros((10, 3))
+        shape[:, 0] = x + a * np.cos(turn) - b * np.sin(turn)
+        shape[:, 2] = z + a * np.sin(turn) + b * np.cos(turn)
+        painter.polygon(shape, colours.road * tone, ROAD)
+
+
+def _lane_lines(painter: Painter, plan: Layout, colours: GroundColours) -> None:
+    lanes = sorted(plan.lanes)
+    stop = plan.crossing[0] - 5 if plan.crossing else FAR
+    for (x0, way0), (x1, way1) in zip(lanes, lanes[1:], strict=False):
+        x = (x0 + x1) / 2 - 0.07
+        if way0 != way1:
+            _strip(painter, x, x + 0.14, (BEHIND, stop), colours.paint, ROAD)
+        else:
+            first = np.floor(painter.camera.z / 7) * 7
+            z = first + np.arange(-1, 16) * 7.0
+            z = z[z < stop - 4]
+            painter.quads(_rectangles(np.full(len(z), x), z, 0.14, 3.2), colours.paint, ROAD)
+    for park, x in zip(plan.parking, (plan.left + 2.2, plan.right - 2.2), strict=True):
+        if park:
+            _strip(painter, x - 0.05, x + 0.05, (BEHIND, stop), colours.paint * 0.9, ROAD)
+    if plan.zebra is not None:
+        x = np.arange(plan.left + 0.4, plan.right - 0.5, 1.0)
+        painter.quads(_rectangles(x, np.full(len(x), plan.zebra), 0.5, 3.0), colours.paint, ROAD)
+    if plan.crossing:
+        ahead = [x for x, way in lanes if way > 0]
+        _strip(painter, min(ahead) - 1.5, max(ahead) + 1.5, (stop, stop + 0.45), colours.paint, ROAD)

@@ -1,0 +1,158 @@
+"""The painter: colours and codes, polygon by polygon, from far to near.
+
+A canvas has four planes: red, green, blue and the code of what covers the pixel. One call fills all four, so the
+labels are exact by construction. Codes 0..18 are semantic classes, 19 is void, 20 and above are objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.scenes.camera import NEAR, Camera, placed
+from training.scenes.shapes import Mesh, Parts
+
+VOID = 19
+FIRST_OBJECT = 20
+_FRACTION = 4  # bits behind the point in the coordinates that OpenCV gets
+_CIRCLE = np.stack([f(np.arange(8) * np.pi / 4 + 0.2) for f in (np.cos, np.sin)], axis=1)
+
+
+@dataclass(frozen=True)
+class Light:
+    """How a street is lit: direction of the sun, share of ambient light, fog."""
+
+    sun: np.ndarray  # [3], unit length, towards the sun
+    ambient: float
+    fog_colour: np.ndarray  # [3], RGB
+    fog_density: float  # per metre
+
+    def shade(self, normals: np.ndarray) -> np.ndarray:
+        """Brightness [...] of surfaces with unit normals [..., 3]."""
+        direct = np.maximum(normals @ self.sun, 0)
+        return self.ambient + (1.08 - self.ambient) * direct + 0.06 * normals[..., 1]
+
+    def through_air(self, colours: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Colours [..., 3] as seen from a distance [...] in metres: uint8 range, not rounded."""
+        share = np.exp(-self.fog_density * np.maximum(depth, 0))[..., None]
+        seen = colours * share + self.fog_colour * (1 - share)
+        return np.minimum(np.maximum(seen, 0), 255)
+
+
+class Painter:
+    """Paints metric shapes into a canvas [H, W, 4] through one camera, in one light."""
+
+    def __init__(self, camera: Camera, light: Light) -> None:
+        self.camera, self.light = camera, light
+        self.canvas = np.zeros((*camera.size, 4), np.uint8)
+        self.touched = (0, 0, 0, 0)  # x0, y0, x1, y1 around what mesh() or parts() painted last
+
+    def polygon(self, points: np.ndarray, colour: np.ndarray, code: int, shade: float = 1.0) -> None:
+        """Fill one polygon [n, 3]."""
+        points = self.camera.cut(np.asarray(points, float))
+        if len(points) < 3:
+            return
+        pixels, depth = self.camera.project(points)
+        self._fill(pixels[None], self._seen(colour, shade, depth.mean()), code)
+
+    def quads(self, points: np.ndarray, colour: np.ndarray, code: int, shade: float = 1.0) -> None:
+        """Fill quadrilaterals [K, 4, 3] that do not overlap in one colour."""
+        if not len(points):
+            return
+        pixels, depth = self.camera.project(points)
+        near = depth.min(axis=1) < NEAR
+        for polygon in points[near]:
+            self.polygon(polygon, colour, code, shade)
+        if near.all():
+            return
+        tone = self._seen(colour, shade, depth[~near].mean())
+        self._fill(pixels[~near], tone, code)
+
+    def mesh(self, mesh: Mesh, x: float, z: float, heading: float, code: int) -> None:
+        """Paint the faces of a solid that look at the camera, far ones first."""
+        world = placed(mesh.points, x, z, heading)
+        normals = placed(mesh.normals, 0, 0, heading)
+        eye = np.array([self.camera.x, self.camera.elevation, self.camera.z])
+        anchors = world[mesh.starts[mesh.bases]]
+        seen = ((eye - anchors) * normals[mesh.bases]).sum(axis=1) > 0
+        pixels, depth = self.camera.project(world)
+        near = np.minimum.reduceat(depth, mesh.starts) < NEAR
+        distance = np.add.reduceat(depth, mesh.starts) / mesh.counts
+        tones = mesh.colours * self.light.shade(normals)[mesh.bases, None]
+        tones = self.light.through_air(tones, distance).astype(int).tolist()
+        grid = np.round(pixels * (1 << _FRACTION)).astype(np.int32)
+        self.touched = self._around(pixels) if not near.any() else (0, 0, *self.camera.size[::-1])
+        order = np.lexsort((np.arange(len(distance)), -distance[mesh.bases], mesh.layers))
+        for k in order:
+            if not seen[k]:
+                continue
+            start = mesh.starts[k]
+            span = slice(start, start + mesh.counts[k])
+            if near[k]:
+                self._fill_cut(world[span], tones[k], code)
+            else:
+                cv2.fillPoly(self.canvas, [grid[span]], (*tones[k], code), cv2.LINE_8, _FRACTION)
+
+    def parts(
+        self, parts: Parts, x: float, z: float, heading: float, codes: Sequence[int | None]
+    ) -> None:
+        """Paint convex parts, far ones first; part k gets codes[its slot], None leaves it out."""
+        pixels, depth = self.camera.project(placed(parts.points, x, z, heading))
+        self.touched = (0, 0, 0, 0)
+        if depth.min() < NEAR:
+            return
+        radii = np.maximum(parts.radii * self.camera.focal / depth, 0.55)
+        self.touched = self._around(pixels, radii.max())
+        points = np.round(pixels * (1 << _FRACTION)).astype(np.int32)
+        rims = np.round(radii[:, None, None] * (_CIRCLE * (1 << _FRACTION))).astype(np.int32)
+        distance = np.add.reduceat(depth, parts.starts) / parts.counts
+        tones = self.light.through_air(parts.colours, distance).astype(int).tolist()
+        for k in np.argsort(-(distance - parts.layers), kind="stable"):
+            code = codes[parts.slots[k]]
+            if code is None:
+                continue
+            start = parts.starts[k]
+            span = slice(start, start + parts.counts[k])
+            corners = points[span]
+            if not parts.sharp[k]:
+                corners = (corners[:, None] + rims[span]).reshape(-1, 2)
+            hull = cv2.convexHull(corners)
+            cv2.fillConvexPoly(self.canvas, hull, (*tones[k], code), cv2.LINE_8, _FRACTION)
+
+    def _around(self, pixels: np.ndarray, margin: float = 0.0) -> tuple[int, int, int, int]:
+        height, width = self.camera.size
+        x0, y0 = np.maximum(pixels.min(axis=0) - margin - 2, 0).astype(int).tolist()
+        x1, y1 = np.minimum(pixels.max(axis=0) + margin + 3, (width, height)).astype(int).tolist()
+        return x0, y0, max(x0, x1), max(y0, y1)
+
+    def relabel(self, points: np.ndarray, code: int) -> None:
+        """Give a polygon [n, 3] another code and leave its colours: what one sees through counts as it."""
+        points = self.camera.cut(np.asarray(points, float))
+        if len(points) < 3:
+            return
+        pixels = self.camera.project(points)[0]
+        height, width = self.camera.size
+        x0, y0 = np.maximum(np.floor(pixels.min(axis=0)), 0).astype(int)
+        x1, y1 = np.minimum(np.ceil(pixels.max(axis=0)) + 1, (width, height)).astype(int)
+        if x0 >= x1 or y0 >= y1:
+            return
+        grid = np.round((pixels - (x0, y0)) * (1 << _FRACTION)).astype(np.int32)
+        inside = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        cv2.fillPoly(inside, [grid], 1, cv2.LINE_8, _FRACTION)
+        self.canvas[y0:y1, x0:x1, 3][inside > 0] = code
+
+    def _seen(self, colour: np.ndarray, shade: float, depth: float) -> list[int]:
+        colour = np.asarray(colour, float) * shade
+        return self.light.through_air(colour, np.float64(depth)).astype(int).tolist()
+
+    def _fill(self, polygons: np.ndarray, tone: list[int], code: int) -> None:
+        grid = np.round(polygons * (1 << _FRACTION)).astype(np.int32)
+        cv2.fillPoly(self.canvas, list(grid), (*tone, code), cv2.LINE_8, _FRACTION)
+
+    def _fill_cut(self, polygon: np.ndarray, tone: list[int], code: int) -> None:
+        polygon = self.camera.cut(polygon)
+        if len(polygon) >= 3:
+            self._fill(self.camera.project(polygon)[0][None], tone, code)

@@ -1,0 +1,274 @@
+"""One picture of a street with its annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cmp_to_key
+
+import cv2
+import numpy as np
+
+from jointseg_core.classes import CITYSCAPES, UNLABELLED
+from training.scenes import ground
+from training.scenes.camera import Camera, placed
+from training.scenes.painter import FIRST_OBJECT, VOID, Painter
+from training.scenes.roadside import Standing
+from training.scenes.sensor import develop
+from training.scenes.street import SUPERSAMPLING, Street, any_street
+from training.scenes.traffic import Actor
+
+LEAST_AREA = 30  # visible pixels at 256 x 512; what shows less is void
+LEAST_FRACTION = 0.2
+MOST_OBJECTS = 255 - FIRST_OBJECT
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """An object that shows in a picture."""
+
+    label: int  # of CITYSCAPES.things; -1: an object of no class
+    crowd: bool  # several objects of one class that nobody can tell apart
+    track_id: int
+    box: tuple[float, float, float, float]  # of the visible part, x1, y1, x2, y2 in pixels
+    visible_fraction: float  # visible pixels / pixels it would have in the picture with nothing before it
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture with its annotations, all of one size."""
+
+    image: np.ndarray  # uint8 [H, W, 3], RGB
+    semantic: np.ndarray  # uint8 [H, W], 255 where there is no class
+    instances: np.ndarray  # uint16 [H, W], k where objects[k - 1] shows, 0 elsewhere
+    objects: tuple[SceneObject, ...]
+
+
+def render_scene(
+    seed: int, index: int, size: tuple[int, int] = (256, 512), difficulty: str = "default"
+) -> Scene:
+    """Picture number `index` of the endless set `seed`: one instant of a random street.
+
+    Args:
+        seed: of the set; training uses seeds below 1000.
+        index: of the picture, from 0.
+        size: (height, width) in pixels, both at least 64.
+        difficulty: easy, default or hard: how much traffic there is.
+
+    The result depends on the arguments alone (with one version of OpenCV).
+    """
+    check_request(size, difficulty)
+    rng = np.random.default_rng([seed, index])
+    street = any_street(rng, size, difficulty)
+    return take_picture(street, 0.0, rng)
+
+
+def check_request(size: tuple[int, int], difficulty: str) -> None:
+    if min(size) < 64:
+        raise ValueError(f"size is {size}, expected (height, width) of at least 64 pixels each")
+    if difficulty not in ("easy", "default", "hard"):
+        raise ValueError(f"difficulty is {difficulty!r}, expected easy, default or hard")
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """An object as painted: its code on the canvas and what it would cover alone."""
+
+    code: int
+    label: int
+    crowd: bool
+    track_id: int
+    alone: int  # pixels
+
+
+def take_picture(street: Street, time: float, rng: np.random.Generator) -> Scene:
+    """Paint a street at a time in seconds, from far to near; `rng` draws the noise."""
+    camera = street.camera.__class__(**{**vars(street.camera), "z": street.ego_speed * time})
+    painter = Painter(camera, street.light)
+    ground.paint_sky(painter, street.colours, street.clouds)
+    painter.light = _without_fog(street)
+    ground.paint_ground(painter, street.plan, street.colours, street.stains)
+    painter.light = street.light
+    claims = _paint_all(painter, street, time)
+    _own_car(painter, street)
+    return _scene(painter, street, time, claims, rng)
+
+
+def _without_fog(street: Street):  # -> Light
+    light = street.light
+    return light.__class__(light.sun, light.ambient, light.fog_colour, 0.0)
+
+
+def _paint_all(painter: Painter, street: Street, time: float) -> list[_Claim]:
+    """Paint what stands and what moves, far before near."""
+    camera = painter.camera
+    order: list[tuple[tuple[float, float, float, float], Standing | int]] = []
+    for standing in street.standing:
+        if standing.z1 - camera.z > 1.0 and _shows(standing, camera):
+            order.append(((standing.x0, standing.x1, standing.z0, standing.z1), standing))
+    for number, actor in enumerate(street.actors):
+        x, z = actor.at(time)
+        if z - camera.z + actor.half[1] > 1.0:
+            extent = (x - actor.half[0], x + actor.half[0], z - actor.half[1], z + actor.half[1])
+            order.append((extent, number))
+    order.sort(key=lambda entry: -entry[0][3])
+    order.sort(key=cmp_to_key(lambda a, b: _before(a[0], b[0], camera.x)))
+    claims: list[_Claim] = []
+    for _, thing in order:
+        if isinstance(thing, Standing):
+            thing.paint(painter)
+        else:
+            claims += _paint_actor(painter, street.actors[thing], time, 2 * thing, len(claims))
+    return claims
+
+
+def _shows(standing: Standing, camera: Camera) -> bool:
+    """Whether something beside the road can lie between the left and the right edge of the canvas."""
+    scale = camera.focal / (standing.z1 - camera.z)
+    left = camera.centre + (standing.x1 - camera.x) * scale
+    right = camera.centre + (standing.x0 - camera.x) * scale
+    return not (standing.x1 < camera.x and left < 0) and not (standing.x0 > camera.x and right > camera.size[1])
+
+
+def _before(a: tuple, b: tuple, eye: float) -> int:
+    """Negative when footprint a (x0, x1, z0, z1) has to be painted before b."""
+    if a[2] >= b[3]:
+        return -1
+    if b[2] >= a[3]:
+        return 1
+    aside = [max(e[0] - eye, eye - e[1], 0.0) for e in (a, b)]
+    if abs(aside[0] - aside[1]) > 0.3:
+        return -1 if aside[0] > aside[1] else 1
+    return -1 if a[2] + a[3] > b[2] + b[3] else 1
+
+
+def _paint_actor(painter: Painter, actor: Actor, time: float, track: int, taken: int) -> list[_Claim]:
+    codes = [FIRST_OBJECT + taken + k for k in range(len(actor.labels))]
+    if codes[-1] > 255:
+        return []
+    x, z = actor.at(time)
+    if actor.members:
+        for member in actor.members:
+            _paint_figure(painter, member, *member.at(time), time, codes)
+        painter.touched = (0, 0, *painter.camera.size[::-1])
+        alone = [_covered(painter, codes[0])]
+    elif len(codes) == 1:
+        _paint_figure(painter, actor, x, z, time, codes)
+        alone = [_covered(painter, codes[0])]
+    else:
+        alone = []
+        for only in codes:  # each once alone, to see how much it would cover
+            _paint_figure(painter, actor, x, z, time, [c if c == only else None for c in codes])
+            alone.append(_covered(painter, only))
+        _paint_figure(painter, actor, x, z, time, codes)
+    crowd = bool(actor.members)
+    return [
+        _Claim(code, label, crowd, track + k, area)
+        for k, (code, label, area) in enumerate(zip(codes, actor.labels, alone, strict=True))
+    ]
+
+
+def _paint_figure(
+    painter: Painter, actor: Actor, x: float, z: float, time: float, codes: list[int | None]
+) -> None:
+    if actor.mesh is not None:
+        painter.mesh(actor.mesh, x, z, actor.heading, codes[0])
+    else:
+        painter.parts(actor.pose(actor.phase + actor.pace * time), x, z, actor.heading, codes)
+
+
+def _labels(painter: Painter) -> np.ndarray:
+    return painter.canvas[::SUPERSAMPLING, ::SUPERSAMPLING, 3]
+
+
+def _covered(painter: Painter, code: int) -> int:
+    """Pixels of the picture that were just painted with a code."""
+    x0, y0, x1, y1 = (v // SUPERSAMPLING for v in painter.touched)
+    return int(np.count_nonzero(_labels(painter)[y0 : y1 + 1, x0 : x1 + 1] == code))
+
+
+def _own_car(painter: Painter, street: Street) -> None:
+    """The own bonnet below and the frame of the rectified picture: void."""
+    height, width = painter.camera.size
+    if street.hood:
+        top = height * (1 - street.hood)
+        x = np.linspace(0, width, 24)
+        y = top + (height - top) * ((x / width - 0.5) * 2) ** 4 * 0.9
+        shape = np.stack([np.append(x, (width, 0)), np.append(y, (height, height))], axis=1)
+        cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (44, 46, 52, VOID))
+        shape[:24, 1] += 3
+        cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (26, 27, 30, VOID))
+    if street.border:
+        edge = street.border * SUPERSAMPLING
+        cv2.rectangle(painter.canvas, (0, 0), (width - 1, height - 1), (0, 0, 0, VOID), 2 * edge - 1)
+
+
+def _shadows(painter: Painter, street: Street, time: float) -> np.ndarray:
+    """Where the ground lies in shadow: uint8 [H, W], 255 inside."""
+    height, width = street.size
+    plane = np.zeros((height, width), np.uint8)
+    lean = street.light.sun[[0, 2]] / max(street.light.sun[1], 0.3)
+    outlines = []
+    for actor in street.actors:
+        for body in actor.members or (actor,):
+            x, z = body.at(time)
+            outlines.append(_shadow_of(body, x, z, lean))
+    for outline in outlines:
+        outline = painter.camera.cut(outline)
+        if len(outline) >= 3:
+            pixels = painter.camera.project(outline)[0] / SUPERSAMPLING
+            hull = cv2.convexHull(np.round(pixels * 16).astype(np.int32))
+            cv2.fillConvexPoly(plane, hull, 255, cv2.LINE_8, 4)
+    return plane
+
+
+def _shadow_of(actor: Actor, x: float, z: float, lean: np.ndarray) -> np.ndarray:
+    """Outline [n, 3] on the ground."""
+    if actor.mesh is None:
+        w, e, h = 0.22, 0.22 if len(actor.labels) == 1 else 0.8, 1.2
+    else:
+        low, high = actor.mesh.points.min(axis=0), actor.mesh.points.max(axis=0)
+        w, e, h = high[0], high[2], high[1] * 0.8
+    corners = np.array([(-w, 0, -e), (w, 0, -e), (w, 0, e), (-w, 0, e)])
+    foot = placed(corners, x, z, actor.heading)
+    top = foot - np.array([lean[0], 0, lean[1]]) * min(h, 2.0) * 0.7
+    return np.concatenate([foot, top])
+
+
+def _scene(
+    painter: Painter, street: Street, time: float, claims: list[_Claim], rng: np.random.Generator
+) -> Scene:
+    height, width = street.size
+    codes = np.ascontiguousarray(_labels(painter))
+    picture = cv2.resize(painter.canvas, (width, height), interpolation=cv2.INTER_AREA)[..., :3]
+    camera = painter.camera
+    below = (camera.horizon / SUPERSAMPLING, camera.focal * camera.elevation / SUPERSAMPLING)
+    shadows = _shadows(painter, street, time)
+    if street.mirrored:
+        codes, shadows, picture = (cv2.flip(plane, 1) for plane in (codes, shadows, picture))
+    image = develop(picture, codes, shadows, street.sensor, street.light, below, rng)
+    semantic, instances, objects = _annotate(codes, claims)
+    return Scene(image, semantic, instances, objects)
+
+
+def _annotate(
+    codes: np.ndarray, claims: list[_Claim]
+) -> tuple[np.ndarray, np.ndarray, tuple[SceneObject, ...]]:
+    """Semantic classes, instances and objects from the codes; what hardly shows becomes void."""
+    to_class = np.full(256, UNLABELLED, np.uint8)
+    to_class[:VOID] = np.arange(VOID)
+    to_instance = np.zeros(256, np.uint16)
+    visible = np.bincount(codes.ravel(), minlength=256)
+    least = LEAST_AREA * codes.size / (256 * 512)
+    objects: list[SceneObject] = []
+    for claim in claims:
+        area = int(visible[claim.code])
+        if area < max(least, 1) or area < LEAST_FRACTION * claim.alone:
+            continue
+        x, y, w, h = cv2.boundingRect((codes == claim.code).view(np.uint8))
+        box = (float(x), float(y), float(x + w), float(y + h))
+        share = area / claim.alone
+        objects.append(SceneObject(claim.label, claim.crowd, claim.track_id, box, share))
+        to_instance[claim.code] = len(objects)
+        if claim.label >= 0:
+            to_class[claim.code] = CITYSCAPES.thing_to_semantic[claim.label]
+    return to_class[codes], to_instance[codes], tuple(objects)

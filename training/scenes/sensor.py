@@ -1,0 +1,188 @@
+"""Weather, lens and sensor: what happens to the picture between the street and the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from training.scenes.painter import FIRST_OBJECT, Light
+
+_GROUND = (0, 1, 9)
+_GRAIN = {0: (6, 3), 1: (6, 3), 2: (4, 3), 3: (9, 5), 4: (8, 4), 8: (14, 24), 9: (9, 12)}  # fine, coarse
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """One camera on one day."""
+
+    gain: np.ndarray  # [3], of red, green and blue
+    field: np.ndarray  # [4, 6], uneven illumination around 1
+    gamma: float
+    vignette: float
+    blur: float  # standard deviation in pixels
+    motion: tuple[int, float] | None  # length in pixels, direction in radians
+    noise: float  # standard deviation in grey values
+    jpeg: int | None
+    dirt: np.ndarray  # [K, 4]: column, row, radius as shares of the width, strength
+    night: bool
+    shadow: float
+
+
+def any_sensor(rng: np.random.Generator, night: bool) -> Sensor:
+    """Draw a camera and its settings."""
+    dirty = rng.random() < 0.1
+    return Sensor(
+        gain=rng.uniform(0.92, 1.08, 3) * rng.uniform(0.8, 1.12),
+        field=rng.uniform(0.88, 1.12, (4, 6)),
+        gamma=float(np.exp(rng.uniform(np.log(0.75), np.log(0.95 if night else 1.35)))),
+        vignette=rng.uniform(0, 0.3),
+        blur=rng.uniform(0.3, 0.9) if rng.random() < 0.4 else 0.0,
+        motion=(3, rng.uniform(0, np.pi)) if rng.random() < 0.08 else None,
+        noise=rng.uniform(1, 3) if rng.random() < 0.8 else rng.uniform(3, 7),
+        jpeg=int(rng.integers(55, 96)) if rng.random() < 0.5 else None,
+        dirt=rng.uniform((0, 0, 0.01, 0.2), (1, 0.5, 0.04, 0.5), (int(rng.integers(1, 5)) * dirty, 4)),
+        night=night,
+        shadow=0.15 if night else rng.uniform(0.2, 0.5),
+    )
+
+
+@lru_cache(maxsize=1)
+def _grain() -> tuple[np.ndarray, np.ndarray]:
+    """Two fields of noise [768, 1536] of unit variance, fine and coarse."""
+    noise = np.random.default_rng(7).normal(size=(2, 768, 1536)).astype(np.float32)
+    coarse = cv2.GaussianBlur(noise[1], (0, 0), 1.6)
+    return noise[0], coarse / coarse.std()
+
+
+@lru_cache(maxsize=1)
+def _strengths() -> np.ndarray:
+    """Strength [256, 2] of the fine and the coarse grain for each code."""
+    table = np.zeros((256, 2), np.float32)
+    for code, strengths in _GRAIN.items():
+        table[code] = strengths
+    table[FIRST_OBJECT:] = (2.5, 1.5)
+    return table
+
+
+def develop(
+    picture: np.ndarray, codes: np.ndarray, shadows: np.ndarray, sensor: Sensor, light: Light,
+    ground: tuple[float, float], rng: np.random.Generator,
+) -> np.ndarray:
+    """The picture as the camera stores it: uint8 [H, W, 3].
+
+    picture  uint8 [H, W, 3], painted
+    codes    uint8 [H, W]
+    shadows  uint8 [H, W], 255 where the ground lies in shadow
+    ground   row of the horizon; depth in metres of the ground one row below it
+    """
+    image = picture.astype(np.float32)
+    _grainy(image, codes, light, rng)
+    flat = cv2.LUT(codes, _is_ground())
+    _fog_on_ground(image, flat, light, ground)
+    brightness = _illumination(sensor, codes.shape)
+    dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (sensor.shadow / 255)
+    brightness *= 1 - dark * flat
+    image *= brightness[..., None]
+    if sensor.night:
+        _night(image)
+    image = _lens(image, sensor)
+    image += _noise(image.shape, rng) * np.float32(sensor.noise)
+    return _stored(image, sensor)
+
+
+@lru_cache(maxsize=1)
+def _is_ground() -> np.ndarray:
+    table = np.zeros(256, np.float32)
+    table[list(_GROUND)] = 1
+    return table
+
+
+def _grainy(
+    image: np.ndarray, codes: np.ndarray, light: Light, rng: np.random.Generator
+) -> None:
+    """Roughness of surfaces and leaves; fog takes some of it."""
+    height, width = codes.shape
+    strengths = _strengths()
+    total = np.zeros(codes.shape, np.float32)
+    for k, field in enumerate(_grain()):
+        y = int(rng.integers(max(field.shape[0] - height, 1)))
+        x = int(rng.integers(max(field.shape[1] - width, 1)))
+        part = field[y : y + height, x : x + width]
+        if part.shape != codes.shape:
+            part = cv2.resize(field, (width, height))
+        total += part * cv2.LUT(codes, strengths[:, k].copy())
+    image += total[..., None] * np.float32(np.exp(-25 * light.fog_density))
+
+
+def _fog_on_ground(
+    image: np.ndarray, flat: np.ndarray, light: Light, ground: tuple[float, float]
+) -> None:
+    first = int(np.clip(ground[0], 0, len(image) - 1))
+    rows = np.arange(first, len(image)) + 0.5 - ground[0]
+    depth = np.minimum(ground[1] / np.maximum(rows, 0.05), 200)
+    thick = depth * light.fog_density > 0.02
+    first, last = first, first + int(np.count_nonzero(thick))  # further down it does not show
+    share = (1 - np.exp(-light.fog_density * depth[thick])).astype(np.float32)
+    share = (share[:, None] * flat[first:last])[..., None]
+    image[first:last] += (light.fog_colour.astype(np.float32) - image[first:last]) * share
+
+
+def _illumination(sensor: Sensor, size: tuple[int, int]) -> np.ndarray:
+    """Brightness [H, W] around 1: uneven light, vignette and dirt on the lens, all smooth."""
+    height, width = size[0] // 4, size[1] // 4
+    field = cv2.resize(sensor.field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
+    field *= 1 - np.float32(sensor.vignette) * (x * x + y * y) / 2
+    for column, row, radius, strength in sensor.dirt:
+        near = ((x + 1) / 2 - column) ** 2 + ((y + 1) / 2 * height / width - row) ** 2
+        field *= 1 - strength * np.exp(-near / (2 * radius**2)).astype(np.float32)
+    return cv2.resize(field, (size[1], size[0]))
+
+
+def _night(image: np.ndarray) -> None:
+    """Dark and bluish, but for the light of the own headlamps on what is before the car."""
+    height, width = image.shape[:2]
+    y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
+    beam = np.exp(-((y - 0.66) ** 2) / 0.045 - x * x / 0.5)
+    bright = np.clip((image.max(axis=2) - 225) / 25, 0, 1)
+    level = 0.52 + 0.5 * beam + 0.4 * bright * (1 - beam)
+    image *= level[..., None] * np.array([0.94, 0.97, 1.08], np.float32)
+
+
+def _lens(image: np.ndarray, sensor: Sensor) -> np.ndarray:
+    if sensor.blur:
+        image = cv2.GaussianBlur(image, (0, 0), sensor.blur)
+    if sensor.motion:
+        length, way = sensor.motion
+        steps = np.linspace(-1, 1, 2 * length + 1) * length / 2
+        kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
+        for step in steps:
+            kernel[round(length + step * np.sin(way)), round(length + step * np.cos(way))] += 1
+        image = cv2.filter2D(image, -1, kernel / kernel.sum())
+    return image
+
+
+def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """White noise [H, W, 3] of unit variance, cut out of one field."""
+    field = _grain()[0].ravel()
+    count = int(np.prod(shape))
+    if count > field.size:
+        return rng.standard_normal(shape, np.float32)
+    start = int(rng.integers(field.size - count + 1))
+    return field[start : start + count].reshape(shape)
+
+
+def _stored(image: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """Gain, gamma curve and, for some cameras, JPEG."""
+    level = np.minimum(np.arange(256)[:, None] * sensor.gain / 255, 1)
+    curve = np.round(255 * level**sensor.gamma).astype(np.uint8)
+    stored = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), curve[None])
+    if sensor.jpeg:
+        _, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg])
+        stored = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return stored

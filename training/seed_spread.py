@@ -1,0 +1,145 @@
+"""How much the demo's scores depend on its seed: several drives, scored without ROS.
+
+python -m training.seed_spread --seeds 5 --out docs/results/seed_spread.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.predictor import Predictor
+from training.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, scene_target
+from training.replay import ROOT, SCORE_THRESHOLD
+from training.scenes import render_drive
+from training.scores import SCORES, ModelScores, known_or_none
+
+RESULTS = ROOT / "docs/results/seed_spread.json"
+FIRST_SEED = 1000
+SIZE = (256, 512)
+
+
+def score_drive(
+    seed: int, predictors: Mapping[str, Predictor], streets: int, frames_per_street: int
+) -> dict[str, dict[str, float | None]]:
+    """The scores of each model on one synthetic drive, as in the demo's metrics.json."""
+    scores = {model: ModelScores(model, p.classes) for model, p in predictors.items()}
+    for _, scene in render_drive(seed, streets, frames_per_street, RATE_HZ, SIZE):
+        truth = scene_target(scene)
+        for model, predictor in predictors.items():
+            scores[model].add(predictor([scene.image])[0], truth)
+    return {
+        model: {name: known_or_none(value) for name, value in score.summary().items()}
+        for model, score in scores.items()
+    }
+
+
+def spread(seeds: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> dict:
+    """For each model and number (mean, lowest, highest) over the seeds; those unknown left out."""
+    found: dict = {}
+    for model, names in SCORES.items():
+        for name in names:
+            values = [s[model][name] for s in seeds.values() if model in s]
+            values = [v for v in values if v is not None]
+            if values:
+                mean = round(sum(values) / len(values), 4)
+                numbers = {"mean": mean, "lowest": min(values), "highest": max(values)}
+                found.setdefault(model, {})[name] = numbers
+    return found
+
+
+def note(path: Path = RESULTS) -> str:
+    """What was measured over several seeds with the shipped weights, in a few lines."""
+    advice = "python -m training.seed_spread --seeds 5"
+    try:
+        measured = json.loads(path.read_text())
+        lines = [_line(model, numbers) for model, numbers in measured["spread"].items()]
+        known = measured["weights"] == {m: _sha256(m) for m in measured["weights"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"Over other seeds: not measured here; run {advice}."
+    if not known:
+        return f"Over other seeds: measured with other weights; run {advice}."
+    heading = f"Over seeds {', '.join(measured['seeds'])} ({measured['command']}):"
+    return "\n".join([heading, *lines])
+
+
+def main() -> int:
+    """Score the seeds, print them with their spread, and write them down if asked to."""
+    options = _parser().parse_args()
+    predictors = {model: _predictor(model, options.device) for model in options.models}
+    seeds, console = {}, Console(width=140)
+    for seed in range(options.first, options.first + options.seeds):
+        seeds[str(seed)] = score_drive(seed, predictors, options.streets, options.frames_per_street)
+        console.print(f"seed {seed}: {_inline(seeds[str(seed)])}", highlight=False)
+    _print(console, spread(seeds))
+    if options.out:
+        command = shlex.join(["python", "-m", "training.seed_spread", *sys.argv[1:]])
+        document = {
+            "command": command,
+            "weights": {model: p.sha256 for model, p in predictors.items()},
+            "frames_a_seed": options.streets * options.frames_per_street,
+            "seeds": seeds,
+            "spread": spread(seeds),
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(document, indent=2) + "\n")
+    return 0
+
+
+def _predictor(model: str, device: str) -> Predictor:
+    predictor = Predictor.from_file(shipped_weights(model), device)
+    predictor.configure(score_threshold=SCORE_THRESHOLD)
+    return predictor
+
+
+def _sha256(model: str) -> str:
+    return json.loads(shipped_weights(model).with_suffix(".json").read_text())["sha256"]
+
+
+def _inline(scores: Mapping[str, Mapping[str, float | None]]) -> str:
+    return "; ".join(
+        f"{model} " + ", ".join(f"{name} {value}" for name, value in numbers.items())
+        for model, numbers in scores.items()
+    )
+
+
+def _line(model: str, numbers: Mapping[str, Mapping[str, float]]) -> str:
+    shown = [
+        f"{name.replace('_', ' ')} {n['mean']:.3f} ({n['lowest']:.3f} to {n['highest']:.3f})"
+        for name, n in numbers.items()
+    ]
+    return f"  {model}: {', '.join(shown)}"
+
+
+def _print(console: Console, found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    table = Table("model", "score", "mean", "lowest", "highest", "half the range")
+    for model, numbers in found.items():
+        for name, n in numbers.items():
+            half = (n["highest"] - n["lowest"]) / 2
+            values = [f"{v:.3f}" for v in (n["mean"], n["lowest"], n["highest"], half)]
+            table.add_row(model, name, *values)
+    console.print(table)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="seed_spread", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first", type=int, default=FIRST_SEED, help="the first of them")
+    parser.add_argument("--streets", type=int, default=STREETS)
+    parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
+    parser.add_argument("--models", nargs="+", choices=list(SCORES), default=list(SCORES))
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
