@@ -127,9 +127,9 @@ class ObjectStream(nn.Module):
         return values.view(-1, 2, self.filter_size)
 
     def _at(self, conv: CellConv2d, features: list[Tensor], anchors: Tensor) -> Tensor:
-        cells, position = anchors // self.per_cell, anchors % self.per_cell
+        cells, inverse = (anchors // self.per_cell).unique(return_inverse=True)
         values = conv.at(features, cells).unflatten(1, (self.per_cell, -1))
-        return values[torch.arange(len(anchors), device=anchors.device), position]
+        return values[inverse, anchors % self.per_cell]
 
 
 class PixelStream(nn.Module):

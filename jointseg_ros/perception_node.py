@@ -7,7 +7,6 @@ parameters, subscriptions, services. The work is done by `worker.Worker`.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
@@ -25,7 +24,6 @@ import rclpy
 import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -36,6 +34,11 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
+
+try:
+    from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.predictor import Predictor
@@ -48,7 +51,12 @@ from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Camera, Settings
 from jointseg_ros.worker import Worker, apply_settings
 
+TORCH_THREADS = torch.get_num_threads()  # what torch takes by itself
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class DeviceLost(RuntimeError):
+    """The GPU reported an error after which nothing works in this process."""
 
 
 class PerceptionNode(LifecycleNode):
@@ -74,8 +82,9 @@ class PerceptionNode(LifecycleNode):
         self._reporter = Reporter(self)
         self.create_service(SetBool, "~/enable", self._enable)
         self.create_service(Trigger, "~/reload_model", self._reload)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(0.5, self._look_after_device, clock=steady)
         if self.settings.autostart:
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._autostart = self.create_timer(0.0, self._start, clock=steady)
 
     # What the diagnostics read
@@ -167,6 +176,11 @@ class PerceptionNode(LifecycleNode):
         self._tear_down()
         return SUCCESS
 
+    def _look_after_device(self) -> None:
+        """Give up when the GPU has; whoever started the process starts it again."""
+        if self._worker is not None and self._worker.device_error:
+            raise DeviceLost(self._worker.device_error)
+
     def close(self) -> bool:
         """Stop the threads; False when inference did not come to an end."""
         return self._stop_working("shutdown")
@@ -176,7 +190,7 @@ class PerceptionNode(LifecycleNode):
     def _loaded(self) -> Predictor:
         """The model of the parameters, warmed up; ValueError with the path and the reason."""
         settings = self.settings
-        torch.set_num_threads(settings.num_threads or _default_threads())
+        torch.set_num_threads(settings.num_threads or TORCH_THREADS)
         path = settings.model_weights or shipped_weights(settings.model_type)
         predictor = Predictor.from_file(
             path,
@@ -248,8 +262,10 @@ class PerceptionNode(LifecycleNode):
         self._mailbox.put(frame, self.settings.max_rate_hz)
 
     def _incompatible(self, camera: str, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        topic = self._subscriptions_by_camera[camera].topic_name
+        policy, topic = (
+            qos_policy_name_from_kind(event.last_policy_kind),
+            self.matched(camera).topic,
+        )
         self.get_logger().error(
             f"a publisher on {topic} offers an incompatible {policy}: nothing arrives from it; "
             f"change it or qos_overrides.{topic}.subscription"
@@ -312,10 +328,6 @@ def _message_type(camera: Camera) -> type:
     return Image if camera.transport == "raw" else CompressedImage
 
 
-def _default_threads() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def _unknown_classes(predictor: Predictor, settings: Settings) -> str:
     things = predictor.classes.things
     unknown = [name for name in settings.classes_filter if name not in things]
@@ -325,7 +337,10 @@ def _unknown_classes(predictor: Predictor, settings: Settings) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; 0 for those, 2 for parameters that make no sense."""
+    """Run the node until SIGINT or SIGTERM.
+
+    Returns 0 after those, 1 when the GPU is lost, 2 for parameters that make no sense.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     rclpy.init(args=arguments)
@@ -337,13 +352,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
-        executor.spin()
+    code = _spin(node, executor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes twice: from the terminal and launch
     if not node.close():
         os._exit(1)  # inference hangs; its thread would keep the process alive
     node.destroy_node()
     rclpy.try_shutdown()
+    return code
+
+
+def _spin(node: PerceptionNode, executor: SingleThreadedExecutor) -> int:
+    """Work until a signal comes or the GPU is lost; the exit code."""
+    try:
+        executor.spin()
+    except DeviceLost as error:
+        node.get_logger().fatal(f"{error}")
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
     return 0
 
 

@@ -34,7 +34,7 @@ from jointseg_ros.serialized import message_class, stamp_ns
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_TYPES = (*IMAGE_TYPES, "sensor_msgs/msg/CameraInfo")
-CLOCK_PERIOD_NS = 10_000_000
+CLOCK_PERIOD_NS = 15_000_000
 READ_AHEAD_BYTES = 256 << 20
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 3, 130
 

@@ -80,7 +80,7 @@ class McapFile:
 
     def _register(self, topic: str, kind: str) -> int:
         schema = self._writer.register_schema(kind, "ros2msg", definition(kind).encode())
-        return self._writer.register_channel(topic, "cdr", schema, {"offered_qos_profiles": ""})
+        return self._writer.register_channel(topic, "cdr", schema)
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:

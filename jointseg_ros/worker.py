@@ -60,6 +60,7 @@ class Worker:
         self._node, self._mailbox, self._outputs = node, mailbox, outputs
         self._stats, self._monitor, self._settings = stats, monitor, settings
         self._complain = Complaints(node)
+        self.device_error = ""  # after which the process cannot go on
         self._applied: tuple[Predictor, Settings] | None = None
         self._thread: threading.Thread | None = None
         self._overlay: OverlayThread | None = None
@@ -192,6 +193,8 @@ class Worker:
         if self._node.context.ok():
             text = f"{frame.camera}: {reason} failed: {type(error).__name__}: {error}"
             self._monitor.failed(text)
+            if is_device_error(error):
+                self.device_error = text
             self._complain(reason, text)
 
     def _account(
@@ -204,7 +207,7 @@ class Worker:
     ) -> None:
         """Count the frames, note the times and publish the statistics."""
         newest = max(frames, key=lambda frame: frame.stamp)
-        latency_ms = self._age_ms(newest)
+        latency_ms = max(0.0, self._age_ms(newest))  # the clock may have been set back
         for frame in frames:
             self._mailbox.processed(frame)
         limit_ms = settings.diagnostics_max_processing_time_ms
@@ -220,6 +223,13 @@ class Worker:
         )
         if self._node.context.ok():
             self._stats.publish(message)
+
+
+def is_device_error(error: Exception) -> bool:
+    """Whether the GPU is unusable from here on; running out of its memory is not that bad."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return False
+    return "CUDA error" in str(error)
 
 
 def apply_settings(predictor: Predictor, settings: Settings) -> None:

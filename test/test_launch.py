@@ -128,7 +128,7 @@ def needs_launch() -> None:
         pytest.skip("launch_ros and ros2 are not installed: the wheels of ROS 2 have neither")
 
 
-def ros2_launch(*arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+def ros2_launch(*arguments: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:
     command = ["ros2", "launch", "jointseg_ros", "perception.launch.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
@@ -184,7 +184,7 @@ def topics_with_publishers(node: Node) -> set[str]:
     return {name for name in names if node.count_publishers(name)}
 
 
-def wait_until(condition, node: Node, seconds: float = 60) -> bool:
+def wait_until(condition, node: Node, seconds: float = 100) -> bool:
     """Whether the condition came true; `node` is spun meanwhile."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -195,7 +195,7 @@ def wait_until(condition, node: Node, seconds: float = 60) -> bool:
 def interrupted(process: subprocess.Popen[str]) -> str:
     """Press Ctrl-C, as a terminal does for the whole group, and return all that was said."""
     os.killpg(process.pid, signal.SIGINT)
-    return process.communicate(timeout=30)[0]
+    return process.communicate(timeout=60)[0]
 
 
 @pytest.fixture
@@ -212,6 +212,7 @@ def weights_file(rdsnet_weights: Path, segrpn_weights: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_both_models_start_and_publish_every_topic_and_stop_cleanly(
     ros: None, weights_file: Path
 ) -> None:
@@ -229,6 +230,7 @@ def test_both_models_start_and_publish_every_topic_and_stop_cleanly(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_frame_comes_back_from_the_camera_that_the_arguments_name(
     ros: None, rdsnet_weights: Path
 ) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -570,3 +575,51 @@ def test_slow_batches_are_reported_as_late(bench: Bench) -> None:
         time.sleep(0.02)
         assert time.monotonic() < deadline
     assert "limit 1 ms" in s[0].message
+
+
+def test_a_frame_that_the_model_fails_on_is_dropped_and_a_reload_heals(bench: Bench) -> None:
+    node = bench.active()
+    camera = bench.camera()
+    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
+    send_until_heard(camera, frame(1), detections)
+    del node.predictor.model.object_stream  # as broken as a model can be
+    camera.publish(frame(2))
+    until(lambda: node.counts()["camera"].dropped.get("inference"))
+    status = until(lambda: (s := bench.status("latency")) and s[0].level == b"\x02" and s[0])
+    assert "inference failed" in status.message
+    assert bench.call(Trigger, "/jointseg/reload_model").success
+    send_until_heard(camera, frame(3), detections)
+
+
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_the_executable_ends_cleanly_on_a_signal(bench: Bench, signal_name: str) -> None:
+    with executable(bench) as process:
+        until(lambda: bench.observer.count_publishers("/jointseg/camera/detections"), 90)
+        process.send_signal(getattr(signal, signal_name))
+        assert process.wait(3) == 0
+        until(lambda: "jointseg" not in bench.observer.get_node_names(), 5)
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_the_executable_refuses_a_wrong_start_in_one_sentence(bench: Bench) -> None:
+    with executable(bench, "score_threshold:=1.5") as process:
+        assert process.wait(90) == 2
+        [line] = process.stderr.read().splitlines()
+        assert "score_threshold" in line and "1.5" in line
+
+
+@contextmanager
+def executable(bench: Bench, *parameters: str) -> Iterator[subprocess.Popen[str]]:
+    """The node as a process of its own."""
+    root = Path(__file__).parents[1]
+    given = [f"model.weights:={bench._weights['rdsnet']}", *parameters]
+    command = [sys.executable, root / "jointseg_ros" / "perception_node.py", "--ros-args"]
+    command += [word for parameter in given for word in ("-p", parameter)]
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

@@ -190,7 +190,7 @@ class BagWriter:
             self._schemas[type_name] = schema
         if topic not in self._channels:
             self._channels[topic] = self._writer.register_channel(
-                topic, "cdr", self._schemas[type_name], {"offered_qos_profiles": ""}
+                topic, "cdr", self._schemas[type_name]
             )
         self._counts[topic] += 1
         self._writer.add_message(

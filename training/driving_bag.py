@@ -31,7 +31,7 @@ FRAME_ID = "camera_optical"
 START_NS = 1_700_000_000_000_000_000
 """When recordings begin that have no clock of their own; zero would mean that no time is known."""
 RATE_HZ = 10.0
-STREETS, FRAMES_PER_STREET = 12, 10
+STREETS, FRAMES_PER_STREET = 24, 5
 
 
 def write_driving_bag(

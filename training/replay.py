@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LARGE_IMAGES = ROOT / "launch/config/fastdds_large_images.xml"
 LARGE_BYTES = 512 << 10
-START_SECONDS = 120.0
+START_SECONDS = 180.0
 """A node may take so long to load its model on a busy machine."""
 QUIET_SECONDS = 2.0
 """After the last frame, no result for so long means that no more will come."""

@@ -12,6 +12,7 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -49,8 +50,10 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = RenderedScenes(options.scenes, augment=True)
     preprocessing = Preprocessing(tuple(data.planes["image"].shape[1:3]))
+    earlier: Mapping = {}
     if options.init:
-        model = load_model(options.init)[0]
+        model, manifest = load_model(options.init)
+        earlier = manifest.training
     else:
         model = build_model(preset(options.model, options.preset))
     model = model.to(device, memory_format=torch.channels_last).train()
@@ -73,6 +76,7 @@ def main() -> None:
             "command": shlex.join(["python", "-m", "training.train", *sys.argv[1:]]),
             "steps": step,
             "note": options.note,
+            **({"started_from": earlier} if earlier else {}),
         }
         save_model(model, options.out, CITYSCAPES, preprocessing, facts, torch.float16)
 
@@ -133,7 +137,7 @@ def train_refinement(model, batches, preprocessing, steps: int, device) -> None:
             print(f"refinement {step + 1}/{steps} {float(loss):.3f}", flush=True)
 
 
-def endless(loader: DataLoader):
+def endless(loader: DataLoader) -> Iterator:
     """The loader's batches, over and over, shuffled anew each time."""
     while True:
         yield from loader

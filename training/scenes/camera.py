@@ -1,6 +1,7 @@
 """The camera of a scene: a pinhole above flat ground.
 
-World coordinates in metres: x to the right, y up from the ground, z forward. The camera looks along z.
+World coordinates are metres: x to the right, y up from the ground, z forward, where the camera
+looks.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Camera:
         return pixels, depth
 
     def cut(self, polygon: np.ndarray) -> np.ndarray:
-        """The part [m, 3] of a polygon [n, 3] that lies before the camera; m is 0 when nothing does."""
+        """The part [m, 3] of a polygon [n, 3] before the camera; m is 0 when nothing is."""
         depth = polygon[:, 2] - self.z - NEAR
         if depth.min() >= 0:
             return polygon
@@ -50,7 +51,7 @@ class Camera:
 
 
 def placed(points: np.ndarray, x: float, z: float, heading: float) -> np.ndarray:
-    """Points [..., 3] of something that looks along z, turned by heading (clockwise) and moved to (x, z)."""
+    """Points [..., 3] of what looks along z, turned by heading (clockwise), moved to (x, z)."""
     cos, sin = np.cos(heading), np.sin(heading)
     world = points.copy()
     world[..., 0] = points[..., 0] * cos + points[..., 2] * sin + x

@@ -1,6 +1,6 @@
 """Draw a contact sheet: pictures with their labels beside them.
 
-    python -m training.scenes.contact_sheet sheet.png --seed 0 --count 12
+python -m training.scenes.contact_sheet sheet.png --seed 0 --count 12
 """
 
 from __future__ import annotations
@@ -36,19 +36,21 @@ def contact_sheet(scenes: list[Scene], columns: int) -> np.ndarray:
     return np.concatenate(rows, axis=0)
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", help="picture to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="index of the first scene")
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--columns", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     indices = range(arguments.first, arguments.first + arguments.count)
     scenes = [render_scene(arguments.seed, index) for index in indices]
     sheet = contact_sheet(scenes, arguments.columns)
     if not cv2.imwrite(arguments.out, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise SystemExit(f"cannot write {arguments.out}: want a name that ends in .png or .jpg in an existing folder")
+        raise SystemExit(
+            f"cannot write {arguments.out}: want a .png or .jpg name in an existing folder"
+        )
 
 
 if __name__ == "__main__":

@@ -14,18 +14,23 @@ TRACKS_PER_STREET = 1000
 
 
 def render_drive(
-    seed: int, streets: int, frames_per_street: int, rate_hz: float = 10.0, size: tuple[int, int] = (256, 512)
+    seed: int,
+    streets: int,
+    frames_per_street: int,
+    rate_hz: float = 10.0,
+    size: tuple[int, int] = (256, 512),
 ) -> Iterator[tuple[int, Scene]]:
     """Drive through `streets` streets one after the other: yields (stamp in nanoseconds, scene).
 
-    The streets are drawn as render_scene draws them, but what they show of each kind and the directions of the camera are spread evenly over the
-    drive, so that drives resemble each other. Track ids are unique within a drive. A street is met
-    in the middle of its frames as render_scene would show it.
+    Each street is drawn as render_scene draws it, and looks like that in the middle of its frames;
+    but the view and the numbers and depths of things are spread evenly over the streets, so that
+    drives resemble each other. Track ids are unique within a drive. The size is (height, width).
     """
     check_request(size, "default")
     if streets < 1 or frames_per_street < 1 or rate_hz <= 0:
         raise ValueError(
-            f"a drive has {streets} streets of {frames_per_street} frames at {rate_hz} Hz; all must be above 0"
+            f"a drive has {streets} streets of {frames_per_street} frames at {rate_hz} Hz; "
+            "all must be above 0"
         )
     spreads = _spreads(np.random.default_rng([seed, streets, 1]), streets)
     frame = 0
@@ -39,7 +44,7 @@ def render_drive(
 
 
 def _spreads(rng: np.random.Generator, streets: int) -> np.ndarray:
-    """Numbers [streets, CHOICES] in [0, 1): in each column one from each of `streets` equal intervals."""
+    """Numbers [streets, CHOICES] in [0, 1): each column has one in each of equal intervals."""
     ranks = rng.permuted(np.tile(np.arange(streets)[:, None], (1, CHOICES)), axis=0)
     return (ranks + rng.random(ranks.shape)) / streets
 

@@ -49,37 +49,52 @@ def any_looks(rng: np.random.Generator) -> Looks:
 def person(looks: Looks, phase: float) -> Parts:
     """Somebody who walks; one step is pi of phase."""
     parts, s, g = Parts(), looks.scale, looks.girth
-    at = lambda x, y, z: (x * s, y * s, z * s)  # noqa: E731  a point of the standard body
     swing = looks.stride * np.sin(phase)
     for side in (-1, 1):
-        angle = side * swing
-        knee = at(side * 0.1, 0.92 - 0.43 * np.cos(angle), 0.43 * np.sin(angle))
-        bend = angle - 0.35 * max(0.0, -angle) * 2
-        foot = (knee[0], knee[1] - 0.42 * s * np.cos(bend), knee[2] + 0.42 * s * np.sin(bend))
-        parts.hull([at(side * 0.09, 0.92, 0), knee], [0.095 * s * g, 0.07 * s], looks.trousers)
-        parts.hull([knee, foot], [0.068 * s, 0.05 * s], looks.trousers * 0.92)
-        toe = (foot[0], max(0.04, foot[1] - 0.02), foot[2] + 0.14 * s)
-        parts.hull([(foot[0], max(0.05, foot[1] - 0.02), foot[2]), toe], 0.05 * s, looks.shoes)
-        shoulder = at(side * 0.2 * g, 1.4, 0)
-        elbow = at(side * 0.26 * g, 1.13, -0.27 * np.sin(angle))
-        hand = at(side * 0.25 * g, 0.9, -0.3 * np.sin(angle) + 0.1)
-        parts.hull([shoulder, elbow], [0.07 * s, 0.055 * s], looks.coat * 0.86)
-        parts.hull([elbow, hand], [0.055 * s, 0.045 * s], looks.coat * 0.8)
-        parts.hull([hand], 0.045 * s, looks.skin)
+        _leg(parts, looks, side, side * swing)
+        _arm(parts, looks, side, side * swing)
         if looks.bag is not None and side > 0:
-            parts.hull([at(0.3, 0.85, 0), at(0.3, 0.6, 0.12), at(0.3, 0.6, -0.12)], 0.05 * s, looks.bag)
+            bag = np.array([(0.3, 0.85, 0), (0.3, 0.6, 0.12), (0.3, 0.6, -0.12)]) * s
+            parts.hull(bag, 0.05 * s, looks.bag)
     hem = 0.55 if looks.long_coat else 0.9
-    torso = [at(-0.14 * g, 1.36, 0), at(0.14 * g, 1.36, 0), at(-0.11 * g, hem, 0), at(0.11 * g, hem, 0)]
-    parts.hull(torso, 0.095 * s, looks.coat, layer=0.02)
-    _head(parts, at(0, 1.6, 0.02), s, looks)
+    torso = [(-0.14 * g, 1.36, 0), (0.14 * g, 1.36, 0), (-0.11 * g, hem, 0), (0.11 * g, hem, 0)]
+    parts.hull(np.array(torso) * s, 0.095 * s, looks.coat, layer=0.02)
+    _head(parts, (0, 1.6 * s, 0.02 * s), s, looks)
     return parts
+
+
+def _leg(parts: Parts, looks: Looks, side: int, angle: float) -> None:
+    """A leg turned forward by an angle in radians; the knee bends on the way back."""
+    s = looks.scale
+    hip = np.array((side * 0.09, 0.92, 0)) * s
+    knee = np.array((side * 0.1, 0.92 - 0.43 * np.cos(angle), 0.43 * np.sin(angle))) * s
+    bend = angle - 0.7 * max(0.0, -angle)
+    foot = knee + 0.42 * s * np.array((0, -np.cos(bend), np.sin(bend)))
+    parts.hull([hip, knee], [0.095 * s * looks.girth, 0.07 * s], looks.trousers)
+    parts.hull([knee, foot], [0.068 * s, 0.05 * s], looks.trousers * 0.92)
+    x, y, z = foot
+    shoe = [(x, max(0.05, y - 0.02), z), (x, max(0.04, y - 0.02), z + 0.14 * s)]
+    parts.hull(shoe, 0.05 * s, looks.shoes)
+
+
+def _arm(parts: Parts, looks: Looks, side: int, angle: float) -> None:
+    """An arm that swings against the leg of its side."""
+    s, g, swing = looks.scale, looks.girth, np.sin(angle)
+    shoulder = np.array((side * 0.2 * g, 1.4, 0)) * s
+    elbow = np.array((side * 0.26 * g, 1.13, -0.27 * swing)) * s
+    hand = np.array((side * 0.25 * g, 0.9, -0.3 * swing + 0.1)) * s
+    parts.hull([shoulder, elbow], [0.07 * s, 0.055 * s], looks.coat * 0.86)
+    parts.hull([elbow, hand], [0.055 * s, 0.045 * s], looks.coat * 0.8)
+    parts.hull([hand], 0.045 * s, looks.skin)
 
 
 def _head(parts: Parts, centre: tuple, s: float, looks: Looks, slot: int = 0) -> None:
     x, y, z = centre
     before = 0.31 * slot + 0.02
     parts.hull([(x, y - 0.14 * s, z)], 0.06 * s, looks.skin * 0.9, slot, layer=before)
-    parts.hull([(x, y, z), (x, y - 0.05 * s, z + 0.02)], 0.098 * s, looks.skin, slot, layer=before + 0.01)
+    parts.hull(
+        [(x, y, z), (x, y - 0.05 * s, z + 0.02)], 0.098 * s, looks.skin, slot, layer=before + 0.01
+    )
     back = [(x, y + 0.05 * s, z - 0.03 * s), (x, y, z - 0.06 * s)]
     parts.hull(back, 0.1 * s, looks.hair, slot, layer=before + 0.01)
 
@@ -152,7 +167,8 @@ def _motorcycle(parts: Parts, bike: Bike) -> None:
         add([(0, 0.3, -0.1), (0, 0.3, 0.4)], 0.14, bike.second)
         add([(0, 0.35, 0.42), (0, 0.95, 0.34)], 0.16, bike.colour)
     else:
-        add([(0, 0.36, -0.22), (0, 0.36, 0.25), (0, 0.55, 0.15), (0, 0.55, -0.2)], 0.14, (84, 86, 90))
+        engine = [(0, 0.36, -0.22), (0, 0.36, 0.25), (0, 0.55, 0.15), (0, 0.55, -0.2)]
+        add(engine, 0.14, (84, 86, 90))
         add([(0, 0.74, 0.3), (0, 0.76, -0.05), (0, 0.66, 0.1)], 0.16, bike.colour)
         add([(0, 0.76, -0.5), (0, 0.84, -0.85)], 0.1, bike.colour)
         add([(0.17, 0.34, -0.1), (0.17, 0.42, -0.85)], 0.055, steel)
@@ -174,25 +190,36 @@ def _rider(parts: Parts, bike: Bike, looks: Looks, phase: float) -> None:
     hips = np.array([0, seat, -0.3 if bike.motor else -0.22])
     chest = hips + s * np.array([0, 0.46, lean])
     for side in (-1, 1):
-        x = np.array([side, 0, 0])
-        turn = side * np.array([0, -0.16 * np.cos(phase), 0.16 * np.sin(phase)])
-        foot = np.array([0, 0.3, -0.08]) + turn + 0.13 * x
-        if bike.motor:
-            foot = np.array([0, 0.3, -0.08]) + 0.24 * x
-        knee = (hips + foot) / 2 + np.array([0, 0.12, 0.26]) + 0.07 * x
-        parts.hull([hips + 0.1 * x, knee], [0.1 * g, 0.075], looks.trousers, 1, layer=0.25)
-        parts.hull([knee, foot], [0.07, 0.05], looks.trousers * 0.9, 1, layer=0.25)
-        parts.hull([foot, foot + np.array([0, -0.03, 0.13])], 0.05, looks.shoes, 1, layer=0.25)
-        hand = np.array([side * (0.33 if bike.motor else 0.25), 1.06, 0.3])
-        elbow = (chest + hand) / 2 + 0.16 * x + np.array([0, -0.06, 0])
-        parts.hull([chest + 0.17 * x, elbow], [0.07, 0.055], looks.coat * 0.86, 1, layer=0.25)
-        parts.hull([elbow, hand], [0.055, 0.045], looks.coat * 0.8, 1, layer=0.25)
+        _limbs_of_rider(parts, bike, looks, (hips, chest), side, phase)
     wide = np.array([0.13 * g, 0, 0])
     back = [chest - wide, chest + wide, hips - 0.8 * wide, hips + 0.8 * wide]
     parts.hull(back, 0.105, looks.coat, 1, layer=0.3)
     if looks.bag is not None:
-        parts.hull([chest + (0, 0, -0.18), (hips + chest) / 2 + (0, 0, -0.2)], 0.13, looks.bag, 1, layer=0.3)
+        ends = np.array([chest, (hips + chest) / 2])
+        ends[:, 2] -= (0.18, 0.2)
+        parts.hull(ends, 0.13, looks.bag, 1, layer=0.3)
     _head(parts, tuple(chest + np.array([0, 0.25, 0.1])), 1.0, looks, 1)
     if bike.motor or looks.stride > 0.38:
         x, y, z = chest + np.array([0, 0.29, 0.08])
         parts.hull([(x, y, z), (x, y - 0.06, z - 0.04)], 0.135, looks.coat[::-1], 1, layer=0.36)
+
+
+def _limbs_of_rider(
+    parts: Parts, bike: Bike, looks: Looks, body: tuple, side: int, phase: float
+) -> None:
+    (hips, chest), x = body, np.array([side, 0, 0])
+    turn = side * np.array([0, -0.16 * np.cos(phase), 0.16 * np.sin(phase)])
+    rest = np.array([0, 0.3, -0.08])
+    foot = rest + 0.24 * x if bike.motor else rest + turn + 0.13 * x
+    knee = (hips + foot) / 2 + np.array([0, 0.12, 0.26]) + 0.07 * x
+    hand = np.array([side * (0.33 if bike.motor else 0.25), 1.06, 0.3])
+    elbow = (chest + hand) / 2 + 0.16 * x + np.array([0, -0.06, 0])
+    toe = foot + np.array([0, -0.03, 0.13])
+    for points, radii, colour in (
+        ([hips + 0.1 * x, knee], [0.1 * looks.girth, 0.075], looks.trousers),
+        ([knee, foot], [0.07, 0.05], looks.trousers * 0.9),
+        ([foot, toe], [0.05, 0.05], looks.shoes),
+        ([chest + 0.17 * x, elbow], [0.07, 0.055], looks.coat * 0.86),
+        ([elbow, hand], [0.055, 0.045], looks.coat * 0.8),
+    ):
+        parts.hull(points, radii, colour, 1, layer=0.25)

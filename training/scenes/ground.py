@@ -1,15 +1,16 @@
-"""The ground and the sky: road with lanes, kerbs, crossings and rails, sidewalks, terrain; clouds above."""
+"""The ground: road with lanes, crossings and rails, sidewalks and terrain; the sky with clouds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
+from training.scenes.codes import ROAD, SIDEWALK, SKY, TERRAIN
 from training.scenes.painter import Painter
 
-ROAD, SIDEWALK, TERRAIN, SKY = 0, 1, 9, 10
 FAR = 120.0  # metres: where the street ends
 BEHIND = -40.0
 
@@ -47,7 +48,9 @@ def paint_sky(painter: Painter, colours: GroundColours, clouds: np.ndarray) -> N
     rows = int(np.clip(painter.camera.horizon + 2, 1, height))
     share = (np.linspace(1, 0, rows) ** 1.3)[:, None, None]
     sky = colours.sky_high * share + colours.sky_low * (1 - share)
-    cloud = cv2.resize(clouds.astype(np.float32), (width // 4, max(rows // 4, 2)), interpolation=cv2.INTER_CUBIC)
+    cloud = cv2.resize(
+        clouds.astype(np.float32), (width // 4, max(rows // 4, 2)), interpolation=cv2.INTER_CUBIC
+    )
     small = cv2.resize(sky.astype(np.float32), (width // 4, max(rows // 4, 2)))
     small += (np.clip(cloud, -0.3, 1) * colours.cloud)[..., None]
     small = np.clip(small, 0, 255).astype(np.uint8)
@@ -56,7 +59,10 @@ def paint_sky(painter: Painter, colours: GroundColours, clouds: np.ndarray) -> N
 
 
 def paint_ground(painter: Painter, plan: Layout, colours: GroundColours, marks: np.ndarray) -> None:
-    """Everything flat, the largest first. `marks` [K, 6] are stains: x, z, half width, half length, turn, tone."""
+    """Everything flat, the largest first.
+
+    `marks` [K, 6] are stains: x, z, half width, half length, turn, tone.
+    """
     rows = int(np.clip(painter.camera.horizon, 0, painter.camera.size[0]))
     painter.canvas[rows:] = (*colours.terrain.astype(int).tolist(), TERRAIN)
     for side, kerb in ((-1, plan.left), (1, plan.right)):
@@ -72,10 +78,28 @@ def paint_ground(painter: Painter, plan: Layout, colours: GroundColours, marks: 
         _strip(painter, -90, 90, plan.crossing, colours.road, ROAD)
     _stains(painter, colours, marks)
     _lane_lines(painter, plan, colours)
+    _rails(painter, plan)
+
+
+def _rails(painter: Painter, plan: Layout) -> None:
     for x in plan.tracks:
         for rail in (-0.72, 0.72):
-            _strip(painter, x + rail - 0.05, x + rail + 0.05, (BEHIND, FAR), np.array((70, 68, 70)), ROAD)
-            _strip(painter, x + rail - 0.02, x + rail + 0.03, (BEHIND, FAR), np.array((176, 178, 182)), ROAD)
+            _strip(
+                painter,
+                x + rail - 0.05,
+                x + rail + 0.05,
+                (BEHIND, FAR),
+                np.array((70, 68, 70)),
+                ROAD,
+            )
+            _strip(
+                painter,
+                x + rail - 0.02,
+                x + rail + 0.03,
+                (BEHIND, FAR),
+                np.array((176, 178, 182)),
+                ROAD,
+            )
 
 
 def _strip(painter: Painter, x0: float, x1: float, z: tuple, colour: np.ndarray, code: int) -> None:
@@ -112,7 +136,7 @@ def _stains(painter: Painter, colours: GroundColours, marks: np.ndarray) -> None
 def _lane_lines(painter: Painter, plan: Layout, colours: GroundColours) -> None:
     lanes = sorted(plan.lanes)
     stop = plan.crossing[0] - 5 if plan.crossing else FAR
-    for (x0, way0), (x1, way1) in zip(lanes, lanes[1:], strict=False):
+    for (x0, way0), (x1, way1) in pairwise(lanes):
         x = (x0 + x1) / 2 - 0.07
         if way0 != way1:
             _strip(painter, x, x + 0.14, (BEHIND, stop), colours.paint, ROAD)
@@ -129,4 +153,6 @@ def _lane_lines(painter: Painter, plan: Layout, colours: GroundColours) -> None:
         painter.quads(_rectangles(x, np.full(len(x), plan.zebra), 0.5, 3.0), colours.paint, ROAD)
     if plan.crossing:
         ahead = [x for x, way in lanes if way > 0]
-        _strip(painter, min(ahead) - 1.5, max(ahead) + 1.5, (stop, stop + 0.45), colours.paint, ROAD)
+        _strip(
+            painter, min(ahead) - 1.5, max(ahead) + 1.5, (stop, stop + 0.45), colours.paint, ROAD
+        )

@@ -1,7 +1,7 @@
 """The painter: colours and codes, polygon by polygon, from far to near.
 
-A canvas has four planes: red, green, blue and the code of what covers the pixel. One call fills all four, so the
-labels are exact by construction. Codes 0..18 are semantic classes, 19 is void, 20 and above are objects.
+A canvas has four planes: red, green, blue and the code of what covers the pixel. One call fills
+all four, so the labels are exact by construction.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import numpy as np
 from training.scenes.camera import NEAR, Camera, placed
 from training.scenes.shapes import Mesh, Parts
 
-VOID = 19
-FIRST_OBJECT = 20
 _FRACTION = 4  # bits behind the point in the coordinates that OpenCV gets
 _CIRCLE = np.stack([f(np.arange(8) * np.pi / 4 + 0.2) for f in (np.cos, np.sin)], axis=1)
 
@@ -50,7 +48,9 @@ class Painter:
         self.canvas = np.zeros((*camera.size, 4), np.uint8)
         self.touched = (0, 0, 0, 0)  # x0, y0, x1, y1 around what mesh() or parts() painted last
 
-    def polygon(self, points: np.ndarray, colour: np.ndarray, code: int, shade: float = 1.0) -> None:
+    def polygon(
+        self, points: np.ndarray, colour: np.ndarray, code: int, shade: float = 1.0
+    ) -> None:
         """Fill one polygon [n, 3]."""
         points = self.camera.cut(np.asarray(points, float))
         if len(points) < 3:
@@ -129,7 +129,7 @@ class Painter:
         return x0, y0, max(x0, x1), max(y0, y1)
 
     def relabel(self, points: np.ndarray, code: int) -> None:
-        """Give a polygon [n, 3] another code and leave its colours: what one sees through counts as it."""
+        """Give a polygon [n, 3] another code and leave its colours, as of a fence."""
         points = self.camera.cut(np.asarray(points, float))
         if len(points) < 3:
             return

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.scenes.codes import FENCE, LIGHT, POLE, SIGN, VEGETATION, WALL
+from training.scenes.houses import DEPTH, any_house, grid, strips
 from training.scenes.painter import Painter
 from training.scenes.shapes import Parts
 from training.scenes.vehicles import any_colour
 
-SIDEWALK, BUILDING, WALL, FENCE, POLE, LIGHT, SIGN, VEGETATION, TERRAIN = 1, 2, 3, 4, 5, 6, 7, 8, 9
-_PLASTER = np.array(
-    [(214, 196, 160), (190, 180, 170), (168, 110, 84), (150, 84, 66), (222, 214, 200), (150, 150, 152), (196, 164, 124),
-     (128, 118, 108), (204, 184, 178), (170, 180, 184)], float,
-)  # fmt: skip
 _GREENS = np.array([(58, 92, 40), (74, 104, 44), (44, 78, 40), (92, 112, 52), (96, 100, 46)], float)
 
 
@@ -30,78 +27,13 @@ class Standing:
     paint: Callable[[Painter], None]
 
 
-def building(rng: np.random.Generator, side: int, x: float, z0: float, z1: float, night: bool) -> Standing:
+def building(
+    rng: np.random.Generator, side: int, x: float, z0: float, z1: float, night: bool
+) -> Standing:
     """A house whose front stands at x; side is -1 left of the road, 1 right of it."""
-    floor, floors = rng.uniform(2.9, 3.5), int(rng.integers(2, 7))
-    h = floors * floor + rng.uniform(0.6, 1.2)
-    colour = np.clip(_PLASTER[rng.integers(len(_PLASTER))] + rng.normal(0, 12, 3), 30, 245)
-    glass = np.array((58, 68, 80)) * rng.uniform(0.7, 1.4)
-    lit = np.array((250, 214, 140)) if night else glass * rng.uniform(1.1, 1.7)
-    deep = x + side * 14
-    windows = _windows(rng, x, z0, z1, floor, floors)
-    bright = rng.random(len(windows)) < (0.45 if night else 0.3)
-    end = _end_windows(x, deep, z0, floor, floors)
-    shop = rng.random() < 0.5
-    roof = np.array((120, 70, 54)) * rng.uniform(0.6, 1.2) if rng.random() < 0.45 else None
-
-    def paint(painter: Painter) -> None:
-        front = painter.light.shade(np.array([-side, 0.0, 0.0]))
-        face = painter.light.shade(np.array([0.0, 0.0, -1.0]))
-        if roof is not None:
-            slope = [(x, h, z0), (x, h, z1), (x + side * 5, h + 3.6, z1), (x + side * 5, h + 3.6, z0)]
-            painter.polygon(slope, roof, BUILDING)
-            painter.polygon([(x, h, z0), (x + side * 5, h + 3.6, z0), (x + side * 10, h, z0)], colour, BUILDING, face)
-        wall = [(x, 0, z0), (deep, 0, z0), (deep, h, z0), (x, h, z0)]
-        painter.polygon(wall, colour, BUILDING, face)
-        painter.polygon([(x, 0, z0), (x, 0, z1), (x, h, z1), (x, h, z0)], colour, BUILDING, front)
-        painter.quads(_strips(x, z0, z1, [(h - 0.5, h), (floor - 0.25, floor + 0.05), (0, 0.5)]), colour * 0.78, BUILDING, front)
-        if z0 - painter.camera.z < 70:
-            painter.quads(end, glass, BUILDING, face)
-        if z1 - painter.camera.z > 1:
-            painter.quads(_frames(windows), np.minimum(colour * 1.25, 250), BUILDING, front)
-            painter.quads(windows[~bright], glass, BUILDING, front)
-            painter.quads(windows[bright], lit, BUILDING, 1.0 if night else front)
-        if shop:
-            painter.quads(_shops(x, z0, z1, floor), glass * 0.8, BUILDING, front)
-
-    return Standing(min(x, deep), max(x, deep), z0, z1, paint)
-
-
-def _windows(rng: np.random.Generator, x: float, z0: float, z1: float, floor: float, floors: int) -> np.ndarray:
-    """Windows [K, 4, 3] of all floors but the ground floor on a front along z."""
-    step = rng.uniform(2.0, 3.4)
-    wide, tall = step * rng.uniform(0.38, 0.68), floor * rng.uniform(0.42, 0.62)
-    columns = np.arange(z0 + step / 2, z1 - step / 3, step)
-    rows = np.arange(0, floors) * floor + floor * 0.3
-    return _grid(x, columns, rows, wide, tall)
-
-
-def _grid(x: float, columns: np.ndarray, rows: np.ndarray, wide: float, tall: float) -> np.ndarray:
-    z, y = (a.ravel() for a in np.meshgrid(columns, rows))
-    quads = np.empty((len(z), 4, 3))
-    quads[..., 0] = x
-    quads[..., 1] = y[:, None] + np.array([0, 0, tall, tall])
-    quads[..., 2] = z[:, None] + np.array([-0.5, 0.5, 0.5, -0.5]) * wide
-    return quads
-
-
-def _frames(windows: np.ndarray) -> np.ndarray:
-    centre = windows.mean(axis=1, keepdims=True)
-    return centre + (windows - centre) * np.array([1, 1.14, 1.2])
-
-
-def _end_windows(x: float, deep: float, z: float, floor: float, floors: int) -> np.ndarray:
-    flat = _grid(0, np.linspace(min(x, deep) + 2, max(x, deep) - 2, 4), np.arange(1, floors) * floor + 0.9, 1.1, 1.4)
-    return np.stack([flat[..., 2], flat[..., 1], np.full(flat.shape[:2], z)], axis=-1)
-
-
-def _strips(x: float, z0: float, z1: float, spans: list) -> np.ndarray:
-    return np.array([[(x, a, z0), (x, a, z1), (x, b, z1), (x, b, z0)] for a, b in spans])
-
-
-def _shops(x: float, z0: float, z1: float, floor: float) -> np.ndarray:
-    columns = np.arange(z0 + 2, z1 - 1.5, 3.4)
-    return _grid(x, columns, np.array([0.45]), 2.7, floor - 0.9)
+    house = any_house(rng, side, x, z0, z1, night)
+    deep = x + side * DEPTH
+    return Standing(min(x, deep), max(x, deep), z0, z1, house.paint)
 
 
 def wall(rng: np.random.Generator, side: int, x: float, z0: float, z1: float) -> Standing:
@@ -117,8 +49,10 @@ def wall(rng: np.random.Generator, side: int, x: float, z0: float, z1: float) ->
         end = [(x, 0, z0), (x + thick, 0, z0), (x + thick, h, z0), (x, h, z0)]
         painter.polygon(end, colour, WALL, face)
         painter.polygon([(x, 0, z0), (x, 0, z1), (x, h, z1), (x, h, z0)], colour, WALL, front)
-        painter.quads(_strips(x, z0, z1, [(y, y + 0.05) for y in courses]), colour * 0.75, WALL, front)
-        painter.quads(_strips(x, z0, z1, [(h - 0.14, h)]), colour * 1.15, WALL, front)
+        painter.quads(
+            strips(x, z0, z1, [(y, y + 0.05) for y in courses]), colour * 0.75, WALL, front
+        )
+        painter.quads(strips(x, z0, z1, [(h - 0.14, h)]), colour * 1.15, WALL, front)
 
     return Standing(min(x, x + thick), max(x, x + thick), z0, z1, paint)
 
@@ -129,8 +63,8 @@ def fence(rng: np.random.Generator, side: int, x: float, z0: float, z1: float) -
     colour = any_colour(rng) * 0.4 if dark else np.full(3, rng.uniform(130, 235))
     step = rng.uniform(0.22, 0.5)
     posts = np.arange(z0, z1, step)
-    bars = _grid(x, posts, np.array([0.0]), 0.06 if step < 0.35 else 0.12, h)
-    rails = _strips(x, z0, z1, [(0.2, 0.28), (h - 0.22, h - 0.12)])
+    bars = grid(x, posts, np.array([0.0]), 0.06 if step < 0.35 else 0.12, h)
+    rails = strips(x, z0, z1, [(0.2, 0.28), (h - 0.22, h - 0.12)])
 
     def paint(painter: Painter) -> None:
         front = painter.light.shade(np.array([-side, 0.0, 0.0]))
@@ -164,12 +98,19 @@ def bush(rng: np.random.Generator, x: float, z: float, size: float) -> Standing:
 
 
 def _leaves(
-    parts: Parts, rng: np.random.Generator, centre: tuple, extent: tuple, green: np.ndarray, count: int
+    parts: Parts,
+    rng: np.random.Generator,
+    centre: tuple,
+    extent: tuple,
+    green: np.ndarray,
+    count: int,
 ) -> None:
     """Irregular balls, brighter above and on the right."""
     way, corners = rng.normal(size=(count, 1, 3)), rng.normal(size=(count, 9, 3))
     way *= rng.uniform(0.35, 0.85, (count, 1, 1)) / np.sqrt((way**2).sum(axis=-1, keepdims=True))
-    corners *= rng.uniform(0.75, 1.05, (count, 9, 1)) / np.sqrt((corners**2).sum(axis=-1, keepdims=True))
+    corners *= rng.uniform(0.75, 1.05, (count, 9, 1)) / np.sqrt(
+        (corners**2).sum(axis=-1, keepdims=True)
+    )
     balls = np.array(centre) + (way + corners * 0.5) * extent
     bright = 1 + way[:, 0] @ np.array([0.12, 0.32, 0]) + rng.normal(0, 0.06, count)
     for ball, tone in zip(balls, bright[:, None] * green, strict=True):
@@ -193,7 +134,12 @@ def street_lamp(rng: np.random.Generator, side: int, x: float, z: float) -> Stan
     grey = _pole(parts, rng, h, rng.uniform(0.07, 0.12))
     reach = rng.uniform(0.5, 1.8)
     parts.hull([(0, h, 0), (-side * reach, h + 0.25, 0)], 0.05, grey, slot=1)
-    parts.hull([(-side * reach, h + 0.2, 0), (-side * (reach + 0.5), h + 0.22, 0)], 0.09, grey * 0.8, slot=1)
+    parts.hull(
+        [(-side * reach, h + 0.2, 0), (-side * (reach + 0.5), h + 0.22, 0)],
+        0.09,
+        grey * 0.8,
+        slot=1,
+    )
     return _figure(parts, x, z, 0.1, POLE)
 
 
@@ -235,11 +181,14 @@ def traffic_sign(rng: np.random.Generator, x: float, z: float) -> Standing:
     _pole(parts, rng, h + (0.4 if kind != "board" else 0.9), 0.045)
     size = rng.uniform(0.33, 0.5)
     red, blue, white = (196, 26, 30), (24, 70, 170), (240, 240, 236)
-    outer, inner = [(red, white), (white, red), (blue, (60, 110, 200)), (red, (210, 60, 60))][rng.integers(4)]
+    outer, inner = [(red, white), (white, red), (blue, (60, 110, 200)), (red, (210, 60, 60))][
+        rng.integers(4)
+    ]
     turn = np.arange(16) * np.pi / 8
     shape = {
         "disc": np.stack([np.cos(turn), np.sin(turn)], 1),
-        "triangle": np.array([(-1, -0.75), (1, -0.75), (0, 1.0)]) * (1 if rng.random() < 0.7 else -1),
+        "triangle": np.array([(-1, -0.75), (1, -0.75), (0, 1.0)])
+        * (1 if rng.random() < 0.7 else -1),
         "square": np.array([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]),
         "board": np.array([(-2.2, -1.0), (2.2, -1.0), (2.2, 1.0), (-2.2, 1.0)]),
         "diamond": np.array([(0, -1.1), (1.1, 0), (0, 1.1), (-1.1, 0)]),

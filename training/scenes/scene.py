@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cmp_to_key
 
 import cv2
@@ -11,7 +11,8 @@ import numpy as np
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
 from training.scenes import ground
 from training.scenes.camera import Camera, placed
-from training.scenes.painter import FIRST_OBJECT, VOID, Painter
+from training.scenes.codes import FIRST_OBJECT, LAST_OBJECT, VOID
+from training.scenes.painter import Painter
 from training.scenes.roadside import Standing
 from training.scenes.sensor import develop
 from training.scenes.street import SUPERSAMPLING, Street, any_street
@@ -19,7 +20,6 @@ from training.scenes.traffic import Actor
 
 LEAST_AREA = 30  # visible pixels at 256 x 512; what shows less is void
 LEAST_FRACTION = 0.2
-MOST_OBJECTS = 255 - FIRST_OBJECT
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SceneObject:
     crowd: bool  # several objects of one class that nobody can tell apart
     track_id: int
     box: tuple[float, float, float, float]  # of the visible part, x1, y1, x2, y2 in pixels
-    visible_fraction: float  # visible pixels / pixels it would have in the picture with nothing before it
+    visible_fraction: float  # visible pixels / pixels in the picture if nothing stood before it
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def check_request(size: tuple[int, int], difficulty: str) -> None:
 
 @dataclass(frozen=True)
 class _Claim:
-    """An object as painted: its code on the canvas and what it would cover alone."""
+    """An object as painted, and how many pixels it would cover alone."""
 
     code: int
     label: int
@@ -82,20 +82,15 @@ class _Claim:
 
 def take_picture(street: Street, time: float, rng: np.random.Generator) -> Scene:
     """Paint a street at a time in seconds, from far to near; `rng` draws the noise."""
-    camera = street.camera.__class__(**{**vars(street.camera), "z": street.ego_speed * time})
+    camera = replace(street.camera, z=street.ego_speed * time)
     painter = Painter(camera, street.light)
     ground.paint_sky(painter, street.colours, street.clouds)
-    painter.light = _without_fog(street)
+    painter.light = replace(street.light, fog_density=0.0)  # its fog varies with depth: develop
     ground.paint_ground(painter, street.plan, street.colours, street.stains)
     painter.light = street.light
     claims = _paint_all(painter, street, time)
     _own_car(painter, street)
     return _scene(painter, street, time, claims, rng)
-
-
-def _without_fog(street: Street):  # -> Light
-    light = street.light
-    return light.__class__(light.sun, light.ambient, light.fog_colour, 0.0)
 
 
 def _paint_all(painter: Painter, street: Street, time: float) -> list[_Claim]:
@@ -122,11 +117,13 @@ def _paint_all(painter: Painter, street: Street, time: float) -> list[_Claim]:
 
 
 def _shows(standing: Standing, camera: Camera) -> bool:
-    """Whether something beside the road can lie between the left and the right edge of the canvas."""
+    """Whether something beside the road can lie between the edges of the canvas."""
     scale = camera.focal / (standing.z1 - camera.z)
     left = camera.centre + (standing.x1 - camera.x) * scale
     right = camera.centre + (standing.x0 - camera.x) * scale
-    return not (standing.x1 < camera.x and left < 0) and not (standing.x0 > camera.x and right > camera.size[1])
+    beyond_left = standing.x1 < camera.x and left < 0
+    beyond_right = standing.x0 > camera.x and right > camera.size[1]
+    return not beyond_left and not beyond_right
 
 
 def _before(a: tuple, b: tuple, eye: float) -> int:
@@ -141,25 +138,13 @@ def _before(a: tuple, b: tuple, eye: float) -> int:
     return -1 if a[2] + a[3] > b[2] + b[3] else 1
 
 
-def _paint_actor(painter: Painter, actor: Actor, time: float, track: int, taken: int) -> list[_Claim]:
+def _paint_actor(
+    painter: Painter, actor: Actor, time: float, track: int, taken: int
+) -> list[_Claim]:
     codes = [FIRST_OBJECT + taken + k for k in range(len(actor.labels))]
-    if codes[-1] > 255:
+    if codes[-1] > LAST_OBJECT:
         return []
-    x, z = actor.at(time)
-    if actor.members:
-        for member in actor.members:
-            _paint_figure(painter, member, *member.at(time), time, codes)
-        painter.touched = (0, 0, *painter.camera.size[::-1])
-        alone = [_covered(painter, codes[0])]
-    elif len(codes) == 1:
-        _paint_figure(painter, actor, x, z, time, codes)
-        alone = [_covered(painter, codes[0])]
-    else:
-        alone = []
-        for only in codes:  # each once alone, to see how much it would cover
-            _paint_figure(painter, actor, x, z, time, [c if c == only else None for c in codes])
-            alone.append(_covered(painter, only))
-        _paint_figure(painter, actor, x, z, time, codes)
+    alone = _paint_and_measure(painter, actor, time, codes)
     crowd = bool(actor.members)
     return [
         _Claim(code, label, crowd, track + k, area)
@@ -167,9 +152,26 @@ def _paint_actor(painter: Painter, actor: Actor, time: float, track: int, taken:
     ]
 
 
-def _paint_figure(
-    painter: Painter, actor: Actor, x: float, z: float, time: float, codes: list[int | None]
-) -> None:
+def _paint_and_measure(painter: Painter, actor: Actor, time: float, codes: list[int]) -> list[int]:
+    """Paint an actor; returns for each code how many pixels it would cover alone."""
+    if actor.members:
+        for member in actor.members:
+            _paint_figure(painter, member, time, codes)
+        painter.touched = (0, 0, *painter.camera.size[::-1])
+        return [_covered(painter, codes[0])]
+    if len(codes) == 1:
+        _paint_figure(painter, actor, time, codes)
+        return [_covered(painter, codes[0])]
+    alone = []
+    for only in codes:
+        _paint_figure(painter, actor, time, [c if c == only else None for c in codes])
+        alone.append(_covered(painter, only))
+    _paint_figure(painter, actor, time, codes)
+    return alone
+
+
+def _paint_figure(painter: Painter, actor: Actor, time: float, codes: list[int | None]) -> None:
+    x, z = actor.at(time)
     if actor.mesh is not None:
         painter.mesh(actor.mesh, x, z, actor.heading, codes[0])
     else:
@@ -198,8 +200,9 @@ def _own_car(painter: Painter, street: Street) -> None:
         shape[:24, 1] += 3
         cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (26, 27, 30, VOID))
     if street.border:
-        edge = street.border * SUPERSAMPLING
-        cv2.rectangle(painter.canvas, (0, 0), (width - 1, height - 1), (0, 0, 0, VOID), 2 * edge - 1)
+        thick = 2 * street.border * SUPERSAMPLING - 1
+        corner = (width - 1, height - 1)
+        cv2.rectangle(painter.canvas, (0, 0), corner, (0, 0, 0, VOID), thick)
 
 
 def _shadows(painter: Painter, street: Street, time: float) -> np.ndarray:
@@ -226,8 +229,8 @@ def _shadow_of(actor: Actor, x: float, z: float, lean: np.ndarray) -> np.ndarray
     if actor.mesh is None:
         w, e, h = 0.22, 0.22 if len(actor.labels) == 1 else 0.8, 1.2
     else:
-        low, high = actor.mesh.points.min(axis=0), actor.mesh.points.max(axis=0)
-        w, e, h = high[0], high[2], high[1] * 0.8
+        w, h, e = actor.mesh.points.max(axis=0)
+        h *= 0.8
     corners = np.array([(-w, 0, -e), (w, 0, -e), (w, 0, e), (-w, 0, e)])
     foot = placed(corners, x, z, actor.heading)
     top = foot - np.array([lean[0], 0, lean[1]]) * min(h, 2.0) * 0.7

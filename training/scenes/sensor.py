@@ -8,10 +8,28 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from training.scenes.painter import FIRST_OBJECT, Light
+from training.scenes.codes import (
+    BUILDING,
+    FENCE,
+    FIRST_OBJECT,
+    ROAD,
+    SIDEWALK,
+    TERRAIN,
+    VEGETATION,
+    WALL,
+)
+from training.scenes.painter import Light
 
-_GROUND = (0, 1, 9)
-_GRAIN = {0: (6, 3), 1: (6, 3), 2: (4, 3), 3: (9, 5), 4: (8, 4), 8: (14, 24), 9: (9, 12)}  # fine, coarse
+_GROUND = (ROAD, SIDEWALK, TERRAIN)
+_GRAIN = {  # strength of the fine and of the coarse grain in grey values
+    ROAD: (6, 3),
+    SIDEWALK: (6, 3),
+    BUILDING: (4, 3),
+    WALL: (9, 5),
+    FENCE: (8, 4),
+    VEGETATION: (14, 24),
+    TERRAIN: (9, 12),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,9 @@ def any_sensor(rng: np.random.Generator, night: bool) -> Sensor:
         motion=(3, rng.uniform(0, np.pi)) if rng.random() < 0.08 else None,
         noise=rng.uniform(1, 3) if rng.random() < 0.8 else rng.uniform(3, 7),
         jpeg=int(rng.integers(55, 96)) if rng.random() < 0.5 else None,
-        dirt=rng.uniform((0, 0, 0.01, 0.2), (1, 0.5, 0.04, 0.5), (int(rng.integers(1, 5)) * dirty, 4)),
+        dirt=rng.uniform(
+            (0, 0, 0.01, 0.2), (1, 0.5, 0.04, 0.5), (int(rng.integers(1, 5)) * dirty, 4)
+        ),
         night=night,
         shadow=0.15 if night else rng.uniform(0.2, 0.5),
     )
@@ -68,8 +88,13 @@ def _strengths() -> np.ndarray:
 
 
 def develop(
-    picture: np.ndarray, codes: np.ndarray, shadows: np.ndarray, sensor: Sensor, light: Light,
-    ground: tuple[float, float], rng: np.random.Generator,
+    picture: np.ndarray,
+    codes: np.ndarray,
+    shadows: np.ndarray,
+    sensor: Sensor,
+    light: Light,
+    ground: tuple[float, float],
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """The picture as the camera stores it: uint8 [H, W, 3].
 
@@ -100,9 +125,7 @@ def _is_ground() -> np.ndarray:
     return table
 
 
-def _grainy(
-    image: np.ndarray, codes: np.ndarray, light: Light, rng: np.random.Generator
-) -> None:
+def _grainy(image: np.ndarray, codes: np.ndarray, light: Light, rng: np.random.Generator) -> None:
     """Roughness of surfaces and leaves; fog takes some of it."""
     height, width = codes.shape
     strengths = _strengths()
@@ -133,7 +156,9 @@ def _fog_on_ground(
 def _illumination(sensor: Sensor, size: tuple[int, int]) -> np.ndarray:
     """Brightness [H, W] around 1: uneven light, vignette and dirt on the lens, all smooth."""
     height, width = size[0] // 4, size[1] // 4
-    field = cv2.resize(sensor.field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(
+        sensor.field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     field *= 1 - np.float32(sensor.vignette) * (x * x + y * y) / 2

@@ -41,8 +41,9 @@ class Mesh:
     def prism(
         self, profile: Sequence[tuple], colour: Colour, layer: int = 0
     ) -> tuple[int, int, list[int]]:
-        """A side profile of (z, y, half width), counter-clockwise seen from the right, drawn out to both sides.
+        """Draw a side profile of (z, y, half width) out to both sides.
 
+        The profile runs counter-clockwise as seen from the right.
         Returns the faces: left, right, and one along each edge of the profile.
         """
         z, y, w = np.array(profile, float).T
@@ -61,12 +62,18 @@ class Mesh:
         """A tyre with hub on both sides."""
         angle = np.arange(12) * np.pi / 6
         for base, x in ((left, -half_width), (right, half_width)):
-            for share, colour in ((1.0, (28, 28, 30)), (0.58, (130, 132, 136)), (0.2, (60, 60, 62))):
+            for share, colour in (
+                (1.0, (28, 28, 30)),
+                (0.58, (130, 132, 136)),
+                (0.2, (60, 60, 62)),
+            ):
                 ring = share * radius
                 rim = [np.full(12, x), radius + ring * np.sin(angle), z + ring * np.cos(angle)]
                 self.decal(base, np.stack(rim, axis=1), colour)
 
-    def side_quads(self, left: int, right: int, half_width: float, spans: object, colour: Colour) -> None:
+    def side_quads(
+        self, left: int, right: int, half_width: float, spans: object, colour: Colour
+    ) -> None:
         """Rectangles (z0, z1, y0, y1) on both sides."""
         for z0, z1, y0, y1 in spans:
             for base, x in ((left, -half_width), (right, half_width)):
@@ -127,7 +134,12 @@ class Parts:
         self._layers: list[float] = []
 
     def hull(
-        self, points: object, radius: float | list[float], colour: Colour, slot: int = 0, layer: float = 0.0
+        self,
+        points: object,
+        radius: float | list[float],
+        colour: Colour,
+        slot: int = 0,
+        layer: float = 0.0,
     ) -> None:
         """Add the hull of balls around points [n, 3] with a radius, one for all or one each."""
         points = np.array(points, float).reshape(-1, 3)
@@ -138,8 +150,14 @@ class Parts:
         self._layers.append(layer)
 
     def disc(
-        self, z: float, y: float, radius: float, thickness: float, colour: Colour,
-        slot: int = 0, layer: float = 0.0,
+        self,
+        z: float,
+        y: float,
+        radius: float,
+        thickness: float,
+        colour: Colour,
+        slot: int = 0,
+        layer: float = 0.0,
     ) -> None:
         """A wheel in the plane x = 0."""
         angle = np.arange(12) * np.pi / 6

@@ -1,7 +1,7 @@
 """Print how hard the scenes are.
 
-    python -m training.scenes.statistics --seed 1000 --count 200
-    python -m training.scenes.statistics --seed 1000 --drive --streets 12 --frames 10
+python -m training.scenes.statistics --seed 1000 --count 200
+python -m training.scenes.statistics --seed 1000 --drive --streets 12 --frames 10
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
+from training.scenes.drive import render_drive
 from training.scenes.scene import Scene, SceneObject, render_scene
 
 SMALL = 32 * 32  # square pixels of the box
@@ -65,7 +66,7 @@ def difficulty(scenes: Iterable[Scene]) -> Difficulty:
 
 
 def _majority_miou(votes: np.ndarray) -> float:
-    """Mean IoU of the best constant map, over the classes that occur; votes are counts [classes, H, W]."""
+    """Mean IoU of the best constant map over the classes that occur; votes [classes, H, W]."""
     best = votes.argmax(axis=0)
     ious = []
     for k, there in enumerate(votes.sum(axis=(1, 2))):
@@ -87,29 +88,33 @@ def table(found: Difficulty) -> str:
         f"pixels without class              {found.void:8.1%}",
         "share of the objects",
     ]
-    lines += [f"  {n:30s}  {s:8.1%}" for n, s in zip(CITYSCAPES.things, found.per_thing, strict=True)]
+    lines += [
+        f"  {n:30s}  {s:8.1%}" for n, s in zip(CITYSCAPES.things, found.per_thing, strict=True)
+    ]
     lines += ["share of the pixels"]
-    lines += [f"  {n:30s}  {s:8.2%}" for n, s in zip(CITYSCAPES.semantic, found.per_class, strict=True)]
+    lines += [
+        f"  {n:30s}  {s:8.2%}" for n, s in zip(CITYSCAPES.semantic, found.per_class, strict=True)
+    ]
     return "\n".join(lines)
 
 
 def _scenes(arguments: argparse.Namespace) -> Iterator[Scene]:
     if arguments.drive:
-        from training.scenes.drive import render_drive
-
         drive = render_drive(arguments.seed, arguments.streets, arguments.frames)
         return (scene for _, scene in drive)
     return (render_scene(arguments.seed, index) for index in range(arguments.count))
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--count", type=int, default=100, help="scenes")
-    parser.add_argument("--drive", action="store_true", help="measure a drive instead of single scenes")
+    parser.add_argument(
+        "--drive", action="store_true", help="measure a drive instead of single scenes"
+    )
     parser.add_argument("--streets", type=int, default=12)
     parser.add_argument("--frames", type=int, default=10, help="of each street")
-    print(table(difficulty(_scenes(parser.parse_args()))))
+    print(table(difficulty(_scenes(parser.parse_args(words)))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A street: plan, camera, light, what stands beside the road, who is on it, and through which lens it is seen."""
+"""A street: plan, camera, light, what stands beside the road, who is on it, through which lens."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ from training.scenes.sensor import Sensor, any_sensor
 from training.scenes.traffic import Actor
 
 SUPERSAMPLING = 2
-CHOICES = 5 + 2 * len(traffic.KINDS)  # numbers in [0, 1) that a drive spreads evenly over its streets
+# A street is settled by so many numbers in [0, 1), which a drive spreads evenly over its streets:
+# column and row of the vanishing point, side of traffic, amount of traffic, focal length,
+# then the number and the depths of the things of each kind.
+CHOICES = 5 + 2 * len(traffic.KINDS)
+_SKY_LOW = np.array([(214, 224, 234), (230, 214, 190), (200, 204, 208)], float)
+_SKY_HIGH = np.array([(96, 146, 208), (130, 160, 200), (176, 184, 192)], float)
+_GRASS = np.array([(98, 124, 60), (122, 128, 74), (140, 124, 92), (84, 112, 58)], float)
+_BUSY = {"easy": 0.7, "default": 1.0, "hard": 1.3}
 
 
 @dataclass(frozen=True)
 class Street:
-    """Everything about a street that does not change from frame to frame; lengths in metres, times in seconds."""
+    """All about a street that does not change from frame to frame, in metres and seconds."""
 
     plan: Layout
     camera: Camera  # at time 0, for the canvas
@@ -39,9 +46,12 @@ class Street:
 
 
 def any_street(
-    rng: np.random.Generator, size: tuple[int, int], difficulty: str, spread: np.ndarray | None = None
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    difficulty: str,
+    spread: np.ndarray | None = None,
 ) -> Street:
-    """Draw a street. `spread` [CHOICES] in [0, 1) settles view and traffic; None draws them as well."""
+    """Draw a street. `spread` [CHOICES] settles view and traffic; None draws these as well."""
     spread = rng.random(CHOICES) if spread is None else spread
     night = rng.random() < 0.05
     camera = _any_camera(rng, size, spread)
@@ -49,18 +59,17 @@ def any_street(
     light, colours = _any_light(rng, night)
     ego_speed = 0.0 if rng.random() < 0.2 else rng.uniform(0, 7)
     amounts, depths = np.split(spread[5:], 2)
-    number = traffic.counts(amounts, {"easy": 0.7, "default": 1.0, "hard": 1.3}[difficulty] * (0.75 + 0.5 * spread[3]))
-    actors = traffic.populate(rng, plan, camera, number, depths, ego_speed)
+    number = traffic.counts(amounts, _BUSY[difficulty] * (0.75 + 0.5 * spread[3]))
     return Street(
         plan=plan,
         camera=camera,
         ego_speed=ego_speed,
+        actors=tuple(traffic.populate(rng, plan, camera, number, depths, ego_speed)),
         light=light,
         colours=colours,
         clouds=rng.normal(0, 0.6, (6, 12)) * (rng.random() < 0.8),
         stains=_any_stains(rng, plan),
         standing=tuple(_any_roadside(rng, plan, night)),
-        actors=tuple(actors),
         sensor=any_sensor(rng, night),
         size=size,
         mirrored=bool(spread[2] < 0.5),
@@ -113,21 +122,20 @@ def _any_plan(rng: np.random.Generator) -> Layout:
 def _any_light(rng: np.random.Generator, night: bool) -> tuple[Light, GroundColours]:
     sun = np.array([rng.normal(), rng.uniform(0.5, 1.6), rng.normal(-0.4, 0.8)])
     overcast = rng.random()
-    low = np.array([(214, 224, 234), (230, 214, 190), (200, 204, 208)][rng.integers(3)]) + rng.normal(0, 8, 3)
-    high = np.array([(96, 146, 208), (130, 160, 200), (176, 184, 192)][int(overcast * 3)]) + rng.normal(0, 10, 3)
+    low = _SKY_LOW[rng.integers(3)] + rng.normal(0, 8, 3)
+    high = _SKY_HIGH[int(overcast * 3)] + rng.normal(0, 10, 3)
     if night:
         low, high = np.array((70.0, 66, 74)), np.array((28.0, 30, 44))
     fog = rng.uniform(0.008, 0.022) if rng.random() < 0.2 else rng.uniform(0.001, 0.005)
     light = Light(sun / np.linalg.norm(sun), 0.62 + 0.25 * overcast, np.clip(low, 0, 255), fog)
     grey = rng.uniform(78, 140)
     pale = rng.uniform(130, 190)
-    greens = [(98, 124, 60), (122, 128, 74), (140, 124, 92), (84, 112, 58)]
     colours = GroundColours(
         road=np.array([grey, grey, grey * rng.uniform(0.98, 1.06)]),
         paint=np.full(3, rng.uniform(195, 240)),
         sidewalk=np.array([pale * rng.uniform(1, 1.08), pale, pale * rng.uniform(0.88, 1)]),
         kerb=np.full(3, pale * rng.uniform(1.08, 1.25)),
-        terrain=np.array(greens[rng.integers(4)]) * rng.uniform(0.85, 1.15),
+        terrain=_GRASS[rng.integers(4)] * rng.uniform(0.85, 1.15),
         sky_low=np.clip(low, 0, 255),
         sky_high=np.clip(high, 0, 255),
         cloud=rng.uniform(10, 60) * (0.2 if night else 1),
@@ -139,11 +147,15 @@ def _any_stains(rng: np.random.Generator, plan: Layout) -> np.ndarray:
     count = int(rng.integers(2, 10))
     return np.stack(
         [
-            rng.uniform(plan.left, plan.right, count), rng.uniform(3, 40, count), rng.uniform(0.2, 1.1, count),
-            rng.uniform(0.3, 3.0, count), rng.normal(0, 0.2, count), rng.uniform(0.72, 1.12, count),
+            rng.uniform(plan.left, plan.right, count),
+            rng.uniform(3, 40, count),
+            rng.uniform(0.2, 1.1, count),
+            rng.uniform(0.3, 3.0, count),
+            rng.normal(0, 0.2, count),
+            rng.uniform(0.72, 1.12, count),
         ],
         axis=1,
-    )  # fmt: skip
+    )
 
 
 def _any_roadside(rng: np.random.Generator, plan: Layout, night: bool) -> list[Standing]:
@@ -152,9 +164,8 @@ def _any_roadside(rng: np.random.Generator, plan: Layout, night: bool) -> list[S
     for side, kerb in ((-1, plan.left), (1, plan.right)):
         edge = kerb + side * (plan.sidewalks[(side + 1) // 2] + plan.verges[(side + 1) // 2])
         things += _lots(rng, side, edge, plan, town, night)
-        things += _furniture(rng, side, kerb, plan, town)
-    things += _far_end(rng, plan, night)
-    return things
+        things += _furniture(rng, side, kerb, plan)
+    return things + _far_end(rng, night)
 
 
 def _lots(
@@ -176,16 +187,28 @@ def _lots(
 
 
 def _lot(
-    rng: np.random.Generator, side: int, edge: float, z: tuple[float, float], town: float, night: bool
+    rng: np.random.Generator,
+    side: int,
+    edge: float,
+    z: tuple[float, float],
+    town: float,
+    night: bool,
 ) -> list[Standing]:
-    """A house at the sidewalk, or a green behind a wall, a fence or nothing, with a house behind it."""
+    """A house at the sidewalk, or a garden."""
     if rng.random() < 0.1 + 0.6 * town:
         lawn = rng.uniform(1.5, 4) if rng.random() < 0.35 else rng.uniform(0, 0.4)
         things = [roadside.building(rng, side, edge + side * lawn, *z, night)]
         if lawn > 1.5 and rng.random() < 0.6:
             things.append(roadside.fence(rng, side, edge + side * 0.15, *z))
         return things
-    things = []
+    return _garden(rng, side, edge, z, night)
+
+
+def _garden(
+    rng: np.random.Generator, side: int, edge: float, z: tuple[float, float], night: bool
+) -> list[Standing]:
+    """Trees and bushes behind a wall, a fence or nothing, perhaps with a house further back."""
+    things: list[Standing] = []
     border = rng.random()
     if border < 0.34:
         things.append(roadside.wall(rng, side, edge + side * 0.2, *z))
@@ -204,11 +227,9 @@ def _lot(
     return things
 
 
-def _furniture(
-    rng: np.random.Generator, side: int, kerb: float, plan: Layout, town: float
-) -> list[Standing]:
+def _furniture(rng: np.random.Generator, side: int, kerb: float, plan: Layout) -> list[Standing]:
     """Lamps, signs, trees and posts along the kerb; traffic lights where roads cross."""
-    things = []
+    things: list[Standing] = []
     x = kerb + side * 0.6
     alley = rng.random() < 0.35
     z = rng.uniform(4, 10)
@@ -224,19 +245,24 @@ def _furniture(
             elif alley:
                 things.append(roadside.tree(rng, x + side * 0.4, z, rng.uniform(0.6, 0.9)))
         z += rng.uniform(5, 14) if z < 40 else rng.uniform(12, 25)
-    stops = [plan.crossing[0] - 1.5] if plan.crossing else [rng.uniform(8, 28)] if rng.random() < 0.65 else []
+    stops = _stops(rng, plan)
+    return things + [roadside.traffic_light(rng, side, x, stop) for stop in stops]
+
+
+def _stops(rng: np.random.Generator, plan: Layout) -> list[float]:
+    """Where traffic lights stand along the road."""
     if plan.crossing:
-        stops.append(plan.crossing[1] + 1.5)
-    things += [roadside.traffic_light(rng, side, x, stop) for stop in stops if stop > 3]
-    return things
+        return [plan.crossing[0] - 1.5, plan.crossing[1] + 1.5]
+    return [rng.uniform(8, 28)] if rng.random() < 0.65 else []
 
 
-def _far_end(rng: np.random.Generator, plan: Layout, night: bool) -> list[Standing]:
+def _far_end(rng: np.random.Generator, night: bool) -> list[Standing]:
     """What closes the view: houses or trees."""
     things: list[Standing] = []
     for x in np.arange(-100, 100, 12.0):
         if rng.random() < 0.3:
             things.append(roadside.building(rng, 1, x, FAR, FAR + 10, night))
         else:
-            things.append(roadside.tree(rng, x + rng.uniform(-3, 3), FAR - rng.uniform(2, 18), rng.uniform(0.9, 2.0)))
+            aside, before = x + rng.uniform(-3, 3), FAR - rng.uniform(2, 18)
+            things.append(roadside.tree(rng, aside, before, rng.uniform(0.9, 2.0)))
     return things

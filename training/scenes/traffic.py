@@ -18,14 +18,28 @@ UNKNOWN = -1  # an object of no class
 
 # how many of each kind stand on a street, on average
 KINDS = {
-    "crowd": 0.19, "train": 0.75, "bus": 0.85, "truck": 1.0, "car": 3.0, "cyclist": 0.75, "motorcyclist": 0.65,
-    "motorcycle": 0.4, "bicycle": 0.5, "person": 3.1, "bin": 0.7, "caravan": 0.06,
-}  # fmt: skip
+    "crowd": 0.19,
+    "train": 0.75,
+    "bus": 0.85,
+    "truck": 1.0,
+    "car": 3.0,
+    "cyclist": 0.75,
+    "motorcyclist": 0.65,
+    "motorcycle": 0.4,
+    "bicycle": 0.5,
+    "person": 3.1,
+    "bin": 0.7,
+    "caravan": 0.06,
+}
 OVERLAPS = 0.03  # how readily a place is taken from where one thing hides another
 _MESHES = {
-    "train": (TRAIN, vehicles.train), "bus": (BUS, vehicles.bus), "truck": (TRUCK, vehicles.truck),
-    "car": (CAR, vehicles.car), "bin": (UNKNOWN, vehicles.bin_or_box), "caravan": (UNKNOWN, vehicles.caravan),
-}  # fmt: skip
+    "train": (TRAIN, vehicles.train),
+    "bus": (BUS, vehicles.bus),
+    "truck": (TRUCK, vehicles.truck),
+    "car": (CAR, vehicles.car),
+    "bin": (UNKNOWN, vehicles.bin_or_box),
+    "caravan": (UNKNOWN, vehicles.caravan),
+}
 
 
 @dataclass(frozen=True)
@@ -54,18 +68,24 @@ class Actor:
 
 
 def counts(spread: np.ndarray, busy: float) -> dict[str, int]:
-    """How many of each kind, from a number in [0, 1) for each: the mean is exact, the spread is at most one."""
-    return {kind: int(mean * busy + u) for (kind, mean), u in zip(KINDS.items(), spread, strict=True)}
+    """How many of each kind, from a number in [0, 1) each: right on average, to within one."""
+    return {
+        kind: int(mean * busy + u) for (kind, mean), u in zip(KINDS.items(), spread, strict=True)
+    }
 
 
 def populate(
-    rng: np.random.Generator, plan: Layout, camera: Camera, number: dict[str, int],
-    depths: np.ndarray, ego_speed: float,
+    rng: np.random.Generator,
+    plan: Layout,
+    camera: Camera,
+    number: dict[str, int],
+    depths: np.ndarray,
+    ego_speed: float,
 ) -> list[Actor]:
     """Place the things so that they do not stand in one another and are in view at time 0.
 
-    `depths` [number of kinds] in [0, 1) are the depths of the first of each kind, as quantiles of their distribution;
-    the next of the kind follow in golden steps, so that they are spread evenly.
+    `depths` [number of kinds] in [0, 1) are the depths of the first of each kind, as quantiles of
+    their distribution; the others of a kind follow in golden steps, so that they spread evenly.
     """
     actors: list[Actor] = []
     for depth, (kind, count) in zip(depths, number.items(), strict=True):
@@ -85,7 +105,7 @@ def populate(
 def _cast(
     rng: np.random.Generator, kind: str, plan: Layout, ego_speed: float
 ) -> Callable[[float], Actor]:
-    """Draw the looks of a thing; what is returned puts it at a depth (a quantile), each time elsewhere."""
+    """Draw the looks of a thing; what is returned puts it at a depth, given as a quantile."""
     if kind == "crowd":
         return partial(_crowd, rng, plan)
     if kind == "person":
@@ -99,7 +119,11 @@ def _cast(
 
     def place(depth: float) -> Actor:
         if kind == "bin":
-            (x, z), heading, speed = _on_sidewalk(rng, plan, _depth(depth, 4, 26)), rng.uniform(0, 6), 0.0
+            (x, z), heading, speed = (
+                _on_sidewalk(rng, plan, _depth(depth, 4, 26)),
+                rng.uniform(0, 6),
+                0.0,
+            )
         else:
             x, z, heading, speed = _on_road(rng, kind, plan, length, ego_speed, depth)
         return Actor((label,), x, z, heading, speed, _extent(length, width, heading), mesh)
@@ -115,7 +139,7 @@ def _depth(share: float, near: float, far: float) -> float:
 def _on_road(
     rng: np.random.Generator, kind: str, plan: Layout, length: float, ego_speed: float, depth: float
 ) -> tuple[float, float, float, float]:
-    """A place for a vehicle: in a lane, parked, on the tracks, or crossing: (x, z, heading, speed)."""
+    """A place in a lane, at the kerb, on the tracks or across: (x, z, heading, speed)."""
     nearest = {"train": 12.0, "bus": 10.0, "truck": 8.0}.get(kind, 5.5)
     z = _depth(depth, nearest, 66 if kind == "car" else 52) + length / 2
     across = plan.crossing is not None and rng.random() < (0.3 if kind != "car" else 0.25)
@@ -163,7 +187,10 @@ def _person(rng: np.random.Generator, plan: Layout, looks: figures.Looks, depth:
 
 
 def _two_wheels(
-    rng: np.random.Generator, plan: Layout, bike: figures.Bike, looks: figures.Looks | None,
+    rng: np.random.Generator,
+    plan: Layout,
+    bike: figures.Bike,
+    looks: figures.Looks | None,
     depth: float,
 ) -> Actor:
     """A bicycle or motorcycle, ridden along or across the road, or parked on the sidewalk."""
@@ -184,7 +211,9 @@ def _two_wheels(
     speed = rng.uniform(2, 5) if abs(np.sin(heading)) < 0.6 else rng.uniform(1.5, 3)
     pose = partial(figures.bike_with_rider, bike, looks)
     half = _extent(1.8, 0.7, heading)
-    return Actor((label, RIDER), x, z, heading, speed, half, None, pose, rng.uniform(0, 6.3), speed * 1.3)
+    return Actor(
+        (label, RIDER), x, z, heading, speed, half, None, pose, rng.uniform(0, 6.3), speed * 1.3
+    )
 
 
 def _crowd(rng: np.random.Generator, plan: Layout, depth: float) -> Actor:
@@ -193,24 +222,28 @@ def _crowd(rng: np.random.Generator, plan: Layout, depth: float) -> Actor:
     x, z = _on_sidewalk(rng, plan, _depth(depth, 18, 36))
     if kind == CAR:
         x, z = rng.choice([plan.left + 1, plan.right - 1]), rng.uniform(30, 50)
+    cars = kind == CAR
     members = []
     for _ in range(int(rng.integers(5, 9))):
-        dx, dz = rng.normal(0, 0.7 if kind != CAR else 1.5), rng.uniform(-1.5, 1.5)
-        if kind == CAR:
-            mesh, length, width = vehicles.car(rng)
-            heading = rng.choice([0.0, np.pi]) + rng.normal(0, 0.1)
-            member = Actor((CAR,), x + dx, z + 5 * dz, heading, 0.0, _extent(length, width, heading), mesh)
-        elif kind == PERSON:
-            looks = figures.any_looks(rng)
-            pose = partial(figures.person, looks)
-            member = Actor((PERSON,), x + dx, z + dz, rng.uniform(0, 6.3), 0.0, (0.3, 0.3), None, pose, rng.uniform(0, 6))
-        else:
-            bike = figures.any_bike(rng, motor=False)
-            pose = partial(figures.bike_alone, bike)
-            member = Actor((BICYCLE,), x + dx, z + dz, rng.normal(1.5, 0.4), 0.0, (0.9, 0.9), None, pose)
-        members.append(member)
-    half = (1.5, 8.0) if kind == CAR else (1.5, 1.5)
-    return Actor((int(kind),), x, z, 0.0, 0.0, half, members=tuple(sorted(members, key=lambda m: -m.z)))
+        dx, dz = rng.normal(0, 1.5 if cars else 0.7), rng.uniform(-1.5, 1.5)
+        members.append(_member(rng, kind, x + dx, z + (5 * dz if cars else dz)))
+    members.sort(key=lambda member: -member.z)
+    half = (1.5, 8.0) if cars else (1.5, 1.5)
+    return Actor((int(kind),), x, z, 0.0, 0.0, half, members=tuple(members))
+
+
+def _member(rng: np.random.Generator, kind: int, x: float, z: float) -> Actor:
+    """One of a crowd."""
+    if kind == CAR:
+        mesh, length, width = vehicles.car(rng)
+        heading = rng.choice([0.0, np.pi]) + rng.normal(0, 0.1)
+        return Actor((CAR,), x, z, heading, 0.0, _extent(length, width, heading), mesh)
+    if kind == PERSON:
+        pose = partial(figures.person, figures.any_looks(rng))
+        heading, phase = rng.uniform(0, 6.3), rng.uniform(0, 6)
+        return Actor((PERSON,), x, z, heading, 0.0, (0.3, 0.3), None, pose, phase)
+    pose = partial(figures.bike_alone, figures.any_bike(rng, motor=False))
+    return Actor((BICYCLE,), x, z, rng.normal(1.5, 0.4), 0.0, (0.9, 0.9), None, pose)
 
 
 def _extent(length: float, width: float, heading: float) -> tuple[float, float]:

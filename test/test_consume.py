@@ -1,0 +1,165 @@
+"""The examples of docs/consume.md work as they are printed there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+
+import rclpy
+import torch
+from rclpy.executors import SingleThreadedExecutor
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
+
+from jointseg_core import CITYSCAPES, Masks, Predictions
+from jointseg_ros.conversions import detections_message, instance_masks_message
+from jointseg_ros.msg import InstanceMask, InstanceMaskArray
+
+PAGE = (Path(__file__).parents[1] / "docs" / "consume.md").read_text()
+PYTHON, DECODE, CONSUMER = (
+    re.findall(f"```{language}\n(.*?)```", PAGE, re.S)[place]
+    for language, place in (("python", 0), ("cpp", 0), ("cpp", 1))
+)
+
+
+def seen() -> Predictions:
+    """A smooth object that is sent as runs and a noisy one that is sent as bits."""
+    bitmaps = torch.zeros(2, 60, 90, dtype=torch.bool)
+    bitmaps[0, 5:45, 10:80] = True
+    bitmaps[1, :31, :43] = torch.from_numpy(np.random.default_rng(1).random((31, 43)) > 0.5)
+    boxes = torch.tensor([[10.0, 5, 80, 45], [0, 0, 43, 31]])
+    masks = Masks.from_bitmaps(bitmaps)
+    return Predictions((60, 90), boxes, torch.tensor([0.9, 0.5]), torch.tensor([2, 0]), masks)
+
+
+def header(stamp: int) -> Header:
+    header = Header(frame_id="camera_optical")
+    header.stamp.sec = stamp
+    return header
+
+
+def test_both_ways_to_send_a_mask_are_tried() -> None:
+    masks = instance_masks_message(header(1), seen()).masks
+    assert [mask.encoding for mask in masks] == [
+        InstanceMask.ENCODING_RLE,
+        InstanceMask.ENCODING_BITMAP,
+    ]
+
+
+@pytest.fixture
+def ros(ros_domain: int) -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+def test_the_python_example_joins_by_header_and_decodes(
+    ros: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example: dict = {"__name__": "example"}
+    exec(compile(PYTHON, "consume.md", "exec"), example)
+    consumer, joined = example["Consumer"](), []
+    consumer.use = lambda *pair: joined.append(pair) or type(consumer).use(consumer, *pair)
+    sender = rclpy.create_node("sender")
+    publishers = {
+        kind: sender.create_publisher(kind, f"/rdsnet/camera/{name}", 5)
+        for kind, name in ((Detection2DArray, "detections"), (InstanceMaskArray, "instance_masks"))
+    }
+    executor = SingleThreadedExecutor()
+    for node in (consumer, sender):
+        executor.add_node(node)
+    matched = threading.Event()
+    for _ in range(1500):
+        executor.spin_once(timeout_sec=0.01)
+        if all(p.get_subscription_count() for p in publishers.values()):
+            matched.set()
+            break
+    assert matched.is_set()
+    detections = detections_message(header(7), seen(), CITYSCAPES)
+    masks = instance_masks_message(header(7), seen())
+    publishers[InstanceMaskArray].publish(masks)
+    publishers[InstanceMaskArray].publish(instance_masks_message(header(8), seen()))
+    publishers[Detection2DArray].publish(detections_message(header(6), seen(), CITYSCAPES))
+    publishers[Detection2DArray].publish(detections)
+    for _ in range(1500):
+        executor.spin_once(timeout_sec=0.01)
+        if joined:
+            break
+    executor.shutdown()
+    for node in (consumer, sender):
+        node.destroy_node()
+    assert [(d.header, m.header) for d, m in joined] == [(header(7), header(7))]
+    counts = [int(crop.sum()) for crop in seen().masks.crops()]
+    assert capsys.readouterr().out.splitlines() == [
+        f"car 0.90: {counts[0]} pixels",
+        f"person 0.50: {counts[1]} pixels",
+    ]
+    for mask, crop in zip(masks.masks, seen().masks.crops(), strict=True):
+        assert np.array_equal(example["decode"](mask), crop.numpy())
+
+
+def include_flags() -> list[str]:
+    """The include folders of every package on AMENT_PREFIX_PATH; they lie one level down."""
+    folders: list[Path] = []
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        if prefix and (include := Path(prefix) / "include").is_dir():
+            folders += [include, *(f for f in include.iterdir() if (f / f.name).is_dir())]
+    return [f"-I{folder}" for folder in folders]
+
+
+def compiled(source: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    (folder / "decode.hpp").write_text(DECODE)
+    (folder / "main.cpp").write_text(source)
+    command = ["g++", "-std=c++17", "-Wall", "-Wextra", *flags, "main.cpp", *include_flags()]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def needs(*headers: str) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    folders = [Path(flag[2:]) for flag in include_flags()]
+    for name in headers:
+        if not any((folder / name).is_file() for folder in folders):
+            pytest.skip(f"the header {name} is not installed")
+
+
+def cpp_mask(mask: InstanceMask) -> str:
+    """The message as a C++ expression."""
+    numbers = {name: ",".join(map(str, getattr(mask, name))) for name in ("rle", "bitmap")}
+    return (
+        f"[] {{ jointseg_ros::msg::InstanceMask m; m.encoding = {mask.encoding}; "
+        f"m.roi.height = {mask.roi.height}; m.roi.width = {mask.roi.width}; "
+        f"m.rle = {{{numbers['rle']}}}; m.bitmap = {{{numbers['bitmap']}}}; return m; }}()"
+    )
+
+
+def test_the_cpp_decoder_gives_the_same_pixels(tmp_path: Path) -> None:
+    needs("jointseg_ros/msg/instance_mask.hpp", "sensor_msgs/msg/region_of_interest.hpp")
+    masks = instance_masks_message(header(1), seen()).masks
+    lines = [
+        f'for (int p : decode({cpp_mask(m)})) {{std::cout << p;}} std::cout << "\\n";'
+        for m in masks
+    ]
+    body = "\n".join(lines)
+    source = f'#include <iostream>\n#include "decode.hpp"\nint main() {{\n{body}\n}}\n'
+    build = compiled(source, tmp_path, "-o", "main")
+    assert build.returncode == 0, build.stderr
+    printed = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True)
+    for line, crop in zip(printed.stdout.splitlines(), seen().masks.crops(), strict=True):
+        assert np.array_equal(np.array(list(line), int).astype(bool), crop.numpy().reshape(-1))
+
+
+def test_the_cpp_node_compiles(tmp_path: Path) -> None:
+    needs("rclcpp/rclcpp.hpp", "jointseg_ros/msg/instance_mask_array.hpp")
+    build = compiled(CONSUMER, tmp_path, "-fsyntax-only")
+    assert build.returncode == 0, build.stderr

@@ -1,0 +1,148 @@
+"""Levels rise at once, say why, and come down after a while."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+
+from jointseg_ros.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    Hysteresis,
+    Level,
+    Matched,
+    input_level,
+    latency_level,
+    model_level,
+)
+from jointseg_ros.monitor import Budget, Input, Monitor, Window
+from jointseg_ros.parameters import Settings
+
+SETTINGS = Settings()  # 100 ms a batch, 1 s of patience, 1 s without frames, 300 ms of age
+TOPIC = Matched("/camera/image_raw", count=1)
+
+
+def camera(**facts) -> Input:
+    return Input(watched_since=0.0, **({"last_arrival": 10.0, "last_good": 10.0} | facts))
+
+
+def test_a_camera_that_delivers_is_fine() -> None:
+    assert input_level(camera(), 10.5, SETTINGS, TOPIC) == Level(OK, "receiving")
+
+
+def test_silence_is_an_error_after_the_timeout() -> None:
+    level, text = input_level(camera(), 11.1, SETTINGS, TOPIC)
+    assert level == ERROR and "no frame for 1.1 s on /camera/image_raw, 1 publisher" in text
+
+
+def test_a_topic_that_nobody_publishes_is_a_warning_at_first() -> None:
+    facts = Input(watched_since=10.0)
+    level = input_level(facts, 10.5, SETTINGS, Matched("/camera/image_raw"))
+    assert level == Level(WARN, "no publisher on /camera/image_raw")
+
+
+def test_publishers_that_cannot_be_heard_are_an_error() -> None:
+    matched = replace(TOPIC, problems=("incompatible QoS of /driver: reliability",))
+    assert input_level(camera(), 10.5, SETTINGS, matched) == Level(ERROR, matched.problems[0])
+
+
+def test_a_bad_frame_is_an_error_until_a_good_one_and_a_warning_for_a_while() -> None:
+    bad = camera(last_bad=10.2, bad_text="step is 7")
+    assert input_level(bad, 10.5, SETTINGS, TOPIC) == Level(ERROR, "bad frame: step is 7")
+    bad.last_good = 10.4
+    assert input_level(bad, 10.5, SETTINGS, TOPIC).level == WARN
+    bad.last_arrival = 14.0
+    assert input_level(bad, 14.0, SETTINGS, TOPIC).level == OK
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "text"), [(400.0, "400 ms old"), (2 * 3.6e6, "set use_sim_time")]
+)
+def test_old_frames_are_a_warning(age_ms: float, text: str) -> None:
+    facts = camera()
+    facts.ages_ms.add(10.0, age_ms)
+    level = input_level(facts, 10.5, SETTINGS, TOPIC)
+    assert level.level == WARN and text in level.text
+
+
+def test_stamps_that_go_backwards_are_counted_and_reported() -> None:
+    monitor = Monitor(("camera",))
+    monitor.watch()
+    for stamp in (5, 6, 2, 3):
+        monitor.arrived("camera", stamp, 0.0)
+    facts = monitor.inputs["camera"]
+    assert facts.backwards == 1
+    level = input_level(facts, facts.last_arrival, SETTINGS, TOPIC)
+    assert level == Level(WARN, "stamps went backwards")
+
+
+def late(*ends: float, took_ms: float = 150.0) -> Monitor:
+    monitor = Monitor(("camera",))
+    for end in ends:
+        monitor.budget.add(end, took_ms, SETTINGS.diagnostics_max_processing_time_ms)
+    return monitor
+
+
+def test_a_batch_over_the_limit_is_a_warning() -> None:
+    level, text = latency_level(late(10.0), 10.5, SETTINGS)
+    assert level == WARN and "took 150 ms, limit 100 ms" in text
+
+
+def test_over_the_limit_for_long_is_an_error() -> None:
+    assert latency_level(late(10.0, 10.5, 10.9), 11.0, SETTINGS).level == WARN
+    assert latency_level(late(10.0, 10.5, 11.1), 11.2, SETTINGS).level == ERROR
+
+
+def test_a_batch_in_time_ends_the_delay() -> None:
+    monitor = late(10.0, 11.5)
+    monitor.budget.add(11.6, 20.0, SETTINGS.diagnostics_max_processing_time_ms)
+    assert latency_level(monitor, 11.7, SETTINGS) == Level(OK, "in time")
+
+
+def test_a_batch_that_does_not_end_is_an_error() -> None:
+    monitor = Monitor(("camera",))
+    monitor.busy_since = 10.0
+    assert latency_level(monitor, 11.9, SETTINGS).level == OK
+    level, text = latency_level(monitor, 12.5, SETTINGS)
+    assert level == ERROR and "running for 2.5 s" in text
+
+
+def test_the_time_over_the_limit_is_that_from_the_first_to_the_last_batch() -> None:
+    budget = Budget()
+    assert budget.over_for_ms() is None
+    budget.add(1.0, 101.0, 100.0)
+    budget.add(1.5, 101.0, 100.0)
+    assert budget.over_for_ms() == pytest.approx(500)
+    budget.add(2.0, 100.0, 100.0)
+    assert budget.over_for_ms() is None
+
+
+def test_weights_that_do_not_load_are_an_error_with_the_reason() -> None:
+    level = model_level("unconfigured", None, "weights not found: /x", "auto")
+    assert level == Level(ERROR, "weights not found: /x")
+    assert model_level("unconfigured", None, "", "auto").level == OK
+
+
+def test_a_level_rises_at_once_and_falls_after_three_seconds() -> None:
+    settle = Hysteresis(clears_after=3.0)
+    fine, bad, worse = Level(OK, "fine"), Level(WARN, "bad"), Level(ERROR, "worse")
+    assert settle("x", 0.0, fine) == fine
+    assert settle("x", 1.0, worse) == worse
+    assert settle("x", 2.0, bad).level == ERROR and "worse" in settle("x", 2.0, bad).text
+    assert settle("x", 3.9, fine).level == ERROR
+    assert settle("x", 4.0, fine) == fine
+    assert settle("other", 4.0, bad) == bad
+
+
+def test_a_window_forgets() -> None:
+    window = Window(seconds=10.0)
+    for second in range(20):
+        window.add(second, second)
+    assert window.values(20.0) == list(range(10, 20))
+    assert window.quantile(20.0, 0.5) == pytest.approx(14.5)
+    assert window.rate(20.0) == pytest.approx(1.0)
+    assert window.quantile(40.0, 0.5) is None and window.rate(40.0) == 0

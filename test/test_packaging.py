@@ -1,0 +1,250 @@
+"""What the package is made of: imports, manifests, messages, and what pip installs."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("jointseg_core", "jointseg_ros", "training")
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    """The modules that a file imports anywhere, with their packages in front."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def packages(file: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(file)}
+
+
+def foreign(package: str) -> dict[str, set[str]]:
+    """File to the packages it imports, without its own and the standard library."""
+    known = sys.stdlib_module_names | {package}
+    return {str(file.relative_to(ROOT)): packages(file) - known for file in sources(package)}
+
+
+# Imports
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("jointseg_core", {"jointseg_ros", "training", "tools"}),
+        ("jointseg_ros", {"training", "tools"}),
+        ("training", {"jointseg_ros", "tools"}),
+    ],
+)
+def test_the_outer_packages_know_the_core_and_not_each_other(
+    package: str, forbidden: set[str]
+) -> None:
+    wrong = {file: names & forbidden for file, names in foreign(package).items()}
+    assert sources(package)
+    assert {file: names for file, names in wrong.items() if names} == {}
+
+
+def test_the_core_imports_nothing_but_torch_torchvision_numpy_and_safetensors() -> None:
+    allowed = {"torch", "torchvision", "numpy", "safetensors"}
+    for file, names in foreign("jointseg_core").items():
+        drawing = {"PIL", "cv2"} if file.endswith("visualize.py") else set()
+        assert names <= allowed | drawing, file
+
+
+def test_training_imports_no_ros() -> None:
+    ros = re.compile(r"rclpy|rcl_\w+|ament_\w+|launch\w*|cv_bridge|\w+_msgs|\w+_srvs|rosidl_\w+")
+    for file, names in foreign("training").items():
+        assert {name for name in names if ros.fullmatch(name)} == set(), file
+
+
+# Every module of the core stands on those to the left of it only.
+LAYERS = (
+    {"boxes", "anchors", "layers", "predictions", "classes", "preprocessing", "scale_maps"},
+    {"targets"},
+    {"losses", "refinement", "backbone"},
+    {"rdsnet", "segrpn"},
+    {"checkpoint", "predictor", "visualize"},
+)
+
+
+def test_the_layers_of_the_core_point_one_way() -> None:
+    height = {name: level for level, names in enumerate(LAYERS) for name in names}
+    for file in sources("jointseg_core"):
+        if file.stem == "__init__":
+            continue
+        assert file.stem in height, f"{file.name} has no layer yet: add it to LAYERS"
+        for name in imported(file):
+            if name.startswith("jointseg_core.") and (other := name.split(".")[1]) in height:
+                assert height[other] <= height[file.stem], f"{file.name} imports {other}"
+
+
+def test_the_two_models_do_not_import_each_other() -> None:
+    for one, other in (("rdsnet", "segrpn"), ("segrpn", "rdsnet")):
+        names = imported(ROOT / "jointseg_core" / f"{one}.py")
+        assert not any(name.startswith(f"jointseg_core.{other}") for name in names)
+
+
+def test_no_node_module_hides_one_of_the_standard_library() -> None:
+    # an executable's own folder comes first on sys.path, also when it is a link into the sources
+    names = {file.stem for file in sources("jointseg_ros")} - {"__init__"}
+    reads_mail = {"mailbox"}  # which nothing imports here
+    assert names & sys.stdlib_module_names <= reads_mail
+
+
+# The ROS package
+
+
+def manifest() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+def texts(tag: str) -> set[str]:
+    return {element.text for element in manifest().iter(tag)}
+
+
+def test_package_xml_is_valid() -> None:
+    package = pytest.importorskip("catkin_pkg.package", reason="catkin_pkg is not installed")
+    warnings: list[str] = []
+    parsed = package.parse_package(str(ROOT / "package.xml"), warnings=warnings)
+    assert warnings == []
+    assert (parsed.name, parsed.get_build_type()) == ("jointseg_ros", "ament_cmake")
+    assert "rosidl_interface_packages" in {group.name for group in parsed.member_of_groups}
+
+
+def test_package_xml_names_every_ros_package_that_the_nodes_import() -> None:
+    declared = texts("depend") | texts("exec_depend")
+    names = set().union(*foreign("jointseg_ros").values())
+    names |= packages(ROOT / "launch" / "perception.launch.py") - sys.stdlib_module_names
+    ros = {
+        name for name in names if re.search(r"_msgs$|_srvs$|_interfaces$|^rcl|^launch|^ament", name)
+    }
+    assert {"rclpy", "vision_msgs", "launch_ros"} <= ros
+    assert ros <= declared
+
+
+def test_package_xml_uses_rosdep_keys_for_python_packages() -> None:
+    keys = {"numpy": "python3-numpy", "cv2": "python3-opencv", "PIL": "python3-pil"}
+    names = set().union(*foreign("jointseg_ros").values(), *foreign("jointseg_core").values())
+    for name in names & keys.keys():
+        assert keys[name] in texts("exec_depend")
+
+
+def test_versions_and_licence_agree() -> None:
+    setup = (ROOT / "setup.py").read_text()
+    version = manifest().findtext("version")
+    assert f'version="{version}"' in setup
+    assert manifest().findtext("license") == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_cmake_builds_every_message() -> None:
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    listed = set(re.findall(r'"(msg/\w+\.msg)"', cmake))
+    assert listed == {f"msg/{file.name}" for file in (ROOT / "msg").glob("*.msg")}
+
+
+# Messages
+
+
+def fields(file: Path) -> dict[str, str]:
+    """Name to type, in order, as a .msg file declares them; constants left out."""
+    lines = [line.split("#")[0].strip() for line in file.read_text().splitlines()]
+    pairs = [line.split() for line in lines if line and "=" not in line]
+    return {name: kind for kind, name in pairs}
+
+
+def built_fields(message: type) -> dict[str, str]:
+    return {
+        name: kind.replace("sequence<", "").replace(">", "[]")
+        for name, kind in message.get_fields_and_field_types().items()
+    }
+
+
+PLAIN = {"float32": "float", "float64": "double"}
+
+
+def as_built(kind: str, package: str) -> str:
+    """A type of a .msg file as the generated class calls it."""
+    base, array = re.fullmatch(r"([\w/]+)((?:\[\])?)", kind).groups()
+    if base[0].isupper():
+        base = f"{package}/{base}"
+    return PLAIN.get(base, base) + array
+
+
+@pytest.mark.parametrize("package", ["jointseg_ros", "vision_msgs"])
+def test_the_built_messages_are_those_of_the_definitions(package: str) -> None:
+    built = pytest.importorskip(f"{package}.msg", reason="the messages are not built")
+    folder = ROOT if package == "jointseg_ros" else ROOT / "tools" / "interfaces" / "vision_msgs"
+    files = sorted((folder / "msg").glob("*.msg"))
+    assert len(files) == {"jointseg_ros": 3, "vision_msgs": 16}[package]
+    for file in files:
+        wanted = {name: as_built(kind, package) for name, kind in fields(file).items()}
+        found = built_fields(getattr(built, file.stem))
+        assert list(found.items()) == list(wanted.items()), file.name
+
+
+# The hashes by which two ROS 2 nodes recognise that they speak of the same type. Those of
+# vision_msgs are the public ones; changing one of ours breaks every recorded bag.
+TYPE_HASHES = {
+    "jointseg_ros": {
+        "InferenceStats": "364ed02056f3b171eb084578eca9d2c14636e550b1c2da82ae7cad3613958727",
+        "InstanceMask": "32309fb1c644b480706be7fe5f69d7b52daf3ca4f5ed6287b13a4c54dd9fecbe",
+        "InstanceMaskArray": "df80da6dadbd89533a999512a5314f364e13337b231c93af2ad85f92c25ef407",
+    },
+    "vision_msgs": {
+        "Detection2DArray": "214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
+        "Detection3DArray": "793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018",
+        "LabelInfo": "3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783",
+        "BoundingBox2DArray": "2464e82838009386d371b523211c21c91d74d313fcdd6788223c531d621cf691",
+        "BoundingBox3DArray": "a81938db9576b10c2eecd7c5a5da3eac496efd00221b25ed051dfbc81fb56da6",
+        "Classification": "f74db28d0eaef3afb78f48bf2161cd709a1383a0309d3454383b25be11345143",
+        "VisionInfo": "95d3116a17484ad91c9a2686e1d54890bbfc3ff6c6a2de137738c4950d45d284",
+    },
+}
+
+
+@pytest.mark.parametrize("package", ["jointseg_ros", "vision_msgs"])
+def test_the_types_keep_their_hashes(package: str) -> None:
+    pytest.importorskip(f"{package}.msg", reason="the messages are not built")
+    index = pytest.importorskip("ament_index_python", reason="no ROS 2")
+    share = Path(index.get_package_share_directory(package))
+    for name, wanted in TYPE_HASHES[package].items():
+        document = json.loads((share / "msg" / f"{name}.json").read_text())
+        hashes = {entry["type_name"]: entry["hash_string"] for entry in document["type_hashes"]}
+        assert hashes[f"{package}/msg/{name}"] == f"RIHS01_{wanted}", name
+
+
+# pip
+
+
+def test_pip_installs_the_core_alone_with_its_weights(tmp_path: Path) -> None:
+    build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path), "build"]
+    command = [
+        *build,
+        "--build-base",
+        str(tmp_path / "build"),
+        "--build-lib",
+        str(tmp_path / "lib"),
+    ]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)
+    assert [entry.name for entry in (tmp_path / "lib").iterdir()] == ["jointseg_core"]
+    shipped = {file.name for file in (ROOT / "jointseg_core" / "weights").glob("*.*")}
+    installed = {file.name for file in (tmp_path / "lib" / "jointseg_core" / "weights").glob("*.*")}
+    assert installed == shipped
+    requires = (tmp_path / "jointseg_core.egg-info" / "requires.txt").read_text().split("\n\n")[0]
+    assert sorted(requires.split()) == ["numpy", "safetensors", "torch>=2.11", "torchvision>=0.26"]
