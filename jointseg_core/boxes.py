@@ -32,6 +32,11 @@ def decode_boxes(deltas: Tensor, anchors: Tensor) -> Tensor:
     return torch.cat([centers - halves, centers + halves], -1)
 
 
+def has_area(boxes: Tensor) -> Tensor:
+    """Which boxes [N, 4] are wider and higher than nothing, bool [N]; false for NaN."""
+    return (boxes[:, 2:] > boxes[:, :2]).all(1)
+
+
 def expand_boxes(boxes: Tensor, factor: float) -> Tensor:
     """Boxes [..., 4] scaled about their centres; not clipped (RDSNet 3.1, cropping module)."""
     centers, sizes = _centers_and_sizes(boxes)
@@ -45,13 +50,13 @@ def crop_windows(boxes: Tensor, margin: float, size: tuple[int, int], min_pad: f
     The margin is a share of the box's sides, added on each side (so 0.25 expands by 1.5); one
     above 0 pads by at least min_pad pixels.
     """
-    _, sizes = _centers_and_sizes(boxes)
-    pad = (sizes * margin).clamp(min=min_pad if margin > 0 else 0)
-    edges = torch.cat([boxes[..., :2] - pad, boxes[..., 2:] + pad], -1)
+    grown, pad = expand_boxes(boxes, 1 + 2 * margin), min_pad if margin > 0 else 0
+    first = torch.minimum(grown[..., :2], boxes[..., :2] - pad)
+    last = torch.maximum(grown[..., 2:], boxes[..., 2:] + pad)
     height, width = size
-    limits = edges.new_tensor([width, height, width, height])
+    limits = boxes.new_tensor([width, height, width, height])
     # pixel j is inside when x1 <= j + 0.5 < x2, so both ends round the same way
-    return torch.minimum((edges - 0.5).ceil().clamp(min=0), limits).long()
+    return (torch.cat([first, last], -1) - 0.5).ceil().clamp(min=0).minimum(limits).long()
 
 
 def window_pixels(windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,6 +19,8 @@ from jointseg_core.predictions import Predictions
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
+LIMITS = ("score_threshold", "nms_iou", "mask_threshold", "max_detections")
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -100,8 +102,11 @@ class Predictor:
     def configure(self, **changes: float) -> None:
         """Change `score_threshold`, `nms_iou`, `mask_threshold` or `max_detections`.
 
-        The next batch uses them; SegRPN, which makes no masks, ignores their threshold.
+        The next batch uses them; SegRPN, which makes no masks, ignores their threshold. Raises
+        ValueError for another name.
         """
+        if unknown := sorted(set(changes) - set(LIMITS)):
+            raise ValueError(f"{unknown[0]} cannot be changed; want one of {', '.join(LIMITS)}")
         known = {name: value for name, value in changes.items() if hasattr(self.model.config, name)}
         self.model.config = replace(self.model.config, **known)
 

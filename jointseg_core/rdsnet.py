@@ -18,7 +18,7 @@ from torchvision.ops import batched_nms
 
 from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
-from jointseg_core.boxes import crop_windows, decode_boxes, window_pixels
+from jointseg_core.boxes import crop_windows, decode_boxes, has_area, window_pixels
 from jointseg_core.layers import (
     CellConv2d,
     conv_norm_relu,
@@ -327,9 +327,10 @@ class RDSNet(nn.Module):
         config = self.config
         candidates = self._candidates(output)
         scores = output.class_logits[candidates].sigmoid()  # [n, K]
-        row, labels = (scores > config.score_threshold).nonzero(as_tuple=True)
-        boxes = self._boxes_at(output, candidates, frame)[row]
-        scores = scores[row, labels]
+        boxes = self._boxes_at(output, candidates, frame)
+        found = (scores > config.score_threshold) & has_area(boxes)[:, None]  # none in the padding
+        row, labels = found.nonzero(as_tuple=True)
+        boxes, scores = boxes[row], scores[row, labels]
         keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_detections]
         return candidates[row[keep]], boxes[keep], scores[keep], labels[keep]
 

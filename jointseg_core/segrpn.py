@@ -13,21 +13,20 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou
+from torchvision.ops import batched_nms
 
 from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
-from jointseg_core.boxes import decode_boxes
+from jointseg_core.boxes import decode_boxes, has_area
 from jointseg_core.layers import init_normal, per_anchor, tower
 from jointseg_core.losses import box_loss
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
+from jointseg_core.regions import BOX_WEIGHTS, RegionHead, assign_regions
 from jointseg_core.targets import Target, assign_anchors, sample
 
 MAP_STRIDE = 4
 """Network pixels per cell of the semantic and the background map."""
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Scale of a region's box deltas against those of anchors."""
 
 
 @dataclass(frozen=True)
@@ -146,34 +145,6 @@ def fuse_features(detection: list[Tensor], mask: list[Tensor]) -> list[Tensor]:
 def fuse_scores(detection: Tensor, mask: Tensor) -> Tensor:
     """z' = z_det + z_mask, before the sigmoid: the paper's rows "ROI" (2.6 b)."""
     return detection + mask
-
-
-class RegionHead(nn.Module):
-    """Two fully connected layers over 7x7 pooled features: class and box of each region."""
-
-    def __init__(self, channels: int, hidden: int, num_things: int, canonical_size: float) -> None:
-        super().__init__()
-        self.pool = MultiScaleRoIAlign(
-            ["P2", "P3", "P4", "P5"], 7, 2, canonical_scale=canonical_size, canonical_level=4
-        )
-        self.hidden = nn.Sequential(
-            nn.Linear(channels * 49, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
-        )
-        self.class_logits = nn.Linear(hidden, num_things + 1)  # background comes last
-        self.box_deltas = nn.Linear(hidden, num_things * 4)
-        nn.init.normal_(self.class_logits.weight, std=0.01)
-        nn.init.normal_(self.box_deltas.weight, std=0.001)
-        nn.init.zeros_(self.class_logits.bias)
-        nn.init.zeros_(self.box_deltas.bias)
-
-    def forward(
-        self, features: list[Tensor], regions: list[Tensor], input_size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Regions [n_i, 4] of each image to class logits [n, K + 1] and box deltas [n, K, 4]."""
-        maps = dict(zip(("P2", "P3", "P4", "P5"), features, strict=True))
-        pooled = self.pool(maps, regions, [input_size] * len(regions))
-        hidden = self.hidden(pooled.flatten(1))
-        return self.class_logits(hidden), self.box_deltas(hidden).unflatten(1, (-1, 4))
 
 
 class SegRPN(nn.Module):
@@ -380,7 +351,8 @@ class SegRPN(nn.Module):
         row, labels = (scores > config.score_threshold).nonzero(as_tuple=True)
         scale = deltas.new_tensor(BOX_WEIGHTS)
         boxes = frame.to_image(decode_boxes(deltas[row, labels] / scale, regions[row]))
-        scores = scores[row, labels]
+        shown = has_area(boxes)  # those in the padding are not
+        boxes, scores, labels = boxes[shown], scores[row, labels][shown], labels[shown]
         keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_detections]
         logits = output.semantic_logits[index]
         semantic = frame.resize(logits, MAP_STRIDE).max(0).indices  # faster than argmax on a CPU
@@ -395,14 +367,6 @@ class SegRPN(nn.Module):
             confidence=confidence,
             foreground=background < 0,
         )
-
-
-def assign_regions(regions: Tensor, boxes: Tensor, positive: float = 0.5) -> Tensor:
-    """The object of each region [R]: the one it overlaps most, if that IoU >= positive, else -1."""
-    if not len(boxes):
-        return torch.full((len(regions),), -1, device=regions.device)
-    best, assigned = box_iou(regions, boxes).max(1)
-    return torch.where(best >= positive, assigned, -1)
 
 
 # -- building ---------------------------------------------------------------------------------

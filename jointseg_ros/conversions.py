@@ -196,7 +196,7 @@ def instance_labels(predictions: Predictions) -> np.ndarray:
 def instance_color_message(header: Header, predictions: Predictions) -> Image:
     """rgb8: a colour of its own for every object, black where there is none."""
     table = np.array([(0, 0, 0), *_hues(len(predictions))], np.uint8)
-    return image_message(header, table[instance_labels(predictions)], "rgb8")
+    return image_message(header, np.take(table, instance_labels(predictions), axis=0), "rgb8")
 
 
 def _hues(count: int) -> Iterable[tuple[int, ...]]:

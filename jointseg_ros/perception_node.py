@@ -279,6 +279,8 @@ class PerceptionNode(LifecycleNode):
     def _stop_working(self, reason: str) -> bool:
         self._unsubscribe()
         done = self._worker is None or self._worker.stop()
+        if not done:
+            self.get_logger().error("the batch at hand did not come to an end, its thread is left")
         self._mailbox.clear(reason)
         return done
 

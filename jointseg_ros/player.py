@@ -3,8 +3,8 @@
     python -m jointseg_ros.player BAG.mcap [--topics ...] [--log played.jsonl]
 
 Messages are published as they were recorded, byte for byte. The log holds one JSON object a line:
-for each image its topic, the stamp of its header and the steady time (ns) right before it was
-handed to the middleware.
+the events waiting, started and finished, and between the last two for each image its topic, the
+stamp of its header and the steady time (ns) right before it was handed to the middleware.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class Player:
         PlayerError if that takes longer than `timeout` seconds.
         """
         end = time.monotonic() + timeout
+        self._note(event="waiting")
         while not self.stop.is_set():
             missing = {t: _subscribers(self._publishers[t]) for t in sorted(self._images)}
             missing = {t: n for t, n in missing.items() if n < count}

@@ -27,8 +27,8 @@ from jointseg_ros.parameters import Settings
 class Complaints:
     """Warnings to the log, at most one a second for each reason."""
 
-    def __init__(self, node: Node) -> None:
-        self._logger = node.get_logger()
+    def __init__(self, log: Callable[[str], object]) -> None:
+        self._log = log
         self._last: dict[str, float] = {}
         self._silent: dict[str, int] = {}
 
@@ -40,7 +40,7 @@ class Complaints:
             return
         more = self._silent.pop(reason, 0)
         self._last[reason] = now
-        self._logger.warning(f"{text} ({more} more since the last)" if more else text)
+        self._log(f"{text} ({more} more since the last)" if more else text)
 
 
 class Worker:
@@ -59,7 +59,7 @@ class Worker:
         self.predictor = predictor  # may be exchanged at any time; the next batch uses the new one
         self._node, self._mailbox, self._outputs = node, mailbox, outputs
         self._stats, self._monitor, self._settings = stats, monitor, settings
-        self._complain = Complaints(node)
+        self._complain = Complaints(node.get_logger().warning)
         self.device_error = ""  # after which the process cannot go on
         self._applied: tuple[Predictor, Settings] | None = None
         self._thread: threading.Thread | None = None
@@ -77,14 +77,15 @@ class Worker:
         self._mailbox.close()
         if self._thread is None or self._overlay is None:
             return True
-        self._thread.join(timeout)
-        self._overlay.close(timeout)
-        done = not self._thread.is_alive()
+        thread, overlay = self._thread, self._overlay
         self._thread = self._overlay = None
-        return done
+        thread.join(timeout)
+        overlay.close(timeout / 4)
+        return not thread.is_alive()
 
     def _run(self) -> None:
-        while (batch := self._mailbox.take(self._settings)) is not None:
+        me = threading.current_thread()  # one that was given up on does not go on beside the next
+        while self._thread is me and (batch := self._mailbox.take(self._settings)) is not None:
             self._monitor.begin()
             try:
                 self._process(batch, self._settings(), self.predictor)
@@ -184,8 +185,8 @@ class Worker:
         except Exception as error:
             self._failed(frame, "publish", error)
             return False
-        if self._overlay is not None:
-            self._overlay.offer(frame.camera, result)
+        if (overlay := self._overlay) is not None:
+            overlay.offer(frame.camera, result)
         return True
 
     def _failed(self, frame: Frame, reason: str, error: Exception) -> None:

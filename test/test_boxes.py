@@ -8,6 +8,7 @@ from jointseg_core.boxes import (
     decode_boxes,
     encode_boxes,
     expand_boxes,
+    has_area,
     window_pixels,
 )
 
@@ -28,6 +29,11 @@ def test_deltas_are_in_units_of_the_anchor():
 def test_no_delta_makes_a_box_infinite():
     boxes = decode_boxes(torch.full((1, 4), 1000.0), ANCHORS[:1])
     assert (boxes[:, 2:] - boxes[:, :2] <= 62.6 * torch.tensor([10.0, 20.0])).all()
+
+
+def test_boxes_without_area_are_known():
+    boxes = torch.tensor([[0.0, 0, 1, 1], [3, 3, 3, 5], [5, 5, 4, 9], [0, float("nan"), 1, 1]])
+    assert has_area(boxes).tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.2, 1.5])

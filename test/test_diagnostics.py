@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
@@ -21,6 +23,7 @@ from jointseg_ros.diagnostics import (
 )
 from jointseg_ros.monitor import Budget, Input, Monitor, Window
 from jointseg_ros.parameters import Settings
+from jointseg_ros.worker import Complaints, is_device_error
 
 SETTINGS = Settings()  # 100 ms a batch, 1 s of patience, 1 s without frames, 300 ms of age
 TOPIC = Matched("/camera/image_raw", count=1)
@@ -146,3 +149,21 @@ def test_a_window_forgets() -> None:
     assert window.quantile(20.0, 0.5) == pytest.approx(14.5)
     assert window.rate(20.0) == pytest.approx(1.0)
     assert window.quantile(40.0, 0.5) is None and window.rate(40.0) == 0
+
+
+def test_complaints_come_once_a_second_for_each_reason() -> None:
+    said: list[str] = []
+    complain = Complaints(said.append)
+    for _ in range(100):
+        complain("step", "bad step")
+    complain("encoding", "bad encoding")
+    assert said == ["bad step", "bad encoding"]
+    time.sleep(1.01)
+    complain("step", "bad step")
+    assert said[2] == "bad step (99 more since the last)"
+
+
+def test_a_lost_gpu_is_told_from_other_failures() -> None:
+    assert is_device_error(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_device_error(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    assert not is_device_error(ValueError("images is empty"))

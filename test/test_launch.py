@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.perception_node import PerceptionNode
 
@@ -165,37 +165,51 @@ def test_arguments_that_make_no_sense_are_refused(arguments: list[str], sentence
     assert "process started" not in result.stdout + result.stderr
 
 
-@contextmanager
-def launched(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A running launch file; it and its nodes are gone afterwards."""
-    command = ["ros2", "launch", "jointseg_ros", "perception.launch.py", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+class Launched:
+    """A running launch file, and what it has said so far."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self.log = log
+        command = ["ros2", "launch", "jointseg_ros", "perception.launch.py", *arguments]
+        with log.open("w") as out:
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def wait_until(self, condition: Callable[[], bool], node: Node, seconds: float = 100) -> None:
+        """Spin `node` until the condition holds; fails with the log, at once when a node died."""
+        end = time.monotonic() + seconds
+        while not condition():
+            said = self.log.read_text()
+            assert "has died" not in said and time.monotonic() < end, said
+            rclpy.spin_once(node, timeout_sec=0.1)
+
+    def interrupted(self) -> str:
+        """Press Ctrl-C, as a terminal does for the whole group, and return all that was said."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(timeout=60)
+        return self.log.read_text()
+
+
+@pytest.fixture
+def launched(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
+    """Launches with arguments; everything that was started is gone after the test."""
+    running: list[Launched] = []
+
+    def launch(*arguments: str) -> Launched:
+        running.append(Launched(tmp_path / "launch.log", *arguments))
+        return running[-1]
+
+    yield launch
+    for one in running:
+        if one.process.poll() is None:
+            os.killpg(one.process.pid, signal.SIGKILL)
+            one.process.wait()
 
 
 def topics_with_publishers(node: Node) -> set[str]:
     names = [name for name, _ in node.get_topic_names_and_types()]
     return {name for name in names if node.count_publishers(name)}
-
-
-def wait_until(condition, node: Node, seconds: float = 100) -> bool:
-    """Whether the condition came true; `node` is spun meanwhile."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        rclpy.spin_once(node, timeout_sec=0.1)
-    return bool(condition())
-
-
-def interrupted(process: subprocess.Popen[str]) -> str:
-    """Press Ctrl-C, as a terminal does for the whole group, and return all that was said."""
-    os.killpg(process.pid, signal.SIGINT)
-    return process.communicate(timeout=60)[0]
 
 
 @pytest.fixture
@@ -214,16 +228,14 @@ def weights_file(rdsnet_weights: Path, segrpn_weights: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_both_models_start_and_publish_every_topic_and_stop_cleanly(
-    ros: None, weights_file: Path
+    ros: None, weights_file: Path, launched: Callable[..., Launched]
 ) -> None:
     needs_launch()
     node = Node("listener")
-    with launched("image_topic:=/front/image", f"params_file:={weights_file}") as process:
-        assert wait_until(lambda: topics_with_publishers(node) >= TOPICS, node), (
-            TOPICS - topics_with_publishers(node)
-        )
-        assert wait_until(lambda: node.count_subscribers("/front/image") == 2, node)
-        said = interrupted(process)
+    both = launched("image_topic:=/front/image", f"params_file:={weights_file}")
+    both.wait_until(lambda: topics_with_publishers(node) >= TOPICS, node)
+    both.wait_until(lambda: node.count_subscribers("/front/image") == 2, node)
+    said = both.interrupted()
     node.destroy_node()
     assert said.count("process has finished cleanly") == 2, said
     assert "Traceback" not in said and "has died" not in said, said
@@ -232,24 +244,22 @@ def test_both_models_start_and_publish_every_topic_and_stop_cleanly(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_frame_comes_back_from_the_camera_that_the_arguments_name(
-    ros: None, rdsnet_weights: Path
+    ros: None, rdsnet_weights: Path, launched: Callable[..., Launched]
 ) -> None:
     needs_launch()
-    from jointseg_ros.msg import InstanceMaskArray
-
     node, received = Node("listener"), []
     camera = node.create_publisher(Image, "/rear/image", 1)
-    node.create_subscription(InstanceMaskArray, "/car/eyes/rear/instance_masks", received.append, 1)
+    topic = "/car/eyes/rear/instance_masks"
+    node.create_subscription(InstanceMaskArray, topic, received.append, 1)
     image = Image(height=32, width=64, encoding="rgb8", step=192, data=bytes(32 * 192))
     image.header.frame_id = "rear_optical"
     node.create_timer(0.2, lambda: camera.publish(image))
-    arguments = [
+    eyes = launched(
         *["model:=rdsnet", f"weights:={rdsnet_weights}", "namespace:=car", "name:=eyes"],
         *["cameras:=front,rear", "image_topic:=/{camera}/image"],
-    ]
-    with launched(*arguments) as process:
-        assert wait_until(lambda: received, node)
-        assert "has died" not in interrupted(process)
+    )
+    eyes.wait_until(lambda: bool(received), node)
+    assert "has died" not in eyes.interrupted()
     node.destroy_node()
     assert received[0].header == image.header
     assert (received[0].height, received[0].width) == (32, 64)

@@ -1,4 +1,4 @@
-"""Newest frame wins, batches form by the rule, and every frame is accounted for."""
+"""Newest frame wins, batches form by the rule, every frame is accounted for."""
 
 from __future__ import annotations
 

@@ -46,6 +46,19 @@ def test_limits_change_between_batches(rdsnet):
     assert len(rdsnet([noise(0, 64, 128)])[0]) == 0
 
 
+@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights"])
+def test_nothing_is_found_in_the_padding(weights, request):
+    predictor = Predictor.from_file(request.getfixturevalue(weights), device="cpu")
+    predictor.configure(score_threshold=0.005)
+    (seen,) = predictor([noise(0, 256, 64)])  # seven eighths of the input are padding
+    assert len(seen) and (seen.boxes[:, 2:] > seen.boxes[:, :2]).all()
+
+
+def test_only_limits_can_be_changed(rdsnet):
+    with pytest.raises(ValueError, match="channels cannot be changed"):
+        rdsnet.configure(channels=3)
+
+
 def test_segrpn_classifies_every_pixel(segrpn_weights):
     predictor = Predictor.from_file(segrpn_weights, device="cpu")
     predictor.configure(mask_threshold=0.3)  # a limit that this model does not have

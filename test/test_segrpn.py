@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from jointseg_core import Letterbox, Target, build_segrpn, preset
-from jointseg_core.segrpn import assign_regions, fuse_features, fuse_scores, sum_at_finest
+from jointseg_core.regions import assign_regions
+from jointseg_core.segrpn import fuse_features, fuse_scores, sum_at_finest
 
 TINY = preset("segrpn", "tiny")
 SIZE = (64, 128)

@@ -44,7 +44,19 @@ def test_the_same_seed_gives_the_same_weights(monkeypatch, tmp_path, scenes):
 
 def test_the_second_stage_moves_the_refinement_alone(monkeypatch, tmp_path, scenes):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    run(monkeypatch, "rdsnet", scenes, "--out", first, "--steps", 1, "--batch", 2, "--refinement-steps", 0)
+    run(
+        monkeypatch,
+        "rdsnet",
+        scenes,
+        "--out",
+        first,
+        "--steps",
+        1,
+        "--batch",
+        2,
+        "--refinement-steps",
+        0,
+    )
     run(
         monkeypatch, "rdsnet", scenes, "--init", first, "--out", second,
         "--steps", 0, "--batch", 2, "--refinement-steps", 3,
