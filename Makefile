@@ -5,7 +5,7 @@ demo:
 	@tools/run python -m training.demo $(if $(INPUT),--input '$(INPUT)') $(ARGS)
 
 test:
-	@OMP_NUM_THREADS=1 tools/run python -m pytest $(ARGS)
+	@tools/run python -m pytest $(ARGS)
 
 lint:
 	@tools/run sh -c 'ruff check . && ruff format --check .'

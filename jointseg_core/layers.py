@@ -19,9 +19,7 @@ def conv_norm_relu(channels_in: int, channels_out: int, groups: int) -> nn.Seque
 def tower(channels_in: int, channels: int, depth: int, groups: int) -> nn.Sequential:
     """`depth` 3x3 convolutions one after the other, each with norm and ReLU."""
     widths = [channels_in, *[channels] * depth]
-    return nn.Sequential(
-        *[conv_norm_relu(a, b, groups) for a, b in pairwise(widths)]
-    )
+    return nn.Sequential(*[conv_norm_relu(a, b, groups) for a, b in pairwise(widths)])
 
 
 def per_anchor(levels: list[Tensor], values: int) -> Tensor:

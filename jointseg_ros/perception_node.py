@@ -134,7 +134,8 @@ class PerceptionNode(LifecycleNode):
         except Exception as error:  # rclpy would swallow it without a word
             self._tear_down()
             self.trouble = f"{error}"
-            self.get_logger().error(f"configure failed: {self.trouble}")
+            if self.context.ok():  # else it was a signal that came meanwhile
+                self.get_logger().error(f"configure failed: {self.trouble}")
             return FAILURE
         self.trouble = ""
         self._publish_label_info()
@@ -345,34 +346,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    rclpy.init(args=arguments)
+    node = None
     try:
+        rclpy.init(args=arguments)
         node = PerceptionNode()
+        code = _spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        code = 0
     except (ValueError, ParameterException) as error:
         print(f"perception_node: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    code = _spin(node, executor)
+        code = 2
+    except Exception:
+        if rclpy.ok():
+            raise
+        code = 0  # the signal came in the middle of a call, which then found nothing to speak to
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes twice: from the terminal and launch
-    if not node.close():
-        os._exit(1)  # inference hangs; its thread would keep the process alive
-    node.destroy_node()
+    if node is not None:
+        _end(node)
     rclpy.try_shutdown()
     return code
 
 
-def _spin(node: PerceptionNode, executor: SingleThreadedExecutor) -> int:
+def _spin(node: PerceptionNode) -> int:
     """Work until a signal comes or the GPU is lost; the exit code."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
     try:
         executor.spin()
     except DeviceLost as error:
         node.get_logger().fatal(f"{error}")
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     return 0
+
+
+def _end(node: PerceptionNode) -> None:
+    """Stop the threads and leave the network."""
+    if not node.close():
+        os._exit(1)  # inference hangs; its thread would keep the process alive
+    node.destroy_node()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from training.replay import Replay
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("jointseg_ros.msg", reason="needs the messages of this package")
 
+pytestmark = pytest.mark.timeout(600)  # nodes take their time to start on a busy machine
+
 ROOT = Path(__file__).parents[1]
 LATENCIES = {"p50", "p95", "p99"}
 COUNTS = {"frames_processed", "frames_dropped"}

@@ -14,7 +14,7 @@ from training.demo_pictures import (
     SheetRows,
     Video,
     as_predictions,
-    enlarged,
+    resized,
     sheet,
 )
 from training.joined import Joined
@@ -35,12 +35,18 @@ def one_bus(score: float = 0.9) -> Predictions:
     )
 
 
-def test_enlarged_results_cover_the_same_part_of_a_larger_image():
-    found = enlarged(one_bus(), 3)
-    assert found.image_size == (192, 384)
-    assert found.boxes.tolist() == [[90, 60, 270, 150]]
-    assert int(found.masks.bitmaps(found.image_size).sum()) == 9 * 30 * 60
-    assert enlarged(one_bus(), 1).boxes.tolist() == one_bus().boxes.tolist()
+@pytest.mark.parametrize("factor", [3, 1, 0.5])
+def test_resized_results_cover_the_same_part_of_the_image(factor: float):
+    size = (int(64 * factor), int(128 * factor))
+    found = resized(one_bus(), size)
+    assert found.image_size == size
+    assert found.boxes.tolist() == [[v * factor for v in (30, 20, 90, 50)]]
+    assert int(found.masks.bitmaps(size).sum()) == factor**2 * 30 * 60
+
+
+def test_an_object_that_becomes_smaller_than_a_pixel_is_still_there():
+    found = resized(one_bus(), (1, 2))
+    assert len(found) == 1 and found.masks.windows.tolist() == [[0, 0, 1, 1]]
 
 
 def test_a_panel_shows_objects_from_a_score_of_03_on():

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ROS_PACKAGE = re.compile(
+    r"rclpy|cv_bridge|(rcl|ament|rosidl)_\w+|launch\w*|\w+_(msgs|srvs|interfaces|index_python)"
+)
 OURS = ("jointseg_core", "jointseg_ros", "training")
 
 
@@ -67,16 +70,15 @@ def test_the_core_imports_nothing_but_torch_torchvision_numpy_and_safetensors() 
 
 
 def test_training_imports_no_ros() -> None:
-    ros = re.compile(r"rclpy|rcl_\w+|ament_\w+|launch\w*|cv_bridge|\w+_msgs|\w+_srvs|rosidl_\w+")
     for file, names in foreign("training").items():
-        assert {name for name in names if ros.fullmatch(name)} == set(), file
+        assert {name for name in names if ROS_PACKAGE.fullmatch(name)} == set(), file
 
 
 # Every module of the core stands on those to the left of it only.
 LAYERS = (
     {"boxes", "anchors", "layers", "predictions", "classes", "preprocessing", "scale_maps"},
     {"targets"},
-    {"losses", "refinement", "backbone"},
+    {"losses", "refinement", "backbone", "regions"},
     {"rdsnet", "segrpn"},
     {"checkpoint", "predictor", "visualize"},
 )
@@ -230,6 +232,26 @@ def test_the_types_keep_their_hashes(package: str) -> None:
 
 
 # pip
+
+
+DISTRIBUTIONS = {  # where the name to install is not the name to import
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "faster_coco_eval": "faster-coco-eval",
+    "mcap_ros2": "mcap-ros2-support",
+    "yaml": "pyyaml",
+    "_pytest": "pytest",
+}
+
+
+def test_the_environment_brings_all_that_training_and_tests_import() -> None:
+    files = sorted((ROOT / "tools").glob("requirements-*.txt"))
+    brought = set(re.findall(r"^[\w-]+", "\n".join(file.read_text() for file in files), re.M))
+    names = set().union(*foreign("training").values(), *foreign("test").values())
+    names -= {*OURS, "tools", *(file.stem for file in sources("test"))}
+    wanted = {DISTRIBUTIONS.get(name, name) for name in names if not ROS_PACKAGE.fullmatch(name)}
+    assert {"torch", "rosbags", "pytest"} <= wanted
+    assert wanted <= brought
 
 
 def test_pip_installs_the_core_alone_with_its_weights(tmp_path: Path) -> None:

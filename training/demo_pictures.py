@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -183,40 +182,48 @@ def _drawn(
     frame: Joined, found: Predictions | None, classes: Classes, title: str, width: int
 ) -> np.ndarray:
     """The picture of a frame, about `width` pixels wide, with what was found and a title."""
-    picture, scale = frame.picture, max(1, round(width / frame.picture.shape[1]))
-    if scale > 1:
-        size = (picture.shape[1] * scale, picture.shape[0] * scale)
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-    if found is not None:
-        larger, scores = enlarged(found, scale), title != TRUTH
-        picture = draw(picture, larger, classes, min_score=MIN_SCORE, show_scores=scores)
-    if picture.shape[1] > 1.3 * width:
-        height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return _titled(picture, title if found is not None else f"{title}: {NO_RESULT}")
+    size = _size_for(frame.picture.shape[:2], width)
+    enlarge = size[0] > frame.picture.shape[0]
+    method = cv2.INTER_CUBIC if enlarge else cv2.INTER_AREA
+    picture = cv2.resize(frame.picture, size[::-1], interpolation=method)
+    if found is None:
+        return _titled(picture, f"{title}: {NO_RESULT}")
+    shown = resized(found[found.scores >= MIN_SCORE], size)
+    scores = title != TRUTH
+    return _titled(draw(picture, shown, classes, min_score=0, show_scores=scores), title)
 
 
-def enlarged(found: Predictions, scale: int) -> Predictions:
-    """The same results for an image that is `scale` times as large, to be drawn with fine lines."""
-    if scale == 1:
-        return found
-    size = (found.image_size[0] * scale, found.image_size[1] * scale)
-    crops = [] if found.masks is None else [_repeated(crop, scale) for crop in found.masks.crops()]
-    masks = None if found.masks is None else Masks.from_crops(found.masks.windows * scale, crops)
-    semantic = None if found.semantic is None else _repeated(found.semantic, scale)
-    return replace(
-        found,
-        image_size=size,
-        boxes=found.boxes * scale,
-        masks=masks,
-        semantic=semantic,
-        confidence=None,
-        foreground=None,
-    )
+def _size_for(size: tuple[int, int], width: int) -> tuple[int, int]:
+    """(height, width) to draw an image of this size at: a whole multiple of it, or smaller."""
+    scale = width / size[1]
+    if scale >= 1:
+        return size[0] * round(scale), size[1] * round(scale)
+    return max(1, round(size[0] * scale)), width
 
 
-def _repeated(plane: torch.Tensor, scale: int) -> torch.Tensor:
-    return plane.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+def resized(found: Predictions, size: tuple[int, int]) -> Predictions:
+    """The same results for an image of another (height, width), so that lines stay fine there."""
+    y, x = (new / old for new, old in zip(size, found.image_size, strict=True))
+    scale = torch.tensor([x, y, x, y], dtype=torch.float64)
+    masks = found.masks
+    if masks is not None:
+        windows = (masks.windows * scale).round().long()
+        windows[:, 2:] = torch.maximum(windows[:, 2:], windows[:, :2] + 1)
+        sides = (windows[:, 2:] - windows[:, :2]).tolist()
+        crops = [_nearest(crop, side) for crop, side in zip(masks.crops(), sides, strict=True)]
+        masks = Masks.from_crops(windows, crops)
+    semantic = None if found.semantic is None else _nearest(found.semantic, size[::-1])
+    boxes = found.boxes * scale
+    return Predictions(size, boxes, found.scores, found.labels, masks, semantic)
+
+
+def _nearest(plane: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """A plane of bool or uint8 at another (width, height)."""
+    if not plane.numel():
+        return plane.new_zeros(size[1], size[0])
+    values = plane.to(torch.uint8).numpy()
+    values = cv2.resize(values, tuple(size), interpolation=cv2.INTER_NEAREST_EXACT)
+    return torch.from_numpy(values).to(plane.dtype)
 
 
 def _titled(picture: np.ndarray, title: str) -> np.ndarray:

@@ -25,7 +25,7 @@ LARGE_IMAGES = ROOT / "launch/config/fastdds_large_images.xml"
 LARGE_BYTES = 512 << 10
 START_SECONDS = 180.0
 """A node may take so long to load its model on a busy machine."""
-QUIET_SECONDS = 2.0
+QUIET_SECONDS = 4.0
 """After the last frame, no result for so long means that no more will come."""
 SCORE_THRESHOLD = 0.05
 FAILED_START = "configure failed"
@@ -91,21 +91,23 @@ def replay(
     shipped ones; progress: told the number of frames played. ReplayError when a process fails.
     """
     name = "_".join(models)
-    log = {part: folder / f"{name}_{part}.jsonl" for part in ("player", "recorder")}
-    result = Replay(folder / f"{name}.mcap")
+    recording = folder / f"{name}.mcap"
+    logs = {part: folder / f"{name}_{part}.jsonl" for part in ("player", "recorder")}
+    journal = Journal(logs["player"], logs["recorder"], Replay(recording))
     environment = _environment(image_bytes) | {"ROS_LOG_DIR": str(folder / "ros_log")}
     with ExitStack() as stack:
         processes = Processes(folder, environment)
         stack.callback(processes.stop)
         for model in models:
             processes.start(model, _node(model, image_topic, (weights or {}).get(model)))
-        processes.start("recorder", _recorder(result.recording, models, log["recorder"]))
-        _wait_until_ready(processes, log["recorder"])
-        processes.start("player", _player(bag, image_topic, len(models), log["player"]))
-        _follow(processes, log, models, result, progress)
-    if not result.recording.is_file():
+        processes.start("recorder", _recorder(recording, models, logs["recorder"]))
+        _wait_until_ready(processes, journal)
+        processes.start("player", _player(bag, image_topic, len(models), logs["player"]))
+        _follow(processes, journal, models, progress)
+    journal.read()  # what came in while the processes ended
+    if not recording.is_file():
         raise ReplayError(f"the recorder wrote nothing; {processes.last_words('recorder')}")
-    return result
+    return journal.replay
 
 
 class Processes:
@@ -181,10 +183,38 @@ class Lines:
                 yield json.loads(line)
 
 
-def _wait_until_ready(processes: Processes, log: Path) -> None:
+class Journal:
+    """What player and recorder wrote down so far.
+
+    ready     the recorder listens to all topics of the nodes
+    finished  the player has published the last frame
+    """
+
+    def __init__(self, player: Path, recorder: Path, replay: Replay) -> None:
+        self.replay = replay
+        self.ready = self.finished = False
+        self._player, self._recorder = Lines(player), Lines(recorder)
+
+    def read(self) -> bool:
+        """Read on; true if something has arrived at the recorder since the last time."""
+        for line in self._player.new():
+            self.finished |= line.get("event") == "finished"
+            if "published_ns" in line:
+                self.replay.published[line["stamp_ns"]] = line["published_ns"]
+        news = list(self._recorder.new())
+        for line in news:
+            self.ready |= line.get("event") == "ready"
+            if line.get("stamp_ns") is not None:
+                arrived = self.replay.arrived.setdefault(line["topic"], {})
+                arrived[line["stamp_ns"]] = line["arrived_ns"]
+        return bool(news)
+
+
+def _wait_until_ready(processes: Processes, journal: Journal) -> None:
     """Return when the recorder listens to all topics of the nodes."""
-    lines, end = Lines(log), time.monotonic() + START_SECONDS + 10
-    while not any(line.get("event") == "ready" for line in lines.new()):
+    end = time.monotonic() + START_SECONDS + 10
+    while not journal.ready:
+        journal.read()
         processes.check()
         if time.monotonic() > end:
             raise ReplayError(f"the recorder is not ready; {processes.last_words('recorder')}")
@@ -193,28 +223,18 @@ def _wait_until_ready(processes: Processes, log: Path) -> None:
 
 def _follow(
     processes: Processes,
-    logs: Mapping[str, Path],
+    journal: Journal,
     models: Sequence[str],
-    result: Replay,
     progress: Callable[[int], None],
 ) -> None:
-    """Read both logs until everything has been played and no results come any more."""
-    played, arrived = Lines(logs["player"]), Lines(logs["recorder"])
-    finished, last_news = False, time.monotonic()
+    """Return when everything has been played and no results come any more."""
+    last_news = time.monotonic()
     while True:
-        news = list(arrived.new())
-        for line in news:
-            if line.get("stamp_ns") is not None:
-                result.arrived.setdefault(line["topic"], {})[line["stamp_ns"]] = line["arrived_ns"]
-        for line in played.new():
-            finished = finished or line.get("event") == "finished"
-            if "published_ns" in line:
-                result.published[line["stamp_ns"]] = line["published_ns"]
-                progress(len(result.published))
-        if news or not finished:
+        if journal.read() or not journal.finished:
             last_news = time.monotonic()
+        progress(len(journal.replay.published))
         quiet = time.monotonic() - last_news > QUIET_SECONDS
-        if finished and (quiet or _complete(models, result)):
+        if journal.finished and (quiet or _complete(models, journal.replay)):
             return
         processes.check()
         time.sleep(0.02)

@@ -32,6 +32,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--init", type=Path, help="weights to start from")
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--stop-after", type=int, help="leave the schedule at this step")
     parser.add_argument("--refinement-steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -83,7 +84,7 @@ def main() -> None:
     average = train(model, batches, preprocessing, options, device, save)
     if options.model == "rdsnet" and options.refinement_steps:
         train_refinement(average, batches, preprocessing, options.refinement_steps, device)
-    save(average, options.steps)
+    save(average, options.stop_after or options.steps)
 
 
 def train(model, batches, preprocessing, options, device, save) -> Model:
@@ -93,7 +94,7 @@ def train(model, batches, preprocessing, options, device, save) -> Model:
     average = copy.deepcopy(model)
     dtype = half_precision(device)
     started, seen = time.monotonic(), {}
-    for step in range(options.steps):
+    for step in range(options.stop_after or options.steps):
         if step == int(options.steps * 0.9):
             freeze_norms(model)
         images, targets = next(batches)

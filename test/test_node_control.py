@@ -1,0 +1,208 @@
+"""The node obeys: lifecycle, parameters, services, signals; what it refuses it explains."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest_plugins = ["node_bench"]
+
+from node_bench import SOME, Bench, frame, send_until_heard, until
+from std_srvs.srv import SetBool, Trigger
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from jointseg_ros.perception_node import FAILURE, SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("score_threshold", 1.5, "out of range"),
+        ("score_threshold", float("nan"), "out of range"),
+        ("score_threshold", "high", "expected"),
+        ("max_detections", 0, "out of range"),
+        ("overlay.max_rate_hz", 1000.0, "out of range"),
+        ("batch.anchor_camera", "rear", "the cameras are camera"),
+        ("classes_filter", ["unicorn"], "the model knows person, rider"),
+        ("model.type", "segrpn", "the node is configured"),
+        ("device", "cuda:0", "the node is configured"),
+        ("cameras.camera.image_topic", "/other", "the node is configured"),
+        ("camera_names", ["a", "b"], "read-only"),
+        ("autostart", False, "read-only"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_refused_with_the_reason(
+    shared: Bench, name: str, value: Any, reason: str
+) -> None:
+    before = shared.node.settings
+    result = shared.set(name, value)
+    assert not result.successful and reason in result.reason
+    assert shared.node.settings is before
+
+
+def test_every_parameter_has_a_description(shared: Bench) -> None:
+    names = [
+        name
+        for name in shared.node.list_parameters([], 0).names
+        if not name.startswith(("qos_overrides", "use_sim_time", "start_type_description"))
+    ]
+    assert "score_threshold" in names and "cameras.camera.transport" in names
+    for descriptor in shared.node.describe_parameters(names):
+        assert descriptor.description and descriptor.additional_constraints, descriptor.name
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"device": "tpu"}, "auto, cpu, cuda"),
+        ({"precision": "fp8"}, "one of fp32"),
+        ({"camera_names": ["front", "front"]}, "each once"),
+        ({"camera_names": ["front left"]}, "letters, digits and _"),
+        ({"cameras__camera__transport": "smoke"}, "raw or compressed"),
+    ],
+)
+def test_a_start_with_parameters_that_make_no_sense_fails_with_the_reason(
+    bench: Bench, parameters: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        bench.start(**parameters)
+
+
+def test_a_threshold_takes_effect_with_the_next_frame(bench: Bench) -> None:
+    bench.active(**SOME)
+    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
+    camera = bench.camera()
+    assert len(send_until_heard(camera, frame(1), detections).detections) == 5
+    assert bench.set("max_detections", 2).successful
+    assert len(send_until_heard(camera, frame(2), detections).detections) == 2
+    assert bench.set("classes_filter", ["car"]).successful
+    seen = send_until_heard(camera, frame(3), detections).detections
+    assert {d.results[0].hypothesis.class_id for d in seen} <= {"car"}
+
+
+def test_enable_false_drops_the_subscriptions_and_true_takes_them_up(bench: Bench) -> None:
+    bench.active()
+    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
+    camera = bench.camera()
+    send_until_heard(camera, frame(1), detections)
+    assert bench.call(SetBool, "/jointseg/enable", data=False).success
+    until(lambda: camera.get_subscription_count() == 0)
+    assert bench.call(SetBool, "/jointseg/enable", data=True).success
+    send_until_heard(camera, frame(2), detections)
+
+
+def test_a_failed_reload_keeps_the_model_and_says_why(bench: Bench, tmp_path: Path) -> None:
+    node = bench.active()
+    old = node.predictor
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(old.weights.read_bytes()[:-1] + b"?")
+    damaged.with_suffix(".json").write_bytes(old.weights.with_suffix(".json").read_bytes())
+    for path in (damaged, tmp_path / "missing.safetensors"):
+        assert bench.set("model.weights", str(path)).successful
+        response = bench.call(Trigger, "/jointseg/reload_model")
+        assert not response.success and str(path) in response.message
+        assert node.predictor is old
+    status = until(lambda: (s := bench.status("model")) and s[0].level == b"\x02" and s[0])
+    assert "old model" in status.message
+    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
+    send_until_heard(bench.camera(), frame(1), detections)
+
+
+def test_a_reload_exchanges_the_model_and_repeats_the_label_info(bench: Bench) -> None:
+    node = bench.active()
+    infos = bench.listen("/jointseg/camera/label_info", LabelInfo, latched=True)
+    until(lambda: len(infos) == 1)
+    old = node.predictor
+    assert bench.call(Trigger, "/jointseg/reload_model").success
+    assert node.predictor is not old
+    until(lambda: len(infos) == 2)
+    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
+    send_until_heard(bench.camera(), frame(1), detections)
+
+
+def test_every_transition_works_twice(bench: Bench) -> None:
+    node = bench.start(autostart=False)
+    threads = threading.active_count()
+    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
+    for stamp in (1, 2):
+        assert node.trigger_configure() == SUCCESS and node.state == "inactive"
+        assert node.trigger_activate() == SUCCESS and node.state == "active"
+        camera = bench.camera()
+        send_until_heard(camera, frame(stamp), detections)
+        bench.observer.destroy_publisher(camera)
+        assert node.trigger_deactivate() == SUCCESS and not node.receiving
+        assert node.predictor is not None
+        assert node.trigger_cleanup() == SUCCESS and node.predictor is None
+    assert threading.active_count() == threads
+    assert node.trigger_shutdown() == SUCCESS and node.state == "finalized"
+
+
+def test_missing_weights_fail_configure_with_their_path(bench: Bench, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.safetensors")
+    node = bench.start(autostart=False, model__weights=missing)
+    assert node.trigger_configure() == FAILURE
+    assert node.state == "unconfigured"
+    assert missing in node.trouble and "\n" not in node.trouble
+    status = until(lambda: (s := bench.status("model")) and s[0].level == b"\x02" and s[0])
+    assert missing in status.message
+    assert bench.set("model.weights", str(bench.weights["rdsnet"])).successful
+    assert node.trigger_configure() == SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [({"model__type": "segrpn"}, "segrpn"), ({"model__sha256": "0" * 64}, "SHA-256")],
+)
+def test_weights_that_are_not_what_was_asked_for_fail_configure(
+    bench: Bench, parameters: dict[str, Any], reason: str
+) -> None:
+    node = bench.start(autostart=False, **parameters)
+    assert node.trigger_configure() == FAILURE
+    assert reason in node.trouble and str(bench.weights["rdsnet"]) in node.trouble
+
+
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_the_executable_ends_cleanly_on_a_signal(bench: Bench, signal_name: str) -> None:
+    with executable(bench) as process:
+        until(lambda: bench.observer.count_publishers("/in_a_process/camera/detections"), 90)
+        process.send_signal(getattr(signal, signal_name))
+        assert process.wait(10) == 0  # a tenth of a second on an idle machine
+        until(lambda: "in_a_process" not in bench.observer.get_node_names(), 5)
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_the_executable_refuses_a_wrong_start_in_one_sentence(bench: Bench) -> None:
+    with executable(bench, "score_threshold:=1.5") as process:
+        assert process.wait(90) == 2
+        [line] = process.stderr.read().splitlines()
+        assert "score_threshold" in line and "1.5" in line
+
+
+@contextmanager
+def executable(bench: Bench, *parameters: str) -> Iterator[subprocess.Popen[str]]:
+    """The node as a process of its own."""
+    root = Path(__file__).parents[1]
+    given = [f"model.weights:={bench.weights['rdsnet']}", *parameters]
+    command = [sys.executable, root / "jointseg_ros" / "perception_node.py", "--ros-args"]
+    command += ["-r", "__node:=in_a_process"]
+    command += [word for parameter in given for word in ("-p", parameter)]
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
