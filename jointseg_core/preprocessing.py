@@ -56,25 +56,21 @@ class Letterbox:
         boxes = boxes / boxes.new_tensor([horizontal, vertical, horizontal, vertical])
         return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
-    def sample(self, maps: Tensor, stride: int, owner: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Bilinear values [P] of maps [N, h, w] at the centres of camera pixels x [P], y [P].
+    def sample(self, maps: Tensor, stride: int, windows: Tensor) -> list[Tensor]:
+        """Bilinear values [h_i, w_i] of maps [N, h, w] inside windows [N, 4] of camera pixels.
 
-        owner [P] says which map; a map's cell covers stride x stride network pixels.
+        A map's cell covers stride x stride network pixels; values are those at pixel centres.
         """
         vertical, horizontal = self.scale
         height, width = maps.shape[-2:]
-        column, right = _neighbours((x + 0.5) * (horizontal / stride) - 0.5, width)
-        row, lower = _neighbours((y + 0.5) * (vertical / stride) - 0.5, height)
-        flat, base = maps.flatten(), owner * (height * width)
-        next_column, next_row = (column + 1).clamp(max=width - 1), (row + 1).clamp(max=height - 1)
-        upper_left, upper_right = base + row * width + column, base + row * width + next_column
-        lower_left, lower_right = (
-            base + next_row * width + column,
-            base + next_row * width + next_column,
-        )
-        top = torch.lerp(flat[upper_left], flat[upper_right], right)
-        bottom = torch.lerp(flat[lower_left], flat[lower_right], right)
-        return torch.lerp(top, bottom, lower)
+        upper, lower, below = _neighbours(self.image_size[0], vertical / stride, height, maps)
+        left, right, beside = _neighbours(self.image_size[1], horizontal / stride, width, maps)
+        crops = []
+        for one, (x1, y1, x2, y2) in zip(maps, windows.tolist(), strict=True):
+            rows = torch.lerp(one[upper[y1:y2]], one[lower[y1:y2]], below[y1:y2, None])
+            columns = rows[:, left[x1:x2]], rows[:, right[x1:x2]]
+            crops.append(torch.lerp(*columns, beside[x1:x2]))
+        return crops
 
     def resize(self, maps: Tensor, stride: int) -> Tensor:
         """Bilinear values [C, H, W] of maps [C, h, w] at the centres of all camera pixels."""
@@ -90,11 +86,14 @@ class Letterbox:
         return F.pad(resized[None], missing, mode="replicate")[0] if any(missing) else resized
 
 
-def _neighbours(position: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """The cell left of each position, and how far beyond its centre the position lies (0..1)."""
-    position = position.clamp(0, length - 1)
-    cell = position.floor()
-    return cell.long(), position - cell
+def _neighbours(
+    length: int, cells_per_pixel: float, cells: int, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each of `length` pixels the cells before and after its centre, and the latter's share."""
+    centers = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5
+    position = (centers * cells_per_pixel - 0.5).clamp(0, cells - 1)
+    before = position.long()
+    return before, (before + 1).clamp(max=cells - 1), position - before
 
 
 @dataclass(frozen=True)

@@ -298,8 +298,8 @@ class RDSNet(nn.Module):
             if len(sampled):
                 with torch.no_grad():
                     boxes = self._boxes_at(image, sampled, frame)
-                    pixels = self._mask_pixels(image, sampled, boxes, frame)
-                    profiles = pixels.profiles(len(boxes), frame.image_size)
+                    windows, logits = self._mask_logits(image, sampled, boxes, frame)
+                    profiles = mask_profiles(logits, windows, frame.image_size)
                 losses.append(
                     self.refinement.loss(*profiles, boxes, target.boxes[assigned[sampled]])
                 )
@@ -314,10 +314,10 @@ class RDSNet(nn.Module):
 
     def _decode(self, output: RDSNetOutput, frame: Letterbox) -> Predictions:
         anchors, boxes, scores, labels = self._detect(output, frame)
-        pixels = self._mask_pixels(output, anchors, boxes, frame)
-        boxes = self.refinement(*pixels.profiles(len(boxes), frame.image_size), boxes)
+        windows, logits = self._mask_logits(output, anchors, boxes, frame)
+        boxes = self.refinement(*mask_profiles(logits, windows, frame.image_size), boxes)
         threshold = math.log(self.config.mask_threshold / (1 - self.config.mask_threshold))
-        masks = Masks(pixels.windows, pixels.logits > threshold)
+        masks = Masks.from_crops(windows, [crop > threshold for crop in logits])
         return Predictions(frame.image_size, boxes, scores, labels, masks)
 
     def _detect(
@@ -350,30 +350,15 @@ class RDSNet(nn.Module):
         deltas = self.object_stream.deltas_at(output.box_features, anchors)
         return frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
 
-    def _mask_pixels(
+    def _mask_logits(
         self, output: RDSNetOutput, anchors: Tensor, boxes: Tensor, frame: Letterbox
-    ) -> MaskPixels:
-        """Mask logits of the anchors' objects inside their expanded boxes, in camera pixels."""
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Windows [N, 4] around the anchors' objects, and the mask logits [h_i, w_i] inside."""
         cell = MASK_STRIDE / min(frame.scale)
         windows = crop_windows(boxes, self.config.test_margin, frame.image_size, min_pad=cell)
-        owner, x, y = window_pixels(windows)
         filters = contrast(self.object_stream.filters_at(output.filter_features, anchors))
-        logits = correlate(filters, output.pixels)  # [n, H/4, W/4]
-        return MaskPixels(windows, owner, x, y, frame.sample(logits, MASK_STRIDE, owner, x, y))
-
-
-class MaskPixels(NamedTuple):
-    """Mask logits [P] of the pixels of windows [N, 4], as `window_pixels` lists them."""
-
-    windows: Tensor
-    owner: Tensor
-    x: Tensor
-    y: Tensor
-    logits: Tensor
-
-    def profiles(self, count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Largest logit of every column and row of an image (H, W)."""
-        return mask_profiles(self.logits, self.owner, self.x, self.y, count, size)
+        maps = correlate(filters, output.pixels)  # [N, H/4, W/4]
+        return windows, frame.sample(maps, MASK_STRIDE, windows)
 
 
 def shrink_masks(masks: Tensor) -> Tensor:

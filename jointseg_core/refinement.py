@@ -15,17 +15,20 @@ MAX_DEVIATIONS = 3.294
 
 
 def mask_profiles(
-    values: Tensor, owner: Tensor, x: Tensor, y: Tensor, count: int, size: tuple[int, int]
+    crops: list[Tensor], windows: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Largest mask logit of every column [N, W] and every row [N, H]; -inf outside the windows.
 
-    values, owner, x and y [P] list the pixels of `count` windows in an image (H, W).
+    crops are the logits [h_i, w_i] inside the windows [N, 4] of an image (H, W).
     """
     height, width = size
-    lowest = values.new_full((count,), float("-inf"))[:, None]
-    columns = lowest.repeat(1, width).flatten().scatter_reduce(0, owner * width + x, values, "amax")
-    rows = lowest.repeat(1, height).flatten().scatter_reduce(0, owner * height + y, values, "amax")
-    return columns.view(count, width), rows.view(count, height)
+    columns = torch.full((len(crops), width), float("-inf"), device=windows.device)
+    rows = torch.full((len(crops), height), float("-inf"), device=windows.device)
+    for i, (crop, (x1, y1, x2, y2)) in enumerate(zip(crops, windows.tolist(), strict=True)):
+        if crop.numel():
+            columns[i, x1:x2] = crop.amax(0)
+            rows[i, y1:y2] = crop.amax(1)
+    return columns, rows
 
 
 class BoundaryRefinement(nn.Module):

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
 sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
 from node_bench import SOME, Bench, frame, send_until_heard, until

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
 sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
 from node_bench import PATIENCE, SOME, Bench, frame, send_until_heard, stamp_of, until
@@ -104,6 +105,7 @@ def test_costly_topics_are_filled_only_while_somebody_listens(bench: Bench) -> N
     node = bench.active("segrpn")
     detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
     send_until_heard(bench.camera(), frame(4), detections)
+    until(lambda: node.counts()["camera"].processed)
     assert set(node.published()["camera"]) == {"detections", "semantic/image"}
 
 
@@ -197,7 +199,7 @@ def test_bad_frames_are_counted_by_reason_and_the_next_good_one_is_processed(ben
     bad["zero_size"].height = 0
     bad["encoding"].encoding = "foo8"
     for reason, message in bad.items():
-        before = node.counts()["camera"]
+        before = until(lambda: (c := node.counts()["camera"]).pending == 0 and c)
         camera.publish(message)
         until(lambda key=f"bad_image:{reason}": node.counts()["camera"].dropped.get(key) == 1)
         assert node.counts()["camera"].processed == before.processed

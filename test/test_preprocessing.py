@@ -29,21 +29,21 @@ def test_boxes_come_back_to_the_camera_and_are_clipped():
 def test_sampling_a_ramp_returns_the_ramp_at_camera_pixel_centres():
     frame = Letterbox((100, 200), (64, 128))
     cells = torch.arange(32.0).repeat(16, 1)[None]  # value = column, stride 4
-    x = torch.tensor([10, 100, 150])
-    values = frame.sample(cells, 4, torch.zeros(3, dtype=torch.long), x, torch.tensor([5, 50, 80]))
-    torch.testing.assert_close(values, (x + 0.5) * 0.64 / 4 - 0.5)
+    (crop,) = frame.sample(cells, 4, torch.tensor([[10, 20, 151, 22]]))
+    assert crop.shape == (2, 141)
+    torch.testing.assert_close(crop[0], (torch.arange(10, 151) + 0.5) * 0.64 / 4 - 0.5)
 
 
 def test_sampling_and_resizing_agree_everywhere():
     torch.manual_seed(0)
     frame = Letterbox((50, 90), (64, 128))
     maps = torch.randn(3, 16, 32)
-    y, x = torch.meshgrid(torch.arange(50), torch.arange(90), indexing="ij")
-    owner = torch.ones(50 * 90, dtype=torch.long)
-    sampled = frame.sample(maps, 4, owner, x.flatten(), y.flatten()).view(50, 90)
     resized = frame.resize(maps, 4)
     assert resized.shape == (3, 50, 90)
-    torch.testing.assert_close(resized[1], sampled, atol=1e-4, rtol=1e-4)
+    windows = torch.tensor([[0, 0, 90, 50], [3, 5, 20, 9], [7, 7, 7, 7]])
+    crops = frame.sample(maps, 4, windows)
+    for whole, crop, (x1, y1, x2, y2) in zip(resized, crops, windows.tolist(), strict=True):
+        torch.testing.assert_close(crop, whole[y1:y2, x1:x2], atol=1e-4, rtol=1e-4)
 
 
 def test_padding_is_neutral_and_pixels_are_normalised():

@@ -16,11 +16,11 @@ def rectangle_logits(count=1, size=(40, 60), box=(20, 10, 40, 30), sure=8.0):
 
 
 def test_profiles_are_the_largest_logits_of_columns_and_rows():
-    logits = torch.tensor([1.0, -2, 3, 4])  # a 2 x 2 window at (1, 0)
-    x, y = torch.tensor([1, 2, 1, 2]), torch.tensor([0, 0, 1, 1])
-    columns, rows = mask_profiles(logits, torch.zeros(4, dtype=torch.long), x, y, 1, (2, 4))
-    assert columns.tolist() == [[float("-inf"), 3.0, 4.0, float("-inf")]]
-    assert rows.tolist() == [[1.0, 4.0]]
+    crops = [torch.tensor([[1.0, -2], [3, 4]]), torch.zeros(0, 3)]
+    columns, rows = mask_profiles(crops, torch.tensor([[1, 0, 3, 2], [0, 1, 3, 1]]), (2, 4))
+    nothing = float("-inf")
+    assert columns.tolist() == [[nothing, 3, 4, nothing], [nothing] * 4]
+    assert rows.tolist() == [[1, 4], [nothing] * 2]
 
 
 def test_there_are_ten_parameters():
