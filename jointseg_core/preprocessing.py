@@ -80,7 +80,7 @@ class Letterbox:
             for n, c in zip(maps.shape[-2:], self.content_size, strict=True)
         ]
         factors = tuple(stride / scale for scale in self.scale)
-        shown = maps[None, :, : cells[0], : cells[1]].contiguous(memory_format=torch.channels_last)
+        shown = maps[None, :, : cells[0], : cells[1]].clone(memory_format=torch.channels_last)
         resized = F.interpolate(shown, scale_factor=factors, mode="bilinear")[0, :, :height, :width]
         missing = (0, width - resized.shape[-1], 0, height - resized.shape[-2])
         return F.pad(resized[None], missing, mode="replicate")[0] if any(missing) else resized

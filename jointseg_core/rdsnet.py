@@ -316,7 +316,7 @@ class RDSNet(nn.Module):
         anchors, boxes, scores, labels = self._detect(output, frame)
         windows, logits = self._mask_logits(output, anchors, boxes, frame)
         boxes = self.refinement(*mask_profiles(logits, windows, frame.image_size), boxes)
-        threshold = math.log(self.config.mask_threshold / (1 - self.config.mask_threshold))
+        threshold = logit(self.config.mask_threshold)
         masks = Masks.from_crops(windows, [crop > threshold for crop in logits])
         return Predictions(frame.image_size, boxes, scores, labels, masks)
 
@@ -337,7 +337,7 @@ class RDSNet(nn.Module):
     def _candidates(self, output: RDSNetOutput) -> Tensor:
         """Indices of each level's best anchors, without those that no class can save."""
         best = output.class_logits.amax(1)
-        threshold = math.log(self.config.score_threshold / (1 - self.config.score_threshold))
+        threshold = logit(self.config.score_threshold)
         chosen, start = [], 0
         for level in output.anchors:
             logits = best[start : start + len(level)]
@@ -359,6 +359,11 @@ class RDSNet(nn.Module):
         filters = contrast(self.object_stream.filters_at(output.filter_features, anchors))
         maps = correlate(filters, output.pixels)  # [N, H/4, W/4]
         return windows, frame.sample(maps, MASK_STRIDE, windows)
+
+
+def logit(probability: float) -> float:
+    """The number whose sigmoid is the probability; infinite for 0 and 1."""
+    return torch.tensor(probability, dtype=torch.float64).logit().item()
 
 
 def shrink_masks(masks: Tensor) -> Tensor:

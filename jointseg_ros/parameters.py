@@ -77,7 +77,7 @@ class Settings:
         "fp32", "number format of the network", choices=("fp32", "fp16", "bf16")
     )
     num_threads: int = _on_configure(
-        0, "CPU threads of the network; 0: as many as torch takes", limits=(0, 256)
+        0, "CPU threads of the network; 0: one less than the cores", limits=(0, 256)
     )
     score_threshold: float = _now(0.3, "objects with lower scores are left out", 0.0, 1.0)
     nms_iou: float = _now(

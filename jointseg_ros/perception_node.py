@@ -51,7 +51,7 @@ from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Camera, Settings
 from jointseg_ros.worker import Worker, apply_settings
 
-TORCH_THREADS = torch.get_num_threads()  # what torch takes by itself
+DEFAULT_THREADS = max(1, len(os.sched_getaffinity(0)) - 1)  # one core for the executor
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -191,7 +191,7 @@ class PerceptionNode(LifecycleNode):
     def _loaded(self) -> Predictor:
         """The model of the parameters, warmed up; ValueError with the path and the reason."""
         settings = self.settings
-        torch.set_num_threads(settings.num_threads or TORCH_THREADS)
+        torch.set_num_threads(settings.num_threads or DEFAULT_THREADS)
         path = settings.model_weights or shipped_weights(settings.model_type)
         predictor = Predictor.from_file(
             path,

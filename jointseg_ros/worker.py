@@ -236,15 +236,11 @@ def is_device_error(error: Exception) -> bool:
 def apply_settings(predictor: Predictor, settings: Settings) -> None:
     """The thresholds of the parameters to the model, which wants probabilities within 0 and 1."""
     predictor.configure(
-        score_threshold=_inside(settings.score_threshold),
+        score_threshold=settings.score_threshold,
         nms_iou=settings.nms_iou,
-        mask_threshold=_inside(settings.mask_threshold),
+        mask_threshold=settings.mask_threshold,
         max_detections=settings.max_detections,
     )
-
-
-def _inside(probability: float) -> float:
-    return min(max(probability, 1e-6), 1 - 1e-6)
 
 
 def _wanted(

@@ -51,6 +51,7 @@ class Bench:
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self._spinning: list[tuple[SingleThreadedExecutor, threading.Thread, Node]] = []
+        self._closing = threading.Event()
         self.observer = Node("observer", context=self.context)
         self._spin(self.observer)
         self.node: PerceptionNode | None = None
@@ -59,9 +60,14 @@ class Bench:
     def _spin(self, node: Node) -> None:
         executor = SingleThreadedExecutor(context=self.context)
         executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread = threading.Thread(target=self._work, args=(executor,), daemon=True)
         thread.start()
         self._spinning.append((executor, thread, node))
+
+    def _work(self, executor: SingleThreadedExecutor) -> None:
+        """Spin until closing: an executor that is shut down in the middle of a callback raises."""
+        while not self._closing.is_set():
+            executor.spin_once(timeout_sec=0.02)
 
     def start(self, model_type: str = "rdsnet", **parameters: Any) -> PerceptionNode:
         """Start the node; double underscores stand for the dots in names."""
@@ -124,10 +130,11 @@ class Bench:
         if self.node is not None:
             assert self.node.close(), "the worker did not stop"
         self.node = self.observer = None
+        self._closing.set()
         while self._spinning:
             executor, thread, node = self._spinning.pop()
-            executor.shutdown()
             thread.join(5)
+            executor.shutdown()
             node.destroy_node()
         rclpy.shutdown(context=self.context)
         del executor, thread, node

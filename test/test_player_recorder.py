@@ -120,7 +120,7 @@ def test_the_clock_runs_with_the_recording_and_at_least_at_40_hz(played: Path):
         received = [m.time for m in bag.messages([IMAGE])]
     now = np.array([c.sec * 10**9 + c.nanosec for c in clock])
     assert (np.diff(now) >= 0).all() and now[0] == START
-    assert now[-1] == TIMES[-1] + 500_000_000
+    assert 400e6 < now[-1] - TIMES[-1] <= 500e6  # the last one may come after the recorder's end
     during = now[(now > START) & (now <= TIMES[-1])]
     assert len(during) / ((TIMES[-1] - START) / 1e9) >= 40
     assert np.abs(np.array(received) - TIMES).max() < 150e6  # the recorder follows that clock

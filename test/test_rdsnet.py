@@ -147,6 +147,15 @@ def test_refinement_learns_without_moving_anything_else():
     assert network.refinement_loss(network(images), [nothing()]).item() == 0
 
 
+def test_thresholds_of_zero_and_one_are_thresholds_too():
+    network = build_rdsnet(replace(TINY, score_threshold=0.0, mask_threshold=0.0)).eval()
+    output, frame = network(torch.zeros(1, 3, *SIZE)), Letterbox(SIZE, SIZE)
+    (seen,) = network.decode(output, [frame])
+    assert len(seen) == TINY.max_detections and seen.masks.pixels.all()
+    network.config = replace(TINY, score_threshold=1.0)
+    assert len(network.decode(output, [frame])[0]) == 0
+
+
 def test_nothing_above_the_threshold_is_an_empty_result():
     network = build_rdsnet(replace(TINY, score_threshold=0.9)).eval()
     (seen,) = network.decode(network(torch.zeros(1, 3, *SIZE)), [Letterbox((100, 150), SIZE)])
