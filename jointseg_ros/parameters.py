@@ -74,7 +74,9 @@ class Settings:
     model_sha256: str = _on_reload("", "SHA-256 that the weights must have; empty: not compared")
     device: str = _on_configure("auto", "auto (a GPU if there is one), cpu, cuda or cuda:N")
     precision: str = _on_configure(
-        "fp32", "number format of the network", choices=("fp32", "fp16", "bf16")
+        "fp32",
+        "number format of the network; auto: bf16 on a CPU that has it, else fp32",
+        choices=("auto", "fp32", "fp16", "bf16"),
     )
     num_threads: int = _on_configure(
         0, "CPU threads of the network; 0: one less than the cores", limits=(0, 256)

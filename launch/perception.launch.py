@@ -32,7 +32,12 @@ ARGUMENTS = (
     ("params_file", str(HERE / "config" / "single_camera.yaml"), (), "ROS parameters of the nodes"),
     ("weights", "", (), f"path of the weights of one model; {IN_FILE}"),
     ("device", "", (), f"auto, cpu, cuda or cuda:N; {IN_FILE}"),
-    ("precision", "", ("", "fp32", "fp16", "bf16"), f"number format of the network; {IN_FILE}"),
+    (
+        "precision",
+        "",
+        ("", "auto", "fp32", "fp16", "bf16"),
+        f"number format of the network; {IN_FILE}",
+    ),
     ("cameras", "", (), f"names of the cameras, with commas between; {IN_FILE}"),
     (
         "image_topic",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jointseg_core import BadCheckpoint, Predictor
-from jointseg_core.predictor import choose_device
+from jointseg_core.predictor import choose_device, choose_precision
 
 
 @pytest.fixture
@@ -74,6 +74,15 @@ def test_bf16_is_close_to_fp32(segrpn_weights):
         for p in ("fp32", "bf16")
     ]
     torch.testing.assert_close(*maps, atol=0.05, rtol=0.1)
+
+
+def test_precisions_are_known_by_name():
+    cpu = torch.device("cpu")
+    assert choose_precision("fp32", cpu) == "fp32"
+    assert choose_precision("auto", cpu) in ("fp32", "bf16")
+    assert choose_precision("auto", torch.device("cuda")) == "fp32"
+    with pytest.raises(ValueError, match="precision 'fp8'; want auto or one of"):
+        choose_precision("fp8", cpu)
 
 
 def test_threads_share_a_predictor(rdsnet):

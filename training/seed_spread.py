@@ -74,7 +74,7 @@ def note(path: Path = RESULTS) -> str:
 def main() -> int:
     """Score the seeds, print them with their spread, and write them down if asked to."""
     options = _parser().parse_args()
-    predictors = {model: _predictor(model, options.device) for model in options.models}
+    predictors = {m: _predictor(m, options.device, options.precision) for m in options.models}
     seeds, console = {}, Console(width=140)
     for seed in range(options.first, options.first + options.seeds):
         seeds[str(seed)] = score_drive(seed, predictors, options.streets, options.frames_per_street)
@@ -85,6 +85,7 @@ def main() -> int:
         document = {
             "command": command,
             "weights": {model: p.sha256 for model, p in predictors.items()},
+            "precision": {model: p.precision for model, p in predictors.items()},
             "frames_a_seed": options.streets * options.frames_per_street,
             "seeds": seeds,
             "spread": spread(seeds),
@@ -94,8 +95,8 @@ def main() -> int:
     return 0
 
 
-def _predictor(model: str, device: str) -> Predictor:
-    predictor = Predictor.from_file(shipped_weights(model), device)
+def _predictor(model: str, device: str, precision: str) -> Predictor:
+    predictor = Predictor.from_file(shipped_weights(model), device, precision)
     predictor.configure(score_threshold=SCORE_THRESHOLD)
     return predictor
 
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
     parser.add_argument("--models", nargs="+", choices=list(SCORES), default=list(SCORES))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16 or bf16")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     return parser
 
