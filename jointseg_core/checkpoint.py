@@ -136,13 +136,14 @@ def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
                 f"{path}: SHA-256 is {digest[:16]}..., {origin} says {wanted[:16]}...; "
                 "the file is damaged or of another version, copy it again"
             )
-    model = build_model(manifest.config)
     try:
+        model = build_model(manifest.config)
         model.load_state_dict(tensors_from_bytes(data))
     except SafetensorError as error:
         raise BadCheckpoint(f"{path}: not a safetensors file ({error})") from error
-    except RuntimeError as error:
-        raise BadCheckpoint(f"{path}: does not fit the config in its manifest: {error}") from error
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadCheckpoint(f"{path}: does not fit the config in its manifest: {reason}") from error
     return model.eval(), manifest
 
 

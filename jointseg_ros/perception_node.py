@@ -104,8 +104,8 @@ class PerceptionNode(LifecycleNode):
         return self._mailbox.counts()
 
     def published(self) -> dict[str, Counter[str]]:
-        """Messages published, by camera and topic."""
-        return {camera: outputs.published for camera, outputs in self._outputs.items()}
+        """Messages published, by camera and topic: copies, since other threads go on counting."""
+        return {camera: outputs.published.copy() for camera, outputs in self._outputs.items()}
 
     def matched(self, camera: str) -> Matched:
         """The publishers on a camera's topic."""
@@ -336,7 +336,10 @@ def _unknown_classes(predictor: Predictor, settings: Settings) -> str:
     unknown = [name for name in settings.classes_filter if name not in things]
     if not unknown:
         return ""
-    return f"classes_filter names {', '.join(unknown)}; the model knows {', '.join(things)}"
+    return (
+        f"classes_filter names {', '.join(unknown)}; "
+        f"the model of {predictor.weights} knows {', '.join(things)}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ activate themselves unless autostart is false.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import yaml
 from ament_index_python.packages import (
     PackageNotFoundError,
     get_package_prefix,
@@ -95,21 +96,28 @@ def check(given: Mapping[str, str]) -> None:
             f"weights:={given['weights']} is the file of one model, and model:=both starts two; "
             "give model:=rdsnet or model:=segrpn as well, or both files in params_file"
         )
-    if len(cameras(given)) > 1 and given["image_topic"] and "{camera}" not in given["image_topic"]:
-        raise RuntimeError(
-            f"image_topic:={given['image_topic']} is one topic, and cameras:={given['cameras']} "
-            "are several; write {camera} where their names differ"
-        )
     if not Path(given["params_file"]).is_file():
         raise RuntimeError(f"params_file:={given['params_file']} is not a file; give its full path")
+    if len(cameras(given)) > 1 and given["image_topic"] and "{camera}" not in given["image_topic"]:
+        raise RuntimeError(
+            f"image_topic:={given['image_topic']} is one topic, and {', '.join(cameras(given))} "
+            "are several cameras; write {camera} where their names differ"
+        )
     if not given["respawn_delay"].replace(".", "", 1).isdigit():
         raise RuntimeError(f"respawn_delay:={given['respawn_delay']} is not a number of seconds")
 
 
 def cameras(given: Mapping[str, str]) -> list[str]:
-    """The cameras named by the arguments; `camera` when they name none."""
+    """The cameras named by the arguments, else by params_file, else one called `camera`."""
     names = [name.strip() for name in given["cameras"].split(",")]
-    return [name for name in names if name] or ["camera"]
+    return [name for name in names if name] or in_file(given["params_file"]) or ["camera"]
+
+
+def in_file(params_file: str) -> list[str]:
+    """camera_names for all nodes in a parameter file; none where it has none."""
+    sections = yaml.safe_load(Path(params_file).read_text()) or {}
+    shared = sections.get("/**") or {}
+    return list((shared.get("ros__parameters") or {}).get("camera_names") or [])
 
 
 def perception_node(given: Mapping[str, str], model: str) -> Node:

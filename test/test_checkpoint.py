@@ -95,6 +95,15 @@ def test_weights_of_another_network_are_refused(saved):
         load_model(saved[1])
 
 
+def test_a_manifest_of_a_network_that_nobody_knows_is_refused_in_one_sentence(saved):
+    config = json.loads(saved[1].with_suffix(".json").read_text())["config"]
+    for entry in ({"backbone": "r999"}, {"norm": "none"}, {"channels": "many"}):
+        change(saved[1], config=config | entry)
+        with pytest.raises(BadCheckpoint, match="does not fit the config") as caught:
+            load_model(saved[1])
+        assert "\n" not in str(caught.value)
+
+
 def test_presets_have_names():
     assert preset("rdsnet", "r50").backbone == "r50"
     with pytest.raises(ValueError, match="want one of r101, r50, r18, tiny"):

@@ -25,6 +25,12 @@ def test_a_sample_is_the_scene_and_its_annotation(folder):
     assert (target.semantic.numpy() == scene.semantic).all()
 
 
+def test_a_folder_of_other_scenes_is_refused(folder):
+    assert render_scenes(folder, seed=3, count=4, size=SIZE) == folder
+    with pytest.raises(ValueError, match="name another folder"):
+        render_scenes(folder, seed=4, count=4, size=SIZE)
+
+
 def test_augmentation_changes_the_picture_and_keeps_boxes_tight(folder):
     data = RenderedScenes(folder, augment=True)
     torch.manual_seed(0)

@@ -24,6 +24,7 @@ from jointseg_ros.perception_node import PerceptionNode
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 CONFIGS = sorted((LAUNCH / "config").glob("*.yaml"))
+MULTI_CAMERA = LAUNCH / "config" / "multi_camera.yaml"
 TOPICS = {
     "/rdsnet/camera/detections",
     "/rdsnet/camera/instance_masks",
@@ -154,6 +155,7 @@ def test_show_args_explains_every_argument() -> None:
         (["model:=yolo"], "Valid options are: ('both', 'rdsnet', 'segrpn')"),
         (["weights:=/w.safetensors"], "is the file of one model, and model:=both starts two"),
         (["cameras:=front,rear", "image_topic:=/image"], "write {camera} where"),
+        ([f"params_file:={MULTI_CAMERA}", "image_topic:=/image"], "front, left, right are several"),
         (["params_file:=/nowhere.yaml"], "params_file:=/nowhere.yaml is not a file"),
         (["respawn_delay:=soon"], "respawn_delay:=soon is not a number of seconds"),
     ],

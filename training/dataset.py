@@ -38,8 +38,14 @@ def _render_chunk(folder: Path, seed: int, start: int, stop: int, size: tuple[in
 def render_scenes(
     folder: Path, seed: int, count: int, size: tuple[int, int], workers: int = 2
 ) -> Path:
-    """Render `count` scenes into arrays of one folder; nothing to do where that was done before."""
+    """Render `count` scenes into arrays of one folder; nothing to do where that was done before.
+
+    Raises ValueError for a folder that holds other scenes.
+    """
+    asked = {"seed": seed, "count": count, "size": list(size)}
     if (folder / "objects.json").exists():
+        if (found := json.loads((folder / "scenes.json").read_text())) != asked:
+            raise ValueError(f"{folder} holds {found}, wanted {asked}; name another folder")
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, (dtype, channels) in PLANES.items():
@@ -52,6 +58,7 @@ def render_scenes(
             for start in starts
         ]
         chunks = [job.result() for job in track(jobs, "rendering scenes")]
+    (folder / "scenes.json").write_text(json.dumps(asked))
     (folder / "objects.json").write_text(
         json.dumps([objects for chunk in chunks for objects in chunk])
     )

@@ -28,7 +28,7 @@ from rich.table import Table
 from jointseg_core.classes import CITYSCAPES
 from training import seed_spread
 from training.bag_images import stamp_ns
-from training.bags import BagReader, merge
+from training.bags import BadBag, BagReader, merge
 from training.demo_inputs import BadInput, convert
 from training.demo_pictures import Panels, SheetRows, Video, sheet
 from training.driving_bag import FRAMES_PER_STREET, IMAGE, RATE_HZ, STREETS, write_driving_bag
@@ -73,7 +73,7 @@ def main() -> int:
         metrics = run(options, console)
     except BadInput as error:
         return _fail(str(error), EXIT_BAD_INPUT)
-    except ReplayError as error:
+    except (ReplayError, BadBag) as error:
         return _fail(str(error), EXIT_FAILED)
     except OSError as error:
         return _fail(f"{error}; check the space and the rights there.", EXIT_RESOURCES)
@@ -246,16 +246,30 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--input", type=Path, help="a video, a picture or folder of pictures, or a recording")
     add("--topic", help="the images of a recording that has several")
-    add("--rate", type=float, default=5.0, help="pictures a second, for a folder of them")
-    add("--frames", type=int, help="take only the first so many of the input")
+    add("--rate", type=_positive, default=5.0, help="pictures a second, for a folder of them")
+    add("--frames", type=_count, help="take only the first so many of the input")
     add("--seed", type=int, default=SEED, help="of the synthetic drive; training used those < 1000")
-    add("--streets", type=int, default=STREETS)
-    add("--frames-per-street", type=int, default=FRAMES_PER_STREET)
+    add("--streets", type=_count, default=STREETS)
+    add("--frames-per-street", type=_count, default=FRAMES_PER_STREET)
     add("--models", nargs="+", choices=MODELS, default=list(MODELS))
     add("--weights", type=_named_path, action="append", help="other weights, as MODEL=FILE")
     add("--together", action="store_true", help="all models at once instead of one by one")
     add("--out", type=Path, default=Path("out/demo"))
     return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
 
 
 def _named_path(text: str) -> tuple[str, Path]:

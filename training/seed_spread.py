@@ -67,7 +67,7 @@ def note(path: Path = RESULTS) -> str:
         return f"Over other seeds: not measured here; run {advice}."
     if not known:
         return f"Over other seeds: measured with other weights; run {advice}."
-    heading = f"Over seeds {', '.join(measured['seeds'])} ({measured['command']}):"
+    heading = f"In fp32 over seeds {', '.join(measured['seeds'])} ({measured['command']}):"
     return "\n".join([heading, *lines])
 
 
