@@ -68,7 +68,7 @@ def test_every_parameter_has_a_description(shared: Bench) -> None:
     ("parameters", "reason"),
     [
         ({"device": "tpu"}, "auto, cpu, cuda"),
-        ({"precision": "fp8"}, "one of fp32"),
+        ({"precision": "fp8"}, "one of auto, fp32"),
         ({"camera_names": ["front", "front"]}, "each once"),
         ({"camera_names": ["front left"]}, "letters, digits and _"),
         ({"cameras__camera__transport": "smoke"}, "raw or compressed"),
