@@ -36,7 +36,7 @@ from jointseg_ros.perception_node import FAILURE, SUCCESS
         ("max_detections", 0, "out of range"),
         ("overlay.max_rate_hz", 1000.0, "out of range"),
         ("batch.anchor_camera", "rear", "the cameras are camera"),
-        ("classes_filter", ["unicorn"], "the model knows person, rider"),
+        ("classes_filter", ["unicorn"], "knows person, rider"),
         ("model.type", "segrpn", "the node is configured"),
         ("device", "cuda:0", "the node is configured"),
         ("cameras.camera.image_topic", "/other", "the node is configured"),
