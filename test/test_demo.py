@@ -179,7 +179,7 @@ def test_a_node_without_its_weights_is_reported_with_its_own_words(tmp_path: Pat
 def test_an_interrupted_demo_leaves_neither_processes_nor_files(
     tmp_path: Path, rdsnet_weights: Path
 ):
-    arguments = ("--streets", 1, "--frames-per-street", 1, "--models", "rdsnet")
+    arguments = ("--streets", 6, "--frames-per-street", 10, "--models", "rdsnet")
     process = start(tmp_path / "out", *arguments, "--weights", f"rdsnet={rdsnet_weights}")
     end = time.monotonic() + 100
     while not any("jointseg_ros.recorder" in c for c in processes_naming(tmp_path)):
