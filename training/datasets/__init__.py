@@ -1,0 +1,1 @@
+"""Pictures with annotations, in the published layouts of COCO and Cityscapes."""
