@@ -8,6 +8,7 @@ TRAINING = [
     "mcap>=1.2",
     "opencv-python-headless<5",
     "pillow",
+    "pycocotools",
     "rich",
     "rosbags>=0.11",
 ]

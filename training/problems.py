@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
 class BadInput(ValueError):
@@ -11,6 +12,29 @@ class BadInput(ValueError):
 
     One sentence: what was looked for, where, what was found, what to do.
     """
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Something wrong with one part of a data set.
+
+    where   the file, and what of it
+    what    what was found there
+    usable  whether the data set can be trained on and evaluated in spite of it
+    """
+
+    where: str
+    what: str
+    usable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def refuse(defect: Defect) -> None:
+    """What to do about a defect unless all are wanted: raise BadInput, or go on if one can."""
+    if not defect.usable:
+        raise BadInput(f"{defect}; `python -m training.check_data ROOT` names every defect.")
 
 
 def exit_code(main: Callable[[], int | None]) -> int:
