@@ -293,7 +293,10 @@ class PerceptionNode(LifecycleNode):
         if not reason and self.predictor is not None:
             reason = _unknown_classes(self.predictor, settings)
         if not reason:
+            told = self.settings.score_threshold
             self.settings = settings
+            if settings.score_threshold != told:
+                self._publish_label_info()
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:

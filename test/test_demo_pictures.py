@@ -67,6 +67,14 @@ def test_a_model_without_a_result_goes_on_showing_its_last_one_and_not_the_new_p
     assert (first[half:] != second[half:]).any()
 
 
+def test_panels_of_different_widths_lie_one_above_the_other():
+    panels = Panels(["rdsnet", "segrpn"], CITYSCAPES)
+    panels.of(frame(0, rdsnet=one_bus(), segrpn=one_bus()))
+    wider = Joined(1, np.full((64, 200, 3), 90, np.uint8), None, {"rdsnet": None, "segrpn": None})
+    wider.results["segrpn"] = Predictions.empty((64, 200))
+    assert panels.of(wider).ndim == 3
+
+
 def test_the_sheet_takes_one_frame_from_each_stretch_and_prefers_those_with_results():
     rows = SheetRows(12, rows=3)
     for number in range(12):

@@ -133,6 +133,15 @@ def test_a_reload_exchanges_the_model_and_repeats_the_label_info(bench: Bench) -
     send_until_heard(bench.camera(), frame(1), detections)
 
 
+def test_a_new_score_threshold_is_told_to_those_who_listen(bench: Bench) -> None:
+    bench.active()
+    infos = bench.listen("/jointseg/camera/label_info", LabelInfo, latched=True)
+    until(lambda: len(infos) == 1)
+    assert bench.set("score_threshold", 0.75).successful
+    until(lambda: len(infos) == 2)
+    assert infos[-1].threshold == pytest.approx(0.75)
+
+
 def test_every_transition_works_twice(bench: Bench) -> None:
     node = bench.start(autostart=False)
     threads = threading.active_count()

@@ -121,14 +121,12 @@ class Panels:
             found = frame.results[model]
             if found is not None or model not in self._last:
                 self._last[model] = _drawn(frame, found, self._classes, TITLES[model], PANEL_WIDTH)
-        return np.concatenate([self._last[model] for model in self._models])
+        return _stacked([self._last[model] for model in self._models])
 
 
 def sheet(frames: Sequence[Joined], models: Sequence[str], classes: Classes) -> np.ndarray:
     """Frames in rows: the picture, what each model found, and the truth if it is known."""
-    rows = [np.concatenate(list(_row(frame, models, classes)), 1) for frame in frames]
-    width = max(row.shape[1] for row in rows)
-    return np.concatenate([_padded(row, width) for row in rows])
+    return _stacked([np.concatenate(list(_row(frame, models, classes)), 1) for frame in frames])
 
 
 class SheetRows:
@@ -235,5 +233,9 @@ def _titled(picture: np.ndarray, title: str) -> np.ndarray:
     return np.concatenate([np.asarray(line), picture])
 
 
-def _padded(row: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)))
+def _stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """One above the other, black beside the narrower ones."""
+    width = max(picture.shape[1] for picture in pictures)
+    return np.concatenate(
+        [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0))) for one in pictures]
+    )
