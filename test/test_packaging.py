@@ -236,6 +236,7 @@ def test_the_types_keep_their_hashes(package: str) -> None:
 
 DISTRIBUTIONS = {  # where the name to install is not the name to import
     "PIL": "pillow",
+    "cityscapesscripts": "cityscapesScripts",
     "cv2": "opencv-python-headless",
     "faster_coco_eval": "faster-coco-eval",
     "mcap_ros2": "mcap-ros2-support",

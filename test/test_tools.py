@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import environment, machine
+from tools import environment, machine, steps
 from tools.activation import message_modules, prefixed
 from tools.environment import due_steps, only_one, set_up
 from tools.exports import repair
@@ -232,6 +232,21 @@ def test_the_activation_puts_folders_in_front_also_with_spaces_and_of_nothing() 
 def test_an_empty_install_is_not_activated(tmp_path: Path) -> None:
     with pytest.raises(SetUpError, match="colcon left no jointseg_ros/msg"):
         message_modules(Place(tmp_path, ros=False))
+
+
+def test_the_oracles_alone_come_without_what_they_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: dict[str, list[str]] = {}
+
+    def record(place: Place, step: str, command: list[object]) -> None:
+        commands[step] = [str(word) for word in command]
+
+    monkeypatch.setattr(steps, "run", record)
+    steps.install(Place(tmp_path, ros=True))
+    assert "--no-deps" in commands["oracles"] and "--no-deps" not in commands["packages"]
+    assert any("oracles" in word for word in commands["oracles"])
+    assert not any("oracles" in word for word in commands["packages"])
 
 
 def test_what_setup_py_wants_is_what_the_environment_gets() -> None:

@@ -108,7 +108,10 @@ def remove(entry: Path) -> None:
 
 def install(place: Place) -> None:
     shutil.rmtree(place.colcon, ignore_errors=True)  # what it built belongs to the old packages
-    run(place, "packages", [place.python, "-m", "pip", "install", *QUIET, *wanted(place)])
+    pip = [place.python, "-m", "pip", "install", *QUIET]
+    run(place, "packages", [*pip, *wanted(place)])
+    oracles = f"--requirement={place.tool('requirements-oracles.txt')}"
+    run(place, "oracles", [*pip, "--no-deps", oracles])
     if not place.ros:
         run(place, "exports", [place.python, place.tool("exports.py")])
 
