@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,19 +31,22 @@ class AnchorGrid:
         self._shapes = torch.cat([-sides / 2, sides / 2], -1)  # [k, 4] in strides
         self._cache: dict[tuple, list[Tensor]] = {}
 
-    def __call__(self, features: list[Tensor]) -> list[Tensor]:
-        """Anchors [h * w * k, 4] of each level, for feature maps [B, C, h, w]; centres on cells."""
-        key = (*[tuple(f.shape[-2:]) for f in features], features[0].device)
+    def __call__(self, input_size: tuple[int, int], device: torch.device | str) -> list[Tensor]:
+        """Anchors [h * w * k, 4] of each level for an input of (H, W) pixels; centres on cells.
+
+        A level has a cell for every started stride: h is H / stride rounded up.
+        """
+        key = (*input_size, torch.device(device))
         if key not in self._cache:
-            self._cache = {
-                key: [self._level(*pair) for pair in zip(self.strides, features, strict=True)]
-            }
+            self._cache = {key: [self._level(s, input_size, device) for s in self.strides]}
         return self._cache[key]
 
-    def _level(self, stride: int, feature: Tensor) -> Tensor:
-        height, width = feature.shape[-2:]
-        y = torch.arange(height, device=feature.device) + 0.5
-        x = torch.arange(width, device=feature.device) + 0.5
+    def _level(
+        self, stride: int, input_size: tuple[int, int], device: torch.device | str
+    ) -> Tensor:
+        height, width = (math.ceil(side / stride) for side in input_size)
+        y = torch.arange(height, device=device) + 0.5
+        x = torch.arange(width, device=device) + 0.5
         y, x = torch.meshgrid(y, x, indexing="ij")
         centers = torch.stack([x, y, x, y], -1)[:, :, None]  # [h, w, 1, 4]
-        return ((centers + self._shapes.to(feature.device)) * stride).reshape(-1, 4)
+        return ((centers + self._shapes.to(device)) * stride).reshape(-1, 4)

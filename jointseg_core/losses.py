@@ -1,6 +1,8 @@
-"""The losses that both models share; every one is a sum, to be divided by the caller's count."""
+"""The losses that the models share; every one is a sum, to be divided by a count."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,15 @@ from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
 from jointseg_core.boxes import encode_boxes
+
+
+def divide(sums: Mapping[str, Tensor], counts: Mapping[str, float]) -> dict[str, Tensor]:
+    """Each sum by the count of its name, or by 1 if that is less.
+
+    Sums and counts of images add up, so a batch may be spread over steps and processes: divided by
+    the counts of the whole, the losses of its parts add up to that of the whole.
+    """
+    return {name: total / max(counts[name], 1) for name, total in sums.items()}
 
 
 def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ pixel one, and their correlation is the object's mask. Masks then refine the box
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -27,7 +28,13 @@ from jointseg_core.layers import (
     per_anchor,
     tower,
 )
-from jointseg_core.losses import box_loss, focal_loss, mean_per_object, select_hard_pixels
+from jointseg_core.losses import (
+    box_loss,
+    divide,
+    focal_loss,
+    mean_per_object,
+    select_hard_pixels,
+)
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.refinement import BoundaryRefinement, mask_profiles
@@ -217,36 +224,53 @@ class RDSNet(nn.Module):
         objects = levels[-5:]  # P3..P7
         class_logits, box_features, filter_features = self.object_stream(objects)
         pixels = self.pixel_stream(levels[: self.pyramid.inputs])  # up to P5
-        return RDSNetOutput(
-            self.anchors(objects), class_logits, box_features, filter_features, pixels
-        )
+        anchors = self.anchors(tuple(images.shape[-2:]), images.device)
+        return RDSNetOutput(anchors, class_logits, box_features, filter_features, pixels)
 
     # -- training -----------------------------------------------------------------------------
 
     def loss(
-        self, output: RDSNetOutput, targets: list[Target], positives: float | None = None
+        self,
+        output: RDSNetOutput,
+        targets: list[Target],
+        counts: Mapping[str, float] | None = None,
     ) -> dict[str, Tensor]:
         """Losses `classification`, `box` and `mask` (3.2), each with weight 1.
 
-        Classification and box are divided by `positives`, by default the number of positive
-        anchors in this batch (at least one per image); the mask loss is a mean over objects.
+        Each is a sum over this batch, divided by its `counts`, by default those of this batch.
         """
-        anchors = torch.cat(output.anchors)
-        targets = [target[~target.crowd] for target in targets]
-        assigned = [assign_anchors(anchors, target.boxes, 0.5, 0.4) for target in targets]
-        if positives is None:
-            positives = sum(max(1, int((a >= 0).sum())) for a in assigned)
-        images = [
-            (output.image(i), target, objects)
-            for i, (target, objects) in enumerate(zip(targets, assigned, strict=True))
-        ]
-        masks = [self._mask_losses(*image) for image in images]
-        objects = torch.cat(masks)
-        return {
-            "classification": sum(self._class_loss(*image) for image in images) / positives,
-            "box": sum(self._box_loss(*image) for image in images) / positives,
-            "mask": objects.sum() / max(len(objects), 1),
+        found = self._assign(targets, output.anchors)
+        images = [(output.image(i), *pair) for i, pair in enumerate(found)]
+        sums = {
+            "classification": sum(self._class_loss(*image) for image in images),
+            "box": sum(self._box_loss(*image) for image in images),
+            "mask": sum(self._mask_losses(*image).sum() for image in images),
         }
+        return divide(sums, self._counts(found) if counts is None else counts)
+
+    def counts(self, targets: list[Target], input_size: tuple[int, int]) -> dict[str, float]:
+        """What `loss` divides by, for images that fill an input of (H, W) pixels.
+
+        classification, box  positive anchors, at least one for each image
+        mask                 positive anchors that train masks: for each image those whose object
+                             has more than min_mask_area pixels, at most max_masks
+
+        They need no network and add up over images, so those of all parts of a batch, handed to
+        `loss` for each part, make the losses of the parts add up to the loss of the batch.
+        """
+        device = targets[0].boxes.device
+        return self._counts(self._assign(targets, self.anchors(input_size, device)))
+
+    def _counts(self, found: list[tuple[Target, Tensor]]) -> dict[str, float]:
+        positives = sum(max(1, int((assigned >= 0).sum())) for _, assigned in found)
+        masks = sum(min(len(self._mask_candidates(*pair)), self.config.max_masks) for pair in found)
+        return {"classification": positives, "box": positives, "mask": masks}
+
+    def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:
+        """What is sought in each image, crowds left out, and the object of each anchor [A]."""
+        sought = [target[~target.crowd] for target in targets]
+        every = torch.cat(anchors)
+        return [(target, assign_anchors(every, target.boxes, 0.5, 0.4)) for target in sought]
 
     def _class_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
         background = target.labels.new_tensor([self.config.num_classes])
@@ -260,11 +284,16 @@ class RDSNet(nn.Module):
         anchors = torch.cat(output.anchors)[positive]
         return box_loss(deltas, target.boxes[assigned[positive]], anchors, beta=0.11)
 
-    def _mask_samples(self, target: Target, assigned: Tensor) -> Tensor:
-        """Anchors [n] that train masks: a random choice of the positives with enough pixels."""
+    def _mask_candidates(self, target: Target, assigned: Tensor) -> Tensor:
+        """Anchors [n] that may train masks: the positives whose objects have enough pixels."""
         large = target.masks.flatten(1).sum(1) > self.config.min_mask_area
         usable = torch.cat([large, large.new_zeros(2)])[assigned]  # NEGATIVE and IGNORED take these
-        return random_subset(usable.nonzero().flatten(), self.config.max_masks)
+        return usable.nonzero().flatten()
+
+    def _mask_samples(self, target: Target, assigned: Tensor) -> Tensor:
+        """Anchors [n] that do: a random choice of those."""
+        candidates = self._mask_candidates(target, assigned)
+        return random_subset(candidates, self.config.max_masks, target.generator())
 
     def _mask_losses(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
         """Mean loss over the counted pixels of each sampled object's crop [n]."""
@@ -282,28 +311,34 @@ class RDSNet(nn.Module):
         keep = select_hard_pixels(losses, wanted, owner, config.hard_ratio)
         return mean_per_object(losses, keep, owner, len(sampled))
 
-    def refinement_loss(self, output: RDSNetOutput, targets: list[Target]) -> Tensor:
-        """Cross entropy of the refined sides at the sampled positive anchors (3.3).
+    def refinement_loss(
+        self,
+        output: RDSNetOutput,
+        targets: list[Target],
+        counts: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Cross entropy of the refined sides, mean over the anchors that train masks (3.3).
 
-        The second training stage minimises it over the refinement's parameters alone.
+        The second training stage minimises it over the refinement's parameters alone. `counts` are
+        those of `loss`; the one named mask is the divisor.
         """
-        anchors = torch.cat(output.anchors)
+        found = self._assign(targets, output.anchors)
+        counts = self._counts(found) if counts is None else counts
+        losses = [self._refinement_loss(output.image(i), *pair) for i, pair in enumerate(found)]
+        return sum(losses) / max(counts["mask"], 1)
+
+    def _refinement_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
+        sampled = self._mask_samples(target, assigned)
+        if not len(sampled):
+            return sum(parameter.sum() for parameter in self.refinement.parameters()) * 0
         height, width = (MASK_STRIDE * side for side in output.pixels.shape[-2:])
         frame = Letterbox((height, width), (height, width))
-        losses = []
-        for i, target in enumerate(target[~target.crowd] for target in targets):
-            image = output.image(i)
-            assigned = assign_anchors(anchors, target.boxes, 0.5, 0.4)
-            sampled = self._mask_samples(target, assigned)
-            if len(sampled):
-                with torch.no_grad():
-                    boxes = self._boxes_at(image, sampled, frame)
-                    windows, logits = self._mask_logits(image, sampled, boxes, frame)
-                    profiles = mask_profiles(logits, windows, frame.image_size)
-                losses.append(
-                    self.refinement.loss(*profiles, boxes, target.boxes[assigned[sampled]])
-                )
-        return torch.stack(losses).mean() if losses else self.refinement.bias.sum() * 0
+        with torch.no_grad():
+            boxes = self._boxes_at(output, sampled, frame)
+            windows, logits = self._mask_logits(output, sampled, boxes, frame)
+            profiles = mask_profiles(logits, windows, frame.image_size)
+        wanted = target.boxes[assigned[sampled]]
+        return self.refinement.loss(*profiles, boxes, wanted) * len(sampled)
 
     # -- inference ----------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ that class-agnostic branch then helps the first one, through its features and it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,15 +19,19 @@ from torchvision.ops import batched_nms
 from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
 from jointseg_core.boxes import decode_boxes, has_area
+from jointseg_core.classes import UNLABELLED
 from jointseg_core.layers import init_normal, per_anchor, tower
-from jointseg_core.losses import box_loss
+from jointseg_core.losses import box_loss, divide
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.regions import BOX_WEIGHTS, RegionHead, assign_regions
-from jointseg_core.targets import Target, assign_anchors, sample
+from jointseg_core.targets import Target, assign_anchors, sample, sample_size
 
 MAP_STRIDE = 4
 """Network pixels per cell of the semantic and the background map."""
+POSITIVE_ANCHORS, POSITIVE_REGIONS = 0.5, 0.25
+"""At most this share of the sampled anchors, and of the sampled regions, are objects."""
+PROPOSAL_LOSSES = ("proposal", "proposal_box", "mask_proposal", "mask_proposal_box")
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ class SegRPN(nn.Module):
             features = fuse_features(features, mask_features)
         return SegRPNOutput(
             levels[:4],
-            self.anchors(levels),
+            self.anchors(tuple(images.shape[-2:]), images.device),
             *self.proposal_head(features),
             *self.mask_proposal_head(mask_features),
             semantic_logits,
@@ -230,34 +235,80 @@ class SegRPN(nn.Module):
     # -- training -----------------------------------------------------------------------------
 
     def loss(
-        self, output: SegRPNOutput, targets: list[Target], positives: float | None = None
+        self,
+        output: SegRPNOutput,
+        targets: list[Target],
+        counts: Mapping[str, float] | None = None,
     ) -> dict[str, Tensor]:
         """The paper's eight losses, each with weight 1 (2.8).
 
-        `positives` replaces this batch's number of sampled anchors as the divisor of the proposal
-        losses.
+        Each is a sum over this batch, divided by its `counts`, by default those of this batch.
+        Images without a semantic map train no pixels.
         """
-        targets_without_crowds = [target[~target.crowd] for target in targets]
+        found = self._assign(targets, output.anchors)
+        semantic = [self._semantic(target) for target in targets]
+        generators = [target.generator() for target in targets]
+        sums = {
+            **self._proposal_losses(output, found, generators),
+            **self._region_losses(output, [target for target, _ in found], generators),
+            **self._pixel_losses(output, torch.stack(semantic)),
+        }
+        return divide(sums, self._counts(found, semantic) if counts is None else counts)
+
+    def counts(self, targets: list[Target], input_size: tuple[int, int]) -> dict[str, float]:
+        """What `loss` divides by, for images that fill an input of (H, W) pixels.
+
+        (mask_)proposal(_box)  sampled anchors, of all anchors at most proposal_samples an image
+        region, region_box     region_samples for each image, however many there are to sample
+        semantic, agnostic     labelled pixels, of every pixel_loss_stride-th row and column
+
+        They need no network and add up over images, so those of all parts of a batch, handed to
+        `loss` for each part, make the losses of the parts add up to the loss of the batch.
+        """
+        anchors = self.anchors(input_size, targets[0].boxes.device)
+        return self._counts(self._assign(targets, anchors), [self._semantic(t) for t in targets])
+
+    def _counts(
+        self, found: list[tuple[Target, Tensor]], semantic: list[Tensor]
+    ) -> dict[str, float]:
+        limit = self.config.proposal_samples
+        anchors = sum(sample_size(assigned, limit, POSITIVE_ANCHORS) for _, assigned in found)
+        regions = self.config.region_samples * len(found)
+        pixels = sum(int((classes != UNLABELLED).sum()) for classes in semantic)
         return {
-            **self._proposal_losses(output, targets_without_crowds, positives),
-            **self._region_losses(output, targets_without_crowds),
-            **self._pixel_losses(output, targets),
+            **dict.fromkeys(PROPOSAL_LOSSES, anchors),
+            **dict.fromkeys(("region", "region_box"), regions),
+            **dict.fromkeys(("semantic", "agnostic"), pixels),
         }
 
+    def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:
+        """What is sought in each image, crowds left out, and the object of each anchor [A]."""
+        sought = [target[~target.crowd] for target in targets]
+        every = torch.cat(anchors)
+        return [(target, assign_anchors(every, target.boxes, 0.7, 0.3)) for target in sought]
+
+    def _semantic(self, target: Target) -> Tensor:
+        """Classes [h, w] of the pixels that train."""
+        stride = self.config.pixel_loss_stride
+        if target.semantic is None:
+            size = target.masks.shape[1:]
+            return target.labels.new_full(size, UNLABELLED)[::stride, ::stride]
+        return target.semantic[::stride, ::stride]
+
     def _proposal_losses(
-        self, output: SegRPNOutput, targets: list[Target], count: float | None
+        self,
+        output: SegRPNOutput,
+        found: list[tuple[Target, Tensor]],
+        generators: list[torch.Generator | None],
     ) -> dict[str, Tensor]:
         """Both proposal heads learn from the same anchors with the same labels (2.5)."""
         anchors = torch.cat(output.anchors)
         sums = [output.objectness.new_zeros(()) for _ in range(4)]
-        sampled_count = 0
-        for i, target in enumerate(targets):
-            assigned = assign_anchors(anchors, target.boxes, 0.7, 0.3)
-            sampled = sample(assigned, self.config.proposal_samples, 0.5)
+        for i, ((target, assigned), generator) in enumerate(zip(found, generators, strict=True)):
+            sampled = sample(assigned, self.config.proposal_samples, POSITIVE_ANCHORS, generator)
             positive = sampled[assigned[sampled] >= 0]
             wanted = (assigned[sampled] >= 0).float()
             boxes = target.boxes[assigned[positive]]
-            sampled_count += len(sampled)
             heads = (
                 (output.objectness[i], output.box_deltas[i]),
                 (output.mask_objectness[i], output.mask_box_deltas[i]),
@@ -269,17 +320,21 @@ class SegRPN(nn.Module):
                 sums[2 * j + 1] = sums[2 * j + 1] + box_loss(
                     deltas[positive], boxes, anchors[positive], beta=1 / 9
                 )
-        names = ("proposal", "proposal_box", "mask_proposal", "mask_proposal_box")
-        divisor = count or max(sampled_count, 1)
-        return {name: total / divisor for name, total in zip(names, sums, strict=True)}
+        return dict(zip(PROPOSAL_LOSSES, sums, strict=True))
 
-    def _region_losses(self, output: SegRPNOutput, targets: list[Target]) -> dict[str, Tensor]:
+    def _region_losses(
+        self,
+        output: SegRPNOutput,
+        targets: list[Target],
+        generators: list[torch.Generator | None],
+    ) -> dict[str, Tensor]:
         """Class and box of sampled proposals; the objects' own boxes are proposals too."""
         regions, owners = [], []
-        for proposals, target in zip(self.propose(output), targets, strict=True):
+        images = zip(self.propose(output), targets, generators, strict=True)
+        for proposals, target, generator in images:
             candidates = torch.cat([proposals, target.boxes])
             assigned = assign_regions(candidates, target.boxes)
-            chosen = sample(assigned, self.config.region_samples, 0.25)
+            chosen = sample(assigned, self.config.region_samples, POSITIVE_REGIONS, generator)
             regions.append(candidates[chosen])
             owners.append(assigned[chosen])
         size = tuple(MAP_STRIDE * side for side in output.semantic_logits.shape[-2:])
@@ -297,29 +352,23 @@ class SegRPN(nn.Module):
             beta=1.0,
             scale=deltas.new_tensor(BOX_WEIGHTS),
         )
-        count = max(len(labels), 1)
-        return {
-            "region": F.cross_entropy(logits, labels, reduction="sum") / count,
-            "region_box": box / count,
-        }
+        classes = F.cross_entropy(logits, labels, reduction="sum")
+        return {"region": classes, "region_box": box}
 
-    def _pixel_losses(self, output: SegRPNOutput, targets: list[Target]) -> dict[str, Tensor]:
-        """Cross entropy of classes and of thing against stuff, mean over the labelled pixels."""
-        stride = self.config.pixel_loss_stride
-        semantic = torch.stack([target.semantic[::stride, ::stride] for target in targets])
+    def _pixel_losses(self, output: SegRPNOutput, semantic: Tensor) -> dict[str, Tensor]:
+        """Cross entropy of classes [B, h, w] and of thing against stuff at the labelled pixels."""
         size = semantic.shape[-2:]
         logits = enlarge(output.semantic_logits, size)
         background = enlarge(output.background_logits, size)[:, 0]
-        labelled = semantic != 255
+        labelled = semantic != UNLABELLED
         is_thing = torch.zeros(256, dtype=torch.bool, device=semantic.device)
         is_thing[list(self.config.things)] = True
         things = is_thing[semantic]
         agnostic = F.binary_cross_entropy_with_logits(
             background, (~things).float(), weight=labelled.float(), reduction="sum"
         )
-        count = labelled.sum().clamp(min=1)
-        classes = F.cross_entropy(logits, semantic, ignore_index=255, reduction="sum")
-        return {"semantic": classes / count, "agnostic": agnostic / count}
+        classes = F.cross_entropy(logits, semantic, ignore_index=UNLABELLED, reduction="sum")
+        return {"semantic": classes, "agnostic": agnostic}
 
     # -- inference ----------------------------------------------------------------------------
 

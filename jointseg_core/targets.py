@@ -23,6 +23,7 @@ class Target:
     masks     [N, H, W]  bool    visible pixels of each object
     semantic  [H, W]     int64   class of every pixel, 255 = ignore    (or None)
     crowd     [N]        bool    a group, ignored rather than sought   (default none)
+    seed      int                of this image's random samples        (None: torch's own generator)
     """
 
     boxes: Tensor
@@ -30,6 +31,7 @@ class Target:
     masks: Tensor
     semantic: Tensor | None = None
     crowd: Tensor | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
@@ -42,16 +44,19 @@ class Target:
             check_shape("semantic", self.semantic, *self.masks.shape[1:])
 
     def __getitem__(self, keep: Tensor) -> Target:
-        """The objects chosen by a boolean mask or indices; the semantic map stays."""
+        """The objects chosen by a boolean mask or indices; the semantic map and the seed stay."""
         objects = ("boxes", "labels", "masks", "crowd")
         return replace(self, **{name: getattr(self, name)[keep] for name in objects})
 
     def to(self, device: torch.device | str) -> Target:
         """The same annotation on another device."""
-        moved = {
-            f.name: v.to(device) for f in fields(self) if (v := getattr(self, f.name)) is not None
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **moved)
+
+    def generator(self) -> torch.Generator | None:
+        """A fresh generator that draws the same for this image in whatever batch it is."""
+        return None if self.seed is None else torch.Generator().manual_seed(self.seed)
 
 
 def assign_anchors(anchors: Tensor, boxes: Tensor, positive: float, negative: float) -> Tensor:
@@ -86,6 +91,12 @@ def sample(
         (assigned == NEGATIVE).nonzero().flatten(), count - len(positives), generator
     )
     return torch.cat([positives, negatives])
+
+
+def sample_size(assigned: Tensor, count: int, positive_share: float) -> int:
+    """How many anchors `sample` chooses, without choosing."""
+    positives = min(int((assigned >= 0).sum()), int(count * positive_share))
+    return positives + min(int((assigned == NEGATIVE).sum()), count - positives)
 
 
 def random_subset(indices: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from jointseg_core.losses import box_loss, focal_loss, mean_per_object, select_hard_pixels
+from jointseg_core.losses import (
+    box_loss,
+    divide,
+    focal_loss,
+    mean_per_object,
+    select_hard_pixels,
+)
 
 
 def test_focal_loss_of_an_undecided_network():
@@ -55,3 +61,9 @@ def test_no_pixels_at_all_lose_nothing():
     none = torch.zeros(0)
     keep = select_hard_pixels(none, none.bool(), none.long(), 1.0)
     assert mean_per_object(none, keep, none.long(), 0).sum() == 0
+
+
+def test_sums_are_divided_by_their_counts_and_by_one_where_nothing_counts():
+    sums = {"box": torch.tensor(6.0), "mask": torch.tensor(0.0)}
+    divided = divide(sums, {"box": 4, "mask": 0, "unused": 3})
+    assert {name: value.item() for name, value in divided.items()} == {"box": 1.5, "mask": 0}

@@ -96,13 +96,16 @@ def test_a_picture_without_objects_trains_every_parameter():
     assert not any(name.startswith("refinement") for name in trained)
 
 
-def test_the_caller_may_say_how_many_positives_there_are():
-    network = build_rdsnet(TINY).eval()
-    images, target = picture()
-    output = network(images)
-    one, ten = (network.loss(output, [target], positives=n) for n in (1.0, 10.0))
-    torch.testing.assert_close(one["classification"], ten["classification"] * 10)
-    torch.testing.assert_close(one["box"], ten["box"] * 10)
+def test_the_counts_are_positive_anchors_and_those_that_train_masks():
+    network = build_rdsnet(replace(TINY, max_masks=2))
+    _, target = picture()
+    crowd = replace(target, crowd=torch.tensor([True]))
+    counts = network.counts([target], SIZE)
+    assert counts["classification"] == counts["box"] > counts["mask"] == 2
+    for empty in (crowd, nothing()):
+        assert network.counts([empty], SIZE) == {"classification": 1, "box": 1, "mask": 0}
+    network.config = replace(TINY, min_mask_area=32 * 48)
+    assert network.counts([target], SIZE)["mask"] == 0
 
 
 def test_crowds_are_not_sought():

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from jointseg_core.targets import IGNORED, NEGATIVE, Target, assign_anchors, random_subset, sample
+from jointseg_core.targets import (
+    IGNORED,
+    NEGATIVE,
+    Target,
+    assign_anchors,
+    random_subset,
+    sample,
+    sample_size,
+)
 
 BOX = torch.tensor([[0.0, 0, 10, 10]])
 
@@ -35,6 +43,12 @@ def test_a_sample_holds_at_most_its_share_of_positives():
     assert (assigned[chosen] == IGNORED).sum() == 0
 
 
+@pytest.mark.parametrize(("positives", "negatives"), [(50, 50), (3, 50), (50, 3), (2, 1), (0, 0)])
+def test_the_size_of_a_sample_is_known_before_it_is_drawn(positives, negatives):
+    assigned = torch.tensor([0] * positives + [NEGATIVE] * negatives + [IGNORED] * 50)
+    assert sample_size(assigned, 40, 0.5) == len(sample(assigned, 40, 0.5))
+
+
 def test_a_random_subset_is_reproducible_and_without_repetition():
     first, second = (
         random_subset(torch.arange(100), 10, torch.Generator().manual_seed(3)) for _ in range(2)
@@ -48,3 +62,11 @@ def test_a_target_refuses_shapes_that_do_not_fit():
         Target(torch.zeros(1, 5), torch.zeros(1).long(), torch.zeros(1, 4, 4).bool())
     with pytest.raises(ValueError, match="semantic"):
         Target(BOX, torch.zeros(1).long(), torch.zeros(1, 4, 4).bool(), torch.zeros(4, 5).long())
+
+
+def test_a_seeded_target_draws_the_same_wherever_it_goes():
+    one = Target(BOX, torch.zeros(1).long(), torch.ones(1, 4, 4).bool(), seed=5)
+    draws = [torch.randperm(100, generator=t.generator()).tolist() for t in (one, one.to("cpu"))]
+    assert draws[0] == draws[1] != list(range(100))
+    assert one[~one.crowd].seed == 5
+    assert Target(BOX, one.labels, one.masks).generator() is None
