@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,3 +47,37 @@ class Samples(Protocol):
 
     def has_objects(self, index: int) -> bool:
         """Whether there is an object that is not a crowd."""
+
+    def sample_name(self, index: int) -> str:
+        """`Sample.name`, without decoding the picture."""
+
+    def identity(self) -> str:
+        """Another one for every other data set: a digest of names and sizes of its files."""
+
+
+class Subset:
+    """Some pictures of a data set, in a given order; they may repeat."""
+
+    def __init__(self, samples: Samples, indices: Sequence[int]) -> None:
+        self.samples = samples
+        self.indices = np.array(indices, np.int64)
+        self.classes = samples.classes
+        self.name = f"{len(self.indices)} pictures of {samples.name}"
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[int(self.indices[index])]
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        return self.samples.image_size(int(self.indices[index]))
+
+    def has_objects(self, index: int) -> bool:
+        return self.samples.has_objects(int(self.indices[index]))
+
+    def sample_name(self, index: int) -> str:
+        return self.samples.sample_name(int(self.indices[index]))
+
+    def identity(self) -> str:
+        return hashlib.sha256(self.samples.identity().encode() + self.indices.tobytes()).hexdigest()

@@ -1,0 +1,76 @@
+"""Pictures and label maps from files, strictly: damage is an error that names the file.
+
+Pillow decodes: it refuses what is truncated, corrupt or absurdly large, where other decoders return
+a damaged picture, and it leaves pictures as they are stored (annotations are not EXIF-rotated).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from training.problems import BadInput
+
+Size = tuple[int, int]  # height, width
+
+DEEP = ("I", "F")  # modes of more than 8 bits begin with these
+
+
+def picture_size(path: Path) -> Size:
+    """(height, width) from the header alone."""
+    with _opened(path) as image:
+        return image.height, image.width
+
+
+def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] RGB; BadInput for a file that is damaged or not of `size`."""
+    with _opened(path, size) as image:
+        if image.mode.startswith(DEEP):
+            raise BadInput(f"{path} has more than 8 bits a colour ({image.mode}), expected RGB.")
+        return np.array(image.convert("RGB"))
+
+
+def read_labels(path: Path, size: Size | None = None) -> np.ndarray:
+    """The numbers in a picture of one channel, uint8 or int32 [H, W]; BadInput for colours."""
+    with _opened(path, size) as image:
+        values = np.array(image)
+    if values.ndim != 2:
+        raise BadInput(f"{path} is a colour picture ({values.shape}), expected one of label ids.")
+    return values if values.dtype == np.uint8 else values.astype(np.int32)
+
+
+@contextmanager
+def _opened(path: Path, size: Size | None = None) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            if size is not None and (image.height, image.width) != size:
+                raise BadInput(
+                    f"{path} is {image.height}x{image.width} (height x width), but its annotation"
+                    f" is of {size[0]}x{size[1]}; one of the two belongs to another data set."
+                )
+            yield image
+    except BadInput:
+        raise
+    except FileNotFoundError as error:
+        raise BadInput(f"there is no picture at {path}; is the data set unpacked?") from error
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
+        raise BadInput(
+            f"{path} cannot be read as a picture ({_one_line(error)}); unpack it again."
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def fingerprint(paths: Iterable[Path], root: Path, *facts: object) -> str:
+    """Differs between data sets: of the names and sizes of files below `root`, and of facts."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for path in paths:
+        digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
