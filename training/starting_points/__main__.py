@@ -1,0 +1,81 @@
+"""Show what of a weights file fits a model, and save the model that starts from it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from jointseg_core.checkpoint import PRESETS, Config, build_model, preset, save_model
+from jointseg_core.classes import CITYSCAPES, Classes
+from jointseg_core.preprocessing import Preprocessing
+from training.problems import BadInput, exit_code
+from training.starting_points.fitting import load_starting_point
+from training.starting_points.source import COCO_THINGS
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    classes = _classes(options.classes, options.model)
+    try:
+        config = _with_classes(preset(options.model, options.preset), classes)
+        preprocessing = Preprocessing(tuple(options.size))
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    model = build_model(config)
+    table = load_starting_point(model, classes, options.weights, options.released_refinement)
+    print(table)
+    if options.out:
+        facts = {"starting_point": {"file": Path(table.path).name, "kind": table.kind}}
+        save_model(model, options.out, classes, preprocessing, facts)
+        print(f"saved {options.out}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="training.starting_points", description=__doc__)
+    parser.add_argument("weights", help="a .pth of torchvision or RDSNet, or our .safetensors")
+    parser.add_argument("--model", choices=list(PRESETS), default="rdsnet")
+    parser.add_argument("--preset", default="r50")
+    parser.add_argument(
+        "--classes",
+        help="coco, cityscapes or names with commas (default: coco; segrpn: cityscapes)",
+    )
+    parser.add_argument(
+        "--released-refinement",
+        action="store_true",
+        help="set RDSNet's boundary refinement to the constants of its authors' code",
+    )
+    parser.add_argument("--out", help="where to save the model, .safetensors")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(512, 1024), metavar=("H", "W"), help="input of --out"
+    )
+    return parser
+
+
+def _classes(choice: str | None, model_type: str) -> Classes:
+    if model_type == "segrpn" and choice not in (None, "cityscapes"):
+        raise BadInput(f"--classes {choice}: segrpn needs classes of pixels too, want cityscapes")
+    match choice or ("cityscapes" if model_type == "segrpn" else "coco"):
+        case "cityscapes":
+            return CITYSCAPES
+        case "coco":
+            return Classes(COCO_THINGS)
+        case names:
+            return Classes(tuple(name.strip() for name in names.split(",")))
+
+
+def _with_classes(config: Config, classes: Classes) -> Config:
+    if "num_things" not in {field.name for field in fields(config)}:
+        return replace(config, num_classes=len(classes.things))
+    return replace(
+        config,
+        num_things=len(classes.things),
+        num_classes=len(classes.semantic),
+        things=classes.thing_to_semantic,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,100 @@
+"""Reading a file of weights, whoever wrote it, and telling what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jointseg_core.checkpoint import BadCheckpoint, load_model
+from training.problems import BadInput
+from training.starting_points import torchvision_files
+from training.starting_points.heads import class_rows
+from training.starting_points.released_rdsnet import released_rdsnet
+from training.starting_points.source import Source, without_counters
+
+KNOWN = (
+    "known are torchvision's ResNets, RetinaNets and Faster R-CNNs and the released RDSNets, as "
+    "state dicts of torch.save, and checkpoints of this package, .safetensors with their .json"
+)
+
+_RDSNET = {"bbox_head.retina_rep.weight", "bbox_head.retina_cls.weight"}
+_FASTER_RCNN = {"roi_heads.box_predictor.cls_score.weight", "rpn.head.bbox_pred.bias"}
+_RETINANET = {"head.classification_head.cls_logits.weight", "head.regression_head.bbox_reg.bias"}
+_FCOS = {"head.regression_head.bbox_ctrness.bias"}
+_RESNET = {"conv1.weight", "bn1.running_var", "layer4.0.conv1.weight"}
+
+
+def read_source(path: Path) -> Source:
+    """The weights of a file under our names. Raises BadInput for what cannot be used."""
+    if not path.is_file():
+        raise BadInput(f"starting point: looked for the file {path}, found none; {KNOWN}")
+    source = _own(path) if path.suffix == ".safetensors" else _foreign(path)
+    broken = [name for name, tensor in source.tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise BadInput(
+            f"starting point {path}: {len(broken)} of {len(source.tensors)} tensors hold NaN or "
+            f"infinite values, the first is {source.origins[broken[0]]}; use another file"
+        )
+    return source
+
+
+def _own(path: Path) -> Source:
+    try:
+        model, manifest = load_model(path)
+    except BadCheckpoint as error:
+        raise BadInput(f"starting point {error}") from error
+    tensors = without_counters(model.state_dict())
+    return Source(
+        kind=f"{manifest.model_type} of this package",
+        tensors=tensors,
+        origins={name: name for name in tensors},
+        classes={
+            layer: rows.names for layer, rows in class_rows(tensors, manifest.classes).items()
+        },
+        config=manifest.config,
+    )
+
+
+def _foreign(path: Path) -> Source:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadInput(
+            f"starting point {path}: not a file of plain tensors ({type(error).__name__}), it is "
+            f"damaged, of another kind, or holds more than torch reads safely; {KNOWN}"
+        ) from error
+    tensors = _state_dict(content)
+    if _RDSNET.issubset(tensors):
+        return released_rdsnet(tensors, _mmdetection_classes(content))
+    if _FASTER_RCNN.issubset(tensors):
+        return torchvision_files.faster_rcnn(tensors)
+    if _RETINANET.issubset(tensors) and _FCOS.isdisjoint(tensors):
+        return torchvision_files.retinanet(tensors)
+    if _RESNET.issubset(tensors):
+        return torchvision_files.resnet(tensors)
+    names = ", ".join(list(tensors)[:3]) or "no tensors"
+    raise BadInput(f"starting point {path}: holds {names}, which is of no known kind; {KNOWN}")
+
+
+def _state_dict(content: Any) -> dict[str, Tensor]:
+    """The tensors of a file, also of one that holds an optimiser or a parallel wrapper's names."""
+    if not isinstance(content, Mapping):
+        return {}
+    nested = (content.get(key) for key in ("state_dict", "model"))
+    content = next((inner for inner in nested if isinstance(inner, Mapping)), content)
+    return {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _mmdetection_classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The class names that a checkpoint of mmdetection carries, if it does."""
+    meta = content.get("meta")
+    names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else None

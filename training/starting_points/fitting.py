@@ -1,0 +1,195 @@
+"""Loading what fits of a file into a model, and saying what did not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from jointseg_core.checkpoint import Model
+from jointseg_core.classes import Classes
+from training.problems import BadInput
+from training.starting_points.files import read_source
+from training.starting_points.heads import ClassRows, class_rows, match_rows
+from training.starting_points.released_rdsnet import RELEASED_REFINEMENT
+from training.starting_points.source import Source, without_counters
+from training.starting_points.table import (
+    LOADED,
+    MISSING,
+    REINITIALISED,
+    UNEXPECTED,
+    Entry,
+    Table,
+    module_rows,
+)
+
+READS_FROM = {
+    "object_stream.class_logits": "object_stream.class_tower",
+    "object_stream.box_deltas": "object_stream.box_tower",
+    "object_stream.filters": "object_stream.filter_tower",
+    "proposal_head.objectness": "proposal_head.conv",
+    "proposal_head.box_deltas": "proposal_head.conv",
+    "mask_proposal_head.objectness": "mask_proposal_head.conv",
+    "mask_proposal_head.box_deltas": "mask_proposal_head.conv",
+    "region_head.class_logits": "region_head.hidden",
+    "region_head.box_deltas": "region_head.hidden",
+}
+"""The hidden layers that a prediction layer reads: it means nothing without all of them."""
+
+
+def load_starting_point(
+    model: Model, classes: Classes, path: str | Path, released_refinement: bool = False
+) -> Table:
+    """Load what fits of a file into a model, in place, and say what became of every weight.
+
+    classes are the model's; rows of class heads are matched by name. released_refinement also sets
+    RDSNet's boundary refinement to the constants of its authors' code. Raises BadInput for a file
+    that is missing, damaged, of an unknown kind, or made for another backbone; the model is then as
+    it was.
+    """
+    path = Path(path).resolve()
+    source = _with_levels_of(model, read_source(path))
+    if released_refinement:
+        source = _with_released_refinement(source)
+    state = without_counters(model.state_dict())
+    _check_backbone(model, state, source, path)
+    entries, values = _fit(state, source, class_rows(state, classes))
+    with torch.no_grad():
+        for name, value in values.items():
+            state[name].copy_(value)
+    notes = (*source.notes, *_config_notes(source, model))
+    return Table(str(path), source.kind, module_rows(entries), notes)
+
+
+def _with_levels_of(model: Model, source: Source) -> Source:
+    """The pyramid's levels numbered as in the model: both end at C5, one may begin finer."""
+    count = _levels(source.tensors)
+    shift = _levels(model.state_dict()) - count
+    if not count or not shift:
+        return source
+
+    def moved(name: str) -> str:
+        match = re.fullmatch(r"(pyramid\.(?:lateral|output)\.)(\d+)(\..+)", name)
+        return f"{match[1]}{int(match[2]) + shift}{match[3]}" if match else name
+
+    tensors = {moved(name): tensor for name, tensor in source.tensors.items()}
+    origins = {moved(name): origin for name, origin in source.origins.items()}
+    return replace(source, tensors=tensors, origins=origins)
+
+
+def _levels(names: Iterable[str]) -> int:
+    return sum(bool(re.fullmatch(r"pyramid\.lateral\.\d+\.weight", name)) for name in names)
+
+
+def _with_released_refinement(source: Source) -> Source:
+    return replace(
+        source,
+        tensors={**source.tensors, **RELEASED_REFINEMENT},
+        origins={**source.origins, **{name: name for name in RELEASED_REFINEMENT}},
+        notes=(*source.notes, "refinement holds the constants of the authors' code"),
+    )
+
+
+def _check_backbone(model: Model, state: Mapping[str, Tensor], source: Source, path: Path) -> None:
+    found = _first_difference(state, source.tensors, "backbone")
+    if found:
+        there, here = (
+            list(tensors[found].shape) if found in tensors else "missing"
+            for tensors in (source.tensors, state)
+        )
+        raise BadInput(
+            f"starting point {path}: the backbone of this {source.kind} is not the model's "
+            f"{model.config.backbone}, {found} is {there} in the file and {here} in the model; "
+            "build the model on the file's backbone or take another file"
+        )
+
+
+def _first_difference(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], module: str
+) -> str | None:
+    """The first tensor of a module that only one side has, or with another shape."""
+    names = [name for name in dict.fromkeys([*ours, *theirs]) if name.startswith(f"{module}.")]
+    same = {n for n in names if n in ours and n in theirs and ours[n].shape == theirs[n].shape}
+    return next((name for name in names if name not in same), None)
+
+
+def _fit(
+    state: Mapping[str, Tensor], source: Source, heads: Mapping[str, ClassRows]
+) -> tuple[list[Entry], dict[str, Tensor]]:
+    """What becomes of every tensor of model and file, and the model's new values."""
+    unfit = _unfit_layers(state, source.tensors)
+    entries: list[Entry] = []
+    values: dict[str, Tensor] = {}
+    for name, current in state.items():
+        layer, given = name.rpartition(".")[0], source.tensors.get(name)
+        if given is None:
+            fates = [Entry(name, MISSING, current.numel(), "not in the file")]
+        elif why := next((w for module, w in unfit.items() if name.startswith(f"{module}.")), ""):
+            fates = [Entry(name, REINITIALISED, current.numel(), why)]
+        elif layer in heads and layer in source.classes:
+            values[name], fates = _by_class(
+                name, current, given, heads[layer], source.classes[layer]
+            )
+        elif current.shape != given.shape:
+            fates = [Entry(name, REINITIALISED, current.numel(), _shapes(given, current))]
+        else:
+            values[name], fates = given, [Entry(name, LOADED, current.numel())]
+        entries += fates
+    return [*entries, *_unexpected(state, source)], values
+
+
+def _unfit_layers(state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
+    """Why not, for hidden layers that differ from the file's and for those that read them."""
+    unfit = {}
+    for reader, hidden in READS_FROM.items():
+        if found := _first_difference(state, given, hidden):
+            here, there = (found in tensors for tensors in (state, given))
+            one_side = "is only here" if here else "is only in the file"
+            where = "has another shape" if here and there else one_side
+            unfit[hidden] = unfit[reader] = f"{hidden} is not the file's: {found} {where}"
+    return unfit
+
+
+def _by_class(
+    name: str, current: Tensor, given: Tensor, rows: ClassRows, names: tuple[str, ...]
+) -> tuple[Tensor, list[Entry]]:
+    """Rows of known classes from the file, the others as they are; and what became of them."""
+    matched = match_rows(current, given, rows, names)
+    if matched is None:
+        why = f"{_shapes(given, current)}, and no rows of {len(names)} known classes"
+        return current, [Entry(name, REINITIALISED, current.numel(), why)]
+    value, absent = matched
+    of_class, known = current.numel() // len(rows.names), len(rows.names) - len(absent)
+    by_name = f"{known} of {len(rows.names)} classes by name"
+    new = f"not in the file: {', '.join(absent)}"
+    fates = [
+        Entry(name, LOADED, known * of_class, by_name),
+        Entry(name, REINITIALISED, len(absent) * of_class, new),
+    ]
+    return value, [entry for entry in fates if entry.values]
+
+
+def _shapes(given: Tensor, current: Tensor) -> str:
+    return f"{list(given.shape)} in the file, {list(current.shape)} here"
+
+
+def _unexpected(state: Mapping[str, Tensor], source: Source) -> Iterator[Entry]:
+    """What the model has no place for, by the file's names."""
+    for name, tensor in source.tensors.items():
+        if name not in state:
+            yield Entry(source.origins[name], UNEXPECTED, tensor.numel())
+    for name, tensor in source.unexpected.items():
+        yield Entry(name, UNEXPECTED, tensor.numel())
+
+
+def _config_notes(source: Source, model: Model) -> list[str]:
+    """Where the configs of two models of a kind differ: shapes do not show everything."""
+    if type(source.config) is not type(model.config):
+        return []
+    theirs, ours = asdict(source.config), asdict(model.config)
+    differing = [f"{n} {theirs[n]} there, {ours[n]} here" for n in ours if theirs[n] != ours[n]]
+    return [f"configs differ: {'; '.join(differing)}"] if differing else []
