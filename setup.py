@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 TRAINING = [
     "av",
-    "faster-coco-eval>=1.8",
+    "jinja2",
     "mcap>=1.2",
     "opencv-python-headless<5",
     "pillow",

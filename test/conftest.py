@@ -17,7 +17,7 @@ import torch
 
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, preset, save_model
 
-TRAINING = {"av", "cv2", "faster_coco_eval", "mcap", "pycocotools", "rich", "rosbags"}
+TRAINING = {"av", "cv2", "jinja2", "mcap", "pycocotools", "rich", "rosbags"}
 OPTIONAL = {"hypothesis", "mcap", "mcap_ros2", "rosbags"}
 DOMAINS = range(1, 102)  # above these, DDS would take ports that the system gives to others
 

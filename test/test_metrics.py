@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,13 @@ from torch import Tensor
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.metrics import AveragePrecision, Confusion, foreground_truth
+from training.metrics import (
+    AveragePrecision,
+    Confusion,
+    Mistakes,
+    foreground_truth,
+    paired_bootstrap,
+)
 
 SIZE = (64, 96)
 NAMES = ("person", "rider", "car")
@@ -33,21 +40,6 @@ def seen(boxes: list[list[float]], scores: list[float], labels: list[int]) -> Pr
     masks = Masks.from_bitmaps(filled(corners))
     return Predictions(
         SIZE, corners, torch.tensor(scores), torch.tensor(labels, dtype=torch.int64), masks
-    )
-
-
-def random_scene(generator: np.random.Generator) -> tuple[Predictions, Target]:
-    """Objects with crowds among them, and detections of which some are right and many are not."""
-    corner = generator.integers(0, 40, (8, 2))
-    boxes = np.concatenate([corner, corner + generator.integers(4, 24, (8, 2))], 1)
-    labels = generator.integers(0, 3, 8)
-    moved = np.concatenate([boxes, boxes[:4]]) + generator.integers(-2, 3, (12, 4))
-    moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
-    order = np.sort(generator.uniform(0.05, 1, 12))[::-1].copy()
-    guesses = np.where(generator.random(12) < 0.7, np.concatenate([labels, labels[:4]]), 0)
-    return (
-        seen(moved.clip(0, 63).tolist(), order.tolist(), guesses.tolist()),
-        target(boxes.tolist(), labels.tolist(), (generator.random(8) < 0.2).tolist()),
     )
 
 
@@ -129,31 +121,77 @@ def test_a_score_that_is_no_number_and_another_size_are_refused():
         scores.add(Predictions.empty((9, 9)), target([[0, 0, 9, 9]], [0]))
 
 
-@pytest.mark.parametrize("kind", ["bbox", "segm"])
-def test_random_scenes_score_as_the_coco_tools_say(kind: str):
-    tools = pytest.importorskip("pycocotools.cocoeval")
-    from pycocotools.coco import COCO
+def test_the_annotated_area_and_not_that_of_the_mask_says_whether_an_object_is_small():
+    scores, box = AveragePrecision(NAMES), [[0, 0, 20, 20]]
+    scores.add(seen(box, [0.9], [2]), target(box, [2]), torch.tensor([2000.0]))
+    assert scores.boxes().medium == 1 and math.isnan(scores.boxes().small)
 
-    generator, scores = np.random.default_rng(3), AveragePrecision(NAMES)
-    for _ in range(12):
-        scores.add(*random_scene(generator))
-    reference = COCO()
-    reference.dataset = scores._dataset()
-    reference.createIndex()
-    fields = {"bbox": "segmentation", "segm": "bbox"}
-    found = [{k: v for k, v in d.items() if k != fields[kind]} for d in scores._found]
-    oracle = tools.COCOeval(reference, reference.loadRes(found), kind)
-    oracle.evaluate()
-    oracle.accumulate()
-    oracle.summarize()
-    ours = scores.boxes() if kind == "bbox" else scores.masks()
-    numbers = [ours.ap, ours.ap50, ours.ap75, ours.small, ours.medium, ours.large]
-    expected = [math.nan if s == -1 else s for s in oracle.stats[:6]]
-    assert 0.05 < ours.ap < 0.95
-    assert numbers == pytest.approx(expected, abs=1e-9, nan_ok=True)
-    for k, name in enumerate(NAMES):
-        by_hand = oracle.eval["precision"][0, :, k, 0, -1].mean()
-        assert ours.classes[name][1] == pytest.approx(by_hand, abs=1e-9)
+
+def test_a_hundred_detections_of_each_class_count_and_no_more():
+    scores, box = AveragePrecision(NAMES), [0, 0, 20, 20]
+    far = [[60, 40, 80, 60]] * 100
+    found = seen([*far, box, box], [*np.linspace(0.9, 0.5, 100), 0.4, 0.3], [2] * 101 + [0])
+    scores.add(found, target([box, box], [0, 2]))
+    assert scores.boxes().classes["car"][1] == 0 and scores.boxes().classes["person"][1] == 1
+
+
+def scored(*right: bool) -> AveragePrecision:
+    """An image for each argument, with one object that was found, or missed beside it."""
+    scores, box = AveragePrecision(NAMES), [[0, 0, 20, 20]]
+    for k, hit in enumerate(right):
+        found = box if hit else [[50, 30, 70, 50]]
+        scores.add(seen(found, [0.9 - 0.01 * k], [2]), target(box, [2]))
+    return scores
+
+
+def test_scores_of_some_images_are_those_of_these_images():
+    scores = scored(True, False, True)
+    assert len(scores) == 3
+    assert scores.score([0, 2])["box_ap"] == 1 and scores.score([1])["mask_ap50"] == 0
+    assert scores.score([0, 1, 1]) == pytest.approx(scored(True, False, False).score(), nan_ok=True)
+    assert scores.score(range(3)) == pytest.approx(scores.score(), nan_ok=True)
+
+
+def test_the_names_of_the_numbers_and_none_of_masks_without_masks():
+    names = {"ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar_100"}
+    scores = scored(True)
+    assert set(scores.score()) == {f"{kind}_{name}" for kind in ("box", "mask") for name in names}
+    without, found = AveragePrecision(NAMES), seen([[0, 0, 20, 20]], [0.9], [2])
+    without.add(replace(found, masks=None), target([[0, 0, 20, 20]], [2]))
+    assert set(without.score()) == {f"box_{name}" for name in names}
+
+
+def test_a_score_compared_with_itself_is_no_difference_and_with_a_better_one_is_clear():
+    worse, better = scored(*[True, False] * 20), scored(*[True, True, True, False] * 10)
+    same = paired_bootstrap(worse.score, worse.score, 40, resamples=20)["box_ap"]
+    assert (same.mean, same.low, same.high, same.is_clear) == (0, 0, 0, False)
+    gain = paired_bootstrap(worse.score, better.score, 40, resamples=200)["box_ap"]
+    assert gain.is_clear and 0 < gain.low < gain.mean < gain.high
+    assert gain.mean == better.boxes().ap - worse.boxes().ap
+    assert gain == paired_bootstrap(worse.score, better.score, 40, resamples=200)["box_ap"]
+
+
+def test_a_bootstrap_interval_is_as_wide_as_statistics_says():
+    # recall of n independent images has variance p (1 - p) / n: the interval is 3.92 of its root
+    right = np.random.default_rng(0).random(400) < 0.5
+    score, none = scored(*right).score, AveragePrecision(NAMES)
+    found = paired_bootstrap(lambda _: {"box_ar_100": 0.0}, score, 400, resamples=400)["box_ar_100"]
+    assert found.high - found.low == pytest.approx(3.92 * math.sqrt(0.25 / 400), rel=0.15)
+    assert math.isnan(paired_bootstrap(none.score, none.score, 0, 3)["box_ap"].low)
+
+
+def test_objects_found_as_another_class_missed_made_up_or_in_a_crowd():
+    mistakes = Mistakes(NAMES)
+    objects = [[0, 0, 20, 20], [30, 0, 50, 20], [60, 0, 80, 20], [0, 30, 40, 60]]
+    truth = target(objects, [0, 2, 2, 1], [False, False, False, True])
+    found = [[0, 0, 20, 19], [30, 0, 50, 20], [60, 40, 70, 50], [2, 32, 20, 50], [0, 0, 20, 20]]
+    mistakes.add(seen(found, [0.9, 0.8, 0.7, 0.6, 0.29], [0, 1, 2, 2, 0]), truth)
+    wanted = np.zeros((4, 4))
+    wanted[0, 0] = wanted[2, 1] = wanted[2, 3] = wanted[3, 2] = 1
+    assert mistakes.counts.tolist() == wanted.tolist()
+    assert mistakes.quality == [2 * 1 / (3 + 3)]
+    mistakes.add(Predictions.empty(SIZE), target([], []))
+    assert math.isnan(mistakes.quality[1])
 
 
 def test_iou_of_a_small_map_is_the_number_worked_out_by_hand():
@@ -164,6 +202,17 @@ def test_iou_of_a_small_map_is_the_number_worked_out_by_hand():
     assert confusion.iou()[:2].tolist() == pytest.approx([2 / 4, 2 / 4])
     assert confusion.iou()[2].isnan()  # predicted where nothing is annotated only
     assert confusion.mean_iou() == pytest.approx(0.5)
+
+
+def test_the_matrix_of_some_images_is_that_of_these_images():
+    confusion, alone = Confusion(2), Confusion(2)
+    maps = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 1, 1, 255]])
+    for predicted in (maps[0], maps[1], maps[0] * 0):
+        confusion.add(predicted, maps[1])
+    for predicted in (maps[0], maps[0], maps[0] * 0):
+        alone.add(predicted, maps[1])
+    assert confusion.over([0, 2, 0]).counts.equal(alone.counts)
+    assert confusion.over().counts.equal(confusion.counts)
 
 
 def test_a_class_predicted_but_not_there_counts_zero_in_the_plain_mean_alone():

@@ -1,0 +1,161 @@
+"""The instance average precision of Cityscapes, which differs from COCO's.
+
+As its official evaluation computes it (cityscapesScripts, instance level): an object is found by
+more than the threshold's IoU, groups and objects of fewer than 100 pixels are ignored, of several
+masks on one object the most certain is right and the others are wrong, and the area below the
+curve of precision over recall is measured at every score rather than at 101 recalls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from jointseg_core.classes import UNLABELLED
+from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.targets import Target
+from training.metrics.overlaps import as_array, covered, mask_areas, mask_intersections
+from training.metrics.resampling import image_weights
+
+IOUS = np.arange(0.5, 1.0, 0.05)
+MIN_PIXELS = 100
+"""Objects of fewer pixels are ignored."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """The detections of one class in one image that count at one IoU: scores, right [n]."""
+
+    image: int
+    scores: np.ndarray
+    right: np.ndarray
+
+
+class CityscapesPrecision:
+    """Collects the masks of many images, then scores all or some of them together.
+
+    names: the things, in the order of their labels.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._counted: list[list[list[_Counted]]] = [[[] for _ in IOUS] for _ in self.names]
+        self._sought: list[np.ndarray] = []  # per image [classes]
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self._sought)
+
+    def add(self, predictions: Predictions, target: Target, void: np.ndarray | None = None) -> None:
+        """One more image; crowds of the target are its groups.
+
+        void: bool [H, W], what is annotated but not as one of the classes; without it, the pixels
+        that the target's class map calls unlabelled. ValueError when the results have no masks.
+        """
+        if predictions.masks is None:
+            raise ValueError("the results have no masks")
+        predictions = predictions[torch.from_numpy(mask_areas(predictions.masks) > 0)]
+        pair = _Pair.of(predictions, target, _unlabelled(target) if void is None else void)
+        for label in np.unique(pair.labels):
+            mine = pair.only(label)
+            for level, threshold in enumerate(IOUS):
+                judged = mine.judge(float(threshold))
+                self._counted[label][level].append(_Counted(len(self), *judged))
+        self._sought.append(np.bincount(pair.wanted[pair.sought], minlength=len(self.names)))
+
+    def classes(self, images: Sequence[int] | None = None) -> np.ndarray:
+        """Average precision [classes, 10 IoUs]; NaN for a class without objects."""
+        weights = image_weights(images, len(self))
+        sought = np.tensordot(weights, np.reshape(self._sought, (-1, len(self.names))), 1)
+        found = np.full((len(self.names), len(IOUS)), np.nan)
+        for label in np.flatnonzero(sought):
+            for level, counted in enumerate(self._counted[label]):
+                found[label, level] = _area_below(counted, weights, sought[label])
+        return found
+
+    def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
+        """cityscapes_ap and cityscapes_ap50, of the images with these numbers or of all."""
+        found = self.classes(images)
+        known = found[~np.isnan(found[:, 0])]
+        means = (known.mean(), known[:, 0].mean()) if len(known) else (float("nan"),) * 2
+        return dict(zip(("cityscapes_ap", "cityscapes_ap50"), map(float, means), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Detections [D] and objects [G] of an image, and the pixels that they share."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    pixels: np.ndarray  # [D]
+    in_void: np.ndarray  # [D]
+    wanted: np.ndarray  # labels [G]
+    groups: np.ndarray  # [G]
+    sizes: np.ndarray  # [G]
+    common: np.ndarray  # [D, G]
+
+    @classmethod
+    def of(cls, found: Predictions, target: Target, void: np.ndarray) -> _Pair:
+        truth = Masks.from_bitmaps(target.masks)
+        return cls(
+            as_array(found.scores),
+            as_array(found.labels),
+            mask_areas(found.masks),
+            covered(found.masks, void),
+            as_array(target.labels),
+            as_array(target.crowd),
+            mask_areas(truth),
+            mask_intersections(found.masks, truth),
+        )
+
+    def only(self, label: int) -> _Pair:
+        """The detections and objects of one class."""
+        mine, theirs = self.labels == label, self.wanted == label
+        found = (v[mine] for v in (self.scores, self.labels, self.pixels, self.in_void))
+        objects = (v[theirs] for v in (self.wanted, self.groups, self.sizes))
+        return _Pair(*found, *objects, self.common[np.ix_(mine, theirs)])
+
+    @property
+    def sought(self) -> np.ndarray:
+        """Which objects are not ignored [G]."""
+        return ~self.groups & (self.sizes >= MIN_PIXELS)
+
+    def judge(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and whether they are right [n], of the detections that count."""
+        over = self.common / (self.pixels[:, None] + self.sizes - self.common) > threshold
+        claims = [np.sort(self.scores[one])[::-1] for one in over[:, self.sought].T]
+        right = [claim[:1] for claim in claims]
+        wrong = [claim[1:] for claim in claims] + [self.scores[~over.any(1) & self._bad(threshold)]]
+        scores = np.concatenate([*right, *wrong])
+        return scores, np.arange(len(scores)) < sum(map(len, right))
+
+    def _bad(self, threshold: float) -> np.ndarray:
+        """Which detections [D] lie too little in void, groups and small objects to be excused."""
+        twice = self.groups.astype(int) + (self.sizes < MIN_PIXELS)  # a small group counts as both
+        return (self.in_void + self.common @ twice) / self.pixels <= threshold
+
+
+def _unlabelled(target: Target) -> np.ndarray:
+    if target.semantic is None:
+        return np.zeros(tuple(target.masks.shape[1:]), bool)
+    return as_array(target.semantic) == UNLABELLED
+
+
+def _area_below(counted: list[_Counted], weights: np.ndarray, sought: float) -> float:
+    """The area below precision over recall, by trapezoids between the scores that occur."""
+    if not counted:
+        return 0.0
+    scores = np.concatenate([c.scores for c in counted])
+    images = np.repeat([c.image for c in counted], [len(c.scores) for c in counted])
+    order = np.argsort(-scores)
+    weight = weights[images[order]]
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+    right = (weight * np.concatenate([c.right for c in counted])[order]).cumsum()[last]
+    made = weight.cumsum()[last]
+    right, made = right[made > 0], made[made > 0]
+    recall = np.append(0.0, right / sought)
+    precision = np.append(1.0, right / made)
+    return float(np.dot(np.diff(recall), precision[1:] + precision[:-1]) / 2)

@@ -1,0 +1,50 @@
+"""What was taken for what: which objects were found as which class, missed, or made up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jointseg_core.predictions import Predictions
+from jointseg_core.targets import Target
+from training.metrics.overlaps import as_array, box_overlap, match
+
+MIN_SCORE, MIN_IOU = 0.3, 0.5
+"""What a viewer shows, and when two boxes count as the same object."""
+
+
+class Mistakes:
+    """A confusion matrix of objects over many images, and how good each image is.
+
+    names: the things, in the order of their labels.
+
+    Detections of any class choose the object they overlap most, the most certain first; what lies
+    in a crowd counts for nothing.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        count = len(self.names) + 1
+        self.counts = np.zeros((count, count), np.int64)  # [truth, found]; the last is background
+        self.quality: list[float] = []
+        """For each image 2 right / (found + annotated), NaN where there is neither."""
+
+    def add(self, predictions: Predictions, target: Target) -> None:
+        """One more image."""
+        shown = predictions[predictions.scores >= MIN_SCORE]
+        shown = shown[(-shown.scores).argsort(stable=True)]
+        crowd, truth = as_array(target.crowd), as_array(target.labels)
+        overlaps = box_overlap(as_array(shown.boxes), as_array(target.boxes), crowd)
+        matched = match(overlaps, [MIN_IOU], crowd[None], crowd)[0, 0]
+        free = (matched < 0) | ~np.append(crowd, False)[matched]
+        matched, labels = matched[free], as_array(shown.labels)[free]
+        background = len(self.names)
+        counts = np.zeros_like(self.counts)
+        np.add.at(counts, (np.append(truth, background)[matched], labels), 1)
+        missed = np.setdiff1d(np.flatnonzero(~crowd), matched)
+        np.add.at(counts, (truth[missed], background), 1)
+        self.counts += counts
+        total = counts[:background].sum() + counts[:, :background].sum()
+        right = 2 * counts[:background, :background].trace()
+        self.quality.append(float(right / total) if total else float("nan"))

@@ -1,0 +1,88 @@
+"""IoU of class maps, from one confusion matrix over all images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointseg_core.classes import UNLABELLED, Classes
+from training.metrics.overlaps import as_array
+from training.metrics.resampling import image_weights
+
+MIN_SHARE = 0.001
+"""Classes with fewer than this share of the annotated pixels are left out of the demo's mean."""
+
+
+class Confusion:
+    """Counts which class was predicted for the pixels of each class, over many images.
+
+    Pixels whose annotation is 255 are left out; a pixel predicted as none of the classes (255
+    included) is wrong.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.counts = torch.zeros(classes, classes + 1, dtype=torch.int64)  # [truth, predicted]
+        self._images: list[tuple[np.ndarray, np.ndarray]] = []  # cells and their counts
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self._images)
+
+    def add(self, predicted: Tensor, truth: Tensor) -> None:
+        """One more image: class maps [H, W] of any integer type; ValueError when sizes differ."""
+        if predicted.shape != truth.shape:
+            raise ValueError(f"class map is {list(predicted.shape)}, truth {list(truth.shape)}")
+        predicted, truth = predicted.flatten().long(), truth.flatten().long()
+        known = truth != UNLABELLED
+        if (highest := _highest(truth[known])) >= self.classes:
+            raise ValueError(
+                f"truth holds class {highest}, expected 0 to {self.classes - 1} or 255"
+            )
+        column = predicted[known].clamp(max=self.classes)
+        pairs = truth[known] * (self.classes + 1) + column
+        counts = pairs.bincount(minlength=self.counts.numel())
+        cells = counts.nonzero().flatten()
+        self._images.append((as_array(cells), as_array(counts[cells])))
+        self.counts += counts.view_as(self.counts)
+
+    def over(self, images: Sequence[int] | None = None) -> Confusion:
+        """The counts of the images with these numbers alone, repeats allowed."""
+        chosen = Confusion(self.classes)
+        weights = image_weights(images, len(self))
+        for weight, (cells, counts) in zip(weights, self._images, strict=True):
+            if weight:
+                chosen.counts.view(-1)[cells] += torch.from_numpy(counts * int(weight))
+        return chosen
+
+    def iou(self) -> Tensor:
+        """IoU of each class [C], 0 to 1; NaN for a class neither annotated nor predicted."""
+        hits = self.counts[:, : self.classes].diagonal().double()
+        union = self.counts.sum(1) + self.counts[:, : self.classes].sum(0) - hits
+        return hits / union
+
+    def share(self) -> Tensor:
+        """Share of each class [C] in the annotated pixels."""
+        return self.counts.sum(1).double() / max(1, int(self.counts.sum()))
+
+    def mean_iou(self, min_share: float = 0.0) -> float:
+        """Mean IoU of the classes that have at least `min_share` of the annotated pixels.
+
+        With 0, of all that are annotated or predicted anywhere. NaN when there are none.
+        """
+        return float(self.iou()[self.share() >= min_share].nanmean())
+
+
+def foreground_truth(semantic: Tensor, classes: Classes) -> Tensor:
+    """1 where a class map [H, W] shows a thing, 0 elsewhere, 255 where nothing is annotated."""
+    table = torch.zeros(256, dtype=torch.uint8)
+    table[[k for k in classes.thing_to_semantic if k >= 0]] = 1
+    table[UNLABELLED] = UNLABELLED
+    return table[semantic.long()]
+
+
+def _highest(values: Tensor) -> int:
+    return int(values.max()) if len(values) else 0

@@ -1,0 +1,67 @@
+"""How many objects the proposals find, whatever their class (COCO's AR of proposals)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from jointseg_core.targets import Target
+from training.metrics.average_precision import AREAS, IOUS, beyond
+from training.metrics.overlaps import as_array, box_overlap, match
+from training.metrics.resampling import image_weights
+
+LIMITS = (10, 100, 1000)
+"""Proposals of an image that count, best first."""
+
+
+class ProposalRecall:
+    """Collects the proposals of many images, then tells how many objects they found."""
+
+    def __init__(self) -> None:
+        self._found: list[np.ndarray] = []  # per image [areas, limits, IoUs]
+        self._sought: list[np.ndarray] = []  # per image [areas]
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self._found)
+
+    def add(
+        self, boxes: Tensor, scores: Tensor, target: Target, areas: Tensor | None = None
+    ) -> None:
+        """One more image: proposals [P, 4] with scores [P] in any order.
+
+        Crowds of the target are ignored; areas [N] as for `AveragePrecision.add`.
+        """
+        crowd, areas = as_array(target.crowd), _areas(target, areas)
+        ignored = crowd | beyond(areas)
+        best = as_array(boxes)[np.argsort(-as_array(scores), kind="stable")[: LIMITS[-1]]]
+        overlaps = box_overlap(best, as_array(target.boxes), crowd)
+        matched = match(overlaps, IOUS, ignored, crowd)  # [areas, IoUs, P]
+        reading = np.arange(len(AREAS))[:, None, None]
+        hits = (matched >= 0) & ~np.pad(ignored, ((0, 0), (0, 1)))[reading, matched]
+        self._found.append(np.stack([hits[..., :limit].sum(-1) for limit in LIMITS], 1))
+        self._sought.append((~ignored).sum(1))
+
+    def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
+        """The numbers by name, of the images with these numbers or of all.
+
+        ar_10, ar_100 and ar_1000 are mean recalls over IoU 0.5 to 0.95; the others are of 1000
+        proposals: ar_1000_small, _medium and _large by the areas of COCO, recall_50 and recall_70
+        at one IoU.
+        """
+        weights = image_weights(images, len(self))
+        found = np.tensordot(weights, np.reshape(self._found, (-1, 4, 3, 10)), 1)
+        sought = np.tensordot(weights, np.reshape(self._sought, (-1, 4)), 1)[:, None, None]
+        recall = np.divide(found, sought, out=np.full(found.shape, np.nan), where=sought > 0)
+        named = {f"ar_{limit}": recall[0, k].mean() for k, limit in enumerate(LIMITS)}
+        for area, name in enumerate(AREAS):
+            if area:
+                named[f"ar_1000_{name}"] = recall[area, -1].mean()
+        named |= {"recall_50": recall[0, -1, 0], "recall_70": recall[0, -1, 4]}
+        return {name: float(value) for name, value in named.items()}
+
+
+def _areas(target: Target, areas: Tensor | None) -> np.ndarray:
+    return as_array(target.masks.flatten(1).sum(1) if areas is None else areas)
