@@ -325,6 +325,7 @@ def test_a_retinanet_of_the_first_generation_fits_but_for_p6(tmp_path):
     model, table = rdsnet_from(tmp_path / "v1.pth", config=replace(RDSNET, head_groups=0))
     assert_all_counted(model, table)
     assert set(rows(table, "re-initialised")) == {"pyramid.coarser"}
+    assert rows(table, "re-initialised")["pyramid.coarser"].entries == 2  # its bias fits, and stays
     assert (
         f"[{WIDTH}, {WIDTH}, 3, 3] in the file"
         in rows(table, "re-initialised")["pyramid.coarser"].why

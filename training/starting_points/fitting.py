@@ -121,7 +121,7 @@ def _fit(
     state: Mapping[str, Tensor], source: Source, heads: Mapping[str, ClassRows]
 ) -> tuple[list[Entry], dict[str, Tensor]]:
     """What becomes of every tensor of model and file, and the model's new values."""
-    unfit = _unfit_layers(state, source.tensors)
+    unfit = _other_shapes(state, source.tensors, heads) | _unlike_inputs(state, source.tensors)
     entries: list[Entry] = []
     values: dict[str, Tensor] = {}
     for name, current in state.items():
@@ -142,7 +142,20 @@ def _fit(
     return [*entries, *_unexpected(state, source)], values
 
 
-def _unfit_layers(state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
+def _other_shapes(
+    state: Mapping[str, Tensor], given: Mapping[str, Tensor], heads: Mapping[str, ClassRows]
+) -> dict[str, str]:
+    """Why not, for layers whose weights differ in shape; class heads may differ in classes."""
+    unfit = {}
+    for name in state.keys() & given.keys():
+        layer, _, part = name.rpartition(".")
+        ours, theirs = (tensors[name].shape[layer in heads :] for tensors in (state, given))
+        if part == "weight" and ours != theirs:
+            unfit[layer] = _shapes(given[name], state[name])
+    return unfit
+
+
+def _unlike_inputs(state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
     """Why not, for hidden layers that differ from the file's and for those that read them."""
     unfit = {}
     for reader, hidden in READS_FROM.items():
