@@ -17,7 +17,13 @@ import torch
 
 from jointseg_core import CITYSCAPES, UNLABELLED, Target
 from training.datasets.masks import tight_boxes
-from training.datasets.pictures import fingerprint, picture_size, read_labels, read_picture
+from training.datasets.pictures import (
+    Size,
+    fingerprint,
+    picture_size,
+    read_labels,
+    read_picture,
+)
 from training.datasets.sample import Sample
 from training.datasets.store import FlatStore
 from training.problems import BadInput, Defect, refuse
@@ -48,10 +54,10 @@ class CityscapesSamples:
 
     def __init__(self, root: Path, split: str, report: Callable[[Defect], None] = refuse) -> None:
         self.root = root
-        names = _complete(root, split, report)
-        self._names = FlatStore(names)
-        self._sizes = np.array([picture_size(root / _picture(name)) for name in names], np.int32)
-        self.name = f"cityscapes {split} at {root} ({len(names)} pictures)"
+        sizes = _sizes(root, _complete(root, split, report), report)
+        self._names = FlatStore(sizes)
+        self._sizes = np.array(list(sizes.values()), np.int32).reshape(-1, 2)
+        self.name = f"cityscapes {split} at {root} ({len(sizes)} pictures)"
 
     def __len__(self) -> int:
         return len(self._names)
@@ -61,7 +67,7 @@ class CityscapesSamples:
         labels, instances = self._maps(index)
         return Sample(self.sample_name(index), index, image, target_of(labels, instances))
 
-    def image_size(self, index: int) -> tuple[int, int]:
+    def image_size(self, index: int) -> Size:
         height, width = self._sizes[index].tolist()
         return height, width
 
@@ -128,6 +134,17 @@ def _complete(root: Path, split: str, report: Callable[[Defect], None]) -> list[
     return sorted(pictures & labels & instances)
 
 
+def _sizes(root: Path, names: list[str], report: Callable[[Defect], None]) -> dict[str, Size]:
+    """(height, width) of the pictures whose headers can be read, by name."""
+    sizes = {}
+    for name in names:
+        try:
+            sizes[name] = picture_size(root / _picture(name))
+        except BadInput as problem:
+            report(Defect(_picture(name), str(problem)))
+    return sizes
+
+
 def _missing(name: str, names: set[str]) -> str:
     return f"there is no such file, which belongs to {name} (there are {len(names)} of its kind)"
 
@@ -137,16 +154,17 @@ def _found(folder: Path, split: str, ending: str) -> set[str]:
     files = (folder / split).glob(f"*/*{ending}")
     names = {str(file.relative_to(folder))[: -len(ending)] for file in files}
     if not names:
-        here = sorted(child.name for child in folder.parent.iterdir())
+        place = folder if folder.is_dir() else folder.parent
+        here = ", ".join(sorted(child.name for child in place.iterdir())[:8]) or "nothing"
         zips = "leftImg8bit_trainvaltest.zip" if "left" in ending else "gtFine_trainvaltest.zip"
         raise BadInput(
             f"Cityscapes is incomplete: looked for {folder}/{split}/*/*{ending} and found none"
-            f" ({folder.parent} holds {', '.join(here) or 'nothing'}); unpack {zips} there."
+            f" ({place} holds {here}); unpack {zips} there."
         )
     return names
 
 
-def _checked_labels(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _checked_labels(path: Path, size: Size) -> np.ndarray:
     labels = read_labels(path, size)
     if labels.min() < 0 or labels.max() > LAST_ID:
         wrong = sorted({int(i) for i in np.unique(labels) if not 0 <= i <= LAST_ID})
@@ -157,7 +175,7 @@ def _checked_labels(path: Path, size: tuple[int, int]) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def _checked_instances(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _checked_instances(path: Path, size: Size) -> np.ndarray:
     instances = read_labels(path, size)
     if instances.dtype == np.uint8:
         raise BadInput(

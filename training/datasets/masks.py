@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,18 +28,24 @@ def pixel_counts(masks: Tensor) -> Tensor:
     return torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()], dtype=torch.int64)
 
 
-def pack(masks: Tensor) -> tuple[np.ndarray, list[bytes]]:
-    """Windows [N, 4] (x1, y1, x2, y2) of masks [N, H, W], and the bits inside of each."""
+def pack(masks: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Windows int32 [N, 4] (x1, y1, x2, y2) of masks bool [N, H, W], and the bits inside.
+
+    The bits of a window begin with a byte (uint8 [bytes]), row after row.
+    """
     windows = tight_boxes(masks).numpy().astype(np.int32)
     crops = [m[y1:y2, x1:x2] for m, (x1, y1, x2, y2) in zip(masks.numpy(), windows, strict=True)]
-    return windows, [np.packbits(crop).tobytes() for crop in crops]
+    return windows, np.concatenate([np.zeros(0, np.uint8), *map(np.packbits, crops)])
 
 
-def unpack(windows: np.ndarray, bits: Sequence[bytes], size: tuple[int, int]) -> Tensor:
+def unpack(windows: np.ndarray, bits: np.ndarray, size: tuple[int, int]) -> Tensor:
     """The masks bool [N, H, W] that `pack` was given, of pictures of `size`."""
     masks = np.zeros((len(windows), *size), bool)
-    for mask, (x1, y1, x2, y2), packed in zip(masks, windows, bits, strict=True):
+    start = 0
+    for mask, (x1, y1, x2, y2) in zip(masks, windows.tolist(), strict=True):
         count = (y2 - y1) * (x2 - x1)
-        crop = np.unpackbits(np.frombuffer(packed, np.uint8), count=count)
+        end = start + (count + 7) // 8
+        crop = np.unpackbits(bits[start:end], count=count)
         mask[y1:y2, x1:x2] = crop.reshape(y2 - y1, x2 - x1)
+        start = end
     return torch.from_numpy(masks)

@@ -44,6 +44,15 @@ def read_labels(path: Path, size: Size | None = None) -> np.ndarray:
     return values if values.dtype == np.uint8 else values.astype(np.int32)
 
 
+def read_segments(path: Path, size: Size) -> np.ndarray:
+    """Ids R + 256 G + 65536 B, int64 [H, W], of COCO's panoptic maps."""
+    with _opened(path, size) as image:
+        if image.mode != "RGB":
+            raise BadInput(f"{path} is no panoptic map: it is {image.mode}, expected RGB.")
+        red, green, blue = np.moveaxis(np.array(image).astype(np.int64), -1, 0)
+    return red + 256 * green + 65536 * blue
+
+
 @contextmanager
 def _opened(path: Path, size: Size | None = None) -> Iterator[Image.Image]:
     try:

@@ -1,0 +1,108 @@
+"""Tiny data sets in the published layouts, for tests: written by hand, so that one knows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SIZE = (32, 48)
+
+
+def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Noise uint8 [H, W, 3]."""
+    return np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)
+
+
+def save(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+def cityscapes_maps() -> tuple[np.ndarray, np.ndarray]:
+    """Label and instance ids: road, two cars, a group of persons, a caravan, ego vehicle."""
+    labels = np.full(SIZE, 7, np.uint8)
+    labels[28:] = 1
+    instances = labels.astype(np.uint16)
+    for label, value, rows, columns in (
+        (26, 26000, slice(4, 12), slice(2, 20)),
+        (26, 26001, slice(14, 20), slice(30, 40)),
+        (24, 24, slice(2, 10), slice(24, 30)),
+        (29, 29000, slice(20, 26), slice(4, 12)),
+    ):
+        labels[rows, columns] = label
+        instances[rows, columns] = value
+    return labels, instances
+
+
+def write_cityscapes(root: Path, split: str = "train", count: int = 3) -> Path:
+    """Pictures of two cities, all with the same annotation."""
+    labels, instances = cityscapes_maps()
+    for number in range(count):
+        city = ("aachen", "zurich")[number % 2]
+        stem = f"{split}/{city}/{city}_{number:06d}_000019"
+        save(root / f"leftImg8bit/{stem}_leftImg8bit.png", picture(number))
+        save(root / f"gtFine/{stem}_gtFine_labelIds.png", labels)
+        save(root / f"gtFine/{stem}_gtFine_instanceIds.png", instances)
+    return root
+
+
+def coco_document() -> dict[str, Any]:
+    """Three pictures; category ids with gaps; a polygon of each kind, both kinds of RLE."""
+    height, width = SIZE
+    block = [3 * height + 4, 5, height - 5, 5, height * (width - 4) - 9]
+    return {
+        "images": [
+            {"id": 7, "file_name": "a.png", "width": width, "height": height},
+            {"id": 3, "file_name": "b.png", "width": width, "height": height},
+            {"id": 9, "file_name": "empty.png", "width": width, "height": height},
+        ],
+        "categories": [
+            {"id": 90, "name": "toothbrush"},
+            {"id": 1, "name": "person"},
+            {"id": 18, "name": "dog"},
+        ],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 7,
+                "category_id": 1,
+                "bbox": [2.5, 4, 20, 10.25],
+                "area": 199.5,
+                "iscrowd": 0,
+                "segmentation": [[2.5, 4, 22.5, 4, 22.5, 14.25, 2.5, 14.25]],
+            },
+            {
+                "id": 2,
+                "image_id": 7,
+                "category_id": 90,
+                "bbox": [3, 4, 2, 5],
+                "area": 10,
+                "iscrowd": 1,
+                "segmentation": {"size": [height, width], "counts": block},
+            },
+            {
+                "id": 3,
+                "image_id": 3,
+                "category_id": 18,
+                "bbox": [10, 10, 12, 12],
+                "segmentation": [[10, 10, 22, 10, 22, 16, 10, 16], [10, 18, 22, 18, 16, 22]],
+            },
+        ],
+    }
+
+
+def write_coco(root: Path, document: dict[str, Any] | None = None, split: str = "train") -> Path:
+    """The document (default: the one above) in the published layout, with its pictures."""
+    document = coco_document() if document is None else document
+    for number, image in enumerate(document["images"]):
+        size = (image["height"], image["width"])
+        save(root / f"{split}2017" / image["file_name"], picture(number, size))
+    path = root / f"annotations/instances_{split}2017.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+    return root
