@@ -9,11 +9,18 @@ from torch import Tensor
 
 MAX_LOG_SCALE = math.log(1000 / 16)
 """A decoded side is at most this much (in log) longer than its anchor's."""
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Scale of box deltas where they are made to vary by about 1: one over the usual variances."""
 
 
 def _centers_and_sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:
     corners_1, corners_2 = boxes[..., :2], boxes[..., 2:]
     return (corners_1 + corners_2) / 2, corners_2 - corners_1
+
+
+def logit(probability: float) -> float:
+    """The number whose sigmoid is the probability; infinite for 0 and 1."""
+    return torch.tensor(probability, dtype=torch.float64).logit().item()
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
@@ -33,8 +40,8 @@ def decode_boxes(deltas: Tensor, anchors: Tensor) -> Tensor:
 
 
 def has_area(boxes: Tensor) -> Tensor:
-    """Which boxes [N, 4] are wider and higher than nothing, bool [N]; false for NaN."""
-    return (boxes[:, 2:] > boxes[:, :2]).all(1)
+    """Which boxes [..., 4] are wider and higher than nothing, bool [...]; false for NaN."""
+    return (boxes[..., 2:] > boxes[..., :2]).all(-1)
 
 
 def expand_boxes(boxes: Tensor, factor: float) -> Tensor:

@@ -61,6 +61,12 @@ class CellConv2d(nn.Conv2d):
         patches = padded[:, index]  # [C, n, 9]
         return torch.einsum("cnk,ock->no", patches, self.weight.flatten(2)) + self.bias
 
+    def at_anchors(self, features: list[Tensor], anchors: Tensor, per_cell: int) -> Tensor:
+        """Outputs [n, channels_out / per_cell] at anchors [n], of which a cell has per_cell."""
+        cells, inverse = (anchors // per_cell).unique(return_inverse=True)
+        values = self.at(features, cells).unflatten(1, (per_cell, -1))
+        return values[inverse, anchors % per_cell]
+
 
 def _neighbourhoods(sizes: list[tuple[int, int]], cells: Tensor) -> Tensor:
     """Where 3x3 neighbourhoods [n, 9] of cells lie in maps padded by 1 and flattened."""

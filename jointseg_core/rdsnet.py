@@ -15,11 +15,20 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
-from jointseg_core.boxes import crop_windows, decode_boxes, has_area, window_pixels
+from jointseg_core.boxes import decode_boxes, logit
+from jointseg_core.correlation import (
+    MASK_STRIDE,
+    contrast,
+    count_mask_samples,
+    mask_losses,
+    mask_samples,
+    sample_masks,
+    threshold_masks,
+)
+from jointseg_core.detection import best_of_levels, detect, of_any_class
 from jointseg_core.layers import (
     CellConv2d,
     conv_norm_relu,
@@ -28,20 +37,18 @@ from jointseg_core.layers import (
     per_anchor,
     tower,
 )
-from jointseg_core.losses import (
-    box_loss,
-    divide,
-    focal_loss,
-    mean_per_object,
-    select_hard_pixels,
-)
-from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.losses import box_loss, divide, focal_loss
+from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.refinement import BoundaryRefinement, mask_profiles
-from jointseg_core.targets import IGNORED, Target, assign_anchors, random_subset
+from jointseg_core.targets import (
+    IGNORED,
+    Target,
+    anchor_labels,
+    assign_batch,
+    count_positives,
+)
 
-MASK_STRIDE = 4
-"""Network pixels per cell of the pixel stream's map."""
 OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 """Anchor sides of a level against its smallest."""
 
@@ -57,7 +64,7 @@ class RDSNetConfig:
     channels: int = 256
     head_depth: int = 4
     head_groups: int = 32  # groups of the heads' group norm, 0 = none
-    filter_size: int = 32  # d, length of a representation
+    filter_size: int = 32  # d, length of a representation; 0 = RetinaNet, without masks
     anchor_size: float = 4.0  # side of a level's smallest anchor in strides
     pixel_level: int = 3  # finest level of the pixel stream: 3 as released, 2 as printed
     max_masks: int = 100  # positive anchors per image that train masks
@@ -94,22 +101,23 @@ class RDSNetOutput(NamedTuple):
 
 
 class ObjectStream(nn.Module):
-    """Three towers over all levels: classes, boxes, and representations of objects (3.1)."""
+    """Three towers over all levels: classes, boxes, and representations of objects (3.1).
+
+    With filter_size=0 there is no third.
+    """
 
     def __init__(self, config: RDSNetConfig, per_cell: int) -> None:
         super().__init__()
         channels, depth, groups = config.channels, config.head_depth, config.head_groups
-        self.num_classes, self.filter_size, self.per_cell = (
-            config.num_classes,
-            config.filter_size,
-            per_cell,
-        )
+        self.num_classes, self.filter_size = config.num_classes, config.filter_size
+        self.per_cell = per_cell
         self.class_tower = tower(channels, channels, depth, groups)
         self.box_tower = tower(channels, channels, depth, groups)
-        self.filter_tower = tower(channels, channels, depth, groups)
         self.class_logits = nn.Conv2d(channels, per_cell * config.num_classes, 3, padding=1)
         self.box_deltas = CellConv2d(channels, per_cell * 4)
-        self.filters = CellConv2d(channels, per_cell * 2 * config.filter_size)
+        if self.filter_size:
+            self.filter_tower = tower(channels, channels, depth, groups)
+            self.filters = CellConv2d(channels, per_cell * 2 * self.filter_size)
         init_normal(self)
         nn.init.constant_(self.class_logits.bias, -math.log(0.99 / 0.01))
 
@@ -118,25 +126,17 @@ class ObjectStream(nn.Module):
         logits = per_anchor(
             [self.class_logits(self.class_tower(f)) for f in features], self.num_classes
         )
-        return (
-            logits,
-            [self.box_tower(f) for f in features],
-            [self.filter_tower(f) for f in features],
-        )
+        box_features = [self.box_tower(f) for f in features]
+        return logits, box_features, [self.filter_tower(f) for f in features if self.filter_size]
 
     def deltas_at(self, box_features: list[Tensor], anchors: Tensor) -> Tensor:
         """Box deltas [n, 4] of anchors [n] (their indices) of one image."""
-        return self._at(self.box_deltas, box_features, anchors).view(-1, 4)
+        return self.box_deltas.at_anchors(box_features, anchors, self.per_cell)
 
     def filters_at(self, filter_features: list[Tensor], anchors: Tensor) -> Tensor:
         """Representations [n, 2, d] of anchors [n] of one image: background, then object."""
-        values = self._at(self.filters, filter_features, anchors)
+        values = self.filters.at_anchors(filter_features, anchors, self.per_cell)
         return values.view(-1, 2, self.filter_size)
-
-    def _at(self, conv: CellConv2d, features: list[Tensor], anchors: Tensor) -> Tensor:
-        cells, inverse = (anchors // self.per_cell).unique(return_inverse=True)
-        values = conv.at(features, cells).unflatten(1, (self.per_cell, -1))
-        return values[inverse, anchors % self.per_cell]
 
 
 class PixelStream(nn.Module):
@@ -182,18 +182,12 @@ def _enlarge(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
 
 
-def correlate(filters: Tensor, pixels: Tensor) -> Tensor:
-    """Mask logits [..., h, w] of representations [..., d] over pixels [d, h, w] (3.1).
+class NoPixelStream(nn.Module):
+    """RetinaNet's: no representation of any pixel, [B, 0, H/4, W/4] of maps from P3 on."""
 
-    With [N, 2, d] these are background and object logits; with the difference of the two,
-    [N, d], the logit of the object's probability.
-    """
-    return torch.einsum("...d,dhw->...hw", filters, pixels)
-
-
-def contrast(filters: Tensor) -> Tensor:
-    """Object minus background representation [N, d]: its sigmoid is the softmax over the two."""
-    return filters[:, 1] - filters[:, 0]
+    def forward(self, features: list[Tensor]) -> Tensor:
+        batch, _, height, width = features[0].shape
+        return features[0].new_zeros(batch, 0, 2 * height, 2 * width)
 
 
 class RDSNet(nn.Module):
@@ -244,8 +238,9 @@ class RDSNet(nn.Module):
         sums = {
             "classification": sum(self._class_loss(*image) for image in images),
             "box": sum(self._box_loss(*image) for image in images),
-            "mask": sum(self._mask_losses(*image).sum() for image in images),
         }
+        if self.config.filter_size:
+            sums["mask"] = sum(self._mask_loss(*image) for image in images)
         return divide(sums, self._counts(found) if counts is None else counts)
 
     def counts(self, targets: list[Target], input_size: tuple[int, int]) -> dict[str, float]:
@@ -262,19 +257,21 @@ class RDSNet(nn.Module):
         return self._counts(self._assign(targets, self.anchors(input_size, device)))
 
     def _counts(self, found: list[tuple[Target, Tensor]]) -> dict[str, float]:
-        positives = sum(max(1, int((assigned >= 0).sum())) for _, assigned in found)
-        masks = sum(min(len(self._mask_candidates(*pair)), self.config.max_masks) for pair in found)
-        return {"classification": positives, "box": positives, "mask": masks}
+        positives = count_positives(found)
+        counts = {"classification": positives, "box": positives}
+        if self.config.filter_size:
+            counts["mask"] = count_mask_samples(found, **self._mask_limits)
+        return counts
 
     def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:
-        """What is sought in each image, crowds left out, and the object of each anchor [A]."""
-        sought = [target[~target.crowd] for target in targets]
-        every = torch.cat(anchors)
-        return [(target, assign_anchors(every, target.boxes, 0.5, 0.4)) for target in sought]
+        return assign_batch(targets, anchors, 0.5, 0.4)
+
+    @property
+    def _mask_limits(self) -> dict[str, int]:
+        return {"min_area": self.config.min_mask_area, "limit": self.config.max_masks}
 
     def _class_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
-        background = target.labels.new_tensor([self.config.num_classes])
-        labels = torch.cat([target.labels, background])[assigned]  # NEGATIVE takes the last one
+        labels = anchor_labels(target, assigned, self.config.num_classes)
         counted = assigned != IGNORED
         return focal_loss(output.class_logits[counted], labels[counted])
 
@@ -284,32 +281,13 @@ class RDSNet(nn.Module):
         anchors = torch.cat(output.anchors)[positive]
         return box_loss(deltas, target.boxes[assigned[positive]], anchors, beta=0.11)
 
-    def _mask_candidates(self, target: Target, assigned: Tensor) -> Tensor:
-        """Anchors [n] that may train masks: the positives whose objects have enough pixels."""
-        large = target.masks.flatten(1).sum(1) > self.config.min_mask_area
-        usable = torch.cat([large, large.new_zeros(2)])[assigned]  # NEGATIVE and IGNORED take these
-        return usable.nonzero().flatten()
-
-    def _mask_samples(self, target: Target, assigned: Tensor) -> Tensor:
-        """Anchors [n] that do: a random choice of those."""
-        candidates = self._mask_candidates(target, assigned)
-        return random_subset(candidates, self.config.max_masks, target.generator())
-
-    def _mask_losses(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
-        """Mean loss over the counted pixels of each sampled object's crop [n]."""
-        config, sampled = self.config, self._mask_samples(target, assigned)
-        objects = assigned[sampled]
-        size = output.pixels.shape[-2:]
-        windows = crop_windows(target.boxes[objects] / MASK_STRIDE, config.train_margin, size)
-        owner, x, y = window_pixels(windows)
+    def _mask_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
+        sampled = mask_samples(target, assigned, **self._mask_limits)
         filters = contrast(self.object_stream.filters_at(output.filter_features, sampled))
-        logits = (filters[owner] * output.pixels[:, y, x].T).sum(1)
-        wanted = shrink_masks(target.masks)[objects[owner], y, x]
-        losses = F.binary_cross_entropy_with_logits(
-            logits, wanted.to(logits.dtype), reduction="none"
-        )
-        keep = select_hard_pixels(losses, wanted, owner, config.hard_ratio)
-        return mean_per_object(losses, keep, owner, len(sampled))
+        objects, config = assigned[sampled], self.config
+        return mask_losses(
+            filters, output.pixels, target, objects, config.train_margin, config.hard_ratio
+        ).sum()
 
     def refinement_loss(
         self,
@@ -328,15 +306,16 @@ class RDSNet(nn.Module):
         return sum(losses) / max(counts["mask"], 1)
 
     def _refinement_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
-        sampled = self._mask_samples(target, assigned)
+        sampled = mask_samples(target, assigned, **self._mask_limits)
         if not len(sampled):
             return sum(parameter.sum() for parameter in self.refinement.parameters()) * 0
         height, width = (MASK_STRIDE * side for side in output.pixels.shape[-2:])
         frame = Letterbox((height, width), (height, width))
         with torch.no_grad():
             boxes = self._boxes_at(output, sampled, frame)
-            windows, logits = self._mask_logits(output, sampled, boxes, frame)
-            profiles = mask_profiles(logits, windows, frame.image_size)
+            profiles = mask_profiles(
+                *self._masks_at(output, sampled, boxes, frame), (height, width)
+            )
         wanted = target.boxes[assigned[sampled]]
         return self.refinement.loss(*profiles, boxes, wanted) * len(sampled)
 
@@ -348,65 +327,60 @@ class RDSNet(nn.Module):
         return [self._decode(output.image(i), frame) for i, frame in enumerate(frames)]
 
     def _decode(self, output: RDSNetOutput, frame: Letterbox) -> Predictions:
-        anchors, boxes, scores, labels = self._detect(output, frame)
-        windows, logits = self._mask_logits(output, anchors, boxes, frame)
-        boxes = self.refinement(*mask_profiles(logits, windows, frame.image_size), boxes)
-        threshold = logit(self.config.mask_threshold)
-        masks = Masks.from_crops(windows, [crop > threshold for crop in logits])
-        return Predictions(frame.image_size, boxes, scores, labels, masks)
-
-    def _detect(
-        self, output: RDSNetOutput, frame: Letterbox
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Anchors, boxes, scores and labels of what survives NMS, best first."""
         config = self.config
-        candidates = self._candidates(output)
-        scores = output.class_logits[candidates].sigmoid()  # [n, K]
-        boxes = self._boxes_at(output, candidates, frame)
-        found = (scores > config.score_threshold) & has_area(boxes)[:, None]  # none in the padding
-        row, labels = found.nonzero(as_tuple=True)
-        boxes, scores = boxes[row], scores[row, labels]
-        keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_detections]
-        return candidates[row[keep]], boxes[keep], scores[keep], labels[keep]
+        anchors = self._candidates(output, config.score_threshold)
+        boxes = self._boxes_at(output, anchors, frame)
+        scores = output.class_logits[anchors].sigmoid()  # [n, K]
+        limits = config.score_threshold, config.nms_iou, config.max_detections
+        rows, labels = detect(boxes, scores, *limits)
+        found = Predictions(frame.image_size, boxes[rows], scores[rows, labels], labels)
+        return (
+            self._with_masks(found, output, anchors[rows], frame) if config.filter_size else found
+        )
 
-    def _candidates(self, output: RDSNetOutput) -> Tensor:
+    def _with_masks(
+        self, found: Predictions, output: RDSNetOutput, anchors: Tensor, frame: Letterbox
+    ) -> Predictions:
+        """The objects of these anchors with their masks, and the boxes that the masks refine."""
+        crops, windows = self._masks_at(output, anchors, found.boxes, frame)
+        boxes = self.refinement(*mask_profiles(crops, windows, frame.image_size), found.boxes)
+        return replace(
+            found, boxes=boxes, masks=threshold_masks(crops, windows, self.config.mask_threshold)
+        )
+
+    @torch.no_grad()
+    def proposals(
+        self, output: RDSNetOutput, frames: list[Letterbox], limit: int = 1000
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Boxes [n, 4] in camera pixels and scores [n] of each image, n <= limit, best first.
+
+        An anchor scores as its best class does; NMS is that of `of_any_class`.
+        """
+        images = [output.image(i) for i in range(len(frames))]
+        return [self._proposals(*image, limit) for image in zip(images, frames, strict=True)]
+
+    def _proposals(
+        self, output: RDSNetOutput, frame: Letterbox, limit: int
+    ) -> tuple[Tensor, Tensor]:
+        anchors = self._candidates(output, threshold=0)
+        scores = output.class_logits[anchors].amax(1).sigmoid()
+        return of_any_class(self._boxes_at(output, anchors, frame), scores, limit)
+
+    def _candidates(self, output: RDSNetOutput, threshold: float) -> Tensor:
         """Indices of each level's best anchors, without those that no class can save."""
-        best = output.class_logits.amax(1)
-        threshold = logit(self.config.score_threshold)
-        chosen, start = [], 0
-        for level in output.anchors:
-            logits = best[start : start + len(level)]
-            top = logits.topk(min(self.config.candidates, len(level)))
-            chosen.append(start + top.indices[top.values > threshold])
-            start += len(level)
-        return torch.cat(chosen)
+        best, sizes = output.class_logits.amax(1), [len(level) for level in output.anchors]
+        return best_of_levels(best, sizes, self.config.candidates, logit(threshold))[0]
 
     def _boxes_at(self, output: RDSNetOutput, anchors: Tensor, frame: Letterbox) -> Tensor:
         deltas = self.object_stream.deltas_at(output.box_features, anchors)
         return frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
 
-    def _mask_logits(
+    def _masks_at(
         self, output: RDSNetOutput, anchors: Tensor, boxes: Tensor, frame: Letterbox
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Windows [N, 4] around the anchors' objects, and the mask logits [h_i, w_i] inside."""
-        cell = MASK_STRIDE / min(frame.scale)
-        windows = crop_windows(boxes, self.config.test_margin, frame.image_size, min_pad=cell)
+    ) -> tuple[list[Tensor], Tensor]:
+        """Mask logits [h_i, w_i] of the anchors' objects inside windows [N, 4] around the boxes."""
         filters = contrast(self.object_stream.filters_at(output.filter_features, anchors))
-        maps = correlate(filters, output.pixels)  # [N, H/4, W/4]
-        return windows, frame.sample(maps, MASK_STRIDE, windows)
-
-
-def logit(probability: float) -> float:
-    """The number whose sigmoid is the probability; infinite for 0 and 1."""
-    return torch.tensor(probability, dtype=torch.float64).logit().item()
-
-
-def shrink_masks(masks: Tensor) -> Tensor:
-    """Masks [N, H, W] at the pixel stream's size, bool [N, H/4, W/4]."""
-    if not len(masks):
-        return masks[:, ::MASK_STRIDE, ::MASK_STRIDE]
-    scale = 1 / MASK_STRIDE
-    return F.interpolate(masks[:, None].float(), scale_factor=scale, mode="bilinear")[:, 0] > 0.5
+        return sample_masks(filters, output.pixels, boxes, self.config.test_margin, frame)
 
 
 # -- building ---------------------------------------------------------------------------------
@@ -440,24 +414,28 @@ def build_rdsnet(config: RDSNetConfig, backbone_weights: str | None = None) -> R
     backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
     if backbone_weights:
         backbone.load_imagenet(backbone_weights)
-    widths = backbone.widths[config.pixel_level - 2 :]
+    finest = config.pixel_level if config.filter_size else 3
+    widths = backbone.widths[finest - 2 :]
+    coarser = StridedConvLevels(backbone.widths[-1], config.channels)
     anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=OCTAVE_SCALES)
     return RDSNet(
         config,
         backbone=backbone,
-        pyramid=FeaturePyramid(
-            widths, config.channels, StridedConvLevels(backbone.widths[-1], config.channels)
-        ),
+        pyramid=FeaturePyramid(widths, config.channels, coarser),
         anchors=anchors,
         object_stream=ObjectStream(config, anchors.per_cell),
-        pixel_stream=PixelStream(
-            config.channels,
-            config.filter_size,
-            config.head_groups,
-            levels=len(widths),
-            up=config.pixel_level == 3,
-        ),
+        pixel_stream=_pixel_stream(config, len(widths)) if config.filter_size else NoPixelStream(),
         refinement=BoundaryRefinement(config.gamma),
+    )
+
+
+def _pixel_stream(config: RDSNetConfig, levels: int) -> PixelStream:
+    return PixelStream(
+        config.channels,
+        config.filter_size,
+        config.head_groups,
+        levels=levels,
+        up=config.pixel_level == 3,
     )
 
 

@@ -6,9 +6,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Scale of a region's box deltas against those of anchors."""
-
 
 class RegionHead(nn.Module):
     """Two fully connected layers over 7x7 pooled features: class and box of each region."""

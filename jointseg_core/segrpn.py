@@ -8,30 +8,38 @@ that class-agnostic branch then helps the first one, through its features and it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
-from jointseg_core.boxes import decode_boxes, has_area
+from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes, has_area
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.layers import init_normal, per_anchor, tower
+from jointseg_core.detection import PROPOSAL_IOU, detect
 from jointseg_core.losses import box_loss, divide
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
-from jointseg_core.regions import BOX_WEIGHTS, RegionHead, assign_regions
-from jointseg_core.targets import Target, assign_anchors, sample, sample_size
+from jointseg_core.proposals import (
+    ProposalHead,
+    ScaleMapHead,
+    anchor_losses,
+    choose_proposals,
+    fuse_features,
+    fuse_scores,
+)
+from jointseg_core.regions import RegionHead, assign_regions
+from jointseg_core.scale_maps import scale_maps
+from jointseg_core.segmentation import Segmentation, background_loss, class_loss, is_thing
+from jointseg_core.targets import Target, assign_batch, sample, sample_size
 
 MAP_STRIDE = 4
 """Network pixels per cell of the semantic and the background map."""
 POSITIVE_ANCHORS, POSITIVE_REGIONS = 0.5, 0.25
 """At most this share of the sampled anchors, and of the sampled regions, are objects."""
-PROPOSAL_LOSSES = ("proposal", "proposal_box", "mask_proposal", "mask_proposal_box")
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class SegRPNConfig:
     region_channels: int = 1024
     anchor_size: float = 8.0  # side of a level's square anchor in strides
     canonical_size: float = 224.0  # regions of this size are pooled from P4
+    class_agnostic: bool = True  # False: no such branch and no second proposal head, the baseline
+    scale_case: int = 0  # with class_agnostic=False: rule by which true maps are given, 0 = none
     fuse_features_train: bool = True
     fuse_features_test: bool = True
     fuse_scores_train: bool = True
@@ -65,7 +75,7 @@ class SegRPNConfig:
     candidates_test: int = 1000
     proposals_train: int = 2000
     proposals_test: int = 1000
-    proposal_nms_iou: float = 0.7
+    proposal_nms_iou: float = PROPOSAL_IOU
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
@@ -78,78 +88,10 @@ class SegRPNOutput(NamedTuple):
     anchors: list[Tensor]  # per level [h * w * k, 4]
     objectness: Tensor  # [B, A] of RPN_det
     box_deltas: Tensor  # [B, A, 4]
-    mask_objectness: Tensor  # [B, A] of RPN_mask
-    mask_box_deltas: Tensor  # [B, A, 4]
+    mask_objectness: Tensor  # [B, A] of RPN_mask, or of the given scale maps
+    mask_box_deltas: Tensor  # [B, A, 4]; [B, 0, 4] without RPN_mask
     semantic_logits: Tensor  # [B, classes, H/4, W/4]
-    background_logits: Tensor  # [B, 1, H/4, W/4]
-
-
-class ProposalHead(nn.Module):
-    """Objectness and boxes from one 3x3 convolution, whose output can be fused (2.5, 2.6)."""
-
-    def __init__(self, channels_in: int, channels: int, per_cell: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.objectness = nn.Conv2d(channels, per_cell, 1)
-        self.box_deltas = nn.Conv2d(channels, per_cell * 4, 1)
-        init_normal(self)
-
-    def features(self, levels: list[Tensor]) -> list[Tensor]:
-        """The maps that both predictions read, [B, channels, h, w]."""
-        return [F.relu(self.conv(level), inplace=True) for level in levels]
-
-    def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Objectness [B, A] and box deltas [B, A, 4]."""
-        objectness = per_anchor([self.objectness(f) for f in features], 1)[..., 0]
-        return objectness, per_anchor([self.box_deltas(f) for f in features], 4)
-
-
-class Segmentation(nn.Module):
-    """Semantic and class-agnostic branch: towers per level, summed at stride 4 (2.3, 2.4)."""
-
-    def __init__(self, channels: int, branch_channels: int, groups: int, num_classes: int) -> None:
-        super().__init__()
-        self.semantic = nn.ModuleList(
-            [tower(channels, branch_channels, 2, groups) for _ in range(4)]
-        )
-        self.agnostic = nn.ModuleList(
-            [tower(channels, branch_channels, 2, groups) for _ in range(5)]
-        )
-        self.classes = nn.Conv2d(2 * branch_channels, num_classes, 1)
-        self.background = nn.Conv2d(branch_channels, 1, 1)
-
-    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], Tensor, Tensor]:
-        """P2..P6 to class-agnostic features A_2..A_6, class logits and background logits.
-
-        The class-agnostic sum is concatenated to the semantic one before classification.
-        """
-        agnostic = [branch(level) for branch, level in zip(self.agnostic, levels, strict=True)]
-        semantic = [branch(level) for branch, level in zip(self.semantic, levels[:4], strict=True)]
-        objects, classes = sum_at_finest(agnostic), sum_at_finest(semantic)
-        return agnostic, self.classes(torch.cat([classes, objects], 1)), self.background(objects)
-
-
-def sum_at_finest(levels: list[Tensor]) -> Tensor:
-    """Maps [B, C, h, w], enlarged bilinearly to the first one's size and added."""
-    size = levels[0].shape[-2:]
-    return levels[0] + sum(enlarge(level, size) for level in levels[1:])
-
-
-def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of [B, C, h, w]; channels last is several times faster on a CPU."""
-    return F.interpolate(
-        x.contiguous(memory_format=torch.channels_last), size=size, mode="bilinear"
-    )
-
-
-def fuse_features(detection: list[Tensor], mask: list[Tensor]) -> list[Tensor]:
-    """F' = F_det * F_mask + F_det, level by level: the paper's rows "RPN" (2.6 a)."""
-    return [f * m + f for f, m in zip(detection, mask, strict=True)]
-
-
-def fuse_scores(detection: Tensor, mask: Tensor) -> Tensor:
-    """z' = z_det + z_mask, before the sigmoid: the paper's rows "ROI" (2.6 b)."""
-    return detection + mask
+    background_logits: Tensor  # [B, 1, H/4, W/4]; [B, 0, H/4, W/4] without that branch
 
 
 class SegRPN(nn.Module):
@@ -162,7 +104,7 @@ class SegRPN(nn.Module):
         pyramid: nn.Module,
         anchors: AnchorGrid,
         proposal_head: ProposalHead,
-        mask_proposal_head: ProposalHead,
+        mask_proposal_head: ProposalHead | ScaleMapHead,
         segmentation: Segmentation,
         region_head: RegionHead,
     ) -> None:
@@ -176,11 +118,15 @@ class SegRPN(nn.Module):
         self.segmentation = segmentation
         self.region_head = region_head
 
-    def forward(self, images: Tensor) -> SegRPNOutput:
-        """Normalised images [B, 3, H, W]; H and W multiples of 32."""
+    def forward(self, images: Tensor, scale_maps: list[Tensor] | None = None) -> SegRPNOutput:
+        """Normalised images [B, 3, H, W]; H and W multiples of 32.
+
+        scale_maps are those of `true_scale_maps`, for a network with a scale_case.
+        """
         levels = self.pyramid(self.backbone(images))  # P2..P6
         agnostic, semantic_logits, background_logits = self.segmentation(levels)
-        mask_features = self.mask_proposal_head.features(agnostic)
+        mask_inputs = agnostic or self._known(scale_maps, levels)
+        mask_features = self.mask_proposal_head.features(mask_inputs)
         features = self.proposal_head.features(levels)
         if self._switch("fuse_features"):
             features = fuse_features(features, mask_features)
@@ -196,41 +142,63 @@ class SegRPN(nn.Module):
     def _switch(self, name: str) -> bool:
         return getattr(self.config, f"{name}_{'train' if self.training else 'test'}")
 
+    def _known(self, scale_maps: list[Tensor] | None, levels: list[Tensor]) -> list[Tensor]:
+        """Given maps, or those of somebody who knows of no object."""
+        fused = self._switch("fuse_features") or self._switch("fuse_scores")
+        if scale_maps is None and self.config.scale_case and fused:
+            raise ValueError(
+                f"scale_maps is None, but this SegRPN is told where objects are "
+                f"(scale_case={self.config.scale_case}): pass true_scale_maps(targets)"
+            )
+        return scale_maps or [torch.zeros_like(level[:, :1]) for level in levels]
+
+    def true_scale_maps(self, targets: list[Target]) -> list[Tensor] | None:
+        """Where objects of each level are, maps [B, 1, h, w] of 0 and 1 for P2..P6 (Table II).
+
+        The argument of `forward` in training and at inference, where targets are annotations in
+        network pixels; None for a network without a scale_case. The case's sizes are for anchors
+        of 8 strides and follow the anchors of smaller networks.
+        """
+        case, unit = self.config.scale_case, self.config.anchor_size / 8
+        if not case:
+            return None
+        sought = [target[~target.crowd] for target in targets]
+        maps = [scale_maps(target.masks, target.boxes / unit, case) for target in sought]
+        return [torch.stack(level)[:, None].float() for level in zip(*maps, strict=True)]
+
     @torch.no_grad()
     def propose(self, output: SegRPNOutput) -> list[Tensor]:
         """Proposals [n, 4] of each image in network pixels, best first (2.2, 2.6 b)."""
-        config, mode = self.config, "train" if self.training else "test"
+        limit = self._limit("proposals")
+        return [boxes[:limit] for boxes, _ in self._scored_proposals(output)]
+
+    @torch.no_grad()
+    def proposals(
+        self, output: SegRPNOutput, frames: list[Letterbox], limit: int = 1000
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Boxes [n, 4] in camera pixels and scores [n] of each image, n <= limit, best first.
+
+        They are what the region head would see, but for the limit; none lies in the padding.
+        """
+        results = []
+        for (boxes, logits), frame in zip(self._scored_proposals(output), frames, strict=True):
+            boxes = frame.to_image(boxes)
+            shown = has_area(boxes)
+            results.append((boxes[shown][:limit], logits[shown][:limit].sigmoid()))
+        return results
+
+    def _scored_proposals(self, output: SegRPNOutput) -> list[tuple[Tensor, Tensor]]:
         scores = output.objectness
         if self._switch("fuse_scores"):
             scores = fuse_scores(scores, output.mask_objectness)
-        candidates = getattr(config, f"candidates_{mode}")
-        limit = getattr(config, f"proposals_{mode}")
-        height, width = (MAP_STRIDE * side for side in output.semantic_logits.shape[-2:])
-        frame = Letterbox((height, width), (height, width))
+        limits = self._limit("candidates"), self.config.proposal_nms_iou
         return [
-            self._propose(s.float(), d.float(), output.anchors, frame, candidates)[:limit]
+            choose_proposals(s.float(), d.float(), output.anchors, _input_size(output), *limits)
             for s, d in zip(scores, output.box_deltas, strict=True)
         ]
 
-    def _propose(
-        self,
-        scores: Tensor,
-        deltas: Tensor,
-        anchors: list[Tensor],
-        frame: Letterbox,
-        candidates: int,
-    ) -> Tensor:
-        chosen, levels, start = [], [], 0
-        for number, level in enumerate(anchors):
-            count = min(candidates, len(level))
-            chosen.append(start + scores[start : start + len(level)].topk(count).indices)
-            levels.append(torch.full_like(chosen[-1], number))
-            start += len(level)
-        index, level = torch.cat(chosen), torch.cat(levels)
-        boxes = frame.to_image(decode_boxes(deltas[index], torch.cat(anchors)[index]))
-        visible = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
-        boxes, scores, level = boxes[visible], scores[index][visible], level[visible]
-        return boxes[batched_nms(boxes, scores, level, self.config.proposal_nms_iou)]
+    def _limit(self, name: str) -> int:
+        return getattr(self.config, f"{name}_{'train' if self.training else 'test'}")
 
     # -- training -----------------------------------------------------------------------------
 
@@ -240,7 +208,7 @@ class SegRPN(nn.Module):
         targets: list[Target],
         counts: Mapping[str, float] | None = None,
     ) -> dict[str, Tensor]:
-        """The paper's eight losses, each with weight 1 (2.8).
+        """The paper's eight losses, or the five of its baseline, each with weight 1 (2.8).
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
         Images without a semantic map train no pixels.
@@ -275,17 +243,14 @@ class SegRPN(nn.Module):
         anchors = sum(sample_size(assigned, limit, POSITIVE_ANCHORS) for _, assigned in found)
         regions = self.config.region_samples * len(found)
         pixels = sum(int((classes != UNLABELLED).sum()) for classes in semantic)
-        return {
-            **dict.fromkeys(PROPOSAL_LOSSES, anchors),
-            **dict.fromkeys(("region", "region_box"), regions),
-            **dict.fromkeys(("semantic", "agnostic"), pixels),
-        }
+        counts = {"proposal": anchors, "proposal_box": anchors}
+        counts |= {"region": regions, "region_box": regions, "semantic": pixels}
+        if self.config.class_agnostic:
+            counts |= {"mask_proposal": anchors, "mask_proposal_box": anchors, "agnostic": pixels}
+        return counts
 
     def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:
-        """What is sought in each image, crowds left out, and the object of each anchor [A]."""
-        sought = [target[~target.crowd] for target in targets]
-        every = torch.cat(anchors)
-        return [(target, assign_anchors(every, target.boxes, 0.7, 0.3)) for target in sought]
+        return assign_batch(targets, anchors, 0.7, 0.3)
 
     def _semantic(self, target: Target) -> Tensor:
         """Classes [h, w] of the pixels that train."""
@@ -302,25 +267,20 @@ class SegRPN(nn.Module):
         generators: list[torch.Generator | None],
     ) -> dict[str, Tensor]:
         """Both proposal heads learn from the same anchors with the same labels (2.5)."""
-        anchors = torch.cat(output.anchors)
-        sums = [output.objectness.new_zeros(()) for _ in range(4)]
-        for i, ((target, assigned), generator) in enumerate(zip(found, generators, strict=True)):
-            sampled = sample(assigned, self.config.proposal_samples, POSITIVE_ANCHORS, generator)
-            positive = sampled[assigned[sampled] >= 0]
-            wanted = (assigned[sampled] >= 0).float()
-            boxes = target.boxes[assigned[positive]]
-            heads = (
-                (output.objectness[i], output.box_deltas[i]),
-                (output.mask_objectness[i], output.mask_box_deltas[i]),
-            )
-            for j, (objectness, deltas) in enumerate(heads):
-                sums[2 * j] = sums[2 * j] + F.binary_cross_entropy_with_logits(
-                    objectness[sampled], wanted, reduction="sum"
-                )
-                sums[2 * j + 1] = sums[2 * j + 1] + box_loss(
-                    deltas[positive], boxes, anchors[positive], beta=1 / 9
-                )
-        return dict(zip(PROPOSAL_LOSSES, sums, strict=True))
+        anchors, limit = torch.cat(output.anchors), self.config.proposal_samples
+        samples = [
+            (target, assigned, sample(assigned, limit, POSITIVE_ANCHORS, generator))
+            for (target, assigned), generator in zip(found, generators, strict=True)
+        ]
+        heads = {"proposal": (output.objectness, output.box_deltas)}
+        if self.config.class_agnostic:
+            heads["mask_proposal"] = (output.mask_objectness, output.mask_box_deltas)
+        sums = {}
+        for name, predicted in heads.items():
+            images = zip(*predicted, samples, strict=True)
+            losses = [anchor_losses(o, d, anchors, *sampled) for o, d, sampled in images]
+            sums[name], sums[f"{name}_box"] = (sum(column) for column in zip(*losses, strict=True))
+        return sums
 
     def _region_losses(
         self,
@@ -337,8 +297,7 @@ class SegRPN(nn.Module):
             chosen = sample(assigned, self.config.region_samples, POSITIVE_REGIONS, generator)
             regions.append(candidates[chosen])
             owners.append(assigned[chosen])
-        size = tuple(MAP_STRIDE * side for side in output.semantic_logits.shape[-2:])
-        logits, deltas = self.region_head(output.features, regions, size)
+        logits, deltas = self.region_head(output.features, regions, _input_size(output))
         background = targets[0].labels.new_tensor([self.config.num_things])
         labels = torch.cat(
             [torch.cat([t.labels, background])[o] for t, o in zip(targets, owners, strict=True)]
@@ -356,19 +315,12 @@ class SegRPN(nn.Module):
         return {"region": classes, "region_box": box}
 
     def _pixel_losses(self, output: SegRPNOutput, semantic: Tensor) -> dict[str, Tensor]:
-        """Cross entropy of classes [B, h, w] and of thing against stuff at the labelled pixels."""
-        size = semantic.shape[-2:]
-        logits = enlarge(output.semantic_logits, size)
-        background = enlarge(output.background_logits, size)[:, 0]
-        labelled = semantic != UNLABELLED
-        is_thing = torch.zeros(256, dtype=torch.bool, device=semantic.device)
-        is_thing[list(self.config.things)] = True
-        things = is_thing[semantic]
-        agnostic = F.binary_cross_entropy_with_logits(
-            background, (~things).float(), weight=labelled.float(), reduction="sum"
-        )
-        classes = F.cross_entropy(logits, semantic, ignore_index=UNLABELLED, reduction="sum")
-        return {"semantic": classes, "agnostic": agnostic}
+        """Of classes [B, h, w], and of things against stuff."""
+        losses = {"semantic": class_loss(output.semantic_logits, semantic)}
+        if self.config.class_agnostic:
+            background, things = output.background_logits, self.config.things
+            losses["agnostic"] = background_loss(background, semantic, things)
+        return losses
 
     # -- inference ----------------------------------------------------------------------------
 
@@ -376,8 +328,7 @@ class SegRPN(nn.Module):
     def decode(self, output: SegRPNOutput, frames: list[Letterbox]) -> list[Predictions]:
         """Objects, classes of pixels and foreground of each image, in camera pixels."""
         regions = self.propose(output)
-        size = tuple(MAP_STRIDE * side for side in output.semantic_logits.shape[-2:])
-        logits, deltas = self.region_head(output.features, regions, size)
+        logits, deltas = self.region_head(output.features, regions, _input_size(output))
         scores = logits.softmax(1)[:, :-1]
         counts = [len(r) for r in regions]
         return [
@@ -396,26 +347,33 @@ class SegRPN(nn.Module):
         scores: Tensor,
         deltas: Tensor,
     ) -> Predictions:
-        config = self.config
-        row, labels = (scores > config.score_threshold).nonzero(as_tuple=True)
-        scale = deltas.new_tensor(BOX_WEIGHTS)
-        boxes = frame.to_image(decode_boxes(deltas[row, labels] / scale, regions[row]))
-        shown = has_area(boxes)  # those in the padding are not
-        boxes, scores, labels = boxes[shown], scores[row, labels][shown], labels[shown]
-        keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_detections]
+        config, scale = self.config, deltas.new_tensor(BOX_WEIGHTS)
+        boxes = frame.to_image(decode_boxes(deltas / scale, regions[:, None]))  # [n, K, 4]
+        limits = config.score_threshold, config.nms_iou, config.max_detections
+        rows, labels = detect(boxes, scores, *limits)
         logits = output.semantic_logits[index]
         semantic = frame.resize(logits, MAP_STRIDE).max(0).indices  # faster than argmax on a CPU
         confidence = frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
-        background = frame.resize(output.background_logits[index], MAP_STRIDE)[0]
         return Predictions(
             frame.image_size,
-            boxes[keep],
-            scores[keep],
-            labels[keep],
+            boxes[rows, labels],
+            scores[rows, labels],
+            labels,
             semantic=semantic.to(torch.uint8),
             confidence=confidence,
-            foreground=background < 0,
+            foreground=self._foreground(output.background_logits[index], semantic, frame),
         )
+
+    def _foreground(self, background: Tensor, semantic: Tensor, frame: Letterbox) -> Tensor:
+        """Pixels [H, W] of things: as the class-agnostic branch says, or else the classes."""
+        if not self.config.class_agnostic:
+            return is_thing(semantic, self.config.things)
+        return frame.resize(background, MAP_STRIDE)[0] < 0
+
+
+def _input_size(output: SegRPNOutput) -> tuple[int, int]:
+    height, width = output.semantic_logits.shape[-2:]
+    return MAP_STRIDE * height, MAP_STRIDE * width
 
 
 # -- building ---------------------------------------------------------------------------------
@@ -444,6 +402,17 @@ PRESETS = {
 """Networks by name; `dataclasses.replace` changes single numbers."""
 
 
+def with_true_scale_maps(config: SegRPNConfig, case: int) -> SegRPNConfig:
+    """The study of Table II: maps of the truth take the place of all that is class-agnostic.
+
+    case 1, 2 or 3 says which level an object belongs to (see `scale_maps.CASES`); in the third,
+    regions of 128 pixels instead of 224 are pooled from P4 (2.7). The fuse_* switches choose the
+    table's rows. The network needs `SegRPN.true_scale_maps` wherever a switch is on.
+    """
+    size = config.canonical_size * (128 / 224 if case == 3 else 1)
+    return replace(config, class_agnostic=False, scale_case=case, canonical_size=size)
+
+
 def build_segrpn(config: SegRPNConfig, backbone_weights: str | None = None) -> SegRPN:
     """SegRPN with both branches on a ResNet feature pyramid P2..P6.
 
@@ -459,9 +428,17 @@ def build_segrpn(config: SegRPNConfig, backbone_weights: str | None = None) -> S
         pyramid=FeaturePyramid(backbone.widths, config.channels, SubsampledLevel()),
         anchors=anchors,
         proposal_head=ProposalHead(config.channels, config.channels, anchors.per_cell),
-        mask_proposal_head=ProposalHead(config.branch_channels, config.channels, anchors.per_cell),
+        mask_proposal_head=(
+            ProposalHead(config.branch_channels, config.channels, anchors.per_cell)
+            if config.class_agnostic
+            else ScaleMapHead(anchors.per_cell)
+        ),
         segmentation=Segmentation(
-            config.channels, config.branch_channels, config.branch_groups, config.num_classes
+            config.channels,
+            config.branch_channels,
+            config.branch_groups,
+            config.num_classes,
+            config.class_agnostic,
         ),
         region_head=RegionHead(
             config.channels, config.region_channels, config.num_things, config.canonical_size

@@ -77,6 +77,28 @@ def assign_anchors(anchors: Tensor, boxes: Tensor, positive: float, negative: fl
     return assigned
 
 
+def assign_batch(
+    targets: list[Target], anchors: list[Tensor], positive: float, negative: float
+) -> list[tuple[Target, Tensor]]:
+    """What is sought in each image, crowds left out, and the object of each anchor [A] of it.
+
+    anchors are those of each level; the rest is as in `assign_anchors`.
+    """
+    sought, every = [target[~target.crowd] for target in targets], torch.cat(anchors)
+    return [(target, assign_anchors(every, target.boxes, positive, negative)) for target in sought]
+
+
+def count_positives(found: list[tuple[Target, Tensor]]) -> int:
+    """Anchors that were assigned an object, at least one for each image."""
+    return sum(max(1, int((assigned >= 0).sum())) for _, assigned in found)
+
+
+def anchor_labels(target: Target, assigned: Tensor, background: int) -> Tensor:
+    """The class of each anchor's object [A], `background` where it has none."""
+    labels = torch.cat([target.labels, target.labels.new_tensor([background])])
+    return labels[assigned.clamp(min=-1)]  # NEGATIVE and IGNORED take the last one
+
+
 def sample(
     assigned: Tensor,
     count: int,

@@ -7,7 +7,6 @@ import torch
 
 from jointseg_core import Letterbox, Target, build_rdsnet, build_rdsnet_printed, preset
 from jointseg_core.layers import per_anchor
-from jointseg_core.rdsnet import contrast, correlate, shrink_masks
 
 TINY = preset("rdsnet", "tiny")
 SIZE = (64, 128)
@@ -31,25 +30,41 @@ def test_parameters_of_the_papers_network():
     assert count == pytest.approx(44.6e6, rel=0.02)
 
 
+def test_without_representations_it_is_retinanet():
+    config = replace(preset("rdsnet", "r50"), filter_size=0, head_groups=0)
+    assert sum(p.numel() for p in build_rdsnet(config).parameters()) == pytest.approx(
+        37.97e6, rel=1e-3
+    )
+    ours = set(build_rdsnet(TINY).state_dict())
+    theirs = set(build_rdsnet(replace(TINY, filter_size=0, pixel_level=2)).state_dict())
+    left_out = ("object_stream.filter", "pixel_stream.")
+    assert theirs == {name for name in ours if not name.startswith(left_out)}
+
+
+def test_retinanet_trains_all_it_has_and_sees_no_masks():
+    network = build_rdsnet(replace(TINY, filter_size=0, score_threshold=0.005))
+    images, target = picture()
+    output = network(images)
+    assert output.pixels.shape == (1, 0, 16, 32)
+    losses = network.loss(output, [target])
+    assert set(losses) == set(network.counts([target], SIZE)) == {"classification", "box"}
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+    (seen,) = network.eval().decode(network(images), [Letterbox(SIZE, SIZE)])
+    assert len(seen) > 0 and seen.masks is None
+
+
+def test_proposals_lie_in_the_picture_best_first():
+    network = build_rdsnet(TINY).eval()
+    output = network(torch.randn(2, 3, *SIZE))
+    for boxes, scores in network.proposals(output, [Letterbox((100, 200), SIZE)] * 2, limit=300):
+        assert boxes.shape == (300, 4) and scores.shape == (300,)
+        assert (boxes >= 0).all() and (boxes <= torch.tensor([200.0, 100, 200, 100])).all()
+        assert (scores.diff() <= 0).all()
+
+
 def test_the_tiny_network_is_tiny():
     assert sum(p.numel() for p in build_rdsnet(TINY).parameters()) <= 3e6
-
-
-def test_correlation_is_a_product_of_representations():
-    filters = torch.tensor([[[1.0, 0], [2, 3]]])  # one object: background, then object
-    pixels = torch.tensor([[[1.0, 2]], [[4, 5]]])  # d = 2, 1 x 2 cells
-    logits = correlate(filters, pixels)
-    assert logits.tolist() == [[[[1, 2]], [[14, 19]]]]
-    softmax = logits.softmax(1)[:, 1]
-    torch.testing.assert_close(correlate(contrast(filters), pixels).sigmoid(), softmax)
-
-
-def test_masks_shrink_to_the_middle_of_their_cells():
-    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
-    masks[0, 1:3, 1:3] = True  # the four pixels around the centre of the first cell
-    masks[0, 4:8, 7] = True  # a line at a cell's edge
-    assert shrink_masks(masks).tolist() == [[[True, False], [False, False]]]
-    assert shrink_masks(masks[:0]).shape == (0, 2, 2)
 
 
 @pytest.mark.parametrize("build", [build_rdsnet, build_rdsnet_printed])

@@ -1,0 +1,84 @@
+"""SegRPN's two segmentation branches: the class of every pixel, and things against stuff."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jointseg_core.classes import UNLABELLED
+from jointseg_core.layers import tower
+
+
+class Segmentation(nn.Module):
+    """Semantic and class-agnostic branch: towers per level, summed at stride 4 (2.3, 2.4).
+
+    class_agnostic=False leaves the second branch out: the paper's baseline.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        branch_channels: int,
+        groups: int,
+        num_classes: int,
+        class_agnostic: bool = True,
+    ) -> None:
+        super().__init__()
+        self.semantic = nn.ModuleList(
+            [tower(channels, branch_channels, 2, groups) for _ in range(4)]
+        )
+        self.agnostic = nn.ModuleList(
+            [tower(channels, branch_channels, 2, groups) for _ in range(5 * class_agnostic)]
+        )
+        self.classes = nn.Conv2d((1 + class_agnostic) * branch_channels, num_classes, 1)
+        self.background = nn.Conv2d(branch_channels, 1, 1) if class_agnostic else None
+
+    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], Tensor, Tensor]:
+        """P2..P6 to class-agnostic features A_2..A_6, class logits and background logits.
+
+        The class-agnostic sum is concatenated to the semantic one before classification. Without
+        that branch there are no A and no background logits, [B, 0, h, w].
+        """
+        semantic = [branch(level) for branch, level in zip(self.semantic, levels[:4], strict=True)]
+        classes = sum_at_finest(semantic)
+        if self.background is None:
+            return [], self.classes(classes), classes[:, :0]
+        agnostic = [branch(level) for branch, level in zip(self.agnostic, levels, strict=True)]
+        objects = sum_at_finest(agnostic)
+        return agnostic, self.classes(torch.cat([classes, objects], 1)), self.background(objects)
+
+
+def sum_at_finest(levels: list[Tensor]) -> Tensor:
+    """Maps [B, C, h, w], enlarged bilinearly to the first one's size and added."""
+    size = levels[0].shape[-2:]
+    return levels[0] + sum(enlarge(level, size) for level in levels[1:])
+
+
+def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of [B, C, h, w]; channels last is several times faster on a CPU."""
+    return F.interpolate(
+        x.contiguous(memory_format=torch.channels_last), size=size, mode="bilinear"
+    )
+
+
+def class_loss(logits: Tensor, semantic: Tensor) -> Tensor:
+    """Cross entropy of logits [B, K, h, w] at the labelled pixels of [B, H, W], summed (2.3)."""
+    logits = enlarge(logits, tuple(semantic.shape[1:]))
+    return F.cross_entropy(logits, semantic, ignore_index=UNLABELLED, reduction="sum")
+
+
+def background_loss(logits: Tensor, semantic: Tensor, things: tuple[int, ...]) -> Tensor:
+    """Binary cross entropy of background logits [B, 1, h, w] at the same pixels, summed (2.4).
+
+    things are the classes that are no background.
+    """
+    logits = enlarge(logits, tuple(semantic.shape[1:]))[:, 0]
+    wanted = (~is_thing(semantic, things)).to(logits.dtype)
+    labelled = (semantic != UNLABELLED).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, wanted, labelled, reduction="sum")
+
+
+def is_thing(semantic: Tensor, things: tuple[int, ...]) -> Tensor:
+    """Whether the class of each pixel is one of these."""
+    return torch.isin(semantic, semantic.new_tensor(things))
