@@ -17,6 +17,7 @@ from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_core.preprocessing import Letterbox, Preprocessing
 from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet, build_rdsnet_printed
+from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
 from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
 from jointseg_core.targets import Target
 
@@ -33,12 +34,15 @@ __all__ = [
     "Preprocessing",
     "RDSNet",
     "RDSNetConfig",
+    "RDSNetS",
+    "RDSNetSConfig",
     "SegRPN",
     "SegRPNConfig",
     "Target",
     "build_model",
     "build_rdsnet",
     "build_rdsnet_printed",
+    "build_rdsnet_s",
     "build_segrpn",
     "load_model",
     "preset",

@@ -157,15 +157,19 @@ def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
 
 
 class StridedConvLevels(nn.Module):
-    """P6 and P7 of RDSNet: 3x3 stride 2 on C5, then on P6, no ReLU between them."""
+    """P6 and P7 of RDSNet: 3x3 stride 2, then again, no ReLU between them.
 
-    def __init__(self, width: int, channels: int) -> None:
+    width  channels of C5, where P6 comes from it; None where it comes from P5 (RDSNet_s)
+    """
+
+    def __init__(self, width: int | None, channels: int) -> None:
         super().__init__()
-        self.p6 = nn.Conv2d(width, channels, 3, stride=2, padding=1)
+        self.on_p5 = width is None
+        self.p6 = nn.Conv2d(width or channels, channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, c5: Tensor, p5: Tensor) -> list[Tensor]:
-        p6 = self.p6(c5)
+        p6 = self.p6(p5 if self.on_p5 else c5)
         return [p6, self.p7(p6)]
 
 
@@ -177,10 +181,22 @@ class SubsampledLevel(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """FPN: nearest top-down path, no norm, no activation; `coarser` makes the levels beyond P5."""
+    """FPN without norm; `coarser` makes the levels beyond P5.
 
-    def __init__(self, widths: list[int], channels: int, coarser: nn.Module) -> None:
+    top_down    how coarse maps grow, a mode of `interpolate`
+    activation  of the levels up to P5; None leaves them as they are
+    """
+
+    def __init__(
+        self,
+        widths: list[int],
+        channels: int,
+        coarser: nn.Module,
+        top_down: str = "nearest",
+        activation: nn.Module | None = None,
+    ) -> None:
         super().__init__()
+        self.top_down, self.activation = top_down, activation or nn.Identity()
         self.lateral = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths])
         self.output = nn.ModuleList([nn.Conv2d(channels, channels, 3, padding=1) for _ in widths])
         self.coarser = coarser
@@ -191,6 +207,8 @@ class FeaturePyramid(nn.Module):
         """C maps of growing stride to P maps [B, channels, h, w], finest first."""
         levels = [conv(f) for conv, f in zip(self.lateral, features, strict=True)]
         for i in range(len(levels) - 1, 0, -1):
-            levels[i - 1] = levels[i - 1] + F.interpolate(levels[i], size=levels[i - 1].shape[-2:])
-        levels = [conv(level) for conv, level in zip(self.output, levels, strict=True)]
+            size = levels[i - 1].shape[-2:]
+            levels[i - 1] = levels[i - 1] + F.interpolate(levels[i], size, mode=self.top_down)
+        outputs = zip(self.output, levels, strict=True)
+        levels = [self.activation(conv(level)) for conv, level in outputs]
         return [*levels, *self.coarser(features[-1], levels[-1])]

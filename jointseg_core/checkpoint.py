@@ -19,16 +19,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
-from jointseg_core import rdsnet, segrpn
+from jointseg_core import rdsnet, rdsnet_s, segrpn
 from jointseg_core.classes import Classes
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet
+from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
 from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
 
-Model = RDSNet | SegRPN
-Config = RDSNetConfig | SegRPNConfig
-CONFIGS = {"rdsnet": RDSNetConfig, "segrpn": SegRPNConfig}
-PRESETS = {"rdsnet": rdsnet.PRESETS, "segrpn": segrpn.PRESETS}
+Model = RDSNet | RDSNetS | SegRPN
+Config = RDSNetConfig | RDSNetSConfig | SegRPNConfig
+CONFIGS = {"rdsnet": RDSNetConfig, "rdsnet_s": RDSNetSConfig, "segrpn": SegRPNConfig}
+PRESETS = {"rdsnet": rdsnet.PRESETS, "rdsnet_s": rdsnet_s.PRESETS, "segrpn": segrpn.PRESETS}
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
 
@@ -53,7 +54,7 @@ class Manifest:
 
     @property
     def model_type(self) -> str:
-        """`rdsnet` or `segrpn`."""
+        """`rdsnet`, `rdsnet_s` or `segrpn`."""
         return next(name for name, kind in CONFIGS.items() if isinstance(self.config, kind))
 
 
@@ -73,9 +74,12 @@ def build_model(config: Config, backbone_weights: str | None = None) -> Model:
     match config:
         case RDSNetConfig():
             return build_rdsnet(config, backbone_weights)
+        case RDSNetSConfig():
+            return build_rdsnet_s(config, backbone_weights)
         case SegRPNConfig():
             return build_segrpn(config, backbone_weights)
-    raise TypeError(f"config is a {type(config).__name__}, expected RDSNetConfig or SegRPNConfig")
+    wanted = " or ".join(kind.__name__ for kind in CONFIGS.values())
+    raise TypeError(f"config is a {type(config).__name__}, expected {wanted}")
 
 
 def shipped_weights(model_type: str) -> Path:
@@ -183,7 +187,7 @@ def _config(model_type: str, values: dict) -> Config:
 
 def _check_classes(manifest: Manifest, path: Path) -> None:
     match manifest.config:
-        case RDSNetConfig(num_classes=things):
+        case RDSNetConfig(num_classes=things) | RDSNetSConfig(num_classes=things):
             wanted = {"things": things}
         case SegRPNConfig(num_things=things, num_classes=semantic):
             wanted = {"things": things, "semantic": semantic}

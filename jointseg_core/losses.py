@@ -31,6 +31,19 @@ def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2, reduction="sum")
 
 
+def mined_cross_entropy(logits: Tensor, labels: Tensor, ratio: float) -> Tensor:
+    """Cross entropy of logits [A, K + 1] at all objects and the hardest background, summed.
+
+    labels [A] hold 0..K-1 for an object and K for background, of which `ratio` times as many count
+    as there are objects, those with the highest losses (as if one, where there is no object).
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    is_object = labels < logits.shape[1] - 1
+    background = losses[~is_object]
+    wanted = int(ratio * max(1, int(is_object.sum())))
+    return losses[is_object].sum() + background.topk(min(wanted, len(background))).values.sum()
+
+
 def box_loss(
     deltas: Tensor, boxes: Tensor, anchors: Tensor, beta: float, scale: Tensor | float = 1.0
 ) -> Tensor:

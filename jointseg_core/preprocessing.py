@@ -19,15 +19,19 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 class Letterbox:
     """How a camera image of (H, W) fills the top left of a network input of (h, w) pixels.
 
-    The aspect ratio is kept to the pixel; what remains right or below is padding.
+    The aspect ratio is kept to the pixel; what remains right or below is padding. With
+    keep_ratio=False the image is stretched over the whole input.
     """
 
     image_size: tuple[int, int]
     input_size: tuple[int, int]
+    keep_ratio: bool = True
 
     @property
     def content_size(self) -> tuple[int, int]:
         """Pixels (height, width) of the network input that show the image."""
+        if not self.keep_ratio:
+            return self.input_size
         scale = min(n / i for n, i in zip(self.input_size, self.image_size, strict=True))
         height, width = (
             min(n, max(1, round(i * scale)))
@@ -100,23 +104,26 @@ def _neighbours(
 class Preprocessing:
     """What a network expects of its input; stored with the weights.
 
-    input_size  (height, width) in pixels, multiples of 32
+    input_size  (height, width) in pixels, multiples of 32 unless images are stretched
     mean, std   of the RGB values 0..255
+    keep_ratio  whether images keep their aspect ratio; else they fill the input (RDSNet_s)
     """
 
     input_size: tuple[int, int]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    keep_ratio: bool = True
 
     def __post_init__(self) -> None:
         for name in ("input_size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if any(side % 32 or side <= 0 for side in self.input_size):
-            raise ValueError(f"input_size is {self.input_size}, expected multiples of 32")
+        step = 32 if self.keep_ratio else 1
+        if any(side % step or side <= 0 for side in self.input_size):
+            raise ValueError(f"input_size is {self.input_size}, expected multiples of {step}")
 
     def frame(self, image_size: tuple[int, int]) -> Letterbox:
         """How an image of (H, W) lies in the input."""
-        return Letterbox(image_size, self.input_size)
+        return Letterbox(image_size, self.input_size, self.keep_ratio)
 
     def batch(
         self, images: Sequence[np.ndarray], device: torch.device | str = "cpu"

@@ -15,6 +15,7 @@ from jointseg_core import Target, build_model, preset
 SIZE = (64, 128)
 LIMITS = {
     "rdsnet": {"max_masks": 3},
+    "rdsnet_s": {"max_masks": 3},
     "segrpn": {"proposal_samples": 40, "region_samples": 24},
 }
 """Of each model: fewer samples than there are anchors, masks and regions to choose from."""

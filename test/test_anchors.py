@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from jointseg_core import build_rdsnet, build_segrpn, preset
+from jointseg_core import build_rdsnet, build_rdsnet_s, build_segrpn, preset
 from jointseg_core.anchors import AnchorGrid
 
 
@@ -17,6 +17,14 @@ def test_a_cell_has_anchors_of_equal_area_around_its_centre():
         width, height = anchor[2] - anchor[0], anchor[3] - anchor[1]
         torch.testing.assert_close(width * height, torch.tensor(1024.0))
         torch.testing.assert_close(height / width, torch.tensor(ratio))
+
+
+def test_the_small_network_has_yolacts_anchors_on_every_started_cell():
+    anchors = build_rdsnet_s(preset("rdsnet_s", "r50")).anchors((550, 550), "cpu")
+    assert [len(level) for level in anchors] == [3 * n**2 for n in (69, 35, 18, 9, 5)]
+    assert sum(len(level) for level in anchors) == 19_248
+    sizes = [(level[:, 2:] - level[:, :2]).prod(1).sqrt().max().item() for level in anchors]
+    assert sizes == pytest.approx([24, 48, 96, 192, 384], rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -87,3 +87,17 @@ def test_the_pyramid_adds_coarser_levels_as_each_paper_does():
     segrpn = FeaturePyramid([4, 6, 8], 16, SubsampledLevel())(features)
     assert [level.shape[-1] for level in segrpn] == [8, 4, 2, 1]
     assert torch.equal(segrpn[-1], segrpn[-2][:, :, ::2, ::2])
+
+
+def test_the_small_pyramid_is_bilinear_and_rectified_and_grows_from_p5():
+    features = [torch.randn(1, width, side, side) for width, side in ((4, 9), (6, 5), (8, 3))]
+    coarser = StridedConvLevels(None, 16)
+    pyramid = FeaturePyramid([4, 6, 8], 16, coarser, "bilinear", torch.nn.ReLU())
+    levels = pyramid(features)
+    assert [level.shape[-1] for level in levels] == [9, 5, 3, 2, 1]
+    assert all((level >= 0).all() for level in levels[:3])
+    torch.testing.assert_close(levels[3], coarser.p6(levels[2]))
+    torch.testing.assert_close(levels[4], coarser.p7(levels[3]))
+    c4, c5 = (conv(f) for conv, f in zip(pyramid.lateral[1:], features[1:], strict=True))
+    p4 = c4 + torch.nn.functional.interpolate(c5, size=(5, 5), mode="bilinear")
+    torch.testing.assert_close(levels[1], pyramid.output[1](p4).relu())

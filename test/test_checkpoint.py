@@ -1,6 +1,7 @@
 """Checkpoints: a round trip, and every way a file can be wrong."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,12 +15,15 @@ from jointseg_core import (
     load_model,
     preset,
     save_model,
+    shipped_weights,
 )
+from jointseg_core.rdsnet_s import as_yolact
+from jointseg_core.segrpn import with_true_scale_maps
 
 PREPROCESSING = Preprocessing((64, 128))
 
 
-@pytest.fixture(params=["rdsnet", "segrpn"])
+@pytest.fixture(params=["rdsnet", "rdsnet_s", "segrpn"])
 def saved(request, tmp_path):
     model = build_model(preset(request.param, "tiny"))
     path = tmp_path / "weights.safetensors"
@@ -104,9 +108,41 @@ def test_a_manifest_of_a_network_that_nobody_knows_is_refused_in_one_sentence(sa
         assert "\n" not in str(caught.value)
 
 
+def test_what_a_manifest_does_not_say_is_as_it_was_before_it_could_be_said(saved):
+    manifest = json.loads(saved[1].with_suffix(".json").read_text())
+    for name in ("class_agnostic", "scale_case"):
+        manifest["config"].pop(name, None)
+    del manifest["preprocessing"]["keep_ratio"]
+    change(saved[1], **manifest)
+    model, loaded = load_model(saved[1])
+    assert model.config == saved[0].config
+    assert loaded.preprocessing == PREPROCESSING
+
+
+@pytest.mark.parametrize("model_type", ["rdsnet", "segrpn"])
+def test_shipped_weights_load(model_type):
+    model, manifest = load_model(shipped_weights(model_type))
+    assert manifest.model_type == model_type
+    assert model.config == manifest.config
+
+
+def test_baselines_are_saved_and_loaded_too(tmp_path):
+    for config in (
+        replace(preset("rdsnet", "tiny"), filter_size=0),
+        as_yolact(preset("rdsnet_s", "tiny")),
+        replace(preset("segrpn", "tiny"), class_agnostic=False),
+        with_true_scale_maps(preset("segrpn", "tiny"), 3),
+    ):
+        model = build_model(config)
+        save_model(model, tmp_path / "weights.safetensors", CITYSCAPES, PREPROCESSING)
+        loaded, _ = load_model(tmp_path / "weights.safetensors")
+        assert loaded.config == config
+        assert loaded.state_dict().keys() == model.state_dict().keys()
+
+
 def test_presets_have_names():
     assert preset("rdsnet", "r50").backbone == "r50"
     with pytest.raises(ValueError, match="want one of r101, r50, r18, tiny"):
         preset("rdsnet", "r999")
-    with pytest.raises(ValueError, match="want one of rdsnet, segrpn"):
+    with pytest.raises(ValueError, match="want one of rdsnet, rdsnet_s, segrpn"):
         preset("yolo", "tiny")

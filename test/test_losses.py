@@ -10,6 +10,7 @@ from jointseg_core.losses import (
     divide,
     focal_loss,
     mean_per_object,
+    mined_cross_entropy,
     select_hard_pixels,
 )
 
@@ -26,6 +27,21 @@ def test_box_loss_is_quadratic_below_beta_and_linear_above():
     deltas = torch.tensor([[0.05, 1.0, 0.0, 0.0]])
     loss = box_loss(deltas, anchors, anchors, beta=0.1)
     assert loss.item() == pytest.approx(0.5 * 0.05**2 / 0.1 + (1.0 - 0.05), rel=1e-6)
+
+
+def test_three_hard_background_anchors_count_for_an_object():
+    logits = torch.zeros(6, 2)
+    logits[1:, 0] = torch.tensor([1.0, 5, 2, 4, 3])  # how much the background looks like an object
+    labels = torch.tensor([0, 1, 1, 1, 1, 1])
+    background = torch.nn.functional.softplus(logits[1:, 0])
+    loss = mined_cross_entropy(logits, labels, 3)
+    torch.testing.assert_close(loss, math.log(2) + background[[1, 3, 4]].sum())
+    torch.testing.assert_close(
+        mined_cross_entropy(logits[1:], labels[1:], 3), background[[1, 3, 4]].sum()
+    )
+    torch.testing.assert_close(
+        mined_cross_entropy(logits[:1], labels[:1], 3), torch.tensor(math.log(2))
+    )
 
 
 OWNER = torch.tensor([0, 0, 0, 0, 1, 1, 1])

@@ -20,6 +20,23 @@ def test_the_image_keeps_its_shape_inside_the_input(image, content):
     assert Letterbox(image, (256, 512)).content_size == content
 
 
+def test_a_stretched_image_fills_the_input_and_comes_back():
+    frame = Preprocessing((550, 550), keep_ratio=False).frame((1024, 2048))
+    assert frame.content_size == (550, 550)
+    assert frame.scale == (550 / 1024, 550 / 2048)
+    boxes = frame.to_image(torch.tensor([[0.0, 0, 550, 550], [55, 110, 110, 275]]))
+    torch.testing.assert_close(boxes[0], torch.tensor([0.0, 0, 2048, 1024]))
+    torch.testing.assert_close(boxes[1], torch.tensor([204.8, 204.8, 409.6, 512]))
+    cells = torch.arange(138.0)[:, None].repeat(1, 138)[None]  # value = row, stride 4
+    (crop,) = frame.sample(cells, 4, torch.tensor([[3, 500, 5, 503]]))
+    rows = (torch.arange(500, 503) + 0.5) * 550 / 1024 / 4 - 0.5
+    torch.testing.assert_close(crop, rows[:, None].expand(3, 2))
+    inputs, _ = Preprocessing((40, 40), keep_ratio=False).batch(
+        [np.full((20, 80, 3), 99, np.uint8)]
+    )
+    assert inputs.shape == (1, 3, 40, 40) and inputs[0, 0].unique().numel() == 1
+
+
 def test_boxes_come_back_to_the_camera_and_are_clipped():
     frame = Letterbox((512, 1024), (256, 512))
     boxes = frame.to_image(torch.tensor([[10.0, 20, 30, 40], [-5, -5, 600, 300]]))
