@@ -52,10 +52,12 @@ def paint_sky(painter: Painter, colours: GroundColours, clouds: np.ndarray) -> N
         clouds.astype(np.float32), (width // 4, max(rows // 4, 2)), interpolation=cv2.INTER_CUBIC
     )
     small = cv2.resize(sky.astype(np.float32), (width // 4, max(rows // 4, 2)))
-    small += (np.clip(cloud, -0.3, 1) * colours.cloud)[..., None]
-    small = np.clip(small, 0, 255).astype(np.uint8)
-    painter.canvas[:rows, :, :3] = cv2.resize(small, (width, rows))
-    painter.canvas[:, :, 3] = SKY
+    small += cv2.merge([(np.clip(cloud, -0.3, 1) * colours.cloud).astype(np.float32)] * 3)
+    planes = [
+        *cv2.split(np.clip(small, 0, 255).astype(np.uint8)),
+        np.full(cloud.shape, SKY, np.uint8),
+    ]
+    cv2.resize(cv2.merge(planes), (width, rows), dst=painter.canvas[:rows])
 
 
 def paint_ground(painter: Painter, plan: Layout, colours: GroundColours, marks: np.ndarray) -> None:
@@ -63,8 +65,10 @@ def paint_ground(painter: Painter, plan: Layout, colours: GroundColours, marks: 
 
     `marks` [K, 6] are stains: x, z, half width, half length, turn, tone.
     """
-    rows = int(np.clip(painter.camera.horizon, 0, painter.camera.size[0]))
-    painter.canvas[rows:] = (*colours.terrain.astype(int).tolist(), TERRAIN)
+    height, width = painter.camera.size
+    horizon = int(np.clip(painter.camera.horizon, 0, height - 1))
+    tone = (*colours.terrain.astype(int).tolist(), TERRAIN)
+    cv2.rectangle(painter.canvas, (0, horizon), (width - 1, height - 1), tone, cv2.FILLED)
     for side, kerb in ((-1, plan.left), (1, plan.right)):
         outer = kerb + side * plan.sidewalks[(side + 1) // 2]
         _strip(painter, kerb, outer, (BEHIND, FAR), colours.sidewalk, SIDEWALK)

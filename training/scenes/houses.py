@@ -129,7 +129,7 @@ def _end_windows(x: float, deep: float, z: float, floor: float, floors: int) -> 
 
 def grid(x: float, columns: np.ndarray, rows: np.ndarray, wide: float, tall: float) -> np.ndarray:
     """Rectangles [K, 4, 3] in the plane x: columns are centres along z, rows lower edges."""
-    z, y = (a.ravel() for a in np.meshgrid(columns, rows))
+    z, y = np.tile(columns, len(rows)), np.repeat(rows, len(columns))
     quads = np.empty((len(z), 4, 3))
     quads[..., 0] = x
     quads[..., 1] = y[:, None] + np.array([0, 0, tall, tall])

@@ -15,7 +15,7 @@ import numpy as np
 from training.scenes.camera import NEAR, Camera, placed
 from training.scenes.shapes import Mesh, Parts
 
-_FRACTION = 4  # bits behind the point in the coordinates that OpenCV gets
+FRACTION = 4  # bits behind the point in the coordinates that OpenCV gets
 _CIRCLE = np.stack([f(np.arange(8) * np.pi / 4 + 0.2) for f in (np.cos, np.sin)], axis=1)
 
 
@@ -46,7 +46,7 @@ class Painter:
     def __init__(self, camera: Camera, light: Light) -> None:
         self.camera, self.light = camera, light
         self.canvas = np.zeros((*camera.size, 4), np.uint8)
-        self.touched = (0, 0, 0, 0)  # x0, y0, x1, y1 around what mesh() or parts() painted last
+        self._last = (np.zeros((1, 2)), 0.0)  # pixels [n, 2] of a solid, and how far it reaches
 
     def polygon(
         self, points: np.ndarray, colour: np.ndarray, code: int, shade: float = 1.0
@@ -56,20 +56,21 @@ class Painter:
         if len(points) < 3:
             return
         pixels, depth = self.camera.project(points)
-        self._fill(pixels[None], self._seen(colour, shade, depth.mean()), code)
+        self._fill([_fixed(pixels)], self._seen(colour, shade, depth.mean()), code)
 
     def quads(self, points: np.ndarray, colour: np.ndarray, code: int, shade: float = 1.0) -> None:
         """Fill quadrilaterals [K, 4, 3] that do not overlap in one colour."""
         if not len(points):
             return
         pixels, depth = self.camera.project(points)
-        near = depth.min(axis=1) < NEAR
-        for polygon in points[near]:
-            self.polygon(polygon, colour, code, shade)
-        if near.all():
-            return
-        tone = self._seen(colour, shade, depth[~near].mean())
-        self._fill(pixels[~near], tone, code)
+        if depth.min() < NEAR:
+            near = depth.min(axis=1) < NEAR
+            for polygon in points[near]:
+                self.polygon(polygon, colour, code, shade)
+            if near.all():
+                return
+            pixels, depth = pixels[~near], depth[~near]
+        self._fill(list(_fixed(pixels)), self._seen(colour, shade, depth.mean()), code)
 
     def mesh(self, mesh: Mesh, x: float, z: float, heading: float, code: int) -> None:
         """Paint the faces of a solid that look at the camera, far ones first."""
@@ -79,51 +80,45 @@ class Painter:
         anchors = world[mesh.starts[mesh.bases]]
         seen = ((eye - anchors) * normals[mesh.bases]).sum(axis=1) > 0
         pixels, depth = self.camera.project(world)
-        near = np.minimum.reduceat(depth, mesh.starts) < NEAR
+        near = (np.minimum.reduceat(depth, mesh.starts) < NEAR).tolist()
         distance = np.add.reduceat(depth, mesh.starts) / mesh.counts
         tones = mesh.colours * self.light.shade(normals)[mesh.bases, None]
         tones = self.light.through_air(tones, distance).astype(int).tolist()
-        grid = np.round(pixels * (1 << _FRACTION)).astype(np.int32)
-        self.touched = self._around(pixels) if not near.any() else (0, 0, *self.camera.size[::-1])
-        order = np.lexsort((np.arange(len(distance)), -distance[mesh.bases], mesh.layers))
-        for k in order:
-            if not seen[k]:
-                continue
-            start = mesh.starts[k]
-            span = slice(start, start + mesh.counts[k])
+        grid = _fixed(pixels)
+        self._last = (pixels, np.inf if any(near) else 0.0)
+        order = np.lexsort((-distance[mesh.bases], mesh.layers))
+        for k in order[seen[order]].tolist():
             if near[k]:
-                self._fill_cut(world[span], tones[k], code)
+                self._fill_cut(world[mesh.spans[k]], tones[k], code)
             else:
-                cv2.fillPoly(self.canvas, [grid[span]], (*tones[k], code), cv2.LINE_8, _FRACTION)
+                self._fill([grid[mesh.spans[k]]], tones[k], code)
 
     def parts(
         self, parts: Parts, x: float, z: float, heading: float, codes: Sequence[int | None]
     ) -> None:
         """Paint convex parts, far ones first; part k gets codes[its slot], None leaves it out."""
         pixels, depth = self.camera.project(placed(parts.points, x, z, heading))
-        self.touched = (0, 0, 0, 0)
         if depth.min() < NEAR:
+            self._last = (np.zeros((1, 2)), 0.0)
             return
         radii = np.maximum(parts.radii * self.camera.focal / depth, 0.55)
-        self.touched = self._around(pixels, radii.max())
-        points = np.round(pixels * (1 << _FRACTION)).astype(np.int32)
-        rims = np.round(radii[:, None, None] * (_CIRCLE * (1 << _FRACTION))).astype(np.int32)
+        self._last = (pixels, radii.max())
+        points = _fixed(pixels)
+        balls = points[:, None] + _fixed(radii[:, None, None] * _CIRCLE)
         distance = np.add.reduceat(depth, parts.starts) / parts.counts
         tones = self.light.through_air(parts.colours, distance).astype(int).tolist()
-        for k in np.argsort(-(distance - parts.layers), kind="stable"):
+        for k in np.argsort(parts.layers - distance, kind="stable").tolist():
             code = codes[parts.slots[k]]
             if code is None:
                 continue
-            start = parts.starts[k]
-            span = slice(start, start + parts.counts[k])
-            corners = points[span]
-            if not parts.sharp[k]:
-                corners = (corners[:, None] + rims[span]).reshape(-1, 2)
-            hull = cv2.convexHull(corners)
-            cv2.fillConvexPoly(self.canvas, hull, (*tones[k], code), cv2.LINE_8, _FRACTION)
+            span = parts.spans[k]
+            corners = points[span] if parts.sharp[k] else balls[span].reshape(-1, 2)
+            self._fill_convex(cv2.convexHull(corners), tones[k], code)
 
-    def _around(self, pixels: np.ndarray, margin: float = 0.0) -> tuple[int, int, int, int]:
+    def touched(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 around what mesh() or parts() painted last."""
         height, width = self.camera.size
+        pixels, margin = self._last
         x0, y0 = np.maximum(pixels.min(axis=0) - margin - 2, 0).astype(int).tolist()
         x1, y1 = np.minimum(pixels.max(axis=0) + margin + 3, (width, height)).astype(int).tolist()
         return x0, y0, max(x0, x1), max(y0, y1)
@@ -133,26 +128,34 @@ class Painter:
         points = self.camera.cut(np.asarray(points, float))
         if len(points) < 3:
             return
-        pixels = self.camera.project(points)[0]
-        height, width = self.camera.size
-        x0, y0 = np.maximum(np.floor(pixels.min(axis=0)), 0).astype(int)
-        x1, y1 = np.minimum(np.ceil(pixels.max(axis=0)) + 1, (width, height)).astype(int)
-        if x0 >= x1 or y0 >= y1:
+        self._relabel(_fixed(self.camera.project(points)[0]), code)
+
+    def _relabel(self, polygon: np.ndarray, code: int) -> None:
+        first = np.maximum(polygon.min(axis=0) >> FRACTION, 0)
+        last = np.minimum((polygon.max(axis=0) >> FRACTION) + 2, self.camera.size[::-1])
+        if (first >= last).any():
             return
-        grid = np.round((pixels - (x0, y0)) * (1 << _FRACTION)).astype(np.int32)
+        (x0, y0), (x1, y1) = first.tolist(), last.tolist()
         inside = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        cv2.fillPoly(inside, [grid], 1, cv2.LINE_8, _FRACTION)
+        cv2.fillPoly(inside, [polygon - (first << FRACTION)], 1, cv2.LINE_8, FRACTION)
         self.canvas[y0:y1, x0:x1, 3][inside > 0] = code
 
     def _seen(self, colour: np.ndarray, shade: float, depth: float) -> list[int]:
         colour = np.asarray(colour, float) * shade
         return self.light.through_air(colour, np.float64(depth)).astype(int).tolist()
 
-    def _fill(self, polygons: np.ndarray, tone: list[int], code: int) -> None:
-        grid = np.round(polygons * (1 << _FRACTION)).astype(np.int32)
-        cv2.fillPoly(self.canvas, list(grid), (*tone, code), cv2.LINE_8, _FRACTION)
+    def _fill(self, polygons: list[np.ndarray], tone: list[int], code: int) -> None:
+        cv2.fillPoly(self.canvas, polygons, (*tone, code), cv2.LINE_8, FRACTION)
+
+    def _fill_convex(self, polygon: np.ndarray, tone: list[int], code: int) -> None:
+        cv2.fillConvexPoly(self.canvas, polygon, (*tone, code), cv2.LINE_8, FRACTION)
 
     def _fill_cut(self, polygon: np.ndarray, tone: list[int], code: int) -> None:
         polygon = self.camera.cut(polygon)
         if len(polygon) >= 3:
-            self._fill(self.camera.project(polygon)[0][None], tone, code)
+            self._fill([_fixed(self.camera.project(polygon)[0])], tone, code)
+
+
+def _fixed(pixels: np.ndarray) -> np.ndarray:
+    """Coordinates as OpenCV gets them: int32 with FRACTION bits behind the point."""
+    return np.rint(pixels * (1 << FRACTION)).astype(np.int32)

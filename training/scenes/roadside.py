@@ -113,8 +113,7 @@ def _leaves(
     )
     balls = np.array(centre) + (way + corners * 0.5) * extent
     bright = 1 + way[:, 0] @ np.array([0.12, 0.32, 0]) + rng.normal(0, 0.06, count)
-    for ball, tone in zip(balls, bright[:, None] * green, strict=True):
-        parts.hull(ball, 0.0, tone)
+    parts.hulls(balls, bright[:, None] * green)
 
 
 def _figure(parts: Parts, x: float, z: float, reach: float, code: int) -> Standing:

@@ -15,11 +15,13 @@ from training.scenes.codes import FIRST_OBJECT, LAST_OBJECT, VOID
 from training.scenes.painter import Painter
 from training.scenes.roadside import Standing
 from training.scenes.sensor import develop
+from training.scenes.shapes import Mesh, Parts
 from training.scenes.street import SUPERSAMPLING, Street, any_street
-from training.scenes.traffic import Actor
+from training.scenes.traffic import CARAVAN, UNKNOWN, Actor
 
 LEAST_AREA = 30  # visible pixels at 256 x 512; what shows less is void
 LEAST_FRACTION = 0.2
+DIFFICULTIES = ("easy", "default", "hard")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class SceneObject:
     track_id: int
     box: tuple[float, float, float, float]  # of the visible part, x1, y1, x2, y2 in pixels
     visible_fraction: float  # visible pixels / pixels in the picture if nothing stood before it
+    caravan: bool = False  # a caravan or trailer: of no class, yet Cityscapes numbers them
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def render_scene(
 def check_request(size: tuple[int, int], difficulty: str) -> None:
     if min(size) < 64:
         raise ValueError(f"size is {size}, expected (height, width) of at least 64 pixels each")
-    if difficulty not in ("easy", "default", "hard"):
+    if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty is {difficulty!r}, expected easy, default or hard")
 
 
@@ -80,10 +83,12 @@ class _Claim:
     alone: int  # pixels
 
 
-def take_picture(street: Street, time: float, rng: np.random.Generator) -> Scene:
+def take_picture(
+    street: Street, time: float, rng: np.random.Generator, paint: type[Painter] = Painter
+) -> Scene:
     """Paint a street at a time in seconds, from far to near; `rng` draws the noise."""
     camera = replace(street.camera, z=street.ego_speed * time)
-    painter = Painter(camera, street.light)
+    painter = paint(camera, street.light)
     ground.paint_sky(painter, street.colours, street.clouds)
     painter.light = replace(street.light, fog_density=0.0)  # its fog varies with depth: develop
     ground.paint_ground(painter, street.plan, street.colours, street.stains)
@@ -156,26 +161,32 @@ def _paint_and_measure(painter: Painter, actor: Actor, time: float, codes: list[
     """Paint an actor; returns for each code how many pixels it would cover alone."""
     if actor.members:
         for member in actor.members:
-            _paint_figure(painter, member, time, codes)
-        painter.touched = (0, 0, *painter.camera.size[::-1])
-        return [_covered(painter, codes[0])]
+            _paint_figure(painter, member, _shape(member, time), time, codes)
+        return [int(np.count_nonzero(_labels(painter) == codes[0]))]
+    shape = _shape(actor, time)
     if len(codes) == 1:
-        _paint_figure(painter, actor, time, codes)
+        _paint_figure(painter, actor, shape, time, codes)
         return [_covered(painter, codes[0])]
     alone = []
     for only in codes:
-        _paint_figure(painter, actor, time, [c if c == only else None for c in codes])
+        _paint_figure(painter, actor, shape, time, [c if c == only else None for c in codes])
         alone.append(_covered(painter, only))
-    _paint_figure(painter, actor, time, codes)
+    _paint_figure(painter, actor, shape, time, codes)
     return alone
 
 
-def _paint_figure(painter: Painter, actor: Actor, time: float, codes: list[int | None]) -> None:
+def _shape(actor: Actor, time: float) -> Mesh | Parts:
+    return actor.mesh or actor.pose(actor.phase + actor.pace * time)
+
+
+def _paint_figure(
+    painter: Painter, actor: Actor, shape: Mesh | Parts, time: float, codes: list[int | None]
+) -> None:
     x, z = actor.at(time)
-    if actor.mesh is not None:
-        painter.mesh(actor.mesh, x, z, actor.heading, codes[0])
+    if isinstance(shape, Mesh):
+        painter.mesh(shape, x, z, actor.heading, codes[0])
     else:
-        painter.parts(actor.pose(actor.phase + actor.pace * time), x, z, actor.heading, codes)
+        painter.parts(shape, x, z, actor.heading, codes)
 
 
 def _labels(painter: Painter) -> np.ndarray:
@@ -184,7 +195,7 @@ def _labels(painter: Painter) -> np.ndarray:
 
 def _covered(painter: Painter, code: int) -> int:
     """Pixels of the picture that were just painted with a code."""
-    x0, y0, x1, y1 = (v // SUPERSAMPLING for v in painter.touched)
+    x0, y0, x1, y1 = (v // SUPERSAMPLING for v in painter.touched())
     return int(np.count_nonzero(_labels(painter)[y0 : y1 + 1, x0 : x1 + 1] == code))
 
 
@@ -242,7 +253,8 @@ def _scene(
 ) -> Scene:
     height, width = street.size
     codes = np.ascontiguousarray(_labels(painter))
-    picture = cv2.resize(painter.canvas, (width, height), interpolation=cv2.INTER_AREA)[..., :3]
+    small = cv2.resize(painter.canvas, (width, height), interpolation=cv2.INTER_AREA)
+    picture = cv2.cvtColor(small, cv2.COLOR_RGBA2RGB)
     camera = painter.camera
     below = (camera.horizon / SUPERSAMPLING, camera.focal * camera.elevation / SUPERSAMPLING)
     shadows = _shadows(painter, street, time)
@@ -270,8 +282,9 @@ def _annotate(
         x, y, w, h = cv2.boundingRect((codes == claim.code).view(np.uint8))
         box = (float(x), float(y), float(x + w), float(y + h))
         share = area / claim.alone
-        objects.append(SceneObject(claim.label, claim.crowd, claim.track_id, box, share))
+        label, caravan = max(claim.label, UNKNOWN), claim.label == CARAVAN
+        objects.append(SceneObject(label, claim.crowd, claim.track_id, box, share, caravan))
         to_instance[claim.code] = len(objects)
         if claim.label >= 0:
             to_class[claim.code] = CITYSCAPES.thing_to_semantic[claim.label]
-    return to_class[codes], to_instance[codes], tuple(objects)
+    return cv2.LUT(codes, to_class), cv2.LUT(codes, to_instance), tuple(objects)

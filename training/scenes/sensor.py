@@ -110,12 +110,17 @@ def develop(
     brightness = _illumination(sensor, codes.shape)
     dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (sensor.shadow / 255)
     brightness *= 1 - dark * flat
-    image *= brightness[..., None]
+    image *= _in_colour(brightness)
     if sensor.night:
         _night(image)
     image = _lens(image, sensor)
     image += _noise(image.shape, rng) * np.float32(sensor.noise)
     return _stored(image, sensor)
+
+
+def _in_colour(plane: np.ndarray) -> np.ndarray:
+    """A plane [H, W] three times, [H, W, 3]; numpy would be slow to repeat it in the last axis."""
+    return cv2.merge([plane] * 3)
 
 
 @lru_cache(maxsize=1)
@@ -137,7 +142,7 @@ def _grainy(image: np.ndarray, codes: np.ndarray, light: Light, rng: np.random.G
         if part.shape != codes.shape:
             part = cv2.resize(field, (width, height))
         total += part * cv2.LUT(codes, strengths[:, k].copy())
-    image += total[..., None] * np.float32(np.exp(-25 * light.fog_density))
+    image += _in_colour(total * np.float32(np.exp(-25 * light.fog_density)))
 
 
 def _fog_on_ground(
@@ -149,8 +154,9 @@ def _fog_on_ground(
     thick = depth * light.fog_density > 0.02
     first, last = first, first + int(np.count_nonzero(thick))  # further down it does not show
     share = (1 - np.exp(-light.fog_density * depth[thick])).astype(np.float32)
-    share = (share[:, None] * flat[first:last])[..., None]
-    image[first:last] += (light.fog_colour.astype(np.float32) - image[first:last]) * share
+    share = _in_colour(share[:, None] * flat[first:last])
+    colour = np.tile(light.fog_colour.astype(np.float32), (image.shape[1], 1))
+    image[first:last] += (colour - image[first:last]) * share
 
 
 def _illumination(sensor: Sensor, size: tuple[int, int]) -> np.ndarray:

@@ -103,6 +103,10 @@ class Mesh:
         return np.cumsum(self.counts) - self.counts
 
     @cached_property
+    def spans(self) -> list[slice]:
+        return _spans(self.counts)
+
+    @cached_property
     def normals(self) -> np.ndarray:
         return np.array(self._normals, float)
 
@@ -149,6 +153,14 @@ class Parts:
         self._slots.append(slot)
         self._layers.append(layer)
 
+    def hulls(self, points: np.ndarray, colours: np.ndarray) -> None:
+        """Add the hull of each row of points [K, n, 3] in its colour [K, 3]."""
+        self._clouds += list(points)
+        self._radii += [0.0] * (points.shape[0] * points.shape[1])
+        self._colours += list(colours)
+        self._slots += [0] * len(points)
+        self._layers += [0.0] * len(points)
+
     def disc(
         self,
         z: float,
@@ -185,14 +197,24 @@ class Parts:
         return np.array(self._colours, float)
 
     @cached_property
-    def sharp(self) -> np.ndarray:
-        """Parts of points, without radius."""
-        return np.maximum.reduceat(self.radii, self.starts) == 0
+    def spans(self) -> list[slice]:
+        return _spans(self.counts)
 
     @cached_property
-    def slots(self) -> np.ndarray:
-        return np.array(self._slots)
+    def sharp(self) -> list[bool]:
+        """Parts of points, without radius."""
+        return (np.maximum.reduceat(self.radii, self.starts) == 0).tolist()
+
+    @property
+    def slots(self) -> list[int]:
+        return self._slots
 
     @cached_property
     def layers(self) -> np.ndarray:
         return np.array(self._layers)
+
+
+def _spans(counts: np.ndarray) -> list[slice]:
+    """Where each of so many rows lies in an array that holds them one after the other."""
+    ends = np.cumsum(counts).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]

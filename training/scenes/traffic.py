@@ -14,7 +14,7 @@ from training.scenes.ground import Layout
 from training.scenes.shapes import Mesh, Parts
 
 PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = range(8)
-UNKNOWN = -1  # an object of no class
+UNKNOWN, CARAVAN = -1, -2  # objects of no class
 
 # how many of each kind stand on a street, on average
 KINDS = {
@@ -38,7 +38,7 @@ _MESHES = {
     "truck": (TRUCK, vehicles.truck),
     "car": (CAR, vehicles.car),
     "bin": (UNKNOWN, vehicles.bin_or_box),
-    "caravan": (UNKNOWN, vehicles.caravan),
+    "caravan": (CARAVAN, vehicles.caravan),
 }
 
 
@@ -88,6 +88,7 @@ def populate(
     their distribution; the others of a kind follow in golden steps, so that they spread evenly.
     """
     actors: list[Actor] = []
+    spans: list[tuple[float, float]] = []
     for depth, (kind, count) in zip(depths, number.items(), strict=True):
         for k in range(count):
             place = _cast(rng, kind, plan, ego_speed)
@@ -95,9 +96,11 @@ def populate(
                 actor = place((depth + 0.618034 * k + rng.normal(0, 0.01 * attempt)) % 1)
                 if not _in_view(actor, camera) or not _free(actor, actors):
                     continue
-                alone = not any(_overlap(actor, other, camera) for other in actors)
+                span = _columns(actor, camera)
+                alone = not any(_overlap(span, other) for other in spans)
                 if alone or attempt > 35 or rng.random() < OVERLAPS:
                     actors.append(actor)
+                    spans.append(span)
                     break
     return actors
 
@@ -264,9 +267,9 @@ def _columns(actor: Actor, camera: Camera) -> tuple[float, float]:
     return (actor.x - actor.half[0]) * scale, (actor.x + actor.half[0]) * scale
 
 
-def _overlap(actor: Actor, other: Actor, camera: Camera) -> bool:
+def _overlap(columns: tuple[float, float], others: tuple[float, float]) -> bool:
     """Whether one of two things may hide more than a little of the other."""
-    (a0, a1), (b0, b1) = _columns(actor, camera), _columns(other, camera)
+    (a0, a1), (b0, b1) = columns, others
     return min(a1, b1) - max(a0, b0) > 0.04 * min(a1 - a0, b1 - b0)
 
 
