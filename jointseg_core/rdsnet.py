@@ -73,6 +73,7 @@ class RDSNetConfig:
     test_margin: float = 0.1  # and by 1.2 at inference
     hard_ratio: float = 1.0  # background pixels per object pixel in the mask loss; inf = all
     gamma: float = 0.05  # prior of the boundary refinement in box sides; 0 = no refinement
+    refinement_reach: int = 4  # s: its kernel sees so many pixels to either side
     candidates: int = 1000  # per level, before NMS
     score_threshold: float = 0.05
     nms_iou: float = 0.5
@@ -425,7 +426,7 @@ def build_rdsnet(config: RDSNetConfig, backbone_weights: str | None = None) -> R
         anchors=anchors,
         object_stream=ObjectStream(config, anchors.per_cell),
         pixel_stream=_pixel_stream(config, len(widths)) if config.filter_size else NoPixelStream(),
-        refinement=BoundaryRefinement(config.gamma),
+        refinement=BoundaryRefinement(config.gamma, config.refinement_reach),
     )
 
 
