@@ -100,8 +100,7 @@ def write_coco(root: Path, document: dict[str, Any] | None = None, split: str = 
     """The document (default: the one above) in the published layout, with its pictures."""
     document = coco_document() if document is None else document
     for number, image in enumerate(document["images"]):
-        size = (image["height"], image["width"])
-        save(root / f"{split}2017" / image["file_name"], picture(number, size))
+        save(root / f"{split}2017" / image["file_name"], picture(number))
     path = root / f"annotations/instances_{split}2017.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document))

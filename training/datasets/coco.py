@@ -47,11 +47,13 @@ class CocoSamples:
         report: Callable[[Defect], None] = refuse,
     ) -> None:
         file = read_coco(annotations, report)
-        things, labels = choose_things(file, classes, remap or {})
         self.root = root_of(annotations)
         self._folder = find_pictures(annotations, split, file)
         pictures = _present(file.pictures, self._folder, annotations, report)
         self._panoptic = _open_panoptic(annotations, pictures, remap or {})
+        pixels = self._panoptic.categories.values() if self._panoptic else ()
+        _require("remap", remap or (), [*file.categories.values(), *pixels], file)
+        things, labels = choose_things(file, classes, remap or {})
         self.classes = _classes(things, self._panoptic)
         self._store = FlatStore(_record(picture, labels) for picture in pictures)
         self._sizes = np.array([picture.size for picture in pictures], np.int32).reshape(-1, 2)
@@ -128,7 +130,6 @@ def choose_things(
     """Names of the things, and the label of each category id that is one of them."""
     renamed = {id: remap.get(name, name) for id, name in file.categories.items()}
     names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
-    _require("remap", remap, file.categories.values(), file)
     _require("classes", classes or (), names, file)
     things = tuple(classes) if classes else names
     return things, {id: things.index(name) for id, name in renamed.items() if name in things}

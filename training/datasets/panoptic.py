@@ -23,16 +23,17 @@ from training.problems import BadInput, refuse
 class Panoptic:
     """The classes of pixels of some pictures, the same order.
 
-    names  of the classes, in order of the ids of their categories
-    remap  other names for categories; None for those that become unlabelled
+    categories  names by id
+    names       of the classes, in order of the ids of their categories
+    remap       other names for categories; None for those that become unlabelled
     """
 
     def __init__(
         self, path: Path, folder: Path, image_ids: Iterable[int], remap: Mapping[str, str | None]
     ) -> None:
         document, self.digest = read_json(path, ("annotations", "categories"))
-        categories = read_categories(document["categories"], path, refuse)
-        renamed = {id: remap.get(name, name) for id, name in categories.items()}
+        self.categories = read_categories(document["categories"], path, refuse)
+        renamed = {id: remap.get(name, name) for id, name in self.categories.items()}
         self.path, self.folder = path, folder
         self.names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
         if len(self.names) > UNLABELLED:

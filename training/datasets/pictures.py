@@ -78,8 +78,9 @@ def _one_line(error: Exception) -> str:
 
 
 def fingerprint(paths: Iterable[Path], root: Path, *facts: object) -> str:
-    """Differs between data sets: of the names and sizes of files below `root`, and of facts."""
+    """Another one for other facts and files below `root`: of names, sizes and times of change."""
     digest = hashlib.sha256(repr(facts).encode())
     for path in paths:
-        digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+        file = path.stat()
+        digest.update(f"{path.relative_to(root)} {file.st_size} {file.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ class Sample:
     image     uint8 [H, W, 3] RGB
     target    in pixels of this picture, objects as they were annotated
     areas     [N] float, pixels of each object as annotated; None: count those of its mask
+    void      bool [H, W], where Cityscapes excuses what is found; None: where no class is annotated
     """
 
     name: str
@@ -29,6 +30,7 @@ class Sample:
     image: np.ndarray
     target: Target
     areas: Tensor | None = None
+    void: np.ndarray | None = None
 
 
 class Samples(Protocol):
@@ -52,7 +54,7 @@ class Samples(Protocol):
         """`Sample.name`, without decoding the picture."""
 
     def identity(self) -> str:
-        """Another one for every other data set: a digest of names and sizes of its files."""
+        """Another one for every other data set, and for the same one after a file has changed."""
 
 
 class Subset:

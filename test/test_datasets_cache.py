@@ -1,0 +1,113 @@
+"""A data set that is decoded once."""
+
+import os
+import shutil
+from collections import namedtuple
+
+import pytest
+import torch
+from dataset_trees import SIZE, coco_document, picture, save, write_cityscapes, write_coco
+
+from training.datasets import Subset, open_dataset
+from training.datasets.cache import DecodedCache
+from training.datasets.workers import in_order
+from training.problems import BadInput
+
+
+@pytest.fixture(params=[write_cityscapes, write_coco])
+def samples(request, tmp_path):
+    return open_dataset(request.param(tmp_path / "data"), "train")
+
+
+def assert_same(a, b):
+    assert (a.name, a.image_id) == (b.name, b.image_id)
+    assert (a.image == b.image).all()
+    for name in ("boxes", "labels", "masks", "crowd", "semantic"):
+        left, right = getattr(a.target, name), getattr(b.target, name)
+        assert left is right or (torch.equal(left, right) and left.dtype == right.dtype)
+    assert a.areas is b.areas or torch.equal(a.areas, b.areas)
+
+
+def test_a_second_visit_needs_no_picture_and_gives_the_same(samples, tmp_path):
+    cache = DecodedCache(samples, tmp_path / "cache")
+    first = [cache[i] for i in range(len(cache))]
+    for file in (tmp_path / "data").rglob("*.png"):
+        times = file.stat()
+        file.write_bytes(b"x" * times.st_size)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    again = DecodedCache(samples, tmp_path / "cache")
+    assert (again.classes, again.name, len(again)) == (samples.classes, samples.name, 3)
+    for index, sample in enumerate(first):
+        assert_same(again[index], sample)
+        assert again.image_size(index) == SIZE
+        assert again.sample_name(index) == sample.name
+
+
+def test_the_size_is_told_before_and_not_once_all_is_there(samples, tmp_path, capsys):
+    cache = DecodedCache(samples, tmp_path / "cache")
+    told = capsys.readouterr().out
+    assert str(tmp_path / "cache") in told and "0 MB for 3 pictures" in told
+    list(map(cache.__getitem__, range(3)))
+    DecodedCache(samples, tmp_path / "cache")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_disk_without_room_is_refused(samples, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9000, 0, 9000))
+    with pytest.raises(BadInput, match=r"needs 0 MB for 3 pictures .* has 0 MB free"):
+        DecodedCache(samples, tmp_path / "cache")
+
+
+def test_a_folder_that_is_another_data_sets_is_refused(samples, tmp_path):
+    DecodedCache(samples, tmp_path / "cache")
+    with pytest.raises(BadInput, match="holds the cache of another data set"):
+        DecodedCache(Subset(samples, [0, 2]), tmp_path / "cache")
+    name = samples.sample_name(1)
+    save(tmp_path / "data" / name, picture(99))  # the same names, another picture
+    with pytest.raises(BadInput, match="or its files have changed"):
+        DecodedCache(samples, tmp_path / "cache")
+    with pytest.raises(BadInput, match=r"is to be a cache, but holds .*; name an empty"):
+        DecodedCache(samples, tmp_path / "data")
+
+
+def test_other_labels_are_another_data_set(tmp_path):
+    root = write_coco(tmp_path / "data", coco_document())
+    DecodedCache(open_dataset(root, "train"), tmp_path / "cache")
+    with pytest.raises(BadInput, match="another data set"):
+        DecodedCache(open_dataset(root, "train", classes=["dog"]), tmp_path / "cache")
+
+
+def test_a_file_cut_short_is_made_anew(samples, tmp_path):
+    cache = DecodedCache(samples, tmp_path / "cache")
+    sample = cache[1]
+    (path,) = (tmp_path / "cache").glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-10])
+    assert_same(cache[1], sample)
+    assert_same(cache[1], sample)
+
+
+def test_several_processes_may_fill_it_at_once(samples, tmp_path):
+    cache = DecodedCache(samples, tmp_path / "cache")
+
+    def read(task, at):
+        return [cache[i].image for i in range(3)]
+
+    for images in in_order(read, range(6), 3, str):
+        assert all((image == samples[i].image).all() for i, image in enumerate(images))
+    files = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert files == [*(f"{i:07d}.safetensors" for i in range(3)), "cache.json"]
+
+
+def test_a_picture_that_cannot_be_read_leaves_nothing(samples, tmp_path):
+    cache = DecodedCache(samples, tmp_path / "cache")
+    (tmp_path / "data" / samples.sample_name(0)).write_bytes(b"nothing")
+    with pytest.raises(BadInput, match="cannot be read"):
+        cache[0]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["cache.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(samples, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot be written"):
+        DecodedCache(samples, tmp_path / "file")
