@@ -113,8 +113,23 @@ class Predictor:
 
         Images may differ in size; they are one batch. Raises ValueError for anything else.
         """
+        return self._see(images)[0]
+
+    def with_proposals(
+        self, images: Sequence[np.ndarray], limit: int = 1000
+    ) -> tuple[list[Predictions], list[tuple[Tensor, Tensor]]]:
+        """What a call returns, and of the same pass the class-agnostic proposals of each image.
+
+        Proposals are at most `limit` boxes [P, 4] in camera pixels and their scores [P], best
+        first, on the CPU.
+        """
+        return self._see(images, limit)
+
+    def _see(
+        self, images: Sequence[np.ndarray], limit: int = 0
+    ) -> tuple[list[Predictions], list[tuple[Tensor, Tensor]]]:
         if not len(images):
-            return []
+            return [], []
         with self._lock, torch.inference_mode():
             start = time.perf_counter()
             inputs, frames = self.manifest.preprocessing.batch(images, self.device)
@@ -124,7 +139,8 @@ class Predictor:
             predictions = [p.to("cpu") for p in self.model.decode(output, frames)]
             steps = np.diff([start, prepared, inferred, time.perf_counter()]) * 1e3
             self.timing = Timing(*steps.tolist())
-        return predictions
+            proposals = self.model.proposals(output, frames, limit) if limit else []
+        return predictions, [(boxes.cpu(), scores.cpu()) for boxes, scores in proposals]
 
     def _forward(self, inputs: Tensor) -> tuple:
         dtype = PRECISIONS[self.precision]

@@ -47,6 +47,20 @@ def test_limits_change_between_batches(rdsnet):
 
 
 @pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights"])
+def test_proposals_come_with_the_results_of_a_call_in_the_pixels_of_each_image(weights, request):
+    predictor = Predictor.from_file(request.getfixturevalue(weights), device="cpu")
+    predictor.configure(score_threshold=0.005)
+    images = [noise(0, 48, 60), noise(1, 100, 400)]
+    seen, proposals = predictor.with_proposals(images, limit=50)
+    for one, alone in zip(seen, predictor(images), strict=True):
+        assert one.boxes.equal(alone.boxes) and one.scores.equal(alone.scores)
+    for (boxes, scores), (height, width) in zip(proposals, [(48, 60), (100, 400)], strict=True):
+        assert 0 < len(boxes) <= 50 and (scores.diff() <= 0).all()
+        assert (boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all()
+    assert predictor.with_proposals([]) == ([], [])
+
+
+@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights"])
 def test_nothing_is_found_in_the_padding(weights, request):
     predictor = Predictor.from_file(request.getfixturevalue(weights), device="cpu")
     predictor.configure(score_threshold=0.005)

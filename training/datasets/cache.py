@@ -21,7 +21,7 @@ from training.datasets.pictures import Size
 from training.datasets.sample import Sample, Samples
 from training.problems import BadInput
 
-FORMAT = 1
+FORMAT = 2
 MARGIN = 1.1  # what masks and boxes need beside pixels, about
 
 
@@ -129,6 +129,8 @@ def _write(sample: Sample, path: Path) -> None:
         arrays["semantic"] = target.semantic.byte()
     if sample.areas is not None:
         arrays["areas"] = sample.areas
+    if sample.void is not None:
+        arrays["void"] = torch.from_numpy(np.packbits(sample.void))
     facts = {"name": sample.name, "image_id": str(sample.image_id)}
     save_file({name: array.contiguous() for name, array in arrays.items()}, path, facts)
 
@@ -148,7 +150,11 @@ def _read(path: Path) -> Sample:
         semantic=None if semantic is None else semantic.long(),
         crowd=arrays["crowd"],
     )
-    return Sample(facts["name"], int(facts["image_id"]), image, target, arrays.get("areas"))
+    void = arrays.get("void")
+    if void is not None:
+        bits = np.unpackbits(void.numpy(), count=image.shape[0] * image.shape[1])
+        void = bits.reshape(image.shape[:2]).view(bool)
+    return Sample(facts["name"], int(facts["image_id"]), image, target, arrays.get("areas"), void)
 
 
 @contextmanager

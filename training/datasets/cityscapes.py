@@ -65,7 +65,9 @@ class CityscapesSamples:
     def __getitem__(self, index: int) -> Sample:
         image = read_picture(self.root / self.sample_name(index))
         labels, instances = self._maps(index)
-        return Sample(self.sample_name(index), index, image, target_of(labels, instances))
+        void = ~np.isin(instances, LABEL_IDS) & (instances < 1000)  # no caravans: they have numbers
+        target = target_of(labels, instances)
+        return Sample(self.sample_name(index), index, image, target, void=void)
 
     def image_size(self, index: int) -> Size:
         height, width = self._sizes[index].tolist()

@@ -24,6 +24,7 @@ from training.metrics.overlaps import (
     mask_areas,
     mask_intersections,
     match,
+    object_areas,
     overlap,
 )
 from training.metrics.resampling import image_weights
@@ -145,7 +146,7 @@ class AveragePrecision:
         predictions = predictions[order]
         self._judge("box", predictions, truth, *_boxes(predictions, truth))
         if predictions.masks is not None:
-            self.has_masks |= bool(len(predictions))
+            self.has_masks = True
             self._judge("mask", predictions, truth, *_masks(predictions.masks, truth))
         self._sought.append(truth.sought(len(self.names)))
         self._rankings.clear()
@@ -245,9 +246,8 @@ class _Truth:
     @classmethod
     def of(cls, target: Target, areas: Tensor | None) -> _Truth:
         crowd = as_array(target.crowd)
-        if areas is None:
-            areas = target.masks.flatten(1).sum(1)
-        return cls(target, as_array(target.labels), crowd, crowd | beyond(as_array(areas)))
+        ignored = crowd | beyond(object_areas(target, areas))
+        return cls(target, as_array(target.labels), crowd, ignored)
 
     def sought(self, classes: int) -> np.ndarray:
         """Number of objects that count [classes, areas]."""

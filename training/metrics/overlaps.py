@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from jointseg_core.predictions import Masks
+from jointseg_core.targets import Target
 
 
 def as_array(values: Tensor) -> np.ndarray:
@@ -30,7 +31,14 @@ def box_intersections(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def mask_areas(masks: Masks) -> np.ndarray:
     """Pixels int64 [N] of each mask."""
-    return np.array([int(crop.sum()) for crop in masks.crops()], np.int64)
+    return np.array([np.count_nonzero(as_array(crop)) for crop in masks.crops()], np.int64)
+
+
+def object_areas(target: Target, areas: Tensor | None) -> np.ndarray:
+    """Areas [G] of objects: as annotated where that is known, else the pixels of their masks."""
+    if areas is not None:
+        return as_array(areas)
+    return np.array([np.count_nonzero(mask) for mask in as_array(target.masks)], np.int64)
 
 
 def mask_intersections(found: Masks, truth: Masks) -> np.ndarray:

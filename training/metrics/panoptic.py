@@ -52,6 +52,11 @@ class Categories:
     of_things: tuple[int, ...]
     are_things: np.ndarray
 
+    @property
+    def stuff(self) -> np.ndarray:
+        """The numbers that are not those of things [S]."""
+        return np.flatnonzero(~self.are_things)
+
     @classmethod
     def of(cls, classes: Classes) -> Categories:
         """Numbers for the pixel classes and things of a model or a data set."""
@@ -92,6 +97,17 @@ class Canvas:
             self._crowd.append(crowd)
             part[free] = len(self._labels)
 
+    def fill(self, semantic: np.ndarray, stuff: np.ndarray, min_pixels: float = 1) -> None:
+        """Paint what a class map [H, W] shows of the classes `stuff` [S] on enough free pixels."""
+        free = np.where(self._ids == 0, semantic, UNLABELLED).astype(np.uint8)
+        counts = np.bincount(free.ravel(), minlength=256)
+        table = np.zeros(256, np.int32)
+        for label in stuff[counts[stuff] >= min_pixels]:
+            self._labels.append(int(label))
+            self._crowd.append(False)
+            table[label] = len(self._labels)
+        self._ids += table[free]
+
     def segments(self) -> Segments:
         """What was painted."""
         return Segments(self._ids, np.array(self._labels, np.int64), np.array(self._crowd, bool))
@@ -111,8 +127,7 @@ def merge_segments(found: Predictions, semantic: np.ndarray | None, classes: Cla
             number = categories.of_things[label]
             canvas.paint(number, as_array(crop), window, min_visible=MIN_VISIBLE)
     if semantic is not None:
-        free = np.where(canvas.segments().ids == 0, semantic, UNLABELLED)
-        _paint_stuff(canvas, free, categories, MIN_STUFF * semantic.size)
+        canvas.fill(semantic, categories.stuff, max(1, MIN_STUFF * semantic.size))
     return canvas.segments()
 
 
@@ -128,18 +143,8 @@ def true_segments(target: Target, classes: Classes) -> Segments:
     for k in np.lexsort((masks.sum((1, 2)), crowd)):
         number = categories.of_things[int(target.labels[k])]
         canvas.paint(number, masks[k], crowd=bool(crowd[k]))
-    _paint_stuff(canvas, as_array(target.semantic), categories, 1)
+    canvas.fill(as_array(target.semantic), categories.stuff)
     return canvas.segments()
-
-
-def _paint_stuff(
-    canvas: Canvas, semantic: np.ndarray, categories: Categories, min_pixels: float
-) -> None:
-    for number in np.unique(semantic):
-        if number < len(categories.are_things) and not categories.are_things[number]:
-            mask = semantic == number
-            if np.count_nonzero(mask) >= min_pixels:
-                canvas.paint(int(number), mask)
 
 
 class PanopticQuality:

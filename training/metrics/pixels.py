@@ -36,26 +36,26 @@ class Confusion:
         """One more image: class maps [H, W] of any integer type; ValueError when sizes differ."""
         if predicted.shape != truth.shape:
             raise ValueError(f"class map is {list(predicted.shape)}, truth {list(truth.shape)}")
-        predicted, truth = predicted.flatten().long(), truth.flatten().long()
-        known = truth != UNLABELLED
-        if (highest := _highest(truth[known])) >= self.classes:
+        pairs = truth.flatten().long() * 256 + predicted.flatten().long().clamp(0, 255)
+        table = pairs.bincount(minlength=1 << 16)[: 1 << 16].view(256, 256)
+        if len(unknown := table[self.classes : UNLABELLED].sum(1).nonzero()):
+            highest = self.classes + int(unknown.max())
             raise ValueError(
                 f"truth holds class {highest}, expected 0 to {self.classes - 1} or 255"
             )
-        column = predicted[known].clamp(max=self.classes)
-        pairs = truth[known] * (self.classes + 1) + column
-        counts = pairs.bincount(minlength=self.counts.numel())
-        cells = counts.nonzero().flatten()
-        self._images.append((as_array(cells), as_array(counts[cells])))
-        self.counts += counts.view_as(self.counts)
+        known = table[: self.classes]
+        counts = torch.cat([known[:, : self.classes], known[:, self.classes :].sum(1, True)], 1)
+        cells = counts.flatten().nonzero().flatten()
+        self._images.append((as_array(cells), as_array(counts.flatten()[cells])))
+        self.counts += counts
 
     def over(self, images: Sequence[int] | None = None) -> Confusion:
         """The counts of the images with these numbers alone, repeats allowed."""
         chosen = Confusion(self.classes)
-        weights = image_weights(images, len(self))
-        for weight, (cells, counts) in zip(weights, self._images, strict=True):
-            if weight:
-                chosen.counts.view(-1)[cells] += torch.from_numpy(counts * int(weight))
+        weights = image_weights(images, len(self)).astype(int)
+        for k in weights.nonzero()[0]:
+            cells, counts = self._images[k]
+            chosen.counts.view(-1)[cells] += torch.from_numpy(counts * weights[k])
         return chosen
 
     def iou(self) -> Tensor:
@@ -82,7 +82,3 @@ def foreground_truth(semantic: Tensor, classes: Classes) -> Tensor:
     table[[k for k in classes.thing_to_semantic if k >= 0]] = 1
     table[UNLABELLED] = UNLABELLED
     return table[semantic.long()]
-
-
-def _highest(values: Tensor) -> int:
-    return int(values.max()) if len(values) else 0

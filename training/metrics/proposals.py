@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jointseg_core.targets import Target
 from training.metrics.average_precision import AREAS, IOUS, beyond
-from training.metrics.overlaps import as_array, box_overlap, match
+from training.metrics.overlaps import as_array, box_overlap, match, object_areas
 from training.metrics.resampling import image_weights
 
 LIMITS = (10, 100, 1000)
@@ -34,8 +34,8 @@ class ProposalRecall:
 
         Crowds of the target are ignored; areas [N] as for `AveragePrecision.add`.
         """
-        crowd, areas = as_array(target.crowd), _areas(target, areas)
-        ignored = crowd | beyond(areas)
+        crowd = as_array(target.crowd)
+        ignored = crowd | beyond(object_areas(target, areas))
         best = as_array(boxes)[np.argsort(-as_array(scores), kind="stable")[: LIMITS[-1]]]
         overlaps = box_overlap(best, as_array(target.boxes), crowd)
         matched = match(overlaps, IOUS, ignored, crowd)  # [areas, IoUs, P]
@@ -61,7 +61,3 @@ class ProposalRecall:
                 named[f"ar_1000_{name}"] = recall[area, -1].mean()
         named |= {"recall_50": recall[0, -1, 0], "recall_70": recall[0, -1, 4]}
         return {name: float(value) for name, value in named.items()}
-
-
-def _areas(target: Target, areas: Tensor | None) -> np.ndarray:
-    return as_array(target.masks.flatten(1).sum(1) if areas is None else areas)
