@@ -11,6 +11,7 @@ import torch
 from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchvision.ops import box_iou
 
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
@@ -200,5 +201,8 @@ def test_recall_of_proposals_is_that_of_the_coco_tools():
     for area, name in enumerate(("small", "medium", "large"), start=1):
         wanted[f"ar_1000_{name}"] = recall[:, area, 2].mean()
     wanted |= {"recall_50": recall[0, 0, 2], "recall_70": recall[4, 0, 2]}
+    overlaps = [box_iou(p.proposals, p.target.boxes[~p.target.crowd]) for p in PICTURES]
+    foreground = torch.cat([(o >= 0.5).any(1) for o in overlaps])
+    wanted["foreground_share"] = float(foreground.double().mean())
     assert 0.1 < wanted["ar_10"] < wanted["ar_100"] < wanted["ar_1000"] < 1
     assert ours.score() == pytest.approx(wanted, abs=1e-9)

@@ -22,6 +22,7 @@ class ProposalRecall:
     def __init__(self) -> None:
         self._found: list[np.ndarray] = []  # per image [areas, limits, IoUs]
         self._sought: list[np.ndarray] = []  # per image [areas]
+        self._foreground: list[tuple[int, int]] = []  # per image, and how many proposals there were
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -43,13 +44,14 @@ class ProposalRecall:
         hits = (matched >= 0) & ~np.pad(ignored, ((0, 0), (0, 1)))[reading, matched]
         self._found.append(np.stack([hits[..., :limit].sum(-1) for limit in LIMITS], 1))
         self._sought.append((~ignored).sum(1))
+        self._foreground.append(((overlaps[:, ~crowd] >= IOUS[0]).any(1).sum(), len(best)))
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
         """The numbers by name, of the images with these numbers or of all.
 
         ar_10, ar_100 and ar_1000 are mean recalls over IoU 0.5 to 0.95; the others are of 1000
         proposals: ar_1000_small, _medium and _large by the areas of COCO, recall_50 and recall_70
-        at one IoU.
+        at one IoU, and foreground_share, how many of them overlap an object by IoU 0.5.
         """
         weights = image_weights(images, len(self))
         found = np.tensordot(weights, np.reshape(self._found, (-1, 4, 3, 10)), 1)
@@ -60,4 +62,6 @@ class ProposalRecall:
             if area:
                 named[f"ar_1000_{name}"] = recall[area, -1].mean()
         named |= {"recall_50": recall[0, -1, 0], "recall_70": recall[0, -1, 4]}
+        foreground, made = weights @ np.reshape(self._foreground, (-1, 2))
+        named["foreground_share"] = foreground / made if made else np.nan
         return {name: float(value) for name, value in named.items()}
