@@ -38,9 +38,9 @@ def detect(
     scores [N, K]; boxes [N, 4], or [N, K, 4] where each class has its own. Boxes without area,
     such as those in the padding, are not found.
     """
-    per_class = boxes if boxes.ndim == 3 else boxes[:, None].expand(-1, scores.shape[1], -1)
+    per_class = boxes if boxes.ndim == 3 else boxes[:, None]
     rows, labels = ((scores > threshold) & has_area(per_class)).nonzero(as_tuple=True)
-    found, certainty = per_class[rows, labels], scores[rows, labels]
+    found, certainty = per_class.expand(*scores.shape, 4)[rows, labels], scores[rows, labels]
     keep = batched_nms(found, certainty, labels, nms_iou)[:limit]
     return rows[keep], labels[keep]
 

@@ -128,7 +128,7 @@ class SegRPN(nn.Module):
         mask_inputs = agnostic or self._known(scale_maps, levels)
         mask_features = self.mask_proposal_head.features(mask_inputs)
         features = self.proposal_head.features(levels)
-        if self._switch("fuse_features"):
+        if self._now("fuse_features"):
             features = fuse_features(features, mask_features)
         return SegRPNOutput(
             levels[:4],
@@ -139,12 +139,13 @@ class SegRPN(nn.Module):
             background_logits,
         )
 
-    def _switch(self, name: str) -> bool:
+    def _now(self, name: str) -> bool | int:
+        """A number of the config that differs between training and inference."""
         return getattr(self.config, f"{name}_{'train' if self.training else 'test'}")
 
     def _known(self, scale_maps: list[Tensor] | None, levels: list[Tensor]) -> list[Tensor]:
         """Given maps, or those of somebody who knows of no object."""
-        fused = self._switch("fuse_features") or self._switch("fuse_scores")
+        fused = self._now("fuse_features") or self._now("fuse_scores")
         if scale_maps is None and self.config.scale_case and fused:
             raise ValueError(
                 f"scale_maps is None, but this SegRPN is told where objects are "
@@ -169,7 +170,7 @@ class SegRPN(nn.Module):
     @torch.no_grad()
     def propose(self, output: SegRPNOutput) -> list[Tensor]:
         """Proposals [n, 4] of each image in network pixels, best first (2.2, 2.6 b)."""
-        limit = self._limit("proposals")
+        limit = self._now("proposals")
         return [boxes[:limit] for boxes, _ in self._scored_proposals(output)]
 
     @torch.no_grad()
@@ -189,16 +190,13 @@ class SegRPN(nn.Module):
 
     def _scored_proposals(self, output: SegRPNOutput) -> list[tuple[Tensor, Tensor]]:
         scores = output.objectness
-        if self._switch("fuse_scores"):
+        if self._now("fuse_scores"):
             scores = fuse_scores(scores, output.mask_objectness)
-        limits = self._limit("candidates"), self.config.proposal_nms_iou
+        limits = self._now("candidates"), self.config.proposal_nms_iou
         return [
             choose_proposals(s.float(), d.float(), output.anchors, _input_size(output), *limits)
             for s, d in zip(scores, output.box_deltas, strict=True)
         ]
-
-    def _limit(self, name: str) -> int:
-        return getattr(self.config, f"{name}_{'train' if self.training else 'test'}")
 
     # -- training -----------------------------------------------------------------------------
 

@@ -34,6 +34,23 @@ def test_a_seeded_picture_draws_the_same_samples_again(model_type):
     assert any(other[name].item() != first[name].item() for name in first)
 
 
+def test_the_refinement_of_the_parts_learns_what_that_of_the_batch_does():
+    network = small("rdsnet")
+    network.requires_grad_(False).refinement.requires_grad_(True)
+    images, targets = batch()
+    counts = network.counts(targets, SIZE)
+    losses = {
+        rows: network.refinement_loss(
+            network(images[list(rows)]), [targets[i] for i in rows], counts
+        )
+        for rows in ((0, 1), (2,), (3,))
+    }
+    whole = network.refinement_loss(network(images), targets)
+    assert sum(losses.values()).item() == pytest.approx(whole.item(), rel=1e-5)
+    losses[2,].backward()  # a crowd alone
+    assert all(not p.grad.any() for p in network.refinement.parameters())
+
+
 @pytest.mark.slow
 def test_two_processes_make_the_gradients_of_one_though_one_sees_no_object(tmp_path):
     torch.multiprocessing.spawn(one_of_two, (tmp_path,), nprocs=2)

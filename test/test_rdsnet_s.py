@@ -159,7 +159,6 @@ def test_proposals_lie_in_the_picture_best_first():
         assert (scores.diff() <= 0).all()
 
 
-@pytest.mark.slow
 @BUILDS
 def test_one_picture_is_learnt_by_heart(config):
     torch.manual_seed(0)

@@ -224,6 +224,7 @@ def test_proposals_for_others_are_in_camera_pixels_and_have_scores():
     assert TINY.proposals_test < len(boxes) and (boxes[:, 2:] > boxes[:, :2]).all()
 
 
+@pytest.mark.slow
 def test_one_picture_is_learnt_by_heart():
     torch.manual_seed(0)
     network = build_segrpn(TINY)
