@@ -26,6 +26,7 @@ def assert_same(a, b):
         left, right = getattr(a.target, name), getattr(b.target, name)
         assert left is right or (torch.equal(left, right) and left.dtype == right.dtype)
     assert a.areas is b.areas or torch.equal(a.areas, b.areas)
+    assert a.void is b.void or (a.void == b.void).all()
 
 
 def test_a_second_visit_needs_no_picture_and_gives_the_same(samples, tmp_path):

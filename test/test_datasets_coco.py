@@ -175,7 +175,8 @@ def put(**values):
         (put(segmentation=[[1, 1, 5, 5]]), "three points or more"),
         (put(segmentation=[[1, 1, 5, 5, 9]]), "three points or more"),
         (put(segmentation=[["a", 1, 5, 5, 9, 9]]), "three points or more"),
-        (put(segmentation=[[1, 1, 1e8, 5, 9, 9]]), "reaches 1e[+]08"),
+        (put(segmentation=[[1, 1, 1e8, 5, 9, 9]]), "a polygon reaches beyond 480"),
+        (put(segmentation=[[1, 1, float("nan"), 5, 9, 9]]), "a polygon reaches beyond 480"),
         (put(segmentation={"size": [4, 4], "counts": [16]}), r"RLE is of \[4, 4\]"),
         (put(segmentation={"size": list(SIZE), "counts": [9]}), "do not add up to 32 x 48"),
         (put(segmentation={"size": list(SIZE), "counts": "PPP"}), "do not add up to 32 x 48"),
@@ -214,7 +215,7 @@ def test_what_is_only_odd_can_be_used(tmp_path, change):
 def test_a_json_that_is_none_is_told(tmp_path, content):
     path = write_coco(tmp_path) / "annotations/instances_train2017.json"
     path.write_bytes(content)
-    with pytest.raises(BadInput, match="instances_train2017.json"):
+    with pytest.raises(BadInput, match=r"instances_train2017\.json"):
         open_dataset(tmp_path, "train")
 
 
@@ -238,10 +239,10 @@ def test_pictures_that_are_missing_or_damaged_are_named(tmp_path):
     with pytest.raises(BadInput, match=r"b\.png is 32x47 .* its annotation is of 32x48"):
         open_dataset(root, "train")[1]
     path.unlink()
-    with pytest.raises(BadInput, match=r"b\.png: there is no such picture \(1 of the 3"):
+    with pytest.raises(BadInput, match=r"b\.png: there is no such picture \(1 of 3 in"):
         open_dataset(root, "train")
     (root / "train2017").rename(root / "somewhere")
-    with pytest.raises(BadInput, match="pictures of .* are missing: looked for a.png in"):
+    with pytest.raises(BadInput, match=r"pictures of .* are missing: looked for a\.png in"):
         open_dataset(root, "train")
 
 
@@ -252,7 +253,7 @@ def test_run_lengths_in_letters_are_read_as_written(height, width, seed, share):
     letters = coco_masks.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
     runs = string_runs(letters)
     values = np.arange(len(runs)) % 2 == 1
-    assert (np.repeat(values, runs).reshape(width, height).T == mask).all()
+    assert (mask == np.repeat(values, runs).reshape(width, height).T).all()
 
 
 @settings(max_examples=60, deadline=None)

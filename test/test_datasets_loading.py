@@ -264,4 +264,4 @@ def test_a_sample_of_real_files_becomes_a_batch(tmp_path):
     assert images.dtype == torch.uint8 and images.shape[:2] == (3, 3)
     assert sorted(names) == [samples.sample_name(i) for i in range(3)]
     assert all(target.semantic.dtype == torch.int64 for target in targets)
-    assert SIZE == samples.image_size(0)
+    assert samples.image_size(0) == SIZE

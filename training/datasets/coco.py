@@ -206,10 +206,16 @@ def _present(
     report: Callable[[Defect], None],
 ) -> list[CocoPicture]:
     """Those whose files exist; one look at each folder, not at each file."""
-    parents = {(folder / picture.file_name).parent for picture in pictures}
-    here = {p / name for p in parents if p.is_dir() for name in os.listdir(p)}
-    missing = [picture for picture in pictures if folder / picture.file_name not in here]
-    told = f"there is no such picture ({len(missing)} of the {len(pictures)} in {annotations} lack)"
+    parents = {os.path.dirname(picture.file_name) for picture in pictures}
+    here = {
+        os.path.join(parent, name)
+        for parent in parents
+        if (folder / parent).is_dir()
+        for name in os.listdir(folder / parent)
+    }
+    missing = [picture for picture in pictures if picture.file_name not in here]
+    count = f"{len(missing)} of {len(pictures)}"
+    told = f"there is no such picture ({count} in {annotations} are missing)"
     for picture in missing:
         report(Defect(str(folder / picture.file_name), told))
     lost = {picture.image_id for picture in missing}

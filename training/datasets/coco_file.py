@@ -5,11 +5,13 @@ Read once, entry by entry: an entry that cannot be used is told to `report` and 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,15 +58,28 @@ class CocoFile:
 
 def read_coco(path: Path, report: Report) -> CocoFile:
     """Everything in a file of the "instances" kind; BadInput where it is none."""
-    document, digest = read_json(path, ("images", "annotations", "categories"))
-    categories = read_categories(document["categories"], path, report)
-    pictures = _pictures(document["images"], path, report)
-    for entry, picture in _annotations(document["annotations"], pictures, path, report):
-        found = _object(entry, picture, categories, path, report)
-        if found is not None:
-            picture.objects.append(found)
+    with _no_garbage():
+        document, digest = read_json(path, ("images", "annotations", "categories"))
+        categories = read_categories(document["categories"], path, report)
+        pictures = _pictures(document["images"], path, report)
+        for entry, picture in _annotations(document["annotations"], pictures, path, report):
+            found = _object(entry, picture, categories, path, report)
+            if found is not None:
+                picture.objects.append(found)
     objects = (categories[o.category] for picture in pictures.values() for o in picture.objects)
     return CocoFile(path, categories, list(pictures.values()), digest, Counter(objects))
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Without collections, which would go through millions of new objects again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def read_json(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
@@ -205,10 +220,11 @@ def _polygon(value: Any, size: Size) -> bytes:
         points = np.array(value, np.float64)
     except (TypeError, ValueError):
         points = np.zeros(0)
-    if points.ndim != 1 or len(points) < 6 or len(points) % 2 or not np.isfinite(points).all():
+    if points.ndim != 1 or len(points) < 6 or len(points) % 2:
         raise _Unusable(f"a polygon is {_short(value)}, expected x, y of three points or more")
-    if np.abs(points).max() > 10 * max(size):  # painting it would take gigabytes
-        raise _Unusable(f"a polygon reaches {np.abs(points).max():g} in a picture of {_of(size)}")
+    limit = 10 * max(size)  # painting what reaches further would take gigabytes
+    if not (points.min() >= -limit and points.max() <= limit):  # nor is that of nan
+        raise _Unusable(f"a polygon reaches beyond {limit} in a picture of {_of(size)}")
     return points.tobytes()
 
 
