@@ -1,0 +1,119 @@
+"""The numbers of the papers, and what a data set changes about a recipe."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from jointseg_core import CITYSCAPES, Classes
+from jointseg_core.backbone import BACKBONES
+from training.command import config_document, parse_command, stored
+from training.problems import BadInput
+from training.recipes import RECIPES, augmentation_of, fitted, steps_of
+from training.run_folder import as_json
+
+COCO_PICTURES = 117_266  # of train2017, those with objects
+
+
+def test_rdsnet_trains_as_its_release_does():
+    recipe = RECIPES["rdsnet_r101_coco_1x"]
+    assert (recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay) == (
+        "sgd", 0.005, 0.9, 1e-4,
+    )  # fmt: skip
+    assert (recipe.batch, recipe.clip, recipe.warm_up, recipe.warm_up_from) == (8, 35, 500, 1 / 3)
+    assert steps_of(recipe, COCO_PICTURES) == 175_899
+    assert (recipe.augmentation.scales, recipe.augmentation.long_side) == ((800,), 1333)
+    assert recipe.augmentation.flip == 0.5
+    assert recipe.refinement_steps == 1000
+    assert (recipe.model.norm, recipe.model.frozen_stages) == ("fixed_statistics", 2)
+
+
+def test_the_longer_schedule_draws_between_two_scales():
+    recipe = RECIPES["rdsnet_r101_coco_2x"]
+    assert recipe.augmentation.scales == (640, 800)
+    assert steps_of(recipe, COCO_PICTURES) == pytest.approx(2 * 175_899, abs=2)
+    assert [24 * share for share in recipe.drops] == pytest.approx([16, 22])
+
+
+def test_tables_2_and_4_have_pictures_of_600_pixels():
+    recipe = RECIPES["rdsnet_r101_coco_600"]
+    assert (recipe.augmentation.scales, recipe.augmentation.long_side) == ((600,), 1000)
+
+
+def test_rdsnet_s_trains_as_yolact_does():
+    recipe = RECIPES["rdsnet_s_coco"]
+    assert (recipe.steps, recipe.batch, recipe.lr, recipe.weight_decay) == (800_000, 8, 1e-3, 5e-4)
+    assert [round(800 * share) for share in recipe.drops] == [280, 600, 700, 750]
+    assert recipe.input_size == (550, 550) and not recipe.augmentation.keep_aspect
+    assert recipe.augmentation.min_box == 4 and recipe.augmentation.expand == 4
+
+
+def test_the_baseline_of_table_3_differs_in_its_masks_alone():
+    plain, baseline = RECIPES["rdsnet_s_coco"], RECIPES["rdsnet_s_lc_coco"]
+    assert baseline.model.linear_combination and not plain.model.linear_combination
+    assert math.isinf(baseline.model.hard_ratio) and baseline.model.train_margin == 0
+    assert replace(baseline, model=plain.model) == plain
+
+
+def test_segrpn_trains_as_its_paper_says():
+    recipe = RECIPES["segrpn_r50_cityscapes"]
+    assert (recipe.steps, recipe.batch, recipe.lr) == (96_000, 1, 1e-3)
+    assert (recipe.input_size, recipe.model.norm) == ((512, 1024), "fixed")
+    assert 32 < steps_of(recipe, 2975) / 2975 < 32.5  # epochs
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("_synthetic")])
+def test_recipes_from_scratch_have_norms_that_train_and_freeze(name):
+    recipe = RECIPES[name]
+    assert recipe.model.norm == "trainable" and recipe.model.frozen_stages == 0
+    assert recipe.freeze_norms == 0.1 and recipe.batch >= 8
+    assert recipe.model.backbone == name.split("_")[-2] in BACKBONES
+    assert recipe.scenes
+
+
+def test_a_data_set_decides_about_the_classes():
+    pets = Classes(("cat", "dog"), ("grass", "cat", "dog"), (1, 2))
+    detector = fitted(RECIPES["rdsnet_r50_coco_1x"], pets, "pets").model
+    both = fitted(RECIPES["segrpn_r50_cityscapes"], pets, "pets").model
+    assert detector.num_classes == 2
+    assert (both.num_things, both.num_classes, both.things) == (2, 3, (1, 2))
+    assert (
+        fitted(RECIPES["segrpn_tiny_synthetic"], CITYSCAPES, "") == RECIPES["segrpn_tiny_synthetic"]
+    )
+
+
+def test_segrpn_refuses_objects_alone():
+    with pytest.raises(BadInput, match="pets has no classes of pixels"):
+        fitted(RECIPES["segrpn_r50_cityscapes"], Classes(("cat", "dog")), "pets")
+
+
+def test_pictures_have_the_size_of_the_input_unless_sizes_are_drawn():
+    synthetic = replace(RECIPES["rdsnet_tiny_synthetic"], input_size=(64, 128))
+    assert augmentation_of(synthetic).size == (64, 128) and augmentation_of(synthetic).zoom > 1
+    assert augmentation_of(RECIPES["rdsnet_r50_coco_1x"]).size is None
+    by_heart = augmentation_of(replace(synthetic, overfit=3))
+    assert by_heart.size == (64, 128) and by_heart.flip == by_heart.colours == 0
+
+
+def test_flags_change_the_recipe_and_config_json_repeats_it(tmp_path):
+    flags = ["--lr", "0.1", "--model.gamma", "0", "--augmentation.flip=0", "--input_size", "64x128"]
+    command = parse_command(["rdsnet_tiny_synthetic", *flags, "--workers", "0"])
+    assert (command.recipe.lr, command.recipe.model.gamma) == (0.1, 0)
+    assert (command.recipe.augmentation.flip, command.recipe.input_size) == (0, (64, 128))
+    assert command.options.workers == 0
+    (tmp_path / "config.json").write_bytes(as_json(config_document(command.name, command.recipe)))
+    assert stored(tmp_path / "config.json") == (command.name, command.recipe)
+    assert parse_command([str(tmp_path / "config.json")]).recipe == command.recipe
+
+
+def test_a_file_that_is_no_config_is_bad_input(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"config.json is not the config.json of a run"):
+        parse_command([str(tmp_path / "config.json")])
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest(capsys):
+    with pytest.raises(SystemExit) as refusal:
+        parse_command(["rdsnet_tiny_sythetic"])
+    assert refusal.value.code == 2
+    assert "did you mean rdsnet_tiny_synthetic?" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""One step of training: the same however a batch is cut, and never with broken numbers."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_run import scenes
+
+from jointseg_core import build_model
+from training.datasets import open_dataset
+from training.datasets.augmentation import Augmentation
+from training.datasets.loading import batches
+from training.distributed import Ranks
+from training.recipes import RECIPES
+from training.stages import JointStage, freeze_norms, half_precision
+
+CPU = Ranks(torch.device("cpu"))
+MODELS = ("rdsnet", "rdsnet_s", "segrpn")
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """Five pictures with objects and one without."""
+    samples = open_dataset(scenes(tmp_path_factory.mktemp("data")), "train")
+    stream = batches(samples, Augmentation(size=(64, 128)), 6, seed=0, workers=0)
+    images, targets, _ = next(stream)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return images, [*targets[:5], targets[5][nothing]]
+
+
+def recipe_of(model_type, **changes):
+    """A tiny recipe whose norms are fixed, as are those of the papers."""
+    recipe = RECIPES[f"{model_type}_tiny_synthetic"]
+    model = replace(recipe.model, norm="fixed_statistics")
+    return replace(recipe, model=model, optimizer="sgd", lr=0.01, precision="fp32", **changes)
+
+
+def stage_of(recipe):
+    torch.manual_seed(0)
+    return JointStage(build_model(recipe.model).train(), recipe, CPU)
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+@pytest.mark.parametrize("parts", [2, 6])
+def test_a_batch_in_parts_is_the_same_step(batch, model_type, parts):
+    whole = stage_of(recipe_of(model_type))
+    cut = stage_of(recipe_of(model_type, accumulate=parts))
+    one, other = whole(*batch, rate=1.0), cut(*batch, rate=1.0)
+    assert other.losses == pytest.approx(one.losses, rel=1e-5, abs=1e-7)
+    assert other.norm == pytest.approx(one.norm, rel=1e-4)
+    for name, weight in whole.model.state_dict().items():
+        torch.testing.assert_close(
+            cut.model.state_dict()[name], weight, rtol=1e-4, atol=1e-6, msg=name
+        )
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_a_batch_without_objects_trains_every_weight(batch, model_type):
+    stage = stage_of(recipe_of(model_type))
+    images, targets = batch
+    outcome = stage(images[5:], targets[5:], rate=1.0)
+    assert outcome.done
+    lacking = [n for n, p in stage.model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not lacking  # processes would wait for each other's gradients for ever
+
+
+def test_gradients_are_clipped_as_they_are_without_the_factor_of_fp16(batch):
+    found = [
+        stage_of(replace(recipe_of("rdsnet", clip=0.1, weight_decay=0.0), precision=precision))
+        for precision in ("fp32", "fp16")
+    ]
+    outcomes = [stage(*batch, rate=1.0) for stage in found]
+    assert outcomes[1].norm == pytest.approx(outcomes[0].norm, rel=0.02)
+    initial = stage_of(recipe_of("rdsnet")).model
+    for stage in found:
+        moved = distance(stage.model, initial)
+        assert moved == pytest.approx(0.01 * 0.1, rel=0.02)  # the rate times the limit
+
+
+def distance(model, other):
+    pairs = zip(model.parameters(), other.parameters(), strict=True)
+    return math.hypot(*(float((a - b).detach().norm()) for a, b in pairs))
+
+
+def test_a_step_without_a_finite_loss_changes_nothing(batch):
+    stage = stage_of(recipe_of("rdsnet", weight_decay=0.0))
+    bias = stage.model.object_stream.class_logits.bias
+    healthy = bias.detach().clone()
+    before = {name: weight.clone() for name, weight in stage.model.state_dict().items()}
+    bias.data[0] = float("nan")
+    assert not stage(*batch, rate=1.0).done
+    bias.data.copy_(healthy)
+    assert all(torch.equal(before[n], w) for n, w in stage.model.state_dict().items())
+    assert stage(*batch, rate=1.0).done
+
+
+def test_norms_and_biases_decay_only_if_they_should():
+    def decays(keep):
+        stage = stage_of(replace(recipe_of("rdsnet"), decay_norms=keep, weight_decay=0.1))
+        return {p.ndim > 1: g["weight_decay"] for g in stage.optimizer.param_groups
+                for p in g["params"]}  # fmt: skip
+
+    assert decays(False) == {True: 0.1, False: 0.0}
+    assert decays(True) == {True: 0.1, False: 0.1}
+
+
+def test_frozen_norms_keep_their_statistics(batch):
+    recipe = replace(recipe_of("segrpn"), model=RECIPES["segrpn_tiny_synthetic"].model)
+    stage = stage_of(recipe)
+    norm = stage.model.backbone.bn1
+    stage(*batch, rate=1.0)
+    before = norm.running_mean.clone()
+    freeze_norms(stage.model)
+    stage(*batch, rate=1.0)
+    assert torch.equal(norm.running_mean, before) and before.abs().sum() > 0
+
+
+def test_precision_is_the_one_asked_for():
+    assert half_precision("fp16", CPU.device) == torch.float16
+    fast = torch.cpu._is_avx512_bf16_supported()
+    wanted = torch.bfloat16 if fast else torch.float32
+    assert half_precision("auto", CPU.device) == wanted

@@ -1,0 +1,276 @@
+"""The training command: what a run leaves, and that it goes on as if it had never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_run import run, scenes, words
+
+from jointseg_core import Predictor, load_model
+from training.run_folder import RunFolder
+
+ROOT = Path(__file__).parent.parent
+LOOP = {"steps": 6, "batch": 2, "save-every": 2, "validate-every": 3, "keep": 9}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return scenes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run that nothing interrupted: 6 steps and 2 of the boundary refinement."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    arguments = words("rdsnet_tiny_synthetic", data, folder, **LOOP, **{"refinement-steps": 2})
+    assert run(*arguments) == 0
+    return folder
+
+
+def tensors(state, prefix=""):
+    """All values of nested dicts and lists, by path; but for the time that it took."""
+    if not isinstance(state, dict | list):
+        return {prefix: state}
+    pairs = state.items() if isinstance(state, dict) else enumerate(state)
+    found = {}
+    for key, value in pairs:
+        if key != "seconds":
+            found |= tensors(value, f"{prefix}/{key}")
+    return found
+
+
+def differing(folder, other, step):
+    """Names of what differs between the checkpoints of a step of two runs."""
+    states = [
+        tensors(torch.load(f / f"checkpoints/step_{step:08}.pt", weights_only=True))
+        for f in (folder, other)
+    ]
+    assert states[0].keys() == states[1].keys()
+    return {
+        name
+        for name, value in states[0].items()
+        if not (
+            torch.equal(value, states[1][name])
+            if isinstance(value, torch.Tensor)
+            else value == states[1][name]
+        )
+    }
+
+
+def losses(folder):
+    records = RunFolder(folder).records()
+    return [(r["step"], r["loss"]) for r in records if r["kind"] == "training"]
+
+
+def scores(folder):
+    records = RunFolder(folder).records()
+    return [(r["step"], r["box_ap"], r["ar_100"]) for r in records if r["kind"] == "validation"]
+
+
+# -- what a run leaves -----------------------------------------------------------------------------
+
+
+def test_a_run_leaves_weights_that_say_how_they_were_trained(whole):
+    predictor = Predictor.from_file(whole / "weights.safetensors", "cpu", model_type="rdsnet")
+    facts = predictor.manifest.training
+    assert (facts["steps"], facts["refinement_steps"], facts["pictures_a_step"]) == (6, 2, 2)
+    assert facts["command"].startswith("python -m training.train rdsnet_tiny_synthetic")
+    assert "cityscapes train" in facts["data"] and "box_ap" in facts["validation"]
+    assert predictor.input_size == (64, 128)
+    assert (whole / "best.safetensors").exists()
+
+
+def test_a_run_says_what_it_was(whole):
+    config = json.loads((whole / "config.json").read_text())
+    assert config["recipe"] == "rdsnet_tiny_synthetic"
+    assert (config["fields"]["batch"], config["fields"]["model.channels"]) == (2, 64)
+    (start,) = json.loads((whole / "environment.json").read_text())["starts"]
+    assert {"command", "device", "torch", "git", "threads"} <= start.keys()
+
+
+def test_losses_and_validations_are_lines_of_json(whole):
+    assert [step for step, _ in losses(whole)] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [step for step, *_ in scores(whole)] == [3, 6, 8]
+    (training, *_) = RunFolder(whole).records()
+    assert {"loss_classification", "loss_box", "loss_mask", "lr", "seconds"} <= training.keys()
+
+
+def test_the_same_validation_picture_is_drawn_every_time(whole):
+    (folder,) = (whole / "pictures").iterdir()
+    assert [path.name for path in sorted(folder.iterdir())] == [
+        "00000003.jpg", "00000006.jpg", "00000008.jpg",
+    ]  # fmt: skip
+
+
+def test_the_second_stage_moves_the_ten_parameters_of_the_refinement_alone(whole):
+    states = [
+        torch.load(whole / f"checkpoints/step_{step:08}.pt", weights_only=True) for step in (6, 8)
+    ]
+    for part in ("model", "joint"):
+        assert tensors(states[0][part]).keys() == tensors(states[1][part]).keys()
+    moved = differing_states(*[state["average"]["model"] for state in states])
+    assert moved == {"/refinement.kernel", "/refinement.bias"}
+    assert not differing_states(*[state["model"] for state in states])
+    assert sum(states[1]["average"]["model"][name[1:]].numel() for name in moved) == 10
+
+
+def differing_states(first, second):
+    return {k for k, v in tensors(first).items() if not torch.equal(v, tensors(second)[k])}
+
+
+# -- going on --------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_goes_on_bit_by_bit(tmp_path, data, whole):
+    arguments = words(
+        "rdsnet_tiny_synthetic", data, tmp_path / "run", **LOOP, **{"refinement-steps": 2}
+    )
+    command = [sys.executable, "-m", "training.train", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    wait_for(tmp_path / "run/checkpoints/step_00000002.json", process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert RunFolder(tmp_path / "run").newest()["step"] < 8
+    assert run(*arguments, "--resume") == 0
+    assert not differing(tmp_path / "run", whole, step=8)
+    assert losses(tmp_path / "run") == losses(whole)
+    assert scores(tmp_path / "run") == scores(whole)
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.002)
+
+
+def test_sigterm_saves_and_the_run_goes_on_bit_by_bit(tmp_path, data, whole, capsys):
+    arguments = words(
+        "rdsnet_tiny_synthetic", data, tmp_path / "run", **LOOP, **{"refinement-steps": 2}
+    )
+    watch = threading.Thread(target=terminate_after, args=(tmp_path / "run/metrics.jsonl",))
+    watch.start()
+    assert run(*arguments) == 143
+    watch.join()
+    assert "--resume goes on from there" in capsys.readouterr().out
+    stopped = RunFolder(tmp_path / "run").newest()["step"]
+    assert 1 <= stopped < 8
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert run(*arguments, "--resume") == 0
+    assert not differing(tmp_path / "run", whole, step=8)
+    assert losses(tmp_path / "run") == losses(whole)
+
+
+def terminate_after(path):
+    """Once there is something in a file, SIGTERM for this process."""
+    while not (path.exists() and path.stat().st_size):
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, data, capsys):
+    arguments = words("segrpn_tiny_synthetic", data, tmp_path / "run", **LOOP)
+    assert run(*arguments) == 0
+    newest = tmp_path / "run/checkpoints/step_00000006.pt"
+    before = newest.read_bytes()
+    newest.write_bytes(before[:1000] + b"x" + before[1001:])
+    assert run(*arguments, "--resume") == 0
+    assert "step_00000006.pt is damaged" in capsys.readouterr().err
+    assert RunFolder(tmp_path / "run").newest()["step"] == 6
+
+
+def test_a_run_that_diverged_names_the_pictures(tmp_path, data, capsys):
+    flags = {**LOOP, "lr": 1e30, "warm-up-from": 1, "max-skipped": 2, "refinement-steps": 0}
+    arguments = words("rdsnet_tiny_synthetic", data, tmp_path / "run", **flags)
+    assert run(*arguments) == 1
+    message = capsys.readouterr().err
+    assert "no finite loss for 2 steps in a row" in message and "leftImg8bit.png" in message
+    skipped = [r for r in RunFolder(tmp_path / "run").records() if r["kind"] == "skipped"]
+    assert len(skipped) == 2 and len(skipped[0]["pictures"]) == 2
+    assert skipped[0]["losses"]["classification"] is None
+
+
+# -- other beginnings ------------------------------------------------------------------------------
+
+
+def test_the_second_stage_alone_refines_given_weights(tmp_path, data, whole):
+    flags = {"init": whole / "best.safetensors", "steps": 0, "refinement-steps": 1, "batch": 2}
+    assert run(*words("rdsnet_tiny_synthetic", data, tmp_path / "run", **flags)) == 0
+    before, after = (
+        load_model(path)[0].state_dict()
+        for path in (whole / "best.safetensors", tmp_path / "run/weights.safetensors")
+    )
+    counters = {name for name in differing_states(before, after) if "num_batches" in name}
+    moved = differing_states(before, after) - counters
+    assert moved == {"/refinement.kernel", "/refinement.bias"}
+
+
+def test_rdsnet_s_trains_too(tmp_path, data):
+    arguments = words("rdsnet_s_tiny_synthetic", data, tmp_path / "run", steps=1, batch=2)
+    assert run(*arguments) == 0
+    assert load_model(tmp_path / "run/weights.safetensors")[1].model_type == "rdsnet_s"
+
+
+def test_a_rehearsal_leaves_nothing(tmp_path, data, capsys):
+    arguments = words("segrpn_tiny_synthetic", data, tmp_path / "run", batch=2)
+    assert run(*arguments, "--dry-run") == 0
+    assert "miou" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_few_pictures_are_learned_and_validated(tmp_path, data):
+    flags = {"overfit": 1, "steps": 1, "batch": 2}
+    arguments = words("rdsnet_tiny_synthetic", data, tmp_path / "run", **flags)
+    assert run(*arguments, "--refinement-steps", "0") == 0
+    facts = load_model(tmp_path / "run/weights.safetensors")[1].training
+    assert facts["data"] == facts["validation"]["data"]
+    assert facts["data"].startswith("1 pictures of cityscapes train")
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        ({"data": "no/such/folder"}, "no data set at no/such/folder"),
+        ({"init": "no/weights.safetensors"}, "--init: there is no file"),
+        ({"model.norm": "fixed"}, "neither --backbone nor --init"),
+        ({"best": "box_app"}, "validation gives no box_app"),
+        ({"steps": 0, "refinement-steps": 0}, "there is nothing to do"),
+        ({"device": "cuda:7"}, "--device"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_no_run(tmp_path, data, capsys, flags, said):
+    where = flags.get("data", data)
+    flags = {"steps": 1, **{name: value for name, value in flags.items() if name != "data"}}
+    arguments = words("rdsnet_tiny_synthetic", where, tmp_path / "run", **flags)
+    assert run(*arguments) == 3
+    message = capsys.readouterr().err
+    assert said in message and "Traceback" not in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_segrpn_has_no_second_stage(tmp_path, data, capsys):
+    flags = {"steps": 1, "refinement-steps": 1}
+    arguments = words("segrpn_tiny_synthetic", data, tmp_path / "run", **flags)
+    assert run(*arguments) == 3
+    assert "no boundary refinement" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_run_is_not_overwritten(data, whole, capsys):
+    assert run(*words("rdsnet_tiny_synthetic", data, whole, **LOOP)) == 3
+    assert "--resume goes on with it" in capsys.readouterr().err
+
+
+def test_a_run_keeps_its_network(data, whole, capsys):
+    flags = {**LOOP, "model.channels": 32}
+    arguments = words("rdsnet_tiny_synthetic", data, whole, **flags)
+    assert run(*arguments, "--resume") == 3
+    assert "a run keeps its network" in capsys.readouterr().err

@@ -1,0 +1,143 @@
+"""The command line of training: a recipe's name, then flags for its fields and for the run."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from training.environment import command_line
+from training.options import Parser, add_flags, as_values, changed, described, from_values
+from training.problems import BadInput
+from training.recipes import RECIPES, Recipe
+from training.run_folder import CONFIG
+from training.synthesize import SyntheticSet, synthesize
+
+RUNS = Path("out/runs")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a recipe runs and what it leaves there; none of it changes what is learned."""
+
+    out: Path | None = None  # folder of the run; none = out/runs/RECIPE
+    resume: bool = False  # go on from the newest checkpoint in that folder, if there is one
+    init: Path | None = None  # weights to start from: ours, torchvision's, released RDSNets
+    backbone: Path | None = None  # ResNet weights to start from, in torchvision's format
+    device: str = "auto"  # auto, cpu, cuda or cuda:N; under torchrun one GPU a process
+    workers: int = 1  # processes that load pictures
+    cache: Path | None = None  # folder for decoded pictures; synthetic scenes have their own
+    save_every: int = 250  # steps between checkpoints
+    keep: int = 2  # newest checkpoints that stay
+    log_every: int = 25  # steps between lines in metrics.jsonl
+    minutes: float = math.inf  # stop and save after so long
+    dry_run: bool = False  # two steps and a small validation, leaving nothing
+
+
+class Command(NamedTuple):
+    """A command line, understood."""
+
+    text: str  # as it was typed
+    name: str
+    recipe: Recipe
+    options: Options
+    changes: dict[str, Any]  # fields of the recipe that were given
+    folder: Path  # of the run
+
+
+def parse_command(arguments: Sequence[str]) -> Command:
+    """The recipe with the flags in it; with --resume, the run's own recipe with the flags in it.
+
+    Exits with code 2 for a wrong command line. Raises BadInput for a config.json that is none and
+    for a run that cannot go on as asked.
+    """
+    parser = Parser(
+        prog="python -m training.train",
+        usage="%(prog)s RECIPE [--field value ...]",
+        description="Train a network by a recipe: " + ", ".join(RECIPES) + ".",
+    )
+    parser.add_argument("recipe", help="one of these, or the config.json of a run to repeat")
+    name, recipe = _named(parser, arguments)
+    add_flags(parser, Options())
+    add_flags(parser, recipe)
+    given = vars(parser.parse_args(arguments))
+    options = changed(Options(), {k: v for k, v in given.items() if k in described(Options())})
+    changes = {key: value for key, value in given.items() if key in described(recipe)}
+    folder = options.out or RUNS / name
+    if options.resume and (folder / CONFIG).exists():
+        recipe = _of_run(folder / CONFIG, name, changes)
+    return Command(
+        command_line(arguments), name, changed(recipe, changes), options, changes, folder
+    )
+
+
+def _named(parser: Parser, arguments: Sequence[str]) -> tuple[str, Recipe]:
+    """What the first argument names."""
+    if not arguments or arguments[0].startswith("-"):
+        parser.parse_args(list(arguments) or ["--help"])
+        parser.error("the recipe comes first")
+    first = arguments[0]
+    if first.endswith(".json"):
+        return stored(Path(first))
+    if first not in RECIPES:
+        near = difflib.get_close_matches(first, RECIPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"want one of {', '.join(RECIPES)}"
+        parser.error(f"there is no recipe {first}; {hint}")
+    return first, RECIPES[first]
+
+
+def _of_run(config: Path, name: str, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run began with. Raises BadInput for changes that it cannot go on with."""
+    begun, recipe = stored(config)
+    if begun != name:
+        raise BadInput(f"{config} is of {begun}, not of {name}; name another folder with --out")
+    now = as_values(recipe)
+    for key in sorted(changes):
+        if key.startswith("model.") and as_values(changed(recipe, changes))[key] != now[key]:
+            raise BadInput(
+                f"{config} has {key} {now[key]}, and a run keeps its network; leave the flag out, "
+                "or start another run with --init and --out"
+            )
+    return recipe
+
+
+def shortened(command: Command, folder: Path) -> Command:
+    """The command as a rehearsal in a folder that goes away: two steps, two pictures to validate.
+
+    A data set that would have to be made is made there, with a handful of scenes.
+    """
+    recipe = replace(
+        command.recipe,
+        steps=2,
+        refinement_steps=min(1, command.recipe.refinement_steps),
+        validate_every=2,
+        validation_images=2,
+        pictures=1,
+    )
+    if recipe.scenes and recipe.data is None:
+        few = SyntheticSet("cityscapes", recipe.batch, 2, size=recipe.input_size)
+        recipe = replace(recipe, data=synthesize(folder / "scenes", few))
+    options = replace(command.options, resume=False)
+    return command._replace(recipe=recipe, options=options, folder=folder / "run")
+
+
+def stored(path: Path) -> tuple[str, Recipe]:
+    """Name and recipe of a run's config.json. Raises BadInput for another file."""
+    try:
+        document = json.loads(path.read_text())
+        name = document["recipe"]
+        return name, from_values(RECIPES[name], document["fields"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{path} is not the config.json of a run of this version ({error!r}); "
+            "name a recipe or another run"
+        ) from error
+
+
+def config_document(name: str, recipe: Recipe) -> dict[str, Any]:
+    """What `stored` reads."""
+    return {"recipe": name, "fields": as_values(recipe)}

@@ -1,0 +1,141 @@
+"""A run before its first step: everything is checked before anything is written."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import torch
+
+from jointseg_core import Classes, build_model
+from jointseg_core.checkpoint import Model
+from training.average import Average
+from training.command import Command, Options, config_document
+from training.datasets import Subset
+from training.determinism import set_deterministic
+from training.distributed import Ranks
+from training.environment import environment
+from training.problems import BadInput
+from training.progress import ProgressBar
+from training.recipes import Recipe, fitted, steps_of
+from training.records import Records
+from training.run import Run
+from training.run_folder import RunFolder, as_json, replace_file
+from training.sources import open_sources
+from training.stages import JointStage, RefinementStage
+from training.starting_points import Table, load_starting_point
+from training.validation import check_metric
+
+
+def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
+    """The run of a command, where it was if it is resumed, with its folder begun.
+
+    Raises BadInput for whatever cannot be used; nothing is written then.
+    """
+    recipe, options = command.recipe, command.options
+    folder = RunFolder(command.folder, options.keep)
+    saved = _checked(folder, options)
+    training, validation = open_sources(recipe, ranks, options.cache)
+    recipe = fitted(recipe, training.classes, training.name)
+    steps = steps_of(recipe, len(training))
+    if steps + recipe.refinement_steps == 0:
+        raise BadInput("there is nothing to do: give --steps, --epochs or --refinement-steps")
+    if recipe.deterministic:
+        set_deterministic()
+    torch.backends.cudnn.benchmark = not recipe.deterministic and not recipe.augmentation.scales
+    model, table = start_model(recipe, options, training.classes, resumed=saved is not None)
+    model = model.to(ranks.device, memory_format=torch.channels_last).train()
+    average = Average(model, recipe.average)
+    total, done = steps + recipe.refinement_steps, saved["step"] if saved else 0
+    bar = stack.enter_context(ProgressBar(total, done, ranks.first))
+    records = Records(folder, bar, options.log_every, ranks.first)
+    stack.callback(records.close)
+    run = Run(
+        command.text,
+        recipe,
+        options,
+        ranks,
+        folder,
+        training,
+        Subset(validation, range(2)) if options.dry_run else validation,
+        steps,
+        model,
+        average,
+        JointStage(model, recipe, ranks),
+        RefinementStage(average.model, recipe, ranks) if recipe.refinement_steps else None,
+        records,
+    )
+    if saved:
+        run.load_state_dict(saved)
+    elif ranks.first:
+        check_metric(run)
+    ranks.wait()  # nobody has refused anything
+    if table:
+        run.say(str(table))
+    if ranks.first:
+        _begin(run, command, saved is not None)
+    return run
+
+
+def _checked(folder: RunFolder, options: Options) -> dict | None:
+    """The state to go on from, None for a new run. Raises BadInput for a folder in use."""
+    for name in ("init", "backbone"):
+        path = getattr(options, name)
+        if path and not path.is_file():
+            raise BadInput(f"--{name}: there is no file {path.absolute()}")
+    if folder.used and not options.resume:
+        raise BadInput(
+            f"{folder.path} holds a run; --resume goes on with it, --out names another folder"
+        )
+    return folder.newest() if folder.used else None
+
+
+def start_model(
+    recipe: Recipe, options: Options, classes: Classes, resumed: bool
+) -> tuple[Model, Table | None]:
+    """The network of a recipe: random weights from its seed, then those of given files.
+
+    The table says what became of the weights of --init.
+
+    Raises BadInput for files that cannot be used, and for a network with fixed norms without any:
+    with the fixed statistics of random weights, activations grow beyond all bounds.
+    """
+    torch.manual_seed(recipe.seed)
+    given = options.backbone or options.init
+    if recipe.model.norm != "trainable" and not (given or resumed):
+        raise BadInput(
+            f"the backbone has {recipe.model.norm} norms, as belong to ImageNet weights, but "
+            "neither --backbone nor --init names weights; give a ResNet file in torchvision's "
+            "format, or train from scratch with --model.norm trainable --model.frozen-stages 0"
+        )
+    try:
+        model = build_model(recipe.model, None if resumed else options.backbone)
+    except (ValueError, OSError) as error:
+        raise BadInput(str(error)) from error
+    if recipe.refinement_steps and getattr(model, "refinement", None) is None:
+        raise BadInput(
+            "this network has no boundary refinement for a second stage; --refinement-steps 0"
+        )
+    if options.init and not resumed:
+        return model, load_starting_point(model, classes, options.init)
+    return model, None
+
+
+def _begin(run: Run, command: Command, resumed: bool) -> None:
+    """Write down what runs, where and with what; the checkpoint first, since a config means one."""
+    folder = run.folder
+    if resumed:
+        folder.forget_after(run.progress.step, run.progress.validated)
+        run.records.write("resumed", run.progress.step, changes=sorted(command.changes))
+    else:
+        run.save()
+    document = config_document(command.name, run.recipe)
+    replace_file(folder.config, as_json(document))
+    starts = folder.starts()
+    facts = environment(command.text, run.ranks.device, run.ranks.world)
+    replace_file(folder.environment, as_json({"starts": [*starts, facts]}))
+    at = f"from step {run.progress.step} on" if resumed else "from the first step on"
+    run.say(
+        f"{command.name} {at}: {run.steps} steps of {run.recipe.batch} pictures of "
+        f"{run.training.name}, {run.recipe.refinement_steps} of the boundary refinement; "
+        f"{facts['device']}, {run.joint.dtype}; {folder.path}"
+    )

@@ -1,0 +1,49 @@
+"""How far a run is: a bar on a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PAUSE = 30.0
+"""Seconds between lines where there is no terminal."""
+
+
+class ProgressBar:
+    """Shows steps done, time left and a text; silent where `shown` is False."""
+
+    def __init__(self, total: int, start: int, shown: bool = True) -> None:
+        self.console = Console(quiet=not shown, soft_wrap=True)
+        self._bar = Progress(
+            BarColumn(None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total, completed=start)
+        self._total, self._start = total, start
+        self._began = self._spoke = time.monotonic()
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, step: int, text: str) -> None:
+        """`step` steps are done."""
+        self._bar.update(self._task, completed=step, description=text)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._spoke >= PAUSE:
+            self._spoke = now
+            left = (now - self._began) / max(1, step - self._start) * (self._total - step)
+            self.say(f"{step}/{self._total}, {left / 60:.0f} min left, {text}")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False, markup=False)

@@ -1,0 +1,229 @@
+"""How each network is trained: the numbers of the papers, and our own for synthetic scenes.
+
+    python -m training.train rdsnet_r50_coco_1x --data /data/coco --backbone resnet50.pth
+    python -m training.train rdsnet_tiny_synthetic
+
+RDSNet: section 4.1 and the released configurations. RDSNet_s: YOLACT's training, to which that
+section refers. SegRPN: section IV-A. The papers start from ImageNet weights and, but for YOLACT,
+keep their norms fixed; on synthetic scenes everything starts from scratch with trainable norms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from jointseg_core import Classes, SegRPNConfig, preset
+from jointseg_core.checkpoint import Config
+from jointseg_core.rdsnet_s import as_yolact
+from training.datasets.augmentation import Augmentation
+from training.problems import BadInput
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a run learns; each field is a flag of `training.train`."""
+
+    model: Config
+    augmentation: Augmentation
+    input_size: tuple[int, int] = (256, 512)  # height and width of the network's input in use
+
+    data: Path | None = None  # data set: its folder or a COCO JSON; scenes are made where it lacks
+    validation_data: Path | None = None  # another one to validate on; none = the val split of data
+    classes: tuple[str, ...] = ()  # things to find in a COCO data set, with commas; none = all
+    keep_empty: bool = True  # also train on pictures without objects
+    scenes: int = 0  # synthetic training scenes to make; 0 = the data set must be there
+    validation_scenes: int = 500  # and validation scenes
+    overfit: int = 0  # learn so many training pictures by heart, validate on the same; 0 = all
+
+    steps: int | None = None  # steps of the first stage; none = as many as `epochs` takes
+    epochs: float = 0.0  # passes over the training pictures
+    batch: int = 8  # pictures a step, over all processes
+    accumulate: int = 1  # parts in which a process takes its pictures, one after the other
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # sgd or adamw
+    lr: float = 0.005  # full learning rate
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 1e-4  # of weights
+    decay_norms: bool = True  # whether norms and biases decay as well
+    clip: float = math.inf  # largest norm of the gradient
+    warm_up: int = 500  # steps until the full learning rate
+    warm_up_from: float = 1 / 3  # its factor at the first step
+    drops: tuple[float, ...] = ()  # shares of the first stage after which the rate is a tenth
+    cosine_to: float = 1.0  # factor at the end of half a cosine; 1 = no cosine
+    freeze_norms: float = 0.1  # share of the first stage, its last, with trainable norms frozen
+    average: float = 0.0  # decay of the averaged weights; 0 = no average
+
+    refinement_steps: int = 0  # steps of the second stage: RDSNet's boundary refinement alone
+    refinement_lr: float = 0.05  # learning rate of the second stage
+
+    validate_every: int = 5000  # steps between validations
+    validation_images: int = 500  # pictures of a validation during training; 0 = all
+    best: str = "box_ap"  # metric of the best weights
+    pictures: int = 4  # validation pictures to draw at every validation
+
+    seed: int = 0  # of weights, order and augmentation
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto = bf16 where it is fast
+    deterministic: bool = False  # the same bits again, also on a GPU
+    max_skipped: int = 20  # steps in a row without a finite loss after which the run gives up
+
+
+def fitted(recipe: Recipe, classes: Classes, data: str) -> Recipe:
+    """The recipe for a data set's classes. Raises BadInput where the network cannot learn them."""
+    config = recipe.model
+    if not isinstance(config, SegRPNConfig):
+        return replace(recipe, model=replace(config, num_classes=len(classes.things)))
+    if not classes.semantic:
+        raise BadInput(
+            f"{data} has no classes of pixels, which SegRPN learns; use a data set in Cityscapes "
+            "layout or with panoptic annotations, or train an rdsnet recipe"
+        )
+    things = tuple(k for k in classes.thing_to_semantic if k >= 0)
+    config = replace(
+        config, num_things=len(classes.things), num_classes=len(classes.semantic), things=things
+    )
+    return replace(recipe, model=config)
+
+
+def augmentation_of(recipe: Recipe) -> Augmentation:
+    """What training does to pictures: in the recipe's input size, unless sizes are drawn."""
+    if recipe.overfit:
+        return Augmentation(size=recipe.input_size, keep_aspect=recipe.augmentation.keep_aspect)
+    if recipe.augmentation.scales:
+        return recipe.augmentation
+    return replace(recipe.augmentation, size=recipe.input_size)
+
+
+def steps_of(recipe: Recipe, pictures: int) -> int:
+    """Steps of the first stage for a training set of so many pictures."""
+    if recipe.steps is not None:
+        return recipe.steps
+    return math.ceil(recipe.epochs * pictures / recipe.batch)
+
+
+# -- RDSNet on COCO (4.1 and the released configurations) -----------------------------------------
+
+_RDSNET_1X = Recipe(
+    model=preset("rdsnet", "r101"),
+    augmentation=Augmentation(flip=0.5, scales=(800,), long_side=1333),
+    input_size=(800, 1344),
+    keep_empty=False,
+    epochs=12,
+    batch=8,
+    lr=0.005,
+    weight_decay=1e-4,
+    clip=35.0,
+    warm_up=500,
+    warm_up_from=1 / 3,
+    drops=(8 / 12, 11 / 12),
+    refinement_steps=1000,
+    validate_every=10000,
+)
+_RDSNET_2X = replace(
+    _RDSNET_1X,
+    augmentation=Augmentation(flip=0.5, scales=(640, 800), long_side=1333),
+    epochs=24,
+    drops=(16 / 24, 22 / 24),
+)
+_RDSNET_600 = replace(  # Table 2, lower block, and Table 4
+    _RDSNET_1X,
+    augmentation=Augmentation(flip=0.5, scales=(600,), long_side=1000),
+    input_size=(608, 1024),
+)
+_RDSNET_S = Recipe(
+    model=preset("rdsnet_s", "r101"),
+    augmentation=Augmentation(
+        flip=0.5, distortion=True, expand=4.0, iou_crop=True, min_box=4.0, keep_aspect=False
+    ),
+    input_size=(550, 550),
+    keep_empty=False,
+    steps=800_000,
+    batch=8,
+    lr=1e-3,
+    weight_decay=5e-4,
+    warm_up=500,
+    warm_up_from=0.1,
+    drops=(280 / 800, 600 / 800, 700 / 800, 750 / 800),
+    freeze_norms=0.0,
+    validate_every=20_000,
+    best="mask_ap",
+)
+
+# -- SegRPN on Cityscapes (IV-A) ------------------------------------------------------------------
+
+_SEGRPN = Recipe(
+    model=preset("segrpn", "r50"),
+    augmentation=Augmentation(flip=0.5),
+    input_size=(512, 1024),
+    steps=96_000,
+    batch=1,
+    lr=1e-3,
+    weight_decay=1e-4,
+    warm_up=500,
+    warm_up_from=1 / 3,
+    drops=(60 / 96, 80 / 96),
+    validate_every=4000,
+    best="box_ap50",
+)
+
+# -- synthetic scenes -----------------------------------------------------------------------------
+
+
+def _from_scratch(model_type: str, name: str) -> Config:
+    return replace(preset(model_type, name), norm="trainable", frozen_stages=0)
+
+
+_TINY = Recipe(
+    model=preset("rdsnet", "tiny"),
+    augmentation=Augmentation(
+        flip=0.5, zoom=1.6, zoom_chance=0.5, colours=0.25, colours_chance=0.3, min_pixels=16
+    ),
+    input_size=(256, 512),
+    scenes=4500,
+    steps=2400,
+    batch=8,
+    optimizer="adamw",
+    lr=1.5e-3,
+    weight_decay=0.05,
+    decay_norms=False,
+    clip=10.0,
+    warm_up=200,
+    warm_up_from=0.005,
+    cosine_to=0.01,
+    average=0.998,
+    validate_every=400,
+    validation_images=100,
+)
+_TINY_RDSNET = replace(_TINY, refinement_steps=400)
+_TINY_SEGRPN = replace(_TINY, model=preset("segrpn", "tiny"), best="box_ap50")
+_LARGER = {"input_size": (512, 1024), "steps": 6000, "batch": 16, "warm_up": 500}
+
+RECIPES: dict[str, Recipe] = {
+    "rdsnet_r50_coco_1x": replace(_RDSNET_1X, model=preset("rdsnet", "r50")),
+    "rdsnet_r101_coco_1x": _RDSNET_1X,
+    "rdsnet_r101_coco_2x": _RDSNET_2X,
+    "rdsnet_r101_coco_600": _RDSNET_600,
+    "rdsnet_s_coco": _RDSNET_S,
+    "rdsnet_s_lc_coco": replace(_RDSNET_S, model=as_yolact(preset("rdsnet_s", "r101"))),
+    "segrpn_r50_cityscapes": _SEGRPN,
+    "rdsnet_tiny_synthetic": _TINY_RDSNET,
+    "rdsnet_r18_synthetic": replace(
+        _TINY_RDSNET, model=_from_scratch("rdsnet", "r18"), lr=6e-4, **_LARGER
+    ),
+    "rdsnet_r50_synthetic": replace(
+        _TINY_RDSNET, model=_from_scratch("rdsnet", "r50"), lr=4e-4, **_LARGER
+    ),
+    "rdsnet_s_tiny_synthetic": replace(
+        _TINY, model=_from_scratch("rdsnet_s", "tiny"), best="mask_ap"
+    ),
+    "segrpn_tiny_synthetic": _TINY_SEGRPN,
+    "segrpn_r18_synthetic": replace(
+        _TINY_SEGRPN, model=_from_scratch("segrpn", "r18"), lr=6e-4, **_LARGER
+    ),
+    "segrpn_r50_synthetic": replace(
+        _TINY_SEGRPN, model=_from_scratch("segrpn", "r50"), lr=4e-4, **_LARGER
+    ),
+}
+"""Recipes by name. The papers' are theirs to the number; the larger synthetic ones are untuned."""

@@ -1,0 +1,201 @@
+"""A run: its parts, what changes as it goes on, and how that is kept."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jointseg_core import Manifest, Predictor, Preprocessing, Target, save_model
+from jointseg_core.checkpoint import Model
+from training.average import Average
+from training.command import Options
+from training.datasets import Samples
+from training.determinism import seed_everything
+from training.distributed import Ranks
+from training.recipes import Recipe
+from training.records import Records, finite
+from training.run_folder import RunFolder
+from training.schedule import rate
+from training.stages import JointStage, RefinementStage, Step, freeze_norms
+
+NAMES_SHOWN = 8
+"""Pictures that a message names."""
+
+
+class Diverged(RuntimeError):
+    """Too many steps in a row had no finite loss; the message says which and what to do."""
+
+
+@dataclass
+class Progress:
+    """What changes as a run goes on, beside its weights."""
+
+    step: int = 0  # steps taken, in both stages
+    validated: int = 0  # steps taken at the last validation
+    best: float = -math.inf  # score of the best validation
+    best_step: int = 0
+    skipped: int = 0  # steps without a finite loss
+    skipped_in_row: int = 0
+    seconds: float = 0.0  # that all steps took
+
+
+@dataclass
+class Run:
+    """What the loop works with."""
+
+    command: str  # as it was typed
+    recipe: Recipe
+    options: Options
+    ranks: Ranks
+    folder: RunFolder
+    training: Samples
+    validation: Samples
+    steps: int  # of the first stage
+    model: Model
+    average: Average
+    joint: JointStage
+    refinement: RefinementStage | None
+    records: Records
+    progress: Progress = field(default_factory=Progress)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def total(self) -> int:
+        """Steps of both stages."""
+        return self.steps + self.recipe.refinement_steps
+
+    @property
+    def late(self) -> bool:
+        """Whether the minutes that this process was given are over."""
+        return time.monotonic() - self.began > 60 * self.options.minutes
+
+    # -- steps --------------------------------------------------------------------------------
+
+    def take_step(
+        self, images: Tensor, targets: list[Target], names: Sequence[str], waited: float
+    ) -> None:
+        """One step of the stage that it is time for, on this process's share of a batch.
+
+        waited   seconds that the batch took to come
+        """
+        began, step = time.monotonic(), self.progress.step
+        seed_everything(self.recipe.seed, step)
+        targets = [target.to(self.ranks.device) for target in targets]
+        if step < self.steps:
+            outcome = self._joint_step(images, targets)
+        else:
+            outcome = self.refinement(images, targets)
+        self.progress.step += 1
+        spent = time.monotonic() - began
+        self.progress.seconds += waited + spent
+        self._guard(outcome, names)
+        self.records.step(self.progress.step, outcome, waited, spent)
+
+    def _joint_step(self, images: Tensor, targets: list[Target]) -> Step:
+        recipe, step = self.recipe, self.progress.step
+        if step >= round(self.steps * (1 - recipe.freeze_norms)):
+            freeze_norms(self.model)
+        factor = rate(
+            step, self.steps, recipe.warm_up, recipe.warm_up_from, recipe.drops, recipe.cosine_to
+        )
+        outcome = self.joint(images, targets, factor)
+        if outcome.done:
+            self.average.update(self.model)
+        else:
+            self.average.heal(self.model)
+        return outcome
+
+    def _guard(self, outcome: Step, names: Sequence[str]) -> None:
+        """Count a step that was skipped. Raises Diverged after too many in a row."""
+        progress = self.progress
+        if outcome.done:
+            progress.skipped_in_row = 0
+            return
+        progress.skipped += 1
+        progress.skipped_in_row += 1
+        shown = sorted(self.ranks.gather(names))[:NAMES_SHOWN]
+        self.records.write("skipped", progress.step, pictures=shown, losses=outcome.losses)
+        if progress.skipped_in_row >= self.recipe.max_skipped:
+            raise Diverged(
+                f"step {progress.step}: no finite loss for {progress.skipped_in_row} steps in a "
+                f"row, the last with {', '.join(shown)}; look at these pictures with "
+                f"training.check_data, or lower --lr (now {self.recipe.lr:g})"
+            )
+
+    # -- validation ---------------------------------------------------------------------------
+
+    @property
+    def validation_due(self) -> bool:
+        """Every so many steps, and at the end of each stage."""
+        step = self.progress.step
+        regular = step % self.recipe.validate_every == 0 or step in (self.steps, self.total)
+        return regular and step > self.progress.validated
+
+    def predictor(self) -> Predictor:
+        """The averaged weights, ready to be used on pictures of any size."""
+        model = copy.deepcopy(self.average.model)
+        return Predictor(model, self.manifest(), str(self.ranks.device), "auto")
+
+    def manifest(self) -> Manifest:
+        """What the weights are."""
+        return Manifest(
+            self.recipe.model,
+            self.training.classes,
+            Preprocessing(self.recipe.input_size, keep_ratio=self.recipe.augmentation.keep_aspect),
+        )
+
+    def say(self, text: str) -> None:
+        """A line for people, from the first process."""
+        self.records.bar.say(text)
+
+    # -- keeping ------------------------------------------------------------------------------
+
+    def export(self, name: str, metrics: Mapping[str, float]) -> None:
+        """Write the averaged weights in fp16 as NAME.safetensors, with how they came to be."""
+        step, what = self.progress.step, self.manifest()
+        facts = {
+            "command": self.command,
+            "data": self.training.name,
+            "steps": min(step, self.steps),
+            "refinement_steps": max(0, step - self.steps),
+            "pictures_a_step": self.recipe.batch,
+            "seed": self.recipe.seed,
+            "hours": round(self.progress.seconds / 3600, 3),
+            "validation": {"data": self.validation.name, **finite(metrics)},
+        }
+        path = self.folder.path / f"{name}.safetensors"
+        model = self.average.model
+        save_model(model, path, what.classes, what.preprocessing, facts, torch.float16)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        if self.ranks.first:
+            self.folder.save(self.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs to go on as if there had been no stop."""
+        refinement = self.refinement.state_dict() if self.refinement else {}
+        return {
+            "step": self.progress.step,
+            "progress": asdict(self.progress),
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "joint": self.joint.state_dict(),
+            "refinement": refinement,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be where a checkpoint was written."""
+        self.progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.joint.load_state_dict(state["joint"])
+        if self.refinement and state["refinement"]:
+            self.refinement.load_state_dict(state["refinement"])

@@ -1,0 +1,186 @@
+"""What a run leaves on disk, so that it can be killed at any moment and go on exactly.
+
+    RUN/config.json                    the recipe and the options, as --field value would give them
+    RUN/environment.json               versions, machine and command line of every start
+    RUN/metrics.jsonl                  one JSON object a line: training, validation, events
+    RUN/checkpoints/step_00000500.pt   everything a run needs to go on, and a .json manifest each
+    RUN/best.safetensors               averaged weights of the best validation, and its manifest
+    RUN/weights.safetensors            the result, and its manifest
+    RUN/pictures/                      the same validation pictures as training goes on
+
+A file is written beside its place, forced to disk and moved there; its manifest follows. So a
+checkpoint is whole if its manifest fits it, and otherwise the one before it is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.problems import BadInput
+
+FORMAT = 1
+CONFIG = "config.json"
+
+
+class RunFolder:
+    """The files of one run; `keep` is how many of the newest checkpoints stay."""
+
+    def __init__(self, path: Path, keep: int = 2) -> None:
+        self.path, self.keep = path, keep
+        self.checkpoints = path / "checkpoints"
+
+    @property
+    def config(self) -> Path:
+        """The recipe as JSON."""
+        return self.path / CONFIG
+
+    @property
+    def environment(self) -> Path:
+        """What each start ran on."""
+        return self.path / "environment.json"
+
+    @property
+    def pictures(self) -> Path:
+        """Validation pictures."""
+        return self.path / "pictures"
+
+    @property
+    def weights(self) -> Path:
+        """The result."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def used(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config.exists()
+
+    # -- checkpoints --------------------------------------------------------------------------
+
+    def save(self, state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint of `state["step"]` and remove those beyond the newest `keep`.
+
+        The state holds tensors, numbers, strings, lists and dicts, as `torch.load` takes them
+        with weights_only.
+        """
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        data = buffer.getbuffer()
+        path = self.checkpoints / f"step_{state['step']:08}.pt"
+        manifest = {
+            "format": FORMAT,
+            "step": state["step"],
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+        replace_file(path, data)
+        replace_file(path.with_suffix(".json"), as_json(manifest))
+        self._prune()
+        return path
+
+    def newest(self) -> dict[str, Any] | None:
+        """The state of the newest checkpoint that its manifest fits; None if nothing was saved.
+
+        Every damaged one that is newer is named on stderr. BadInput when all are damaged.
+        """
+        paths = self._paths()
+        for path in reversed(paths):
+            try:
+                return _verified(path)
+            except (OSError, ValueError, KeyError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                print(f"warning: {path} is damaged: {reason}", file=sys.stderr)
+        if paths:
+            raise BadInput(
+                f"no usable checkpoint: looked in {self.checkpoints}, found {len(paths)}, all of "
+                "them damaged; delete the folder or name another with --out"
+            )
+        return None
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("step_*.pt"))
+
+    def _prune(self) -> None:
+        for path in self._paths()[: -self.keep]:
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink()
+        for part in self.checkpoints.glob("*.part"):
+            part.unlink()
+
+    # -- records ------------------------------------------------------------------------------
+
+    def record(self, kind: str, step: int, **values: Any) -> None:
+        """Append a line to metrics.jsonl."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"kind": kind, "step": step, **values})
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """All whole lines of metrics.jsonl."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [record for line in lines if (record := _parsed(line)) is not None]
+
+    def starts(self) -> list[dict[str, Any]]:
+        """The environments of the starts so far."""
+        try:
+            return json.loads(self.environment.read_text())["starts"]
+        except (OSError, ValueError, KeyError):
+            return []
+
+    def forget_after(self, step: int, validated: int) -> None:
+        """Drop the records of steps, and of validations, that a resumed run will do again."""
+        last = {"validation": validated}
+        kept = [r for r in self.records() if r["step"] <= last.get(r["kind"], step)]
+        lines = "".join(json.dumps(record) + "\n" for record in kept)
+        replace_file(self.path / "metrics.jsonl", lines.encode())
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    """The checkpoint, if it is the one that its manifest describes."""
+    manifest = json.loads(path.with_suffix(".json").read_bytes())
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+        raise ValueError("SHA-256 is not that of its manifest")
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(line)
+    except ValueError:  # the last line of a process that was killed
+        return None
+
+
+def as_json(document: Mapping[str, Any]) -> bytes:
+    """A JSON file's content."""
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def replace_file(path: Path, data: bytes | memoryview) -> None:
+    """Write a file in one step, on disk when this returns: a reader sees the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,56 @@
+"""The same validation pictures as training goes on: what is there, beside what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from jointseg_core import Masks, Predictions, Predictor, Target
+from jointseg_core.visualize import draw
+from training.datasets.sample import Samples
+
+GAP = 4
+"""Pixels between the two halves of a picture."""
+
+
+def draw_snapshots(
+    samples: Samples, indices: Sequence[int], predictor: Predictor
+) -> dict[str, np.ndarray]:
+    """Annotation | prediction of some samples, uint8 RGB [H, 2 W + GAP, 3] by name."""
+    pictures = {}
+    for index in indices:
+        sample = samples[index]
+        (found,) = predictor([sample.image])
+        halves = [
+            draw(sample.image, as_seen(sample.target, found), samples.classes, show_scores=False),
+            np.full((len(sample.image), GAP, 3), 255, np.uint8),
+            draw(sample.image, found, samples.classes),
+        ]
+        pictures[Path(sample.name).stem] = np.concatenate(halves, 1)
+    return pictures
+
+
+def as_seen(target: Target, like: Predictions) -> Predictions:
+    """An annotation as if it had been predicted, in the parts that `like` has."""
+    sought = target[~target.crowd]
+    semantic = target.semantic if like.semantic is not None else None
+    return Predictions(
+        like.image_size,
+        sought.boxes.float(),
+        torch.ones(len(sought.labels)),
+        sought.labels,
+        masks=None if like.masks is None else Masks.from_bitmaps(sought.masks),
+        semantic=None if semantic is None else semantic.byte(),
+    )
+
+
+def save_snapshots(folder: Path, step: int, pictures: dict[str, np.ndarray]) -> None:
+    """FOLDER/NAME/00000500.jpg for each picture."""
+    for name, picture in pictures.items():
+        path = folder / name / f"{step:08}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path, quality=90)

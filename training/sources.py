@@ -1,0 +1,74 @@
+"""The pictures of a run: a data set that is there, or synthetic scenes, made where they lack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.datasets import Samples, Subset, open_dataset
+from training.datasets.cache import DecodedCache
+from training.distributed import Ranks
+from training.problems import BadInput
+from training.recipes import Recipe
+from training.synthesize import SyntheticSet, synthesize
+
+SCENES = Path("out/data")
+"""Where synthetic scenes are kept."""
+
+
+def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samples, Samples]:
+    """What a run learns from, and what it is validated on. Raises BadInput where it cannot.
+
+    cache   folder for decoded pictures; that of synthetic scenes made here lies beside them
+    """
+    root = recipe.data
+    if root is None:
+        root = scenes_of(recipe, ranks)
+        cache = cache or decoded_beside(root)
+    training = _opened(root, "train", recipe, recipe.keep_empty, cache)
+    if recipe.overfit:
+        few = _with_objects(training, recipe.overfit)
+        return few, few
+    validation = _opened(recipe.validation_data or root, "val", recipe, True, cache)
+    if validation.classes != training.classes:
+        raise BadInput(
+            f"the classes of {validation.name} are {', '.join(validation.classes.things)}, those "
+            f"of {training.name} {', '.join(training.classes.things)}; name the things to find "
+            "with --classes"
+        )
+    return training, validation
+
+
+def scenes_of(recipe: Recipe, ranks: Ranks) -> Path:
+    """The folder of a recipe's synthetic scenes, which the first process makes."""
+    if not recipe.scenes:
+        raise BadInput("this recipe trains on a data set of yours; name it with --data")
+    height, width = recipe.input_size
+    wanted = SyntheticSet(
+        "cityscapes", recipe.scenes, recipe.validation_scenes, size=recipe.input_size
+    )
+    root = SCENES / f"streets_{height}x{width}_{recipe.scenes}_{recipe.validation_scenes}"
+    if ranks.first:
+        synthesize(root, wanted)
+    ranks.wait()
+    return root
+
+
+def decoded_beside(root: Path) -> Path:
+    """Where the decoded pictures of synthetic scenes are kept."""
+    return root.with_name(root.name + "_decoded")
+
+
+def _opened(
+    root: Path, split: str, recipe: Recipe, keep_empty: bool, cache: Path | None
+) -> Samples:
+    classes = recipe.classes or None
+    samples = open_dataset(root, split, classes=classes, keep_empty=keep_empty)
+    return DecodedCache(samples, cache / split) if cache else samples
+
+
+def _with_objects(samples: Samples, count: int) -> Samples:
+    """The first pictures that show objects."""
+    indices = [i for i in range(len(samples)) if samples.has_objects(i)][:count]
+    if not indices:
+        raise BadInput(f"{samples.name} has no picture with objects to learn by heart")
+    return Subset(samples, indices)

@@ -1,0 +1,226 @@
+"""What one step of training does: the joint stage, and RDSNet's boundary refinement after it.
+
+Both are called with a batch and give back named losses; their state goes into checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from jointseg_core import Target
+from jointseg_core.checkpoint import Model
+from jointseg_core.predictor import PRECISIONS
+from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from training.distributed import Ranks
+from training.recipes import Recipe
+
+MIN_SCALE = 1.0
+"""Below this factor on fp16 losses, gradients that are not finite are no longer the factor's."""
+
+
+class Step(NamedTuple):
+    """What a step did."""
+
+    losses: dict[str, float]  # of the whole batch, over all processes
+    norm: float  # of the gradient, before it was clipped
+    lr: float
+    done: bool  # False where loss or gradient was not finite and the weights stayed
+
+
+class TrainingStep(nn.Module):
+    """What DistributedDataParallel wraps: images and targets in, named losses out."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, images: Tensor, targets: list[Target], counts: Mapping[str, float] | None
+    ) -> dict[str, Tensor]:
+        return self.model.loss(self.model(images), targets, counts)
+
+
+class JointStage:
+    """Everything but the boundary refinement learns (RDSNet 3.2; SegRPN's eight losses).
+
+    A batch may be spread over processes and, by `accumulate`, over steps of each: every loss is
+    divided by what the whole batch counts, so that its parts add up to the loss of one batch.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe, ranks: Ranks) -> None:
+        if ranks.world > 1 and ranks.device.type == "cuda" and recipe.model.norm == "trainable":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.model, self.recipe, self.ranks = model, recipe, ranks
+        self.optimizer = _optimizer(model, recipe)
+        self.dtype = half_precision(recipe.precision, ranks.device)
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=self.dtype == torch.float16)
+        self.step: nn.Module = TrainingStep(model)
+        if ranks.world > 1:
+            self.step = DistributedDataParallel(self.step)
+
+    def __call__(self, images: Tensor, targets: list[Target], rate: float) -> Step:
+        """One step on this process's share of a batch, uint8 [B, 3, H, W], at rate times lr."""
+        counts = whole_counts(
+            self.model, targets, tuple(images.shape[-2:]), self.ranks, self.recipe.accumulate
+        )
+        self.optimizer.zero_grad()
+        sums: dict[str, float] = {}
+        for part, part_targets, last in self._parts(images, targets):
+            with self._synchronised(last):
+                with autocast(self.ranks.device, self.dtype):
+                    losses = self.step(part, part_targets, counts)
+                # processes' gradients are averaged where the parts of a loss add up
+                self.scaler.scale(sum(losses.values()) * self.ranks.world).backward()
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + loss.detach()
+        return self._update(sums, rate)
+
+    def _parts(
+        self, images: Tensor, targets: list[Target]
+    ) -> Iterator[tuple[Tensor, list[Target], bool]]:
+        size = math.ceil(len(images) / self.recipe.accumulate)
+        for start in range(0, len(images), size):
+            part = prepare(images[start : start + size], self.ranks.device)
+            yield part, targets[start : start + size], start + size >= len(images)
+
+    def _synchronised(self, last: bool) -> AbstractContextManager:
+        """Gradients of a batch's parts travel between processes once, with the last part."""
+        return nullcontext() if last or self.ranks.world == 1 else self.step.no_sync()
+
+    def _update(self, sums: Mapping[str, Tensor], rate: float) -> Step:
+        self.scaler.unscale_(self.optimizer)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip))
+        values = self.ranks.sum(torch.stack(list(sums.values())).tolist())
+        scaled = self.scaler.is_enabled() and self.scaler.get_scale() > MIN_SCALE
+        done = math.isfinite(sum(values)) and (math.isfinite(norm) or scaled)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * rate
+        if done:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return Step(dict(zip(sums, values, strict=True)), norm, self.recipe.lr * rate, done)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where another stage was."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+class RefinementStage:
+    """The boundary refinement's ten parameters learn alone, all else stays (RDSNet 3.3).
+
+    model   the trained network, in evaluation mode and without gradients
+    """
+
+    def __init__(self, model: Model, recipe: Recipe, ranks: Ranks) -> None:
+        self.model, self.ranks = model, ranks
+        self.dtype = half_precision(recipe.precision, ranks.device)
+        self.parameters = list(model.refinement.requires_grad_(True).parameters())
+        self.optimizer = torch.optim.SGD(self.parameters, recipe.refinement_lr, momentum=0.9)
+
+    def __call__(self, images: Tensor, targets: list[Target]) -> Step:
+        """One step on this process's share of a batch, uint8 [B, 3, H, W]."""
+        device = self.ranks.device
+        with torch.no_grad(), autocast(device, self.dtype):
+            output = self.model(prepare(images, device))
+        output = torch.utils._pytree.tree_map(Tensor.float, output)
+        counts = whole_counts(self.model, targets, tuple(images.shape[-2:]), self.ranks)
+        loss = self.model.refinement_loss(output, targets, counts)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = self._add_gradients()
+        value = self.ranks.sum([float(loss.detach())])[0]
+        if done := math.isfinite(norm) and math.isfinite(value):
+            self.optimizer.step()
+        return Step({"refinement": value}, norm, self.optimizer.param_groups[0]["lr"], done)
+
+    def _add_gradients(self) -> float:
+        """Sum the gradients of all processes; their norm."""
+        for parameter in self.parameters:
+            parameter.grad = parameter.grad.new_tensor(self.ranks.sum(parameter.grad.tolist()))
+        return math.hypot(*(float(p.grad.norm()) for p in self.parameters))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where another stage was."""
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def whole_counts(
+    model: Model,
+    targets: list[Target],
+    input_size: tuple[int, int],
+    ranks: Ranks,
+    parts: int = 1,
+) -> dict[str, float] | None:
+    """What the losses of a batch in several parts are divided by; None where it is in one.
+
+    targets are this process's share, `parts` how many parts the process makes of it.
+    """
+    if ranks.world * parts == 1:
+        return None
+    counts = model.counts(targets, input_size)
+    return dict(zip(counts, ranks.sum(list(counts.values())), strict=True))
+
+
+def prepare(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 pixels [B, 3, H, W] as network input, normalised as ImageNet's."""
+    mean, std = (
+        torch.tensor(v, device=device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return ((images.to(device) - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def half_precision(name: str, device: torch.device) -> torch.dtype:
+    """The number format for convolutions; "auto" is bf16 where the hardware computes in it."""
+    if name != "auto":
+        return PRECISIONS[name]
+    fast = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported()
+    )
+    return torch.bfloat16 if fast else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Convolutions in a half precision; nothing for fp32."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def freeze_norms(model: nn.Module) -> None:
+    """Batch norms keep their statistics from now on, so that they fold into convolutions."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+            module.eval()
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = _groups(model, recipe)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.lr)
+    return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum)
+
+
+def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Weights decay; norms and biases only if the recipe says so."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    gentle = 0.0 if not recipe.decay_norms else recipe.weight_decay
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": gentle},
+    ]

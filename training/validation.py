@@ -1,0 +1,87 @@
+"""The averaged weights on validation pictures: as training goes on, and in the end on all."""
+
+from __future__ import annotations
+
+from jointseg_core import SegRPNConfig
+from training.evaluation import Evaluation, evaluate, spread
+from training.problems import BadInput
+from training.run import Run
+from training.snapshots import draw_snapshots, save_snapshots
+from training.stopping import StopSignals
+
+SHOWN = ("box_ap", "box_ap50", "mask_ap", "miou", "foreground_miou")
+"""Metrics that a line on the terminal has room for."""
+
+
+class _Stopped(Exception):
+    """The process was told to stop in the middle of a validation."""
+
+
+def check_metric(run: Run) -> None:
+    """Validate on one picture. Raises BadInput if validation does not give the metric of the best.
+
+    Those of masks are known to come as soon as an object is found.
+    """
+    known = evaluate(run.predictor(), run.validation, limit=1).metrics
+    names = {*known, *(name.replace("box_", "mask_") for name in known)}
+    if run.recipe.best not in (known if isinstance(run.recipe.model, SegRPNConfig) else names):
+        raise BadInput(
+            f"--best: validation gives no {run.recipe.best}; want one of {', '.join(known)}"
+        )
+
+
+def validate(run: Run, stop: StopSignals) -> None:
+    """Score the same pictures as ever, draw some, and keep the weights if they are the best.
+
+    The first process alone does it. Nothing is kept of a validation that a signal stopped.
+    """
+    done = False
+    if run.ranks.first:
+        try:
+            evaluation = _evaluate(run, stop, run.recipe.validation_images or None)
+        except _Stopped:
+            pass
+        else:
+            _keep(run, evaluation.metrics)
+            done = True
+    if run.ranks.highest(done):
+        run.progress.validated = run.progress.step
+
+
+def _keep(run: Run, metrics: dict[str, float]) -> None:
+    progress, name = run.progress, run.recipe.best
+    run.records.write("validation", progress.step, **metrics)
+    if (score := metrics.get(name, 0.0)) > progress.best:
+        progress.best, progress.best_step = score, progress.step
+        run.export("best", metrics)
+    best = f"best {name} {progress.best:.3f} at step {progress.best_step}"
+    run.say(f"step {progress.step}: {_shown(metrics)}; {best}")
+    chosen = spread(len(run.validation), run.recipe.pictures)
+    pictures = draw_snapshots(run.validation, chosen, run.predictor())
+    save_snapshots(run.folder.pictures, progress.step, pictures)
+    run.records.pictures(progress.step, pictures)
+
+
+def finish(run: Run, stop: StopSignals) -> None:
+    """Score all validation pictures with what training ended with, and write it."""
+    if run.ranks.first:
+        try:
+            metrics = _evaluate(run, stop, None).metrics
+        except _Stopped:
+            return
+        run.records.write("result", run.progress.step, **metrics)
+        run.export("weights", metrics)
+        run.say(f"{run.folder.weights}: {_shown(metrics)}")
+    run.ranks.wait()
+
+
+def _evaluate(run: Run, stop: StopSignals, limit: int | None) -> Evaluation:
+    def go_on(count: int) -> None:
+        if stop.number:
+            raise _Stopped
+
+    return evaluate(run.predictor(), run.validation, limit=limit, on_pictures=go_on)
+
+
+def _shown(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics)
