@@ -184,6 +184,7 @@ def test_an_imagenet_resnet_becomes_the_backbone_and_nothing_else(config, tmp_pa
     assert set(rows(table, "unexpected")) == {"fc"}
     assert all(module.startswith("backbone.") for module in rows(table, "loaded"))
     assert not any(module.startswith("backbone.") for module in rows(table, "missing"))
+    assert not table.notes
     last = []
     network.layer4.register_forward_hook(lambda _, __, output: last.append(output))
     with torch.no_grad():
@@ -569,7 +570,7 @@ def test_our_own_checkpoint_starts_a_model_of_other_classes(tmp_path):
 
 
 def test_the_same_model_is_loaded_whole(tmp_path):
-    for kind in ("rdsnet", "segrpn"):
+    for kind in ("rdsnet", "rdsnet_s", "segrpn"):
         torch.manual_seed(6)
         start = build_model(preset(kind, "tiny"))
         save_model(start, tmp_path / f"{kind}.safetensors", CITYSCAPES, Preprocessing((64, 64)))
@@ -579,6 +580,30 @@ def test_the_same_model_is_loaded_whole(tmp_path):
             assert torch.equal(model.state_dict()[name], tensor), name
 
 
+def test_rdsnet_s_is_matched_by_class_in_all_three_heads(tmp_path):
+    torch.manual_seed(5)
+    coco = build_model(replace(preset("rdsnet_s", "tiny"), num_classes=80))
+    path = tmp_path / "coco.safetensors"
+    save_model(coco, path, COCO, Preprocessing((64, 64), keep_ratio=False))
+    model, table = built(preset("rdsnet_s", "tiny"), path, CITYSCAPES)
+    assert_all_counted(model, table)
+    assert set(rows(table, "re-initialised")) == {"object_stream.class_logits", "segmentation"}
+    theirs, ours = (m.object_stream.class_logits.bias.view(3, -1) for m in (coco, model))
+    car = CITYSCAPES.things.index("car")
+    assert torch.equal(ours[:, car], theirs[:, COCO_THINGS.index("car")])
+    assert torch.equal(ours[:, -1], theirs[:, -1])  # the background
+    assert torch.equal(model.segmentation.weight[car], coco.segmentation.weight[2])
+
+
+def test_rdsnet_gives_rdsnet_s_its_backbone_and_pyramid_and_no_half_streams(rdsnet_weights):
+    model, table = built(preset("rdsnet_s", "tiny"), rdsnet_weights, CITYSCAPES)
+    assert_all_counted(model, table)
+    modules = {module.partition(".")[0] for module in rows(table, "loaded")}
+    assert modules == {"backbone", "pyramid"}
+    assert "is only" in rows(table, "re-initialised")["pixel_stream.output"].why
+    assert any("bilinearly" in note for note in table.notes)
+
+
 def test_one_of_our_models_starts_the_other(rdsnet_weights):
     model, table = built(preset("segrpn", "tiny"), rdsnet_weights, CITYSCAPES)
     assert_all_counted(model, table)
@@ -586,6 +611,20 @@ def test_one_of_our_models_starts_the_other(rdsnet_weights):
     assert "[64, " in rows(table, "re-initialised")["pyramid.output"].why  # 48 channels here
     assert "object_stream.filters" in rows(table, "unexpected")
     assert not table.notes  # configs of different models do not compare
+
+
+def test_parts_that_a_baseline_lacks_are_told_apart(tmp_path):
+    """Without masks and without the class-agnostic branch: the rest is loaded, the rest named."""
+    for kind, change, gone in (
+        ("rdsnet", {"filter_size": 0}, "pixel_stream.branches"),
+        ("segrpn", {"class_agnostic": False}, "mask_proposal_head.conv"),
+    ):
+        whole, path = build_model(preset(kind, "tiny")), tmp_path / f"{kind}.safetensors"
+        save_model(whole, path, CITYSCAPES, Preprocessing((64, 64)))
+        model, table = built(replace(preset(kind, "tiny"), **change), path, CITYSCAPES)
+        assert_all_counted(model, table)
+        assert gone in rows(table, "unexpected") and not rows(table, "missing")
+        assert any(next(iter(change)) in note for note in table.notes)
 
 
 # -- files that cannot be used --------------------------------------------------------------------

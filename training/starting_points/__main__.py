@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     classes = _classes(options.classes, options.model)
     try:
         config = _with_classes(preset(options.model, options.preset), classes)
-        preprocessing = Preprocessing(tuple(options.size))
+        preprocessing = _preprocessing(options.model, options.size)
     except ValueError as error:
         raise BadInput(str(error)) from error
     model = build_model(config)
@@ -49,7 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", help="where to save the model, .safetensors")
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(512, 1024), metavar=("H", "W"), help="input of --out"
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="input of --out (default: 512 1024; rdsnet_s: 550 550)",
     )
     return parser
 
@@ -64,6 +68,12 @@ def _classes(choice: str | None, model_type: str) -> Classes:
             return Classes(COCO_THINGS)
         case names:
             return Classes(tuple(name.strip() for name in names.split(",")))
+
+
+def _preprocessing(model_type: str, size: Sequence[int] | None) -> Preprocessing:
+    if model_type == "rdsnet_s":
+        return Preprocessing(tuple(size or (550, 550)), keep_ratio=False)
+    return Preprocessing(tuple(size or (512, 1024)))
 
 
 def _with_classes(config: Config, classes: Classes) -> Config:

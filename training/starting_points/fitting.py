@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jointseg_core.checkpoint import Model
 from jointseg_core.classes import Classes
+from jointseg_core.rdsnet_s import RDSNetSConfig
 from training.problems import BadInput
 from training.starting_points.files import read_source
 from training.starting_points.heads import ClassRows, class_rows, match_rows
@@ -28,17 +29,21 @@ from training.starting_points.table import (
 )
 
 READS_FROM = {
-    "object_stream.class_logits": "object_stream.class_tower",
-    "object_stream.box_deltas": "object_stream.box_tower",
-    "object_stream.filters": "object_stream.filter_tower",
-    "proposal_head.objectness": "proposal_head.conv",
-    "proposal_head.box_deltas": "proposal_head.conv",
-    "mask_proposal_head.objectness": "mask_proposal_head.conv",
-    "mask_proposal_head.box_deltas": "mask_proposal_head.conv",
-    "region_head.class_logits": "region_head.hidden",
-    "region_head.box_deltas": "region_head.hidden",
+    "object_stream.class_logits": ("object_stream.class_tower", "object_stream.shared"),
+    "object_stream.box_deltas": ("object_stream.box_tower", "object_stream.shared"),
+    "object_stream.filters": ("object_stream.filter_tower", "object_stream.shared"),
+    "pixel_stream.output": tuple(
+        f"pixel_stream.{m}" for m in ("branches", "merge", "before", "after")
+    ),
+    "proposal_head.objectness": ("proposal_head.conv",),
+    "proposal_head.box_deltas": ("proposal_head.conv",),
+    "mask_proposal_head.objectness": ("mask_proposal_head.conv",),
+    "mask_proposal_head.box_deltas": ("mask_proposal_head.conv",),
+    "region_head.class_logits": ("region_head.hidden",),
+    "region_head.box_deltas": ("region_head.hidden",),
 }
-"""The hidden layers that a prediction layer reads: it means nothing without all of them."""
+"""The hidden layers behind each prediction layer, which means nothing without all of them."""
+PYRAMID_NOTE = "pyramids of rdsnet_s enlarge bilinearly and end in ReLUs, others do neither"
 
 
 def load_starting_point(
@@ -158,13 +163,19 @@ def _other_shapes(
 def _unlike_inputs(state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
     """Why not, for hidden layers that differ from the file's and for those that read them."""
     unfit = {}
-    for reader, hidden in READS_FROM.items():
-        if found := _first_difference(state, given, hidden):
-            here, there = (found in tensors for tensors in (state, given))
-            one_side = "is only here" if here else "is only in the file"
-            where = "has another shape" if here and there else one_side
-            unfit[hidden] = unfit[reader] = f"{hidden} is not the file's: {found} {where}"
+    for reader, layers in READS_FROM.items():
+        for hidden in layers:
+            if found := _first_difference(state, given, hidden):
+                why = f"{hidden} is not the file's: {_where(found, state, given)}"
+                unfit[hidden] = unfit[reader] = why
     return unfit
+
+
+def _where(name: str, state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """How a tensor of one side or of both differs."""
+    if name in state and name in given:
+        return f"{name} has another shape"
+    return f"{name} is only {'here' if name in state else 'in the file'}"
 
 
 def _by_class(
@@ -200,7 +211,9 @@ def _unexpected(state: Mapping[str, Tensor], source: Source) -> Iterator[Entry]:
 
 
 def _config_notes(source: Source, model: Model) -> list[str]:
-    """Where the configs of two models of a kind differ: shapes do not show everything."""
+    """Where the networks differ although names and shapes do not show it."""
+    if isinstance(source.config, RDSNetSConfig) != isinstance(model.config, RDSNetSConfig):
+        return [PYRAMID_NOTE] if _levels(source.tensors) else []
     if type(source.config) is not type(model.config):
         return []
     theirs, ours = asdict(source.config), asdict(model.config)

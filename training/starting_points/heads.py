@@ -26,6 +26,7 @@ def class_rows(state: Mapping[str, Tensor], classes: Classes) -> dict[str, Class
         "region_head.class_logits": ClassRows((*classes.things, BACKGROUND)),
         "region_head.box_deltas": ClassRows(classes.things, 4),
         "segmentation.classes": ClassRows(classes.semantic),
+        "segmentation": ClassRows(classes.things),  # of RDSNet_s
     }
     return {layer: rows for layer, rows in heads.items() if f"{layer}.weight" in state}
 
