@@ -18,6 +18,7 @@ from jointseg_core import Target
 from jointseg_core.checkpoint import Model
 from jointseg_core.predictor import PRECISIONS
 from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from jointseg_core.segrpn import SegRPN
 from training.distributed import Ranks
 from training.recipes import Recipe
 
@@ -44,7 +45,13 @@ class TrainingStep(nn.Module):
     def forward(
         self, images: Tensor, targets: list[Target], counts: Mapping[str, float] | None
     ) -> dict[str, Tensor]:
-        return self.model.loss(self.model(images), targets, counts)
+        output = self.model(images, *told_of(self.model, targets))
+        return self.model.loss(output, targets, counts)
+
+
+def told_of(model: Model, targets: list[Target]) -> tuple[list[Tensor] | None, ...]:
+    """What `forward` takes beside images: SegRPN of Table II is told where objects are."""
+    return (model.true_scale_maps(targets),) if isinstance(model, SegRPN) else ()
 
 
 class JointStage:
