@@ -400,6 +400,7 @@ PRESETS = {
         head_groups=8,
         filter_size=16,
         anchor_size=2.0,
+        pixel_level=2,
         max_masks=40,
         min_mask_area=20,
     ),
