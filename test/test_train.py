@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ import torch
 from tiny_run import run, scenes, words
 
 from jointseg_core import Predictor, load_model
+from training.command import parse_command
+from training.distributed import Ranks
+from training.preparation import prepare
 from training.run_folder import RunFolder
+from training.stopping import StopSignals
+from training.validation import validate
 
 ROOT = Path(__file__).parent.parent
 LOOP = {"steps": 6, "batch": 2, "save-every": 2, "validate-every": 3, "keep": 9}
@@ -174,6 +180,20 @@ def terminate_after(path):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_a_stop_in_the_middle_of_a_validation_keeps_nothing_of_it(data, tmp_path):
+    arguments = words("segrpn_tiny_synthetic", data, tmp_path / "run", steps=1, batch=2)
+    with ExitStack() as stack:
+        begun = prepare(parse_command(arguments), Ranks(torch.device("cpu")), stack)
+        begun.progress.step, stop = 1, StopSignals()
+        assert begun.validation_due
+        stop.number = signal.SIGTERM
+        validate(begun, stop)
+        assert begun.validation_due and not scores(tmp_path / "run")
+        stop.number = 0
+        validate(begun, stop)
+        assert not begun.validation_due and len(scores(tmp_path / "run")) == 1
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, data, capsys):
     arguments = words("segrpn_tiny_synthetic", data, tmp_path / "run", **LOOP)
     assert run(*arguments) == 0
@@ -245,6 +265,11 @@ def test_few_pictures_are_learned_and_validated(tmp_path, data):
         ({"best": "box_app"}, "validation gives no box_app"),
         ({"steps": 0, "refinement-steps": 0}, "there is nothing to do"),
         ({"device": "cuda:7"}, "--device"),
+        ({"batch": 0}, "--batch is 0, expected at least 1"),
+        ({"lr": "nan"}, "--lr is nan"),
+        ({"input-size": "60x128"}, "multiples of 32"),
+        ({"model.backbone": "r99"}, "there is no 'r99'"),
+        ({"keep": 0}, "--keep is less than 1"),
     ],
 )
 def test_bad_input_is_one_sentence_and_no_run(tmp_path, data, capsys, flags, said):

@@ -29,7 +29,7 @@ class Options:
     init: Path | None = None  # weights to start from: ours, torchvision's, released RDSNets
     backbone: Path | None = None  # ResNet weights to start from, in torchvision's format
     device: str = "auto"  # auto, cpu, cuda or cuda:N; under torchrun one GPU a process
-    workers: int = 1  # processes that load pictures
+    workers: int | None = None  # processes that load pictures; none = 1, or up to 8 for a GPU
     cache: Path | None = None  # folder for decoded pictures; synthetic scenes have their own
     save_every: int = 250  # steps between checkpoints
     keep: int = 2  # newest checkpoints that stay

@@ -16,7 +16,7 @@ from training.distributed import Ranks
 from training.environment import environment
 from training.problems import BadInput
 from training.progress import ProgressBar
-from training.recipes import Recipe, fitted, steps_of
+from training.recipes import Recipe, check, fitted, steps_of
 from training.records import Records
 from training.run import Run
 from training.run_folder import RunFolder, as_json, replace_file
@@ -32,6 +32,9 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     Raises BadInput for whatever cannot be used; nothing is written then.
     """
     recipe, options = command.recipe, command.options
+    check(recipe)
+    if recipe.batch < ranks.world:
+        raise BadInput(f"--batch is {recipe.batch}, fewer pictures than processes: {ranks.world}")
     folder = RunFolder(command.folder, options.keep)
     saved = _checked(folder, options)
     training, validation = open_sources(recipe, ranks, options.cache)
@@ -78,6 +81,9 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
 
 def _checked(folder: RunFolder, options: Options) -> dict | None:
     """The state to go on from, None for a new run. Raises BadInput for a folder in use."""
+    for name in ("save_every", "log_every", "keep"):
+        if getattr(options, name) < 1:
+            raise BadInput(f"--{name.replace('_', '-')} is less than 1")
     for name in ("init", "backbone"):
         path = getattr(options, name)
         if path and not path.is_file():
@@ -111,6 +117,8 @@ def start_model(
         model = build_model(recipe.model, None if resumed else options.backbone)
     except (ValueError, OSError) as error:
         raise BadInput(str(error)) from error
+    except KeyError as error:
+        raise BadInput(f"there is no {error} among the backbones and norms of networks") from error
     if recipe.refinement_steps and getattr(model, "refinement", None) is None:
         raise BadInput(
             "this network has no boundary refinement for a second stage; --refinement-steps 0"

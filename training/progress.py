@@ -17,7 +17,7 @@ class ProgressBar:
     def __init__(self, total: int, start: int, shown: bool = True) -> None:
         self.console = Console(quiet=not shown, soft_wrap=True)
         self._bar = Progress(
-            BarColumn(None),
+            BarColumn(30),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
@@ -35,14 +35,14 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def step(self, step: int, text: str) -> None:
-        """`step` steps are done."""
+    def step(self, step: int, text: str, details: str) -> None:
+        """`step` steps are done; details have room in a line only."""
         self._bar.update(self._task, completed=step, description=text)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._spoke >= PAUSE:
             self._spoke = now
             left = (now - self._began) / max(1, step - self._start) * (self._total - step)
-            self.say(f"{step}/{self._total}, {left / 60:.0f} min left, {text}")
+            self.say(f"{step}/{self._total}, {left / 60:.0f} min left, {text}: {details}")
 
     def say(self, text: str) -> None:
         """A line that stays."""

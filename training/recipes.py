@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from jointseg_core import Classes, SegRPNConfig, preset
+from jointseg_core import Classes, Preprocessing, SegRPNConfig, preset
 from jointseg_core.checkpoint import Config
 from jointseg_core.rdsnet_s import as_yolact
 from training.datasets.augmentation import Augmentation
@@ -68,6 +68,32 @@ class Recipe:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto = bf16 where it is fast
     deterministic: bool = False  # the same bits again, also on a GPU
     max_skipped: int = 20  # steps in a row without a finite loss after which the run gives up
+
+
+LEAST = {
+    **dict.fromkeys(("batch", "accumulate", "validate_every", "max_skipped"), 1),
+    **dict.fromkeys(("steps", "epochs", "refinement_steps", "warm_up", "seed"), 0),
+    **dict.fromkeys(("lr", "refinement_lr", "momentum", "weight_decay", "average", "clip"), 0),
+    **dict.fromkeys(("scenes", "validation_scenes", "validation_images", "pictures"), 0),
+}
+"""Fields that cannot be less than this."""
+
+
+def check(recipe: Recipe) -> None:
+    """Raises BadInput for numbers that no network can be trained with."""
+    for name, least in LEAST.items():
+        value = getattr(recipe, name)
+        if value is not None and not value >= least:
+            raise BadInput(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+    try:
+        preprocessing_of(recipe)
+    except ValueError as error:
+        raise BadInput(f"--input-size: {error}") from error
+
+
+def preprocessing_of(recipe: Recipe) -> Preprocessing:
+    """How pictures become inputs where the network is used."""
+    return Preprocessing(recipe.input_size, keep_ratio=recipe.augmentation.keep_aspect)
 
 
 def fitted(recipe: Recipe, classes: Classes, data: str) -> Recipe:
@@ -196,7 +222,7 @@ _TINY = Recipe(
     validate_every=400,
     validation_images=100,
 )
-_TINY_RDSNET = replace(_TINY, refinement_steps=400)
+_TINY_RDSNET = replace(_TINY, refinement_steps=250)
 _TINY_SEGRPN = replace(_TINY, model=preset("segrpn", "tiny"), best="box_ap50")
 _LARGER = {"input_size": (512, 1024), "steps": 6000, "batch": 16, "warm_up": 500}
 

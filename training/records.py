@@ -36,7 +36,7 @@ class Records:
         if outcome.done:
             self._sums = {name: self._sums.get(name, 0.0) + v for name, v in values.items()}
             self._count += 1
-        self.bar.step(step, self._text(spent + waited))
+        self._show(step, spent + waited)
         if step % self.every == 0 and self._count:
             self.write("training", step, **self._means())
             self._sums, self._count = {}, 0
@@ -44,10 +44,12 @@ class Records:
     def _means(self) -> dict[str, float]:
         return {name: total / self._count for name, total in self._sums.items()}
 
-    def _text(self, seconds: float) -> str:
-        losses = {k[5:]: v for k, v in self._means().items() if k.startswith("loss_")}
-        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        return f"{seconds:.2f} s a step, {shown}"
+    def _show(self, step: int, seconds: float) -> None:
+        means = self._means()
+        losses = {name[5:]: v for name, v in means.items() if name.startswith("loss_")}
+        details = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        loss = f"loss {means['loss']:.3f}" if means else "no finite loss"
+        self.bar.step(step, f"{loss}, {seconds:.2f} s a step", details)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """A line of metrics.jsonl, and a point of each curve; numbers that are none become null."""

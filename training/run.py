@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jointseg_core import Manifest, Predictor, Preprocessing, Target, save_model
+from jointseg_core import Manifest, Predictor, Target, save_model
 from jointseg_core.checkpoint import Model
 from training.average import Average
 from training.command import Options
 from training.datasets import Samples
 from training.determinism import seed_everything
 from training.distributed import Ranks
-from training.recipes import Recipe
+from training.recipes import Recipe, preprocessing_of
 from training.records import Records, finite
 from training.run_folder import RunFolder
 from training.schedule import rate
@@ -70,6 +71,14 @@ class Run:
     def total(self) -> int:
         """Steps of both stages."""
         return self.steps + self.recipe.refinement_steps
+
+    @property
+    def workers(self) -> int:
+        """Processes that load pictures for this one."""
+        if self.options.workers is not None:
+            return self.options.workers
+        cores = len(os.sched_getaffinity(0)) // self.ranks.world
+        return max(1, min(8, cores - 1)) if self.ranks.device.type == "cuda" else 1
 
     @property
     def late(self) -> bool:
@@ -145,11 +154,7 @@ class Run:
 
     def manifest(self) -> Manifest:
         """What the weights are."""
-        return Manifest(
-            self.recipe.model,
-            self.training.classes,
-            Preprocessing(self.recipe.input_size, keep_ratio=self.recipe.augmentation.keep_aspect),
-        )
+        return Manifest(self.recipe.model, self.training.classes, preprocessing_of(self.recipe))
 
     def say(self, text: str) -> None:
         """A line for people, from the first process."""

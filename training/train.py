@@ -66,7 +66,7 @@ def learn(run: Run, stop: StopSignals) -> None:
         augmentation_of(recipe),
         recipe.batch,
         recipe.seed,
-        options.workers,
+        run.workers,
         ranks.rank,
         ranks.world,
         start=progress.step,
