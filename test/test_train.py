@@ -134,6 +134,7 @@ def differing_states(first, second):
 # -- going on --------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(300)  # for a machine with other things to do: the process imports torch
 def test_a_killed_run_goes_on_bit_by_bit(tmp_path, data, whole):
     arguments = words(
         "rdsnet_tiny_synthetic", data, tmp_path / "run", **LOOP, **{"refinement-steps": 2}
@@ -292,6 +293,12 @@ def test_segrpn_has_no_second_stage(tmp_path, data, capsys):
 def test_a_folder_with_a_run_is_not_overwritten(data, whole, capsys):
     assert run(*words("rdsnet_tiny_synthetic", data, whole, **LOOP)) == 3
     assert "--resume goes on with it" in capsys.readouterr().err
+
+
+def test_a_run_is_not_shortened_below_what_it_has_done(data, whole, capsys):
+    arguments = words("rdsnet_tiny_synthetic", data, whole, **{**LOOP, "steps": 3})
+    assert run(*arguments, "--resume") == 3
+    assert "8 of 5 steps are done" in capsys.readouterr().err
 
 
 def test_a_run_keeps_its_network(data, whole, capsys):

@@ -10,7 +10,7 @@ from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
 from training.average import Average
 from training.command import Command, Options, config_document
-from training.datasets import Subset
+from training.datasets import Samples, Subset
 from training.determinism import set_deterministic
 from training.distributed import Ranks
 from training.environment import environment
@@ -35,38 +35,19 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     check(recipe)
     if recipe.batch < ranks.world:
         raise BadInput(f"--batch is {recipe.batch}, fewer pictures than processes: {ranks.world}")
-    folder = RunFolder(command.folder, options.keep)
-    saved = _checked(folder, options)
+    saved = _checked(RunFolder(command.folder), options)
+    if saved is None:
+        _check_start(recipe, options)
     training, validation = open_sources(recipe, ranks, options.cache)
+    if options.dry_run:
+        validation = Subset(validation, range(2))
     recipe = fitted(recipe, training.classes, training.name)
-    steps = steps_of(recipe, len(training))
-    if steps + recipe.refinement_steps == 0:
-        raise BadInput("there is nothing to do: give --steps, --epochs or --refinement-steps")
-    if recipe.deterministic:
-        set_deterministic()
-    torch.backends.cudnn.benchmark = not recipe.deterministic and not recipe.augmentation.scales
     model, table = start_model(recipe, options, training.classes, resumed=saved is not None)
-    model = model.to(ranks.device, memory_format=torch.channels_last).train()
-    average = Average(model, recipe.average)
-    total, done = steps + recipe.refinement_steps, saved["step"] if saved else 0
-    bar = stack.enter_context(ProgressBar(total, done, ranks.first))
-    records = Records(folder, bar, options.log_every, ranks.first)
-    stack.callback(records.close)
-    run = Run(
-        command.text,
-        recipe,
-        options,
-        ranks,
-        folder,
-        training,
-        Subset(validation, range(2)) if options.dry_run else validation,
-        steps,
-        model,
-        average,
-        JointStage(model, recipe, ranks),
-        RefinementStage(average.model, recipe, ranks) if recipe.refinement_steps else None,
-        records,
-    )
+    command = command._replace(recipe=recipe)
+    run = _assembled(command, ranks, stack, training, validation, model)
+    done = saved["step"] if saved else 0
+    if not done <= run.total > 0:
+        raise BadInput(f"there is nothing to do: {done} of {run.total} steps are done; see --steps")
     if saved:
         run.load_state_dict(saved)
     elif ranks.first:
@@ -77,6 +58,41 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     if ranks.first:
         _begin(run, command, saved is not None)
     return run
+
+
+def _assembled(
+    command: Command,
+    ranks: Ranks,
+    stack: ExitStack,
+    training: Samples,
+    validation: Samples,
+    model: Model,
+) -> Run:
+    """The parts of a run at its first step."""
+    recipe, options = command.recipe, command.options
+    if recipe.deterministic:
+        set_deterministic()
+    torch.backends.cudnn.benchmark = not recipe.deterministic and not recipe.augmentation.scales
+    model = model.to(ranks.device, memory_format=torch.channels_last).train()
+    average = Average(model, recipe.average)
+    folder = RunFolder(command.folder, options.keep)
+    records = Records(folder, ProgressBar(ranks.first), options.log_every, ranks.first)
+    stack.callback(records.close)
+    return Run(
+        command.text,
+        recipe,
+        options,
+        ranks,
+        folder,
+        training,
+        validation,
+        steps_of(recipe, len(training)),
+        model,
+        average,
+        JointStage(model, recipe, ranks),
+        RefinementStage(average.model, recipe, ranks) if recipe.refinement_steps else None,
+        records,
+    )
 
 
 def _checked(folder: RunFolder, options: Options) -> dict | None:
@@ -95,24 +111,28 @@ def _checked(folder: RunFolder, options: Options) -> dict | None:
     return folder.newest() if folder.used else None
 
 
-def start_model(
-    recipe: Recipe, options: Options, classes: Classes, resumed: bool
-) -> tuple[Model, Table | None]:
-    """The network of a recipe: random weights from its seed, then those of given files.
+def _check_start(recipe: Recipe, options: Options) -> None:
+    """Raises BadInput for a network with fixed norms that starts from random weights.
 
-    The table says what became of the weights of --init.
-
-    Raises BadInput for files that cannot be used, and for a network with fixed norms without any:
-    with the fixed statistics of random weights, activations grow beyond all bounds.
+    With the fixed statistics of random weights, activations grow beyond all bounds.
     """
-    torch.manual_seed(recipe.seed)
-    given = options.backbone or options.init
-    if recipe.model.norm != "trainable" and not (given or resumed):
+    if recipe.model.norm != "trainable" and not (options.backbone or options.init):
         raise BadInput(
             f"the backbone has {recipe.model.norm} norms, as belong to ImageNet weights, but "
             "neither --backbone nor --init names weights; give a ResNet file in torchvision's "
             "format, or train from scratch with --model.norm trainable --model.frozen-stages 0"
         )
+
+
+def start_model(
+    recipe: Recipe, options: Options, classes: Classes, resumed: bool
+) -> tuple[Model, Table | None]:
+    """The network of a recipe: random weights from its seed, then those of given files.
+
+    The table says what became of the weights of --init. Raises BadInput for files that cannot be
+    used, and for a second stage of a network that has none.
+    """
+    torch.manual_seed(recipe.seed)
     try:
         model = build_model(recipe.model, None if resumed else options.backbone)
     except (ValueError, OSError) as error:

@@ -14,7 +14,7 @@ PAUSE = 30.0
 class ProgressBar:
     """Shows steps done, time left and a text; silent where `shown` is False."""
 
-    def __init__(self, total: int, start: int, shown: bool = True) -> None:
+    def __init__(self, shown: bool = True) -> None:
         self.console = Console(quiet=not shown, soft_wrap=True)
         self._bar = Progress(
             BarColumn(30),
@@ -24,15 +24,16 @@ class ProgressBar:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=total, completed=start)
-        self._total, self._start = total, start
+
+    def begin(self, step: int, total: int) -> None:
+        """Show `step` of `total` steps."""
+        self._total, self._start = total, step
         self._began = self._spoke = time.monotonic()
-
-    def __enter__(self) -> ProgressBar:
+        self._task = self._bar.add_task("", total=total, completed=step)
         self._bar.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Leave the terminal as it was."""
         self._bar.stop()
 
     def step(self, step: int, text: str, details: str) -> None:

@@ -67,7 +67,8 @@ class Records:
                 self._board.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Flush what TensorBoard holds back."""
+        """Flush what TensorBoard holds back, and end the bar."""
+        self.bar.end()
         if self._board:
             self._board.close()
 

@@ -78,7 +78,7 @@ class JointStage:
             self.model, targets, tuple(images.shape[-2:]), self.ranks, self.recipe.accumulate
         )
         self.optimizer.zero_grad()
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
         for part, part_targets, last in self._parts(images, targets):
             with self._synchronised(last):
                 with autocast(self.ranks.device, self.dtype):
@@ -86,7 +86,7 @@ class JointStage:
                 # processes' gradients are averaged where the parts of a loss add up
                 self.scaler.scale(sum(losses.values()) * self.ranks.world).backward()
             for name, loss in losses.items():
-                sums[name] = sums.get(name, 0.0) + loss.detach()
+                sums[name] = sums.get(name, 0) + loss.detach()
         return self._update(sums, rate)
 
     def _parts(
