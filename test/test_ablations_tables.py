@@ -1,0 +1,203 @@
+"""The papers' tables are all there, with their numbers, trainings and comparisons."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from tiny_run import scenes
+
+from jointseg_core import build_model
+from training.ablate import STUDIES, resampled_rows
+from training.ablations.results import Measured, paper, partners
+from training.ablations.runs import Base, Run, run_of
+from training.ablations.scoring import Task
+from training.ablations.study import METRICS, Row, Study, Table
+from training.datasets import open_dataset
+from training.recipes import RECIPES
+
+ISSUE = """rdsnet-table-2 rdsnet-table-3 rdsnet-table-4 rdsnet-fig-5 segrpn-table-1 segrpn-table-2
+segrpn-fig-3 segrpn-fig-6 rdsnet-fig-3"""
+TABLES = [table for study in STUDIES.values() for table in study.tables]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scenes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def bases(data: Path) -> dict[str, Base]:
+    """What the trainings of each family share."""
+    found = {}
+    for family in ("rdsnet", "rdsnet_s", "segrpn"):
+        name = f"{family}_tiny_synthetic"
+        pictures = open_dataset(data, "train"), open_dataset(data, "val")
+        found[family] = Base(name, RECIPES[name], *pictures)
+    return found
+
+
+def trainings(base: Base, study: Study, seed: int = 0) -> dict[tuple[str, str], Run]:
+    return {
+        (table.title, row.name): run_of(base, table, row, seed)
+        for table in study.tables
+        for row in table.rows
+    }
+
+
+def pairs(table: Table, base: Base) -> dict[tuple[str, str], bool]:
+    """Which rows are compared, and whether they share weights."""
+    rows = {row.name: Measured(row, [run_of(base, table, row, 0)], []) for row in table.rows}
+    return {
+        (row.name, other.name): rows[row.name].shares_weights(rows[other.name])
+        for row, other in partners(table)
+    }
+
+
+def test_every_study_of_the_issue_is_there():
+    assert sorted(STUDIES) == sorted(ISSUE.split())
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.title)
+def test_tables_are_whole(table: Table):
+    names = [row.name for row in table.rows]
+    assert len(set(names)) == len(names)
+    assert set(table.columns) <= set(METRICS)
+    for row in table.rows:
+        assert len(row.paper) <= len(table.columns)
+        assert set(row.against) <= set(names) - {row.name}
+
+
+@pytest.mark.parametrize(
+    ("study", "rows", "columns"),
+    [
+        ("rdsnet-table-2", (3, 3), 6),
+        ("rdsnet-table-3", (7,), 1),
+        ("rdsnet-table-4", (3,), 4),
+        ("segrpn-table-1", (5,), 4),
+        ("segrpn-table-2", (17,), 3),
+    ],
+)
+def test_every_row_has_the_numbers_of_the_paper(study: str, rows: tuple[int, ...], columns: int):
+    assert tuple(len(table.rows) for table in STUDIES[study].tables) == rows
+    for table in STUDIES[study].tables:
+        assert all(len(row.paper) == columns for row in table.rows)
+
+
+def numbers(study: str, row: str, table: int = 0) -> list[float]:
+    one = STUDIES[study].tables[table]
+    return list(paper(one, one.row(row)).values())
+
+
+def test_numbers_that_the_text_of_the_papers_names_follow_from_the_tables():
+    gains = {
+        ("rdsnet-table-2", "+ MBRM", "+ mask", 0): 0.9,
+        ("rdsnet-table-2", "+ MBRM", "+ mask", 1): 1.2,
+        ("rdsnet-table-2", "+ mask", "RetinaNet", 0): 1.3,
+        ("rdsnet-table-4", "MBRM", "baseline", 0): 1.3,
+        ("rdsnet-table-3", "7 Corr, TE, OHEM, IE", "1 LC (YOLACT)", 0): 1.9,
+    }
+    for (study, row, other, table), gain in gains.items():
+        found = numbers(study, row, table)[0] - numbers(study, other, table)[0]
+        assert found == pytest.approx(gain)
+    roi = numbers("segrpn-table-2", "+ ROI1")
+    assert roi[1] - numbers("segrpn-table-2", "Baseline")[1] == pytest.approx(1.04)
+    assert "foreground_miou" not in paper(TABLES_1, TABLES_1.row("Baseline"))
+
+
+TABLES_1 = STUDIES["segrpn-table-1"].tables[0]
+
+
+@pytest.mark.parametrize(
+    ("study", "count"),
+    [
+        ("rdsnet-table-2", 4),  # RetinaNet and RDSNet at two scales
+        ("rdsnet-table-3", 4),  # LC; Corr; with TE; with TE and OHEM
+        ("rdsnet-table-4", 1),
+        ("rdsnet-fig-3", 1),
+        ("rdsnet-fig-5", 1 + 5 + 6 - 1),  # gamma 0.05 and s 4 are the same
+        ("segrpn-table-1", 3),
+        ("segrpn-table-2", 8),
+        ("segrpn-fig-3", 1),
+        ("segrpn-fig-6", 3),
+    ],
+)
+def test_rows_share_trainings_where_they_can(bases: dict[str, Base], study: str, count: int):
+    chosen = STUDIES[study]
+    runs = trainings(bases[chosen.family], chosen).values()
+    assert len({part.key for run in runs for part in (run, run.main)}) == count
+
+
+def test_studies_share_trainings(bases: dict[str, Base]):
+    keys = {
+        name: {run.main.key for run in trainings(bases[study.family], study).values()}
+        for name, study in STUDIES.items()
+    }
+    assert keys["rdsnet-table-4"] == keys["rdsnet-fig-5"] == keys["rdsnet-fig-3"]
+    assert keys["rdsnet-table-4"] < keys["rdsnet-table-2"]
+    assert keys["segrpn-fig-3"] < keys["segrpn-fig-6"] == keys["segrpn-table-1"]
+    assert len(keys["segrpn-table-2"] & keys["segrpn-table-1"]) == 1  # the baseline
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_network_can_be_built(bases: dict[str, Base], study: str):
+    chosen = STUDIES[study]
+    for run in {r.key: r for r in trainings(bases[chosen.family], chosen).values()}.values():
+        build_model(run.recipe.model)
+
+
+def test_switches_are_resampled_and_trainings_are_not(bases: dict[str, Base]):
+    found = pairs(STUDIES["rdsnet-table-2"].tables[0], bases["rdsnet"])
+    assert found == {
+        ("+ mask", "RetinaNet"): False,
+        ("+ MBRM", "+ mask"): True,
+        ("+ MBRM", "RetinaNet"): False,
+    }
+    crops = pairs(STUDIES["rdsnet-table-3"].tables[0], bases["rdsnet_s"])
+    assert {pair for pair, same in crops.items() if same} == {
+        ("3 Corr, IE", "2 Corr"),
+        ("5 Corr, TE, IE", "4 Corr, TE"),
+        ("7 Corr, TE, OHEM, IE", "6 Corr, TE, OHEM"),
+    }
+    for study in ("segrpn-table-1", "segrpn-table-2"):
+        for (row, other), same in pairs(STUDIES[study].tables[0], bases["segrpn"]).items():
+            assert same == (row.startswith(f"{other} (w/o"))
+    for table in STUDIES["rdsnet-fig-5"].tables:
+        assert all(pairs(table, bases["rdsnet"]).values())
+
+
+def test_resamples_are_drawn_where_they_are_needed(bases: dict[str, Base]):
+    table = STUDIES["rdsnet-table-2"].tables[0]
+    runs = {row.name: [run_of(bases["rdsnet"], table, row, 0)] for row in table.rows}
+    assert resampled_rows(table, runs) == {"+ mask", "+ MBRM"}
+
+
+def test_a_key_is_another_one_for_every_other_result(bases: dict[str, Base], data: Path):
+    base, table = bases["rdsnet"], Table("", (), ())
+    first = run_of(base, table, Row("a"), 0)
+    assert run_of(base, table, Row("b", use={"gamma": 0.0}), 0).key == first.key
+    moved = Base(base.name, base.recipe, open_dataset(data, "train"), base.validation)
+    assert run_of(moved, table, Row("a"), 0).key == first.key
+    fewer = Base(base.name, base.recipe, base.validation, base.validation)
+    others = [
+        run_of(base, table, Row("a"), 1),
+        run_of(base, table, Row("a", train={"lr": 0.1}), 0),
+        run_of(base, table, Row("a", refine={"model.gamma": 0.1}), 0),
+        run_of(base, Table("", (), (), scale=3 / 4), Row("a"), 0),
+        run_of(fewer, table, Row("a"), 0),
+    ]
+    assert len({run.key for run in (first, *others)}) == 1 + len(others)
+
+
+def test_seeds_see_the_same_pictures_in_the_same_order(bases: dict[str, Base]):
+    study = STUDIES["rdsnet-table-2"]
+    for seed in range(3):
+        assert {r.recipe.seed for r in trainings(bases["rdsnet"], study, seed).values()} == {seed}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_rows_can_be_scored_in_other_processes(bases: dict[str, Base], study: str):
+    samples = bases[STUDIES[study].family].validation
+    for table in STUDIES[study].tables:
+        tasks = [Task("", Path(), row, table.columns, 0) for row in table.rows]
+        copies, pictures = pickle.loads(pickle.dumps((tasks, samples)))
+        assert [task.path(pictures) for task in copies] == [task.path(samples) for task in tasks]

@@ -1,0 +1,161 @@
+"""What a study draws, and the numbers behind its pictures that no table has.
+
+Each function is handed the finished study and the folder for its pictures, and gives what goes
+into the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from training.ablations import proposal_maps, representations
+from training.ablations.charts import Line, line_chart
+from training.ablations.proposal_maps import KINDS, LEVELS
+from training.ablations.rdsnet import FIG_5, IOUS
+from training.ablations.results import Measured, difference, rounded
+from training.ablations.runs import Base, Means
+from training.ablations.scoring import predictor_of
+from training.ablations.statistics import mean_over_seeds
+from training.evaluation import spread
+
+PICTURES = 3
+"""Validation pictures that a figure shows."""
+SWEPT = {"box_ap": "AP", "box_ap75": "AP at 0.75", "box_ap_from_75": "AP at 0.75 to 0.95"}
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A study whose rows are scored: by table title and row name."""
+
+    base: Base
+    means: Means
+    tables: Mapping[str, Mapping[str, Measured]]
+    folder: Path  # for pictures
+
+    def only(self) -> Mapping[str, Measured]:
+        """The rows of a study of one table."""
+        (rows,) = self.tables.values()
+        return rows
+
+    def save(self, name: str, picture: Image.Image) -> str:
+        """Write a picture; its path."""
+        path = self.folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, optimize=True)
+        return str(path)
+
+
+def refinement_sweeps(finished: Finished) -> dict[str, Any]:
+    """RDSNet's figure 5: how much the refinement gains over its width, its length, and the IoU."""
+    widths, lengths, ious = FIG_5.tables
+    return {
+        "pictures": [
+            _sweep(finished, "gamma", widths.title, "gamma"),
+            _sweep(finished, "s", lengths.title, "s"),
+            _by_iou(finished, ious.title),
+        ]
+    }
+
+
+def _sweep(finished: Finished, field: str, title: str, label: str) -> str:
+    rows = finished.tables[title]
+    off = rows["off"]
+    swept = [(float(name.split()[1]), row) for name, row in rows.items() if name != "off"]
+    lines = []
+    for metric, name in SWEPT.items():
+        found = [difference(row, off, metric) for _, row in swept]
+        columns = [[getattr(d, part) for d in found] for part in ("mean", "low", "high")]
+        lines.append(Line(name, [x for x, _ in swept], *columns))
+    chart = line_chart(title, label, "box AP above that without", lines, zero=True)
+    return finished.save(f"{field}_sweep", chart)
+
+
+def _by_iou(finished: Finished, title: str) -> str:
+    rows = finished.tables[title]
+    found = [difference(rows["on"], rows["off"], metric) for metric in IOUS]
+    columns = [[getattr(d, part) for d in found] for part in ("mean", "low", "high")]
+    line = Line("on", [int(metric[-2:]) / 100 for metric in IOUS], *columns)
+    chart = line_chart(title, "IoU", "box AP above that without", [line], zero=True)
+    return finished.save("by_iou", chart)
+
+
+def foreground_over_steps(finished: Finished) -> dict[str, Any]:
+    """SegRPN's figure 6: what share of the proposals is foreground as training goes on."""
+    lines, curves = [], {}
+    for name, row in finished.only().items():
+        steps, values = _curves(row, finished.means.out)
+        found = [mean_over_seeds(column) for column in values.T]
+        columns = [[getattr(d, part) for d in found] for part in ("mean", "low", "high")]
+        lines.append(Line(name, steps, *columns))
+        curves[name] = {"steps": steps, "seeds": [[rounded(v) for v in one] for one in values]}
+    chart = line_chart(
+        "Foreground proposals in training", "step", "% of at most 1000 proposals", lines, zero=True
+    )
+    return {"pictures": [finished.save("foreground_share", chart)], "curves": curves}
+
+
+def _curves(row: Measured, out: Path) -> tuple[list[int], np.ndarray]:
+    """Steps of the validations, and the share in percent at each [seeds, validations]."""
+    records = [
+        [r for r in run.folder(out).records() if r["kind"] == "validation"] for run in row.runs
+    ]
+    steps = [record["step"] for record in records[0]]
+    shares = [[100 * (r["foreground_share"] or 0.0) for r in one] for one in records]
+    return steps, np.array(shares)
+
+
+def filtered_maps(finished: Finished) -> dict[str, Any]:
+    """SegRPN's figure 3: right, wrong and missed anchors of each level, before and after."""
+    rows, samples = finished.only(), finished.base.validation
+    counts: dict[str, list[Any]] = {}
+    for name, row in rows.items():
+        found = [proposal_maps.count(_predictor(finished, row, k), samples) for k in _seeds(row)]
+        counts[name] = [_named(one) for one in found]
+    before, after = (_predictor(finished, row, 0) for row in rows.values())
+    paths = [
+        finished.save(f"maps_{number}", proposal_maps.picture(before, after, samples[number]))
+        for number in spread(len(samples), PICTURES)
+    ]
+    return {"pictures": paths, "anchors": counts}
+
+
+def _named(counts: np.ndarray) -> dict[str, dict[str, int]]:
+    """By level and kind."""
+    return {
+        level: dict(zip(KINDS, row, strict=True))
+        for level, row in zip(LEVELS, counts.tolist(), strict=True)
+    }
+
+
+def learned_representations(finished: Finished) -> dict[str, Any]:
+    """RDSNet's figure 3: pixels and objects in three principal components."""
+    (row,) = finished.only().values()
+    samples = finished.base.validation
+    drawn = representations.picture(
+        _predictor(finished, row, 0), samples, spread(len(samples), PICTURES)
+    )
+    return {"pictures": [finished.save("representations", drawn)]}
+
+
+def _seeds(row: Measured) -> range:
+    return range(len(row.runs))
+
+
+def _predictor(finished: Finished, row: Measured, number: int) -> Any:
+    weights = row.runs[number].weights(finished.means.out)
+    return predictor_of(weights, row.row.use, finished.means.device)
+
+
+FIGURES: dict[str, Callable[[Finished], dict[str, Any]]] = {
+    "rdsnet-fig-3": learned_representations,
+    "rdsnet-fig-5": refinement_sweeps,
+    "segrpn-fig-3": filtered_maps,
+    "segrpn-fig-6": foreground_over_steps,
+}
+"""By the name of the study."""

@@ -1,0 +1,126 @@
+"""SegRPN's figure 3: where the proposal head sees objects, before and after it is filtered.
+
+The filter is the multiplication by the features of the class-agnostic branch ("RPN"), switched off
+and on over the same weights. An anchor is proposed where its objectness is at least 1/2. It is
+right where it overlaps an object by 0.7 or is the best of one, as the head was taught; wrong where
+it overlaps none by 0.3; and such a right one that is not proposed is a miss.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from jointseg_core import Predictor
+from jointseg_core.segrpn import SegRPNOutput
+from jointseg_core.targets import IGNORED, NEGATIVE, Target, assign_anchors
+from training.ablations.sheet import enlarged, sheet
+from training.datasets import Sample, Samples
+from training.datasets.augmentation import Augmentation
+
+KINDS = ("right", "wrong", "missed")
+COLOURS = {"right": (0, 158, 115), "wrong": (213, 94, 0), "missed": (240, 228, 66)}
+GROUND, OBJECT = (40, 40, 40), (120, 120, 120)
+LEVELS = tuple(f"P{level}" for level in range(2, 7))
+
+
+class Judged(NamedTuple):
+    """The anchors of one level of one picture."""
+
+    objectness: Tensor  # [h, w], of the best anchor of each cell
+    kinds: Tensor  # bool [3, h, w, k], by KINDS
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Anchors of each kind [3]."""
+        return self.kinds.sum((1, 2, 3)).numpy()
+
+
+@torch.inference_mode()
+def judge(predictor: Predictor, pixels: Tensor, target: Target) -> list[Judged]:
+    """The anchors of P2..P6 for a picture uint8 [3, H, W] and its annotation, in network pixels."""
+    output, size = run(predictor, pixels), pixels.shape[-2:]
+    every = torch.cat(output.anchors).cpu()
+    assigned = assign_anchors(every, target.boxes, 0.7, 0.3)
+    assigned[_crowded(assigned, target)] = IGNORED
+    objectness = output.objectness[0].float().sigmoid().cpu()
+    sizes = [len(level) for level in output.anchors]
+    shapes = [tuple(-(-side // 2**level) for side in size) for level in range(2, 7)]
+    parts = zip(objectness.split(sizes), assigned.split(sizes), shapes, strict=True)
+    return [_judged(*part) for part in parts]
+
+
+def run(predictor: Predictor, pixels: Tensor) -> SegRPNOutput:
+    """What the network computes for a picture uint8 [3, H, W] of its input size."""
+    inputs = predictor.manifest.preprocessing.normalize(pixels.to(predictor.device))
+    return predictor.model(inputs[None])
+
+
+def _crowded(assigned: Tensor, target: Target) -> Tensor:
+    """Anchors [A] that belong to a crowd, of which nothing is known."""
+    crowd = torch.cat([target.crowd, target.crowd.new_zeros(2)])  # NEGATIVE and IGNORED
+    return crowd[assigned]
+
+
+def _judged(objectness: Tensor, assigned: Tensor, shape: tuple[int, int]) -> Judged:
+    objectness, assigned = (values.view(*shape, -1) for values in (objectness, assigned))
+    proposed, right = objectness >= 0.5, assigned >= 0
+    kinds = [proposed & right, proposed & (assigned == NEGATIVE), ~proposed & right]
+    return Judged(objectness.amax(2), torch.stack(kinds))
+
+
+def seen_by(predictor: Predictor, sample: Sample) -> tuple[Tensor, Target]:
+    """A picture and its annotation in the network's input size."""
+    return Augmentation(size=predictor.input_size)(sample, torch.Generator())
+
+
+def count(predictor: Predictor, samples: Samples) -> np.ndarray:
+    """Anchors of each level and kind over all pictures [5, 3]."""
+    total = np.zeros((len(LEVELS), len(KINDS)), np.int64)
+    for number in range(len(samples)):
+        judged = judge(predictor, *seen_by(predictor, samples[number]))
+        total += np.stack([level.counts for level in judged])
+    return total
+
+
+@torch.inference_mode()
+def picture(before: Predictor, after: Predictor, sample: Sample) -> Image.Image:
+    """Objectness and anchors, before and after, of each level; above them what they see.
+
+    That is the picture, its true foreground, and the learned one as probability and as decision.
+    """
+    pixels, target = seen_by(before, sample)
+    things = target.masks[~target.crowd].any(0)
+    image = pixels.permute(1, 2, 0).numpy()
+    size = tuple(image.shape[:2])
+    learned = run(after, pixels).background_logits[0, 0].neg().sigmoid().float().cpu()
+    shown = [_shades(learned), _mask(learned.numpy() >= 0.5)]
+    rows = [[image, _mask(things.numpy()), *(enlarged(cell, size) for cell in shown)]]
+    levels = zip(*(judge(p, pixels, target) for p in (before, after)), strict=True)
+    for number, pair in enumerate(levels, 2):
+        ground = _mask(things[:: 2**number, :: 2**number].numpy())
+        cells = [part for one in pair for part in (_shades(one.objectness), _kinds(one, ground))]
+        rows.append([enlarged(cell, size) for cell in cells])
+    titles = ("objectness before", "anchors before", "objectness after", "anchors after")
+    legend = [(name, COLOURS[name]) for name in KINDS] + [("foreground", OBJECT)]
+    return sheet(rows, titles, ("picture,\nforeground:\ntrue, learned", *LEVELS), legend)
+
+
+def _mask(things: np.ndarray) -> np.ndarray:
+    return np.where(things[..., None], OBJECT, GROUND).astype(np.uint8)
+
+
+def _shades(objectness: Tensor) -> np.ndarray:
+    return (255 * objectness).byte().numpy()[..., None].repeat(3, 2)
+
+
+def _kinds(judged: Judged, ground: np.ndarray) -> np.ndarray:
+    """The ground in the colours of the cells' anchors; a right one hides a missed and a wrong."""
+    drawn = np.array(ground[: judged.kinds.shape[1], : judged.kinds.shape[2]])
+    for name in ("wrong", "missed", "right"):
+        drawn[judged.kinds[KINDS.index(name)].any(2).numpy()] = COLOURS[name]
+    return drawn

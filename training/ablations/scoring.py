@@ -1,0 +1,190 @@
+"""Scores of a row: its network as the row uses it, on all validation pictures and on resamples.
+
+They are kept beside the run, RUN/scores/KEY.npz, by all that decides them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointseg_core import Predictions, Predictor, build_model, load_model
+from jointseg_core.refinement import direct_boxes
+from training.ablations.study import Row
+from training.datasets import Sample, Samples
+from training.datasets.augmentation import Augmentation
+from training.evaluation import SCORE_THRESHOLD, Evaluation
+from training.options import changed
+from training.run_folder import replace_file
+from training.stages import told_of
+
+FORMAT = 1
+OF_PROPOSALS = {"ar_1000", "recall_50", "foreground_share"}
+IOUS = range(50, 100, 5)
+"""In percent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Numbers by name, in percent; resampled [R]: of R draws of pictures, the same everywhere."""
+
+    values: Mapping[str, float]
+    resampled: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be scored: weights, how a row uses them, which numbers, how many resamples."""
+
+    label: str
+    weights: Path
+    row: Row
+    columns: tuple[str, ...]
+    resamples: int
+    device: str = "auto"
+
+    def path(self, samples: Samples) -> Path:
+        """Where the scores are kept."""
+        decisive = {
+            "format": FORMAT,
+            "use": dict(self.row.use),
+            "direct": self.row.direct,
+            "columns": self.columns,
+            "resamples": self.resamples,
+            "pictures": samples.identity(),
+        }
+        key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return self.weights.parent / "scores" / f"{key[:16]}.npz"
+
+
+def score_all(
+    tasks: Sequence[Task], samples: Samples, jobs: int, threads: int, say: Callable[[str], None]
+) -> list[Scores]:
+    """The scores of all tasks, some of them at a time in processes of their own."""
+    todo = [task for task in tasks if not task.path(samples).exists()]
+    for number, _ in enumerate(_scored(todo, samples, jobs, threads), 1):
+        say(f"scored {number} of {len(todo)}: {todo[number - 1].label}")
+    return [score(task, samples) for task in tasks]
+
+
+def _scored(tasks: Sequence[Task], samples: Samples, jobs: int, threads: int) -> Iterator[Scores]:
+    """One after the other, as they are done."""
+    if jobs == 1 or len(tasks) < 2:
+        yield from (score(task, samples) for task in tasks)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        yield from pool.map(score, tasks, [samples] * len(tasks))
+
+
+def score(task: Task, samples: Samples) -> Scores:
+    """The scores of a task, measured unless they are kept."""
+    path = task.path(samples)
+    if not path.exists():
+        evaluation = measured(task, samples)
+        draws = image_draws(len(samples), task.resamples)
+        values = numbers(evaluation, task.columns)
+        table = [numbers(evaluation, task.columns, images) for images in draws]
+        resampled = {name: np.array([row[name] for row in table]) for name in task.columns}
+        _keep(path, Scores(values, resampled))
+    return _kept(path, task.columns)
+
+
+def image_draws(pictures: int, resamples: int) -> list[np.ndarray]:
+    """Numbers of pictures, with repeats, as many as there are; the same ones whoever asks."""
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, pictures, pictures) for _ in range(resamples)]
+
+
+def _keep(path: Path, scores: Scores) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = list(scores.values)
+    part = path.with_suffix(".part.npz")
+    np.savez(
+        part,
+        values=np.array([scores.values[name] for name in names]),
+        resampled=np.array([scores.resampled[name] for name in names]),
+    )
+    replace_file(path, part.read_bytes())
+    part.unlink()
+
+
+def _kept(path: Path, columns: Sequence[str]) -> Scores:
+    with np.load(path) as file:
+        values, resampled = file["values"].tolist(), file["resampled"]
+    return Scores(
+        dict(zip(columns, values, strict=True)), dict(zip(columns, resampled, strict=True))
+    )
+
+
+def measured(task: Task, samples: Samples) -> Evaluation:
+    """A row's network on every picture."""
+    predictor = predictor_of(task.weights, task.row.use, task.device)
+    evaluation = Evaluation(samples.classes)
+    proposing = bool(OF_PROPOSALS & set(task.columns))  # matching a thousand boxes takes long
+    for number in range(len(samples)):
+        sample = samples[number]
+        found, proposals = see(predictor, sample)
+        found = direct_boxes(found) if task.row.direct else found
+        evaluation.add(sample, found, proposals if proposing else None)
+    return evaluation
+
+
+def predictor_of(weights: Path, use: Mapping[str, float], device: str = "auto") -> Predictor:
+    """A network with other numbers in its config than those it was trained with."""
+    model, manifest = load_model(weights)
+    config = changed(manifest.config, {"score_threshold": SCORE_THRESHOLD, **use})
+    used = build_model(config)
+    used.load_state_dict(model.state_dict())
+    return Predictor(used, replace(manifest, config=config), device)
+
+
+@torch.inference_mode()
+def see(predictor: Predictor, sample: Sample) -> tuple[Predictions, tuple[Tensor, Tensor]]:
+    """What a network finds in a picture, and its proposals: boxes [P, 4] and scores [P].
+
+    Not the predictor's own call, since networks of SegRPN's Table II are told where objects are.
+    """
+    model, device = predictor.model, predictor.device
+    inputs, frames = predictor.manifest.preprocessing.batch([sample.image], device)
+    output = model(inputs, *_told(predictor, sample))
+    (found,), ((boxes, scores),) = model.decode(output, frames), model.proposals(output, frames)
+    return found.to("cpu"), (boxes.cpu(), scores.cpu())
+
+
+def _told(predictor: Predictor, sample: Sample) -> tuple[list[Tensor] | None, ...]:
+    """What `forward` takes beside the picture."""
+    if not getattr(predictor.model.config, "scale_case", 0):
+        return ()
+    _, target = Augmentation(size=predictor.input_size)(sample, torch.Generator())
+    return told_of(predictor.model, [target.to(predictor.device)])
+
+
+def numbers(
+    evaluation: Evaluation, columns: Sequence[str], images: Sequence[int] | None = None
+) -> dict[str, float]:
+    """The numbers of these names in percent, of the pictures with these numbers or of all."""
+    found: dict[str, float] = {}
+    kinds = {name.partition("_")[0] for name in columns}
+    if "box" in kinds:
+        boxes = evaluation.objects.boxes(images)
+        found |= boxes.named("box")
+        found |= {f"box_ap_at_{iou}": v for iou, v in zip(IOUS, boxes.by_iou, strict=True)}
+        found["box_ap_from_75"] = float(np.mean(boxes.by_iou[IOUS.index(75) :]))
+    if "mask" in kinds:
+        found |= evaluation.objects.masks(images).named("mask")
+    if "miou" in kinds:
+        found["miou"] = evaluation.pixels.over(images).mean_iou()
+    if "foreground_miou" in columns and evaluation.has(evaluation.foreground):
+        found["foreground_miou"] = evaluation.foreground.over(images).mean_iou()
+    if OF_PROPOSALS & set(columns):
+        found |= evaluation.proposals.score(images)
+    return {name: 100 * found.get(name, np.nan) for name in columns}
