@@ -180,6 +180,15 @@ def test_every_point_of_a_curve_is_that_of_the_coco_tools(kind: str):
         assert curve == pytest.approx(oracle[level, :, 2, 0, -1], abs=1e-9)
 
 
+def test_all_images_as_a_list_score_as_the_coco_tools_accumulate_them():
+    scores = ours(PICTURES)
+    everything = scores.score(), scores.boxes().by_iou, scores.masks().by_iou
+    every = range(len(PICTURES))
+    listed = scores.score(every), scores.boxes(every).by_iou, scores.masks(every).by_iou
+    for one, other in zip(everything, listed, strict=True):
+        assert other == pytest.approx(one, rel=0, abs=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_resampled_images_score_as_if_they_had_been_evaluated_so_often(kind: str):
     pictures = [random_picture(seed, steps=1 << 20) for seed in range(5)]  # no ties
@@ -208,3 +217,13 @@ def test_recall_of_proposals_is_that_of_the_coco_tools():
     wanted["foreground_share"] = float(foreground.double().mean())
     assert 0.1 < wanted["ar_10"] < wanted["ar_100"] < wanted["ar_1000"] < 1
     assert ours.score() == pytest.approx(wanted, abs=1e-9)
+
+
+def test_images_without_proposals_or_objects_count_as_missed_or_nothing():
+    recall, none, objectness = ProposalRecall(), torch.zeros(0, 4), torch.zeros(0)
+    assert all(math.isnan(value) for value in recall.score().values())
+    recall.add(none, objectness, PICTURES[0].target)
+    recall.add(none, objectness, PICTURES[-1].target)
+    recall.add(PICTURES[-1].proposals, PICTURES[-1].objectness, PICTURES[-1].target)
+    assert recall.score()["ar_1000"] == 0 and math.isnan(recall.score([1, 2])["ar_1000"])
+    assert recall.score([2])["foreground_share"] == 0

@@ -1,8 +1,8 @@
 """COCO's average precision of boxes and of masks, over all images or any list of them.
 
 Lin et al., Microsoft COCO, as its tools compute it: 101 recall points, IoU 0.50 to 0.95, at most
-100 detections of a class in an image, crowds ignored. Images are judged once, when they are added;
-scoring then only accumulates, so that a thousand resamples take seconds rather than hours.
+100 detections of a class in an image, crowds ignored. The tools judge every image once; scoring
+other lists of images then only accumulates, so that a thousand resamples take seconds.
 """
 
 from __future__ import annotations
@@ -13,34 +13,16 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.metrics.overlaps import (
-    as_array,
-    box_areas,
-    box_overlap,
-    mask_areas,
-    mask_intersections,
-    match,
-    object_areas,
-    overlap,
-)
+from training.metrics.judging import IOUS, RECALLS, annotations, count_sought, encoded, judge
+from training.metrics.overlaps import mask_areas, object_areas
 from training.metrics.resampling import image_weights
 
 Kind = Literal["box", "mask"]
-
-IOUS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0, 1, 101)
-AREAS = {
-    "all": (0.0, 1e10),
-    "small": (0.0, 32.0**2),
-    "medium": (32.0**2, 96.0**2),
-    "large": (96.0**2, 1e10),
-}
-"""Square pixels, both ends included."""
-HIT, WRONG, IGNORED = 1, 0, -1
 
 
 @dataclass(frozen=True)
@@ -78,15 +60,6 @@ class Precision:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """The detections of one class in one image: scores [D], verdicts [areas, IoUs, D]."""
-
-    image: int
-    scores: np.ndarray
-    verdicts: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class Ranking:
     """All detections that count for one class, area and IoU, best first.
 
@@ -102,10 +75,41 @@ class Ranking:
         weights = weights[self.images]
         right = weights[self.hits].cumsum()
         made = weights.cumsum()[self.hits]
-        precision = right / np.maximum(made, 1)
+        precision = right / (made + np.spacing(1))
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
         recall = right / sought
         return envelope[np.searchsorted(recall, RECALLS)], recall[-1] if len(recall) else 0.0
+
+
+class Verdicts:
+    """What the COCO tools say of K classes, A areas and T IoUs; NaN for no such objects.
+
+    curves  [K, A, T, 101]  precision over recall, of all images
+    recall  [K, A, T]       highest recall, of all images
+    sought  [K, A, images]  number of objects that count
+    """
+
+    def __init__(self, evaluation: COCOeval) -> None:
+        numbers, params = evaluation.eval, evaluation.params
+        self.curves = _known(numbers["precision"][..., -1]).transpose(2, 3, 0, 1)
+        self.recall = _known(numbers["recall"][..., -1]).transpose(1, 2, 0)
+        shape = len(params.catIds), len(params.areaRng), len(params.imgIds)
+        verdicts = np.array(evaluation.evalImgs, object).reshape(shape)
+        self.sought = np.vectorize(count_sought, otypes=[int])(verdicts)
+        self._rankings = {one: _rank(verdicts[one]) for one in np.ndindex(shape[:2])}
+
+    def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Average precision and recall [K, A, T] of images that count by their weights.
+
+        The tools know no image twice, and would judge all of them again.
+        """
+        ap, recall = np.full((2, *self.recall.shape), np.nan)
+        sought = self.sought @ weights
+        for one in zip(*sought.nonzero(), strict=True):
+            for level, ranking in enumerate(self._rankings[one]):
+                curve, recall[(*one, level)] = ranking.curve(weights, sought[one])
+                ap[(*one, level)] = curve.mean()
+        return ap, recall
 
 
 class AveragePrecision:
@@ -119,16 +123,14 @@ class AveragePrecision:
         self.names = tuple(names)
         self.has_masks = False
         self._limit = limit
-        self._judged: dict[Kind, list[list[Judged]]] = {
-            "box": [[] for _ in self.names],
-            "mask": [[] for _ in self.names],
-        }
-        self._sought: list[np.ndarray] = []  # per image [classes, areas]
-        self._rankings: dict[Kind, list[list[list[Ranking]]]] = {}
+        self._images = 0
+        self._truth: list[dict] = []
+        self._found: dict[Kind, list[dict]] = {"box": [], "mask": []}
+        self._judged: dict[Kind, Verdicts] = {}
 
     def __len__(self) -> int:
         """How many images there are."""
-        return len(self._sought)
+        return self._images
 
     def add(self, predictions: Predictions, target: Target, areas: Tensor | None = None) -> None:
         """One more image; crowds of the target are ignored rather than sought.
@@ -141,15 +143,22 @@ class AveragePrecision:
             raise ValueError(f"target is {tuple(target.masks.shape[1:])}, predictions {size}")
         if not bool(torch.isfinite(predictions.scores).all()):
             raise ValueError("a score is not a finite number")
-        truth = _Truth.of(target, areas)
-        order = (-predictions.scores).argsort(stable=True)
-        predictions = predictions[order]
-        self._judge("box", predictions, truth, *_boxes(predictions, truth))
+        self._truth += annotations(
+            len(self),
+            target.boxes,
+            category_id=target.labels.tolist(),
+            area=object_areas(target, areas).tolist(),
+            iscrowd=target.crowd.tolist(),
+            segmentation=encoded(Masks.from_bitmaps(target.masks), size),
+        )
+        self._add_found("box", predictions)
         if predictions.masks is not None:
             self.has_masks = True
-            self._judge("mask", predictions, truth, *_masks(predictions.masks, truth))
-        self._sought.append(truth.sought(len(self.names)))
-        self._rankings.clear()
+            masks = encoded(predictions.masks, size)
+            sizes = mask_areas(predictions.masks).tolist()
+            self._add_found("mask", predictions, area=sizes, segmentation=masks)
+        self._images += 1
+        self._judged.clear()
 
     def boxes(self, images: Sequence[int] | None = None) -> Precision:
         """Precision by the overlap of boxes, of the images with these numbers or of all."""
@@ -169,55 +178,25 @@ class AveragePrecision:
 
     def curve(self, kind: Kind, label: int, iou: float = 0.5) -> np.ndarray:
         """Precision [101] of one class over recall 0, 0.01 ... 1; NaN where it does not occur."""
-        sought = np.sum([s[label, 0] for s in self._sought], initial=0)
-        if not sought:
-            return np.full(len(RECALLS), np.nan)
-        ranking = self._ranked(kind)[label][0][int(np.abs(IOUS - iou).argmin())]
-        return ranking.curve(np.ones(len(self)), sought)[0]
+        return self._verdicts(kind).curves[label, 0, int(np.abs(IOUS - iou).argmin())]
 
-    def _judge(
-        self,
-        kind: Kind,
-        predictions: Predictions,
-        truth: _Truth,
-        overlaps: np.ndarray,
-        sizes: np.ndarray,
-    ) -> None:
-        """Say for each detection whether it is right, class by class."""
-        labels, scores = as_array(predictions.labels), as_array(predictions.scores)
-        for label in np.unique(labels):
-            mine = np.flatnonzero(labels == label)[: self._limit]
-            theirs = truth.labels == label
-            ignored = truth.ignored[:, theirs]
-            table = overlaps[np.ix_(mine, theirs)]
-            matched = match(table, np.minimum(IOUS, 1 - 1e-10), ignored, truth.crowd[theirs])
-            verdicts = np.where(beyond(sizes[mine])[:, None], IGNORED, WRONG)
-            verdicts = np.broadcast_to(verdicts, matched.shape).astype(np.int8)
-            area, level, d = (matched >= 0).nonzero()
-            verdicts[area, level, d] = np.where(
-                ignored[area, matched[area, level, d]], IGNORED, HIT
-            )
-            judged = Judged(len(self._sought), scores[mine], verdicts)
-            self._judged[kind][label].append(judged)
+    def _add_found(self, kind: Kind, found: Predictions, **columns: Sequence) -> None:
+        columns |= {"category_id": found.labels.tolist(), "score": found.scores.tolist()}
+        self._found[kind] += annotations(len(self), found.boxes, **columns)
 
-    def _ranked(self, kind: Kind) -> list[list[list[Ranking]]]:
-        """Rankings by class, area and IoU, made once for all that was added."""
-        if kind not in self._rankings:
-            self._rankings[kind] = [_rank(judged) for judged in self._judged[kind]]
-        return self._rankings[kind]
+    def _verdicts(self, kind: Kind) -> Verdicts:
+        """What the tools say of all that was added."""
+        if kind not in self._judged:
+            rows = self._truth, self._found[kind], len(self), {"box": "bbox", "mask": "segm"}[kind]
+            params = {"catIds": range(len(self.names)), "maxDets": [self._limit]}
+            self._judged[kind] = Verdicts(judge(*rows, **params))
+        return self._judged[kind]
 
     def _score(self, kind: Kind, images: Sequence[int] | None) -> Precision:
-        weights = image_weights(images, len(self))
-        shape = (len(self.names), len(AREAS), len(IOUS))
-        ap, recall = np.full(shape, np.nan), np.full(shape, np.nan)
-        sought = np.zeros(shape[:2])
-        if len(self):
-            sought = np.tensordot(weights, np.stack(self._sought), 1)
-        for label, area in zip(*sought.nonzero(), strict=True):
-            for level, ranking in enumerate(self._ranked(kind)[label][area]):
-                curve, recall[label, area, level] = ranking.curve(weights, sought[label, area])
-                ap[label, area, level] = curve.mean()
-        return self._summary(ap, recall, sought[:, 0])
+        verdicts, weights = self._verdicts(kind), image_weights(images, len(self))
+        everything = verdicts.curves.mean(-1), verdicts.recall
+        numbers = everything if images is None else verdicts.of(weights)
+        return self._summary(*numbers, verdicts.sought[:, 0] @ weights)
 
     def _summary(self, ap: np.ndarray, recall: np.ndarray, counts: np.ndarray) -> Precision:
         """From numbers [classes, areas, IoUs], NaN for no such objects."""
@@ -234,59 +213,24 @@ class AveragePrecision:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Truth:
-    """The annotation of an image as arrays: `ignored` [areas, G], the others [G]."""
-
-    target: Target
-    labels: np.ndarray
-    crowd: np.ndarray
-    ignored: np.ndarray
-
-    @classmethod
-    def of(cls, target: Target, areas: Tensor | None) -> _Truth:
-        crowd = as_array(target.crowd)
-        ignored = crowd | beyond(object_areas(target, areas))
-        return cls(target, as_array(target.labels), crowd, ignored)
-
-    def sought(self, classes: int) -> np.ndarray:
-        """Number of objects that count [classes, areas]."""
-        rows = [np.bincount(self.labels[~one], minlength=classes) for one in self.ignored]
-        return np.stack(rows, 1)
+def _known(numbers: np.ndarray) -> np.ndarray:
+    """NaN in place of -1, which the tools write for classes without objects."""
+    return np.where(numbers < 0, np.nan, numbers)
 
 
-def _boxes(predictions: Predictions, truth: _Truth) -> tuple[np.ndarray, np.ndarray]:
-    """Overlaps [D, G] of boxes, and the areas [D] of those that were found."""
-    found = as_array(predictions.boxes)
-    return box_overlap(found, as_array(truth.target.boxes), truth.crowd), box_areas(found)
-
-
-def _masks(found: Masks, truth: _Truth) -> tuple[np.ndarray, np.ndarray]:
-    """Overlaps [D, G] of masks, and the areas [D] of those that were found."""
-    masks, areas = Masks.from_bitmaps(truth.target.masks), mask_areas(found)
-    common = mask_intersections(found, masks)
-    return overlap(common, areas, mask_areas(masks), truth.crowd), areas
-
-
-def beyond(areas: np.ndarray) -> np.ndarray:
-    """Whether sizes [N] lie outside of each of AREAS [areas, N]."""
-    return np.stack([(areas < low) | (areas > high) for low, high in AREAS.values()])
-
-
-def _rank(judged: list[Judged]) -> list[list[Ranking]]:
-    """Rankings by area and IoU of one class."""
-    if not judged:
-        none = np.zeros(0, np.int64)
-        return [[Ranking(none, none)] * len(IOUS)] * len(AREAS)
-    order = np.argsort(-np.concatenate([j.scores for j in judged]), kind="stable")
-    images = np.repeat([j.image for j in judged], [len(j.scores) for j in judged])[order]
-    verdicts = np.concatenate([j.verdicts for j in judged], 2)[:, :, order]
-    return [[_ranking(images, one) for one in area] for area in verdicts]
-
-
-def _ranking(images: np.ndarray, verdicts: np.ndarray) -> Ranking:
-    counted = verdicts != IGNORED
-    return Ranking(images[counted], np.flatnonzero(verdicts[counted] == HIT))
+def _rank(verdicts: Sequence[dict | None]) -> list[Ranking]:
+    """Rankings by IoU of one class and area, from what the tools say of each image."""
+    known = [(k, one) for k, one in enumerate(verdicts) if one is not None]
+    if not known:
+        return []
+    scores = [one["dtScores"] for _, one in known]
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    images = np.repeat([k for k, _ in known], [len(s) for s in scores])[order]
+    hits = np.concatenate([one["dtMatches"] for _, one in known], 1)[:, order] > 0
+    counted = ~np.concatenate([one["dtIgnore"] for _, one in known], 1)[:, order]
+    return [
+        Ranking(images[c], np.flatnonzero(hit[c])) for hit, c in zip(hits, counted, strict=True)
+    ]
 
 
 def _mean(values: np.ndarray) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.overlaps import as_array, box_overlap, match
+from training.metrics.judging import annotations, judge
+from training.metrics.overlaps import as_array
 
 MIN_SCORE, MIN_IOU = 0.3, 0.5
 """What a viewer shows, and when two boxes count as the same object."""
@@ -35,10 +36,14 @@ class Mistakes:
         shown = predictions[predictions.scores >= MIN_SCORE]
         shown = shown[(-shown.scores).argsort(stable=True)]
         crowd, truth = as_array(target.crowd), as_array(target.labels)
-        overlaps = box_overlap(as_array(shown.boxes), as_array(target.boxes), crowd)
-        matched = match(overlaps, [MIN_IOU], crowd[None], crowd)[0, 0]
-        free = (matched < 0) | ~np.append(crowd, False)[matched]
-        matched, labels = matched[free], as_array(shown.labels)[free]
+        objects = annotations(0, target.boxes, iscrowd=crowd.tolist())
+        found = annotations(0, shown.boxes, score=shown.scores.tolist())
+        judged = judge(objects, found, iouThrs=[MIN_IOU], maxDets=[len(found)])
+        matched, labels = np.zeros((2, 0), int)
+        if verdict := judged.evalImgs[0]:
+            free = ~verdict["dtIgnore"][0]
+            matched = verdict["dtMatches"][0][free].astype(int) - 1
+            labels = as_array(shown.labels)[free]
         background = len(self.names)
         counts = np.zeros_like(self.counts)
         np.add.at(counts, (np.append(truth, background)[matched], labels), 1)

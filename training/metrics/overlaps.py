@@ -1,8 +1,6 @@
-"""How much detections and annotated objects overlap, and which belongs to which (COCO's rules)."""
+"""How many pixels masks have, and have in common."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
@@ -15,11 +13,6 @@ def as_array(values: Tensor) -> np.ndarray:
     """A tensor on the CPU for arithmetic in double precision; integers and bits stay such."""
     array = values.detach().cpu().numpy()
     return array.astype(np.float64) if array.dtype.kind == "f" else array
-
-
-def box_areas(boxes: np.ndarray) -> np.ndarray:
-    """Areas [N] of boxes [N, 4]."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def box_intersections(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -65,49 +58,3 @@ def covered(masks: Masks, area: np.ndarray) -> np.ndarray:
         for (x1, y1, x2, y2), crop in zip(windows, crops, strict=True)
     ]
     return np.array(inside, np.int64)
-
-
-def overlap(
-    common: np.ndarray, found: np.ndarray, truth: np.ndarray, crowd: np.ndarray
-) -> np.ndarray:
-    """IoU [D, G] from the areas in common [D, G] and of each, [D] and [G].
-
-    With a crowd it is the share of the detection that lies in it.
-    """
-    union = found[:, None] + truth[None] - common
-    whole = np.where(crowd[None], found[:, None], union)
-    return np.divide(common, whole, out=np.zeros(common.shape), where=whole > 0)
-
-
-def box_overlap(found: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """IoU [D, G] of boxes [D, 4] and [G, 4], some of which are crowds [G]."""
-    return overlap(box_intersections(found, truth), box_areas(found), box_areas(truth), crowd)
-
-
-def match(
-    overlaps: np.ndarray, thresholds: Sequence[float], ignored: np.ndarray, crowd: np.ndarray
-) -> np.ndarray:
-    """The object of each detection, or -1: int64 [A, T, D].
-
-    overlaps    [D, G]  of detections, best first, with objects
-    thresholds  [T]     least overlap of a pair
-    ignored     [A, G]  the objects that are not sought, in each of A readings of the annotation
-    crowd       [G]     objects to which any number of detections may belong
-
-    Detections choose in order: the object they overlap most among the free ones that are sought,
-    else among the free ones that are ignored.
-    """
-    levels, count = np.asarray(thresholds)[:, None], overlaps.shape[1]
-    matched = np.full((len(ignored), len(thresholds), len(overlaps)), -1)
-    taken = np.zeros((len(ignored), len(thresholds), count), bool)
-    for d in np.flatnonzero((overlaps >= levels.min()).any(1)):
-        free = (overlaps[d] >= levels) & ~taken
-        sought = free & ~ignored[:, None]
-        pool = np.where(sought.any(-1, keepdims=True), sought, free)
-        last_first = np.where(pool, overlaps[d], -1)[..., ::-1]  # of equals COCO takes the last
-        best = count - 1 - last_first.argmax(-1)
-        reading, level = pool.any(-1).nonzero()
-        chosen = best[reading, level]
-        matched[reading, level, d] = chosen
-        taken[reading, level, chosen] = ~crowd[chosen]
-    return matched

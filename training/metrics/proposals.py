@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from jointseg_core.targets import Target
-from training.metrics.average_precision import AREAS, IOUS, beyond
-from training.metrics.overlaps import as_array, box_overlap, match, object_areas
+from training.metrics.judging import AREAS, IOUS, annotations, count_sought, judge
+from training.metrics.overlaps import as_array, object_areas
 from training.metrics.resampling import image_weights
 
 LIMITS = (10, 100, 1000)
@@ -20,8 +20,8 @@ class ProposalRecall:
     """Collects the proposals of many images, then tells how many objects they found."""
 
     def __init__(self) -> None:
-        self._found: list[np.ndarray] = []  # per image [areas, limits, IoUs]
-        self._sought: list[np.ndarray] = []  # per image [areas]
+        self._found: list[np.ndarray] = []  # per image [IoUs, areas, limits]
+        self._sought: list[list[int]] = []  # per image [areas]
         self._foreground: list[tuple[int, int]] = []  # per image, and how many proposals there were
 
     def __len__(self) -> int:
@@ -35,16 +35,15 @@ class ProposalRecall:
 
         Crowds of the target are ignored; areas [N] as for `AveragePrecision.add`.
         """
-        crowd = as_array(target.crowd)
-        ignored = crowd | beyond(object_areas(target, areas))
-        best = as_array(boxes)[np.argsort(-as_array(scores), kind="stable")[: LIMITS[-1]]]
-        overlaps = box_overlap(best, as_array(target.boxes), crowd)
-        matched = match(overlaps, IOUS, ignored, crowd)  # [areas, IoUs, P]
-        reading = np.arange(len(AREAS))[:, None, None]
-        hits = (matched >= 0) & ~np.pad(ignored, ((0, 0), (0, 1)))[reading, matched]
-        self._found.append(np.stack([hits[..., :limit].sum(-1) for limit in LIMITS], 1))
-        self._sought.append((~ignored).sum(1))
-        self._foreground.append(((overlaps[:, ~crowd] >= IOUS[0]).any(1).sum(), len(best)))
+        crowd, areas = as_array(target.crowd), object_areas(target, areas)
+        truth = annotations(0, target.boxes, iscrowd=crowd.tolist(), area=areas.tolist())
+        found = annotations(0, boxes, score=scores.tolist())
+        judged = judge(truth, found, maxDets=LIMITS)
+        sought = [count_sought(verdict) for verdict in judged.evalImgs]
+        self._sought.append(sought)
+        self._found.append(judged.eval["recall"][:, 0] * np.reshape(sought, (-1, 1)))
+        overlaps = np.reshape(judged.ious[0, 0], (min(len(boxes), LIMITS[-1]), len(crowd)))
+        self._foreground.append(((overlaps[:, ~crowd] >= IOUS[0]).any(1).sum(), len(overlaps)))
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
         """The numbers by name, of the images with these numbers or of all.
@@ -54,14 +53,14 @@ class ProposalRecall:
         at one IoU, and foreground_share, how many of them overlap an object by IoU 0.5.
         """
         weights = image_weights(images, len(self))
-        found = np.tensordot(weights, np.reshape(self._found, (-1, 4, 3, 10)), 1)
-        sought = np.tensordot(weights, np.reshape(self._sought, (-1, 4)), 1)[:, None, None]
+        found = np.tensordot(weights, np.reshape(self._found, (-1, 10, 4, 3)), 1)
+        sought = np.tensordot(weights, np.reshape(self._sought, (-1, 4)), 1)[:, None]
         recall = np.divide(found, sought, out=np.full(found.shape, np.nan), where=sought > 0)
-        named = {f"ar_{limit}": recall[0, k].mean() for k, limit in enumerate(LIMITS)}
+        named = {f"ar_{limit}": recall[:, 0, k].mean() for k, limit in enumerate(LIMITS)}
         for area, name in enumerate(AREAS):
             if area:
-                named[f"ar_1000_{name}"] = recall[area, -1].mean()
-        named |= {"recall_50": recall[0, -1, 0], "recall_70": recall[0, -1, 4]}
+                named[f"ar_1000_{name}"] = recall[:, area, -1].mean()
+        named |= {"recall_50": recall[0, 0, -1], "recall_70": recall[4, 0, -1]}
         foreground, made = weights @ np.reshape(self._foreground, (-1, 2))
         named["foreground_share"] = foreground / made if made else np.nan
         return {name: float(value) for name, value in named.items()}
