@@ -25,5 +25,9 @@ setup(
     packages=find_packages(include=["jointseg_core", "jointseg_core.*"]),
     package_data={"jointseg_core": ["weights/*.safetensors", "weights/*.json"]},
     install_requires=["torch>=2.11", "torchvision>=0.26", "numpy", "safetensors"],
-    extras_require={"training": TRAINING, "visualize": ["opencv-python-headless<5", "pillow"]},
+    extras_require={
+        "training": TRAINING,
+        "tensorboard": ["tensorboard"],
+        "visualize": ["opencv-python-headless<5", "pillow"],
+    },
 )

@@ -208,7 +208,7 @@ _TINY = Recipe(
     ),
     input_size=(256, 512),
     scenes=4500,
-    steps=2400,
+    steps=3200,
     batch=8,
     optimizer="adamw",
     lr=1.5e-3,
@@ -219,11 +219,13 @@ _TINY = Recipe(
     warm_up_from=0.005,
     cosine_to=0.01,
     average=0.998,
-    validate_every=400,
+    validate_every=800,
     validation_images=100,
 )
-_TINY_RDSNET = replace(_TINY, refinement_steps=250)
-_TINY_SEGRPN = replace(_TINY, model=preset("segrpn", "tiny"), best="box_ap50")
+_TINY_RDSNET = replace(_TINY, refinement_steps=300)
+_TINY_SEGRPN = replace(
+    _TINY, model=preset("segrpn", "tiny"), steps=2600, validate_every=650, best="box_ap50"
+)
 _LARGER = {"input_size": (512, 1024), "steps": 6000, "batch": 16, "warm_up": 500}
 
 RECIPES: dict[str, Recipe] = {
