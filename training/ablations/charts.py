@@ -79,7 +79,8 @@ class _Chart:
 
     def axes(self, title: str, x_label: str, y_label: str) -> None:
         for value in ticks(*self.y):
-            self.draw.line([self.at(self.x[0], value), self.at(self.x[1], value)], GRID, DETAIL)
+            colour = GRID if value else INK
+            self.draw.line([self.at(self.x[0], value), self.at(self.x[1], value)], colour, DETAIL)
             self.text(self.at(self.x[0], value), f"{value:g}", "rm", offset=(-6, 0))
         for value in ticks(*self.x):
             self.text(self.at(value, self.y[0]), f"{value:g}", "ma", offset=(0, 5))
@@ -137,11 +138,12 @@ class _Chart:
     def _hidden(
         self, lines: Sequence[Line], x: float, y: float, width: float, height: float
     ) -> int:
-        """How many points of the lines a box at (x, y) would hide, those between two included."""
+        """How many points of lines and bands' edges a box at (x, y) would hide."""
         hidden = 0
-        for line in lines:
-            dense = np.linspace(line.x[0], line.x[-1], 50)
-            for point in zip(dense, np.interp(dense, line.x, line.y), strict=True):
+        curves = [(one.x, v) for one in lines for v in (one.y, one.low, one.high) if len(v)]
+        for places, values in curves:
+            dense = np.linspace(places[0], places[-1], 50)
+            for point in zip(dense, np.interp(dense, places, values), strict=True):
                 right, down = (side / DETAIL for side in self.at(*point))
                 hidden += x <= right <= x + width and y <= down <= y + height
         return hidden

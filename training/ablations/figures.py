@@ -6,7 +6,7 @@ into the document.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,13 @@ from training.ablations.runs import Base, Means
 from training.ablations.scoring import predictor_of
 from training.ablations.statistics import mean_over_seeds
 from training.evaluation import spread
+from training.metrics import Difference
 
 PICTURES = 3
 """Validation pictures that a figure shows."""
-SWEPT = {"box_ap": "AP", "box_ap75": "AP at 0.75", "box_ap_from_75": "AP at 0.75 to 0.95"}
+SWEPT = {"box_ap": "AP", "box_ap_from_75": "AP at IoU 0.75 to 0.95"}
+
+NONE = Difference(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,31 +59,34 @@ def refinement_sweeps(finished: Finished) -> dict[str, Any]:
     widths, lengths, ious = FIG_5.tables
     return {
         "pictures": [
-            _sweep(finished, "gamma", widths.title, "gamma"),
-            _sweep(finished, "s", lengths.title, "s"),
+            _sweep(finished, "gamma", widths.title, start=True),
+            _sweep(finished, "s", lengths.title),
             _by_iou(finished, ious.title),
         ]
     }
 
 
-def _sweep(finished: Finished, field: str, title: str, label: str) -> str:
+def _sweep(finished: Finished, name: str, title: str, start: bool = False) -> str:
+    """The gain over a number; where it starts, at 0, there is none."""
     rows = finished.tables[title]
-    off = rows["off"]
-    swept = [(float(name.split()[1]), row) for name, row in rows.items() if name != "off"]
+    swept = [(float(key.split()[1]), row) for key, row in rows.items() if key != "off"]
     lines = []
-    for metric, name in SWEPT.items():
-        found = [difference(row, off, metric) for _, row in swept]
-        columns = [[getattr(d, part) for d in found] for part in ("mean", "low", "high")]
-        lines.append(Line(name, [x for x, _ in swept], *columns))
-    chart = line_chart(title, label, "box AP above that without", lines, zero=True)
-    return finished.save(f"{field}_sweep", chart)
+    for metric, label in SWEPT.items():
+        gains = [difference(row, rows["off"], metric) for _, row in swept]
+        gains, x = [NONE] * start + gains, [0.0] * start + [value for value, _ in swept]
+        lines.append(_line(label, x, gains))
+    chart = line_chart(title, name, "box AP above that without", lines, zero=True)
+    return finished.save(f"{name}_sweep", chart)
+
+
+def _line(label: str, x: Sequence[float], found: Sequence[Difference]) -> Line:
+    return Line(label, x, *([getattr(d, part) for d in found] for part in ("mean", "low", "high")))
 
 
 def _by_iou(finished: Finished, title: str) -> str:
     rows = finished.tables[title]
-    found = [difference(rows["on"], rows["off"], metric) for metric in IOUS]
-    columns = [[getattr(d, part) for d in found] for part in ("mean", "low", "high")]
-    line = Line("on", [int(metric[-2:]) / 100 for metric in IOUS], *columns)
+    gains = [difference(rows["on"], rows["off"], metric) for metric in IOUS]
+    line = _line("on", [int(metric[-2:]) / 100 for metric in IOUS], gains)
     chart = line_chart(title, "IoU", "box AP above that without", [line], zero=True)
     return finished.save("by_iou", chart)
 
@@ -90,9 +96,7 @@ def foreground_over_steps(finished: Finished) -> dict[str, Any]:
     lines, curves = [], {}
     for name, row in finished.only().items():
         steps, values = _curves(row, finished.means.out)
-        found = [mean_over_seeds(column) for column in values.T]
-        columns = [[getattr(d, part) for d in found] for part in ("mean", "low", "high")]
-        lines.append(Line(name, steps, *columns))
+        lines.append(_line(name, steps, [mean_over_seeds(column) for column in values.T]))
         curves[name] = {"steps": steps, "seeds": [[rounded(v) for v in one] for one in values]}
     chart = line_chart(
         "Foreground proposals in training", "step", "% of at most 1000 proposals", lines, zero=True
