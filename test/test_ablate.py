@@ -13,7 +13,7 @@ from training import ablate, train
 from training.ablate import STUDIES
 from training.ablations.study import Row, Table
 from training.problems import exit_code
-from training.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 SMALL = ("--input-size", "64x128", "--steps", "2", "--batch", "2", "--warm-up", "1",
          "--workers", "0", "--precision", "fp32", "--pictures", "0", "--validate-every", "2",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.average import Average
+from training.runs.average import Average
 
 
 def model(value):

@@ -17,7 +17,7 @@ from jointseg_core import CITYSCAPES, Preprocessing, build_model, save_model
 from training.datasets import open_dataset
 from training.datasets.loading import Order
 from training.recipes import RECIPES
-from training.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
 SEED = 0

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from training.options import Parser, add_flags, as_values, changed, described, from_values
+from training.runs.options import Parser, add_flags, as_values, changed, described, from_values
 
 
 @dataclass(frozen=True)

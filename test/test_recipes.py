@@ -7,10 +7,10 @@ import pytest
 
 from jointseg_core import CITYSCAPES, Classes
 from jointseg_core.backbone import BACKBONES
-from training.command import config_document, parse_command, stored
 from training.problems import BadInput
 from training.recipes import RECIPES, augmentation_of, fitted, steps_of
-from training.run_folder import as_json
+from training.runs.command import config_document, parse_command, stored
+from training.runs.run_folder import as_json
 
 COCO_PICTURES = 117_266  # of train2017, those with objects
 

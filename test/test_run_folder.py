@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.problems import BadInput
-from training.run_folder import RunFolder, replace_file
+from training.runs.run_folder import RunFolder, replace_file
 
 
 def state(step):

@@ -3,7 +3,7 @@
 import pytest
 
 from training.recipes import RECIPES
-from training.schedule import rate
+from training.runs.schedule import rate
 
 
 def lr(recipe, step, steps):

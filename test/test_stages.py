@@ -11,9 +11,9 @@ from jointseg_core import build_model
 from training.datasets import open_dataset
 from training.datasets.augmentation import Augmentation
 from training.datasets.loading import batches
-from training.distributed import Ranks
 from training.recipes import RECIPES
-from training.stages import JointStage, freeze_norms, half_precision
+from training.runs.distributed import Ranks
+from training.runs.stages import JointStage, freeze_norms, half_precision
 
 CPU = Ranks(torch.device("cpu"))
 MODELS = ("rdsnet", "rdsnet_s", "segrpn")

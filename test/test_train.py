@@ -15,12 +15,12 @@ import torch
 from tiny_run import run, scenes, words
 
 from jointseg_core import Predictor, load_model
-from training.command import parse_command
-from training.distributed import Ranks
-from training.preparation import prepare
-from training.run_folder import RunFolder
-from training.stopping import StopSignals
-from training.validation import validate
+from training.runs.command import parse_command
+from training.runs.distributed import Ranks
+from training.runs.preparation import prepare
+from training.runs.run_folder import RunFolder
+from training.runs.stopping import StopSignals
+from training.runs.validation import validate
 
 ROOT = Path(__file__).parent.parent
 LOOP = {"steps": 6, "batch": 2, "save-every": 2, "validate-every": 3, "keep": 9}

@@ -31,13 +31,13 @@ from training.ablations.runs import Base, Means, Run, Stopped, run_of, train_all
 from training.ablations.scoring import Task, score_all
 from training.ablations.statistics import MAX_SEEDS
 from training.ablations.study import Study, Table
-from training.distributed import Ranks
-from training.environment import environment
-from training.options import Parser, add_flags, changed, described
 from training.problems import BadInput, exit_code
 from training.recipes import RECIPES, Recipe, steps_of
-from training.run_folder import as_json, replace_file
-from training.sources import decoded_beside, open_sources, scenes_of
+from training.runs.distributed import Ranks
+from training.runs.environment import environment
+from training.runs.options import Parser, add_flags, changed, described
+from training.runs.run_folder import as_json, replace_file
+from training.runs.sources import decoded_beside, open_sources, scenes_of
 
 STUDIES = {study.name: study for study in (*rdsnet.STUDIES, *segrpn.STUDIES)}
 Size = Literal["tiny", "r18", "r50"]

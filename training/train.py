@@ -20,15 +20,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from training.command import parse_command, shortened
 from training.datasets.loading import batches
-from training.distributed import joined
-from training.preparation import prepare
 from training.problems import exit_code
 from training.recipes import augmentation_of
-from training.run import Diverged, Run
-from training.stopping import StopSignals
-from training.validation import finish, validate
+from training.runs.command import parse_command, shortened
+from training.runs.distributed import joined
+from training.runs.preparation import prepare
+from training.runs.run import Diverged, Run
+from training.runs.stopping import StopSignals
+from training.runs.validation import finish, validate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

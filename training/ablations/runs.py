@@ -1,7 +1,7 @@
 """Trainings of a study: each is done once, by training's own loop, and kept.
 
     OUT/recipes/KEY.json   the recipe, as `python -m training.train` takes it
-    OUT/runs/KEY/          the run's folder, see training/run_folder.py
+    OUT/runs/KEY/          the run's folder, see training/runs/run_folder.py
     OUT/runs/KEY.lock      held while a command trains there
     OUT/starts/KEY...      a finished run's weights, for others to start from
 
@@ -31,13 +31,13 @@ from jointseg_core.checkpoint import Config
 from jointseg_core.refinement import BoundaryRefinement
 from training import train
 from training.ablations.study import Row, Table
-from training.command import config_document
 from training.datasets import Samples
-from training.options import as_values, changed
 from training.problems import BadInput
 from training.recipes import Recipe, steps_of
-from training.run_folder import RunFolder, as_json, replace_file
-from training.stopping import StopSignals
+from training.runs.command import config_document
+from training.runs.options import as_values, changed
+from training.runs.run_folder import RunFolder, as_json, replace_file
+from training.runs.stopping import StopSignals
 
 PATIENCE = 0.2
 """Seconds between looks at trainings in other processes."""

@@ -23,9 +23,9 @@ from training.ablations.study import Row
 from training.datasets import Sample, Samples
 from training.datasets.augmentation import Augmentation
 from training.evaluation import SCORE_THRESHOLD, Evaluation
-from training.options import changed
-from training.run_folder import replace_file
-from training.stages import told_of
+from training.runs.options import changed
+from training.runs.run_folder import replace_file
+from training.runs.stages import told_of
 
 FORMAT = 1
 OF_PROPOSALS = {"ar_1000", "recall_50", "foreground_share"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from training.datasets import Samples, Subset, open_dataset
 from training.datasets.cache import DecodedCache
-from training.distributed import Ranks
 from training.problems import BadInput
 from training.recipes import Recipe
+from training.runs.distributed import Ranks
 from training.synthesize import SyntheticSet, synthesize
 
 SCENES = Path("out/data")

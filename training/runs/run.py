@@ -15,16 +15,16 @@ from torch import Tensor
 
 from jointseg_core import Manifest, Predictor, Target, save_model
 from jointseg_core.checkpoint import Model
-from training.average import Average
-from training.command import Options
 from training.datasets import Samples
-from training.determinism import seed_everything
-from training.distributed import Ranks
 from training.recipes import Recipe, preprocessing_of
-from training.records import Records, finite
-from training.run_folder import RunFolder
-from training.schedule import rate
-from training.stages import JointStage, RefinementStage, Step, freeze_norms
+from training.runs.average import Average
+from training.runs.command import Options
+from training.runs.determinism import seed_everything
+from training.runs.distributed import Ranks
+from training.runs.records import Records, finite
+from training.runs.run_folder import RunFolder
+from training.runs.schedule import rate
+from training.runs.stages import JointStage, RefinementStage, Step, freeze_norms
 
 NAMES_SHOWN = 8
 """Pictures that a message names."""

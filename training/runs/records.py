@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from training.progress import ProgressBar
-from training.run_folder import RunFolder
-from training.stages import Step
+from training.runs.progress import ProgressBar
+from training.runs.run_folder import RunFolder
+from training.runs.stages import Step
 
 
 class Records:

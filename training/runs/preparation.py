@@ -8,22 +8,22 @@ import torch
 
 from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
-from training.average import Average
-from training.command import Command, Options, config_document
 from training.datasets import Samples, Subset
-from training.determinism import set_deterministic
-from training.distributed import Ranks
-from training.environment import environment
 from training.problems import BadInput
-from training.progress import ProgressBar
 from training.recipes import Recipe, check, fitted, steps_of
-from training.records import Records
-from training.run import Run
-from training.run_folder import RunFolder, as_json, replace_file
-from training.sources import open_sources
-from training.stages import JointStage, RefinementStage
+from training.runs.average import Average
+from training.runs.command import Command, Options, config_document
+from training.runs.determinism import set_deterministic
+from training.runs.distributed import Ranks
+from training.runs.environment import environment
+from training.runs.progress import ProgressBar
+from training.runs.records import Records
+from training.runs.run import Run
+from training.runs.run_folder import RunFolder, as_json, replace_file
+from training.runs.sources import open_sources
+from training.runs.stages import JointStage, RefinementStage
+from training.runs.validation import check_metric
 from training.starting_points import Table, load_starting_point
-from training.validation import check_metric
 
 
 def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.environment import command_line
-from training.options import Parser, add_flags, as_values, changed, described, from_values
 from training.problems import BadInput
 from training.recipes import RECIPES, Recipe
-from training.run_folder import CONFIG
+from training.runs.environment import command_line
+from training.runs.options import Parser, add_flags, as_values, changed, described, from_values
+from training.runs.run_folder import CONFIG
 from training.synthesize import SyntheticSet, synthesize
 
 RUNS = Path("out/runs")

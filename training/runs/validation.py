@@ -5,9 +5,9 @@ from __future__ import annotations
 from jointseg_core import SegRPNConfig
 from training.evaluation import Evaluation, evaluate, spread
 from training.problems import BadInput
-from training.run import Run
-from training.snapshots import draw_snapshots, save_snapshots
-from training.stopping import StopSignals
+from training.runs.run import Run
+from training.runs.snapshots import draw_snapshots, save_snapshots
+from training.runs.stopping import StopSignals
 
 SHOWN = ("box_ap", "box_ap50", "mask_ap", "miou", "foreground_miou")
 """Metrics that a line on the terminal has room for."""

@@ -19,8 +19,8 @@ from jointseg_core.checkpoint import Model
 from jointseg_core.predictor import PRECISIONS
 from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from jointseg_core.segrpn import SegRPN
-from training.distributed import Ranks
 from training.recipes import Recipe
+from training.runs.distributed import Ranks
 
 MIN_SCALE = 1.0
 """Below this factor on fp16 losses, gradients that are not finite are no longer the factor's."""
