@@ -64,8 +64,8 @@ def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def class_loss(logits: Tensor, semantic: Tensor) -> Tensor:
     """Cross entropy of logits [B, K, h, w] at the labelled pixels of [B, H, W], summed (2.3)."""
-    logits = enlarge(logits, tuple(semantic.shape[1:]))
-    return F.cross_entropy(logits, semantic, ignore_index=UNLABELLED, reduction="sum")
+    logits = enlarge(logits, tuple(semantic.shape[1:])).movedim(1, -1).flatten(0, 2)
+    return F.cross_entropy(logits, semantic.flatten(), ignore_index=UNLABELLED, reduction="sum")
 
 
 def background_loss(logits: Tensor, semantic: Tensor, things: tuple[int, ...]) -> Tensor:

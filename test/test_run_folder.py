@@ -69,6 +69,13 @@ def test_nothing_but_damaged_ones_is_bad_input(tmp_path):
         folder.newest()
 
 
+def test_a_run_that_went_back_keeps_what_it_writes(tmp_path):
+    folder = filled(tmp_path, [5, 10, 15], keep=1)
+    flip_a_byte(folder.checkpoints / "step_00000015.pt")
+    folder.save(state(7))
+    assert folder.newest()["step"] == 7
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     replace_file(path, b"old")

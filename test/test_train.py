@@ -263,6 +263,7 @@ def test_few_pictures_are_learned_and_validated(tmp_path, data):
         ({"data": "no/such/folder"}, "no data set at no/such/folder"),
         ({"init": "no/weights.safetensors"}, "--init: there is no file"),
         ({"model.norm": "fixed"}, "neither --backbone nor --init"),
+        ({"pretrained": "true"}, "starts from ImageNet weights"),
         ({"best": "box_app"}, "validation gives no box_app"),
         ({"steps": 0, "refinement-steps": 0}, "there is nothing to do"),
         ({"device": "cuda:7"}, "--device"),
@@ -293,6 +294,12 @@ def test_segrpn_has_no_second_stage(tmp_path, data, capsys):
 def test_a_folder_with_a_run_is_not_overwritten(data, whole, capsys):
     assert run(*words("rdsnet_tiny_synthetic", data, whole, **LOOP)) == 3
     assert "--resume goes on with it" in capsys.readouterr().err
+
+
+def test_a_run_keeps_its_optimizer(data, whole, capsys):
+    arguments = words("rdsnet_tiny_synthetic", data, whole, **LOOP, optimizer="sgd")
+    assert run(*arguments, "--resume") == 3
+    assert "keeps its network and optimizer" in capsys.readouterr().err
 
 
 def test_a_run_is_not_shortened_below_what_it_has_done(data, whole, capsys):

@@ -38,6 +38,7 @@ class Recipe:
     validation_scenes: int = 500  # and validation scenes
     overfit: int = 0  # learn so many training pictures by heart, validate on the same; 0 = all
 
+    pretrained: bool = False  # whether it has to start from given weights
     steps: int | None = None  # steps of the first stage; none = as many as `epochs` takes
     epochs: float = 0.0  # passes over the training pictures
     batch: int = 8  # pictures a step, over all processes
@@ -66,7 +67,7 @@ class Recipe:
 
     seed: int = 0  # of weights, order and augmentation
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto = bf16 where it is fast
-    deterministic: bool = False  # the same bits again, also on a GPU
+    deterministic: bool = False  # the same bits again also on a GPU, where its operations can
     max_skipped: int = 20  # steps in a row without a finite loss after which the run gives up
 
 
@@ -165,6 +166,7 @@ _RDSNET_S = Recipe(
     ),
     input_size=(550, 550),
     keep_empty=False,
+    pretrained=True,
     steps=800_000,
     batch=8,
     lr=1e-3,

@@ -22,7 +22,7 @@ RUNS = Path("out/runs")
 
 @dataclass(frozen=True)
 class Options:
-    """Where a recipe runs and what it leaves there; none of it changes what is learned."""
+    """Where a recipe runs, what from, and what it leaves there."""
 
     out: Path | None = None  # folder of the run; none = out/runs/RECIPE
     resume: bool = False  # go on from the newest checkpoint in that folder, if there is one
@@ -97,10 +97,11 @@ def _of_run(config: Path, name: str, changes: Mapping[str, Any]) -> Recipe:
         raise BadInput(f"{config} is of {begun}, not of {name}; name another folder with --out")
     now = as_values(recipe)
     for key in sorted(changes):
-        if key.startswith("model.") and as_values(changed(recipe, changes))[key] != now[key]:
+        kept = key.startswith("model.") or key == "optimizer"
+        if kept and as_values(changed(recipe, changes))[key] != now[key]:
             raise BadInput(
-                f"{config} has {key} {now[key]}, and a run keeps its network; leave the flag out, "
-                "or start another run with --init and --out"
+                f"{config} has {key} {now[key]}, and a run keeps its network and optimizer; leave "
+                "the flag out, or start another run with --init and --out"
             )
     return recipe
 

@@ -70,7 +70,7 @@ def joined(device: str) -> Iterator[Ranks]:
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    if world > 1 and device == "auto" and torch.cuda.is_available():
+    if world > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
         device = f"cuda:{local}"
     try:
         chosen = choose_device(device)

@@ -42,6 +42,11 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     if options.dry_run:
         validation = Subset(validation, range(2))
     recipe = fitted(recipe, training.classes, training.name)
+    if saved and recipe.model != command.recipe.model:
+        raise BadInput(
+            f"{command.folder} holds a run on other classes than those of {training.name}; "
+            "--init and --out start another run from its weights"
+        )
     model, table = start_model(recipe, options, training.classes, resumed=saved is not None)
     command = command._replace(recipe=recipe)
     run = _assembled(command, ranks, stack, training, validation, model)
@@ -112,11 +117,19 @@ def _checked(folder: RunFolder, options: Options) -> dict | None:
 
 
 def _check_start(recipe: Recipe, options: Options) -> None:
-    """Raises BadInput for a network with fixed norms that starts from random weights.
+    """Raises BadInput for a recipe that needs weights to start from and gets none.
 
     With the fixed statistics of random weights, activations grow beyond all bounds.
     """
-    if recipe.model.norm != "trainable" and not (options.backbone or options.init):
+    if options.backbone or options.init:
+        return
+    if recipe.pretrained:
+        raise BadInput(
+            "this recipe starts from ImageNet weights, but neither --backbone nor --init names "
+            "any; give a ResNet file in torchvision's format, or train from scratch with "
+            "--pretrained false"
+        )
+    if recipe.model.norm != "trainable":
         raise BadInput(
             f"the backbone has {recipe.model.norm} norms, as belong to ImageNet weights, but "
             "neither --backbone nor --init names weights; give a ResNet file in torchvision's "

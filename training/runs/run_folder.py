@@ -83,7 +83,7 @@ class RunFolder:
         }
         replace_file(path, data)
         replace_file(path.with_suffix(".json"), as_json(manifest))
-        self._prune()
+        self._prune(path)
         return path
 
     def newest(self) -> dict[str, Any] | None:
@@ -108,8 +108,11 @@ class RunFolder:
     def _paths(self) -> list[Path]:
         return sorted(self.checkpoints.glob("step_*.pt"))
 
-    def _prune(self) -> None:
-        for path in self._paths()[: -self.keep]:
+    def _prune(self, written: Path) -> None:
+        """Remove what is beyond the newest, and later ones that a run which went back has left."""
+        paths = self._paths()
+        until = paths.index(written) + 1
+        for path in (*paths[: max(0, until - self.keep)], *paths[until:]):
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink()
         for part in self.checkpoints.glob("*.part"):

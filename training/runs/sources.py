@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jointseg_core import SegRPNConfig
 from training.datasets import Samples, Subset, open_dataset
 from training.datasets.cache import DecodedCache
 from training.problems import BadInput
@@ -29,13 +30,20 @@ def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samp
         few = _with_objects(training, recipe.overfit)
         return few, few
     validation = _opened(recipe.validation_data or root, "val", recipe, True, cache)
-    if validation.classes != training.classes:
-        raise BadInput(
-            f"the classes of {validation.name} are {', '.join(validation.classes.things)}, those "
-            f"of {training.name} {', '.join(training.classes.things)}; name the things to find "
-            "with --classes"
-        )
+    _check_classes(training, validation, isinstance(recipe.model, SegRPNConfig))
     return training, validation
+
+
+def _check_classes(training: Samples, validation: Samples, pixels: bool) -> None:
+    """Raises BadInput where two sets differ in things or, if they matter, in classes of pixels."""
+    for kind in ("things", "semantic") if pixels else ("things",):
+        ours, theirs = (getattr(samples.classes, kind) for samples in (training, validation))
+        if ours != theirs:
+            raise BadInput(
+                f"the {kind} of {validation.name} are {', '.join(theirs) or 'none'}, those of "
+                f"{training.name} {', '.join(ours) or 'none'}; both need the same annotations, "
+                "and --classes names the things to find"
+            )
 
 
 def scenes_of(recipe: Recipe, ranks: Ranks) -> Path:
