@@ -64,10 +64,11 @@ def test_with_one_seed_the_interval_is_that_of_the_pictures():
     assert [found.low, found.high] == pytest.approx(np.percentile(draws, [2.5, 97.5]))
 
 
-def test_with_pictures_that_agree_the_interval_is_that_of_the_seeds():
-    shift = np.array([[1.0], [3.0]]).repeat(4000, 1)  # of two seeds; a mean is 1, 2 or 3
+def test_seeds_that_differ_more_than_draws_of_them_show_widen_the_interval_to_students():
+    shift = np.array([[1.0], [3.0]]).repeat(4000, 1)  # of two seeds; draws never leave 1 to 3
     found = over_images_and_seeds([0, 0], [1, 3], np.zeros_like(shift), shift)
-    assert found == Difference(2, 1, 3)
+    assert (found.mean, found.low, found.high) == pytest.approx((2, 2 - 12.706, 2 + 12.706))
+    assert not found.is_clear
 
 
 def test_draws_are_paired():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -223,8 +224,16 @@ def test_numbers_and_the_report_are_written(
     assert document["pictures"] == 2 and document["classes"]["car"]["objects"] > 0
     assert document["command"].startswith("python -m training.evaluate ")
     printed = capsys.readouterr().out
-    assert f"{document['metrics']['box_ap']:.3f}" in printed and "traffic sign" in printed
+    [shown] = re.findall(r"box_ap +│ (\S+)", printed)
+    assert float(shown) == pytest.approx(document["metrics"]["box_ap"], abs=6e-4)  # three digits
+    assert "traffic sign" in printed
     assert "rdsnet_tiny.safetensors" in (out / "report.html").read_text()
+
+
+def test_a_folder_that_cannot_be_is_refused_before_the_work(city: Path, tmp_path: Path, capsys):
+    (tmp_path / "file").touch()
+    assert run(shipped_weights("rdsnet"), city, "--out", tmp_path / "file" / "out") == 3
+    assert "cannot be a folder" in capsys.readouterr().err
 
 
 def test_a_data_set_of_some_of_the_classes_is_evaluated(coco: Path, tmp_path: Path):

@@ -170,6 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", nargs="+", help="default: all that are there")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
+    if options.workers < 0:
+        raise BadInput(f"--workers is {options.workers}; 0 or more processes can look")
     console = Console()
     defects: list[Defect] = []
     for split in options.split or splits(options.root) or ["train"]:

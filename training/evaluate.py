@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ def main() -> int:
     _check_counts(options)
     predictor = _predictor(options.weights, options)
     other = _predictor(options.other, options) if options.other else None
+    _check_folder(options.out)
     samples = open_dataset(
         options.dataset, options.split, classes=options.classes, remap=_remap(options.remap)
     )
@@ -44,6 +46,15 @@ def main() -> int:
         _write(options.out, evaluation, _facts(predictor, samples, other), pictures)
         console.print(f"\n{options.out}/metrics.json and {options.out}/report.html are written.")
     return 0
+
+
+def _check_folder(folder: Path | None) -> None:
+    """Raises BadInput for a folder that cannot be written, before the work and not after."""
+    if folder:
+        path = folder.absolute()
+        there = next(p for p in (path, *path.parents) if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise BadInput(f"--out: {folder} cannot be a folder, nothing can be written to {there}")
 
 
 def illustrate(

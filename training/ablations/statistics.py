@@ -1,6 +1,7 @@
 """How sure the difference between two rows is.
 
-The same weights used in two ways: pictures and seeds are drawn again, the same ones for both rows.
+The same weights used in two ways: pictures and seeds are drawn again, the same ones for both rows;
+where the seeds differ more than that shows, Student's t over them counts.
 Networks trained in two ways: the differences of pairs with the same seed, thus with the same data
 in the same order, have a mean whose interval follows Student's t.
 """
@@ -44,11 +45,13 @@ def over_images_and_seeds(
     resampled_b: np.ndarray,
     seed: int = 0,
 ) -> Difference:
-    """The mean of b - a over seeds [S], with the interval of 95 % of the resamples.
+    """The mean of b - a over seeds [S], with an interval of at least 95 %.
 
     resampled_a, resampled_b [S, R] are scores of R draws of pictures, column by column the same
     draw. Each resample also draws as many seeds as there are, with repeats, so that a claim is one
-    about networks trained so; of one seed the interval is that of its one network.
+    about networks trained so. Draws of a few seeds vary too little: the interval is that of the
+    resamples or Student's over the seeds, whichever is wider. Of one seed it is that of its one
+    network.
     """
     differences = resampled_b - resampled_a
     seeds, resamples = differences.shape
@@ -59,13 +62,19 @@ def over_images_and_seeds(
     if not known.size:
         return Difference(mean, math.nan, math.nan)
     low, high = np.percentile(known, [2.5, 97.5])
-    return Difference(mean, float(low), float(high))
+    drawn_so, trained_so = Difference(mean, float(low), float(high)), over_seeds(a, b)
+    return max(drawn_so, trained_so, key=_width)
+
+
+def _width(difference: Difference) -> float:
+    width = difference.high - difference.low
+    return -math.inf if math.isnan(width) else width
 
 
 def verdict(difference: Difference) -> str:
     """What may be said of a difference."""
     if math.isnan(difference.low):
-        return "not claimable: no interval from one seed"
+        return "not claimable: no interval"
     if not difference.is_clear:
         return "not claimable: the interval contains zero"
     return "higher" if difference.mean > 0 else "lower"

@@ -52,11 +52,19 @@ def splits(root: Path | str) -> list[str]:
     if root.is_file():
         return [root.stem.removeprefix("instances_").removesuffix("2017")]
     if is_cityscapes(root):
-        folders = [root / "gtFine", root / "leftImg8bit"]
-        found = {child.name for f in folders if f.is_dir() for child in f.iterdir()} - {"test"}
+        found = _cityscapes_splits(root)
     else:
         found = {split for split in ("train", "val", "valid", "test") if _annotations(root, split)}
     return sorted(found)
+
+
+def _cityscapes_splits(root: Path) -> set[str]:
+    """What has annotations, and train and val also where these lack."""
+    truth, pictures = (
+        {child.name for child in (root / name).glob("*") if child.is_dir()}
+        for name in ("gtFine", "leftImg8bit")
+    )
+    return (truth | pictures & {"train", "val"}) - {"test"}
 
 
 def is_cityscapes(root: Path) -> bool:

@@ -132,6 +132,8 @@ def choose_things(
     names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
     _require("classes", classes or (), names, file)
     things = tuple(classes) if classes else names
+    if len(set(things)) < len(things):
+        raise BadInput(f"the classes {', '.join(things)} name one twice; name each once")
     return things, {id: things.index(name) for id, name in renamed.items() if name in things}
 
 

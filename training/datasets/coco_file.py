@@ -136,7 +136,7 @@ def _pictures(entries: list[Any], path: Path, report: Report) -> dict[int, CocoP
         if name in files:
             report(Defect(where, f"{name} is there twice", usable=True))
         files.add(name)
-        size = (entry["height"], entry["width"])
+        size = (int(entry["height"]), int(entry["width"]))
         pictures[image_id] = CocoPicture(name, image_id, size, [])
     return pictures
 
@@ -278,7 +278,8 @@ def _whole(value: Any) -> bool:
 
 
 def _positive(value: Any) -> bool:
-    return _whole(value) and value > 0
+    """A side in pixels; other tools write it as 640.0 too."""
+    return (_whole(value) or isinstance(value, float)) and 0 < value < 1e6 and value == int(value)
 
 
 def _text(value: Any) -> bool:
