@@ -52,14 +52,16 @@ class CellConv2d(nn.Conv2d):
         super().__init__(channels_in, channels_out, 3, padding=1)
 
     def at(self, features: list[Tensor], cells: Tensor) -> Tensor:
-        """Outputs [n, channels_out] at cells [n] of one image's maps, [C, h, w] each.
+        """Outputs [n, channels_out] in fp32 at cells [n] of one image's maps, [C, h, w] each.
 
         Cells count through the levels, row by row: what `forward` would give there.
         """
-        padded = torch.cat([F.pad(f, (1, 1, 1, 1)).flatten(1) for f in features], 1)  # [C, P]
-        index = _neighbourhoods([tuple(f.shape[-2:]) for f in features], cells)
-        patches = padded[:, index]  # [C, n, 9]
-        return torch.einsum("cnk,ock->no", patches, self.weight.flatten(2)) + self.bias
+        rows = [f.permute(1, 2, 0).flatten(0, 1) for f in features]  # [h * w, C], channels last
+        outside = rows[0].new_zeros(1, self.in_channels)
+        around = _neighbourhoods([tuple(f.shape[-2:]) for f in features], cells)
+        patches = torch.cat([*rows, outside])[around]  # [n, 9, C]
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(patches.flatten(1), weight, self.bias).float()
 
     def at_anchors(self, features: list[Tensor], anchors: Tensor, per_cell: int) -> Tensor:
         """Outputs [n, channels_out / per_cell] at anchors [n], of which a cell has per_cell."""
@@ -69,13 +71,11 @@ class CellConv2d(nn.Conv2d):
 
 
 def _neighbourhoods(sizes: list[tuple[int, int]], cells: Tensor) -> Tensor:
-    """Where 3x3 neighbourhoods [n, 9] of cells lie in maps padded by 1 and flattened."""
-    corners, widths, start = [], [], 0
+    """The 3x3 cells [n, 9] around each of these; one past the last stands for all outside."""
+    around, start, outside = [], 0, sum(height * width for height, width in sizes)
     for height, width in sizes:
-        rows = torch.arange(height, device=cells.device)[:, None] * (width + 2)
-        corners.append((start + rows + torch.arange(width, device=cells.device)).flatten())
-        widths.append(torch.full_like(corners[-1], width + 2))
-        start += (height + 2) * (width + 2)
-    steps = torch.arange(3, device=cells.device)
-    row_starts = torch.cat(corners)[cells][:, None] + torch.cat(widths)[cells][:, None] * steps
-    return (row_starts[:, :, None] + steps).flatten(1)
+        numbers = torch.arange(start, start + height * width, device=cells.device)
+        padded = F.pad(numbers.view(height, width), (1, 1, 1, 1), value=outside)
+        around.append(padded.unfold(0, 3, 1).unfold(1, 3, 1).reshape(-1, 9))
+        start += height * width
+    return torch.cat(around)[cells]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointseg_core.backbone import fold_batch_norms
 from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
+from jointseg_core.process import keep_memory
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -52,10 +53,7 @@ class Predictor:
         self.manifest = manifest
         self.timing = Timing()
         self._lock = threading.Lock()
-        fold_batch_norms(model.backbone)
-        self.model = (
-            model.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-        )
+        self.model = prepared(model, self.device, PRECISIONS[self.precision])
 
     @classmethod
     def from_file(
@@ -132,21 +130,17 @@ class Predictor:
             return [], []
         with self._lock, torch.inference_mode():
             start = time.perf_counter()
-            inputs, frames = self.manifest.preprocessing.batch(images, self.device)
-            prepared = self._now()
-            output = self._forward(inputs)
+            inputs, frames = self.manifest.preprocessing.batch(
+                images, self.device, PRECISIONS[self.precision]
+            )
+            fitted = self._now()
+            output = self.model(inputs)
             inferred = self._now()
             predictions = [p.to("cpu") for p in self.model.decode(output, frames)]
-            steps = np.diff([start, prepared, inferred, time.perf_counter()]) * 1e3
+            steps = np.diff([start, fitted, inferred, time.perf_counter()]) * 1e3
             self.timing = Timing(*steps.tolist())
             proposals = self.model.proposals(output, frames, limit) if limit else []
         return predictions, [(boxes.cpu(), scores.cpu()) for boxes, scores in proposals]
-
-    def _forward(self, inputs: Tensor) -> tuple:
-        dtype = PRECISIONS[self.precision]
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
-            output = self.model(inputs)
-        return torch.utils._pytree.tree_map(Tensor.float, output)
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -160,17 +154,42 @@ class Predictor:
             self([black] * count)
 
 
+def prepared(model: Model, device: torch.device, dtype: torch.dtype) -> Model:
+    """The model as it runs fastest: norms folded in fp32, then cast, channels last, on the device.
+
+    Layers compute in dtype; what decides where something is stays in fp32 (see the models' decode).
+    """
+    if device.type == "cpu":
+        keep_memory()
+    fold_batch_norms(model.backbone)
+    model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm):
+            module.to(dtype)
+    return model
+
+
+def precisions_of(device: torch.device) -> list[str]:
+    """The number formats that the device computes in, slowest first."""
+    if device.type == "cpu":
+        half = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return ["fp32", "bf16"] if half else ["fp32"]
+    half = torch.cuda.is_bf16_supported(including_emulation=False)
+    return ["fp32", "fp16", "bf16"] if half else ["fp32", "fp16"]
+
+
 def choose_precision(name: str, device: torch.device) -> str:
-    """The number format of that name. Raises ValueError for an unknown one.
+    """The number format of that name. Raises ValueError for one that the device has no units for.
 
     "auto" is bf16 where a CPU has instructions for it: the shipped weights lose no accuracy by it
     (docs/results/seed_spread.json against seed_spread_bf16.json).
     """
     if name == "auto":
-        fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        return "bf16" if fast else "fp32"
+        return precisions_of(device)[-1] if device.type == "cpu" else "fp32"
     if name not in PRECISIONS:
         raise ValueError(f"precision {name!r}; want auto or one of {', '.join(PRECISIONS)}")
+    if name not in (known := precisions_of(device)):
+        raise ValueError(f"precision {name!r}: {device} computes in {' and '.join(known)} only")
     return name
 
 

@@ -69,11 +69,15 @@ class Letterbox:
         height, width = maps.shape[-2:]
         upper, lower, below = _neighbours(self.image_size[0], vertical / stride, height, maps)
         left, right, beside = _neighbours(self.image_size[1], horizontal / stride, width, maps)
+        lefts, rights = left.tolist(), right.tolist()
         crops = []
         for one, (x1, y1, x2, y2) in zip(maps, windows.tolist(), strict=True):
-            rows = torch.lerp(one[upper[y1:y2]], one[lower[y1:y2]], below[y1:y2, None])
-            columns = rows[:, left[x1:x2]], rows[:, right[x1:x2]]
-            crops.append(torch.lerp(*columns, beside[x1:x2]))
+            first, end = (lefts[x1], rights[x2 - 1] + 1) if x2 > x1 else (0, 0)
+            cells = one[:, first:end]  # only the columns that the window shows
+            pair = (cells.index_select(0, i[y1:y2]) for i in (upper, lower))
+            rows = torch.lerp(*pair, below[y1:y2, None])
+            pair = (rows.index_select(1, i[x1:x2] - first) for i in (left, right))
+            crops.append(torch.lerp(*pair, beside[x1:x2]))
         return crops
 
     def resize(self, maps: Tensor, stride: int) -> Tensor:
@@ -126,14 +130,17 @@ class Preprocessing:
         return Letterbox(image_size, self.input_size, self.keep_ratio)
 
     def batch(
-        self, images: Sequence[np.ndarray], device: torch.device | str = "cpu"
+        self,
+        images: Sequence[np.ndarray],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> tuple[Tensor, list[Letterbox]]:
         """uint8 RGB images [H, W, 3] of any sizes as one input [B, 3, h, w], and their frames.
 
         Raises ValueError for an array of another shape or type.
         """
         frames = [self.frame(_checked(image)) for image in images]
-        inputs = torch.zeros(len(images), 3, *self.input_size, device=device)
+        inputs = torch.zeros(len(images), 3, *self.input_size, device=device, dtype=dtype)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         for slot, image, frame in zip(inputs, images, frames, strict=True):
             pixels = torch.from_numpy(np.require(image, requirements="CW")).to(device)

@@ -100,7 +100,7 @@ def choose_proposals(
     """
     index, level = best_of_levels(scores, [len(one) for one in anchors], candidates)
     frame = Letterbox(input_size, input_size)
-    boxes = frame.to_image(decode_boxes(deltas[index], torch.cat(anchors)[index]))
+    boxes = frame.to_image(decode_boxes(deltas[index].float(), torch.cat(anchors)[index]))
     visible = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
     boxes, scores, level = boxes[visible], scores[index][visible], level[visible]
     keep = batched_nms(boxes, scores, level, nms_iou)

@@ -166,10 +166,10 @@ class PixelStream(nn.Module):
         init_normal(self.output)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Maps [B, C, h, w] to pixel representations [B, d, H/4, W/4]."""
+        """Maps [B, C, h, w] to pixel representations [B, d, H/4, W/4], in fp32."""
         merged = self.merge(sum(self._branch(i, f) for i, f in enumerate(features)))
         # a 1x1 convolution and a bilinear resize commute: project first, there are fewer pixels
-        return _enlarge(self.output(merged), self.factor)
+        return _enlarge(self.output(merged).float(), self.factor)
 
     def _branch(self, level: int, x: Tensor) -> Tensor:
         for conv in self.branches[level]:
@@ -331,7 +331,7 @@ class RDSNet(nn.Module):
         config = self.config
         anchors = self._candidates(output, config.score_threshold)
         boxes = self._boxes_at(output, anchors, frame)
-        scores = output.class_logits[anchors].sigmoid()  # [n, K]
+        scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
         found = Predictions(frame.image_size, boxes[rows], scores[rows, labels], labels)
@@ -364,7 +364,7 @@ class RDSNet(nn.Module):
         self, output: RDSNetOutput, frame: Letterbox, limit: int
     ) -> tuple[Tensor, Tensor]:
         anchors = self._candidates(output, threshold=0)
-        scores = output.class_logits[anchors].amax(1).sigmoid()
+        scores = output.class_logits[anchors].amax(1).float().sigmoid()
         return of_any_class(self._boxes_at(output, anchors, frame), scores, limit)
 
     def _candidates(self, output: RDSNetOutput, threshold: float) -> Tensor:

@@ -147,9 +147,9 @@ class Prototypes(nn.Module):
         init_xavier(self)
 
     def forward(self, finest: Tensor) -> Tensor:
-        """P3 [B, C, H/8, W/8] to pixel representations [B, d, H/4, W/4]."""
+        """P3 [B, C, H/8, W/8] to pixel representations [B, d, H/4, W/4], in fp32."""
         enlarged = F.interpolate(self.before(finest), scale_factor=2, mode="bilinear")
-        return self.activation(self.output(self.after(enlarged)))
+        return self.activation(self.output(self.after(enlarged)).float())
 
 
 class RDSNetS(nn.Module):
@@ -310,7 +310,7 @@ class RDSNetS(nn.Module):
 
 def _scores(output: RDSNetSOutput) -> Tensor:
     """Probabilities [A, K] of the classes of one image's anchors."""
-    return output.class_logits.softmax(1)[:, :-1]
+    return output.class_logits.float().softmax(1)[:, :-1]
 
 
 def class_maps(target: Target, num_classes: int) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import MultiScaleRoIAlign, box_iou
+from torchvision.ops import box_iou
+
+from jointseg_core.roi_align import BINS, roi_align
 
 
 class RegionHead(nn.Module):
@@ -12,11 +14,10 @@ class RegionHead(nn.Module):
 
     def __init__(self, channels: int, hidden: int, num_things: int, canonical_size: float) -> None:
         super().__init__()
-        self.pool = MultiScaleRoIAlign(
-            ["P2", "P3", "P4", "P5"], 7, 2, canonical_scale=canonical_size, canonical_level=4
-        )
+        self.canonical_size = canonical_size
+        inputs = channels * BINS * BINS
         self.hidden = nn.Sequential(
-            nn.Linear(channels * 49, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
         )
         self.class_logits = nn.Linear(hidden, num_things + 1)  # background comes last
         self.box_deltas = nn.Linear(hidden, num_things * 4)
@@ -25,14 +26,18 @@ class RegionHead(nn.Module):
         nn.init.zeros_(self.class_logits.bias)
         nn.init.zeros_(self.box_deltas.bias)
 
-    def forward(
-        self, features: list[Tensor], regions: list[Tensor], input_size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Regions [n_i, 4] of each image to class logits [n, K + 1] and box deltas [n, K, 4]."""
-        maps = dict(zip(("P2", "P3", "P4", "P5"), features, strict=True))
-        pooled = self.pool(maps, regions, [input_size] * len(regions))
-        hidden = self.hidden(pooled.flatten(1))
-        return self.class_logits(hidden), self.box_deltas(hidden).unflatten(1, (-1, 4))
+    def forward(self, features: list[Tensor], regions: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Regions [n_i, 4] of each image to class logits [n, K + 1] and box deltas [n, K, 4].
+
+        features are P2..P5; results are in fp32.
+        """
+        return self.classify(roi_align(features, regions, self.canonical_size))
+
+    def classify(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of pooled features [n, BINS * BINS, C]."""
+        hidden = self.hidden(pooled.transpose(1, 2).flatten(1))
+        deltas = self.box_deltas(hidden).float().unflatten(1, (-1, 4))
+        return self.class_logits(hidden).float(), deltas
 
 
 def assign_regions(regions: Tensor, boxes: Tensor, positive: float = 0.5) -> Tensor:

@@ -194,8 +194,8 @@ class SegRPN(nn.Module):
             scores = fuse_scores(scores, output.mask_objectness)
         limits = self._now("candidates"), self.config.proposal_nms_iou
         return [
-            choose_proposals(s.float(), d.float(), output.anchors, _input_size(output), *limits)
-            for s, d in zip(scores, output.box_deltas, strict=True)
+            choose_proposals(*image, output.anchors, _input_size(output), *limits)
+            for image in zip(scores.float(), output.box_deltas, strict=True)
         ]
 
     # -- training -----------------------------------------------------------------------------
@@ -295,7 +295,7 @@ class SegRPN(nn.Module):
             chosen = sample(assigned, self.config.region_samples, POSITIVE_REGIONS, generator)
             regions.append(candidates[chosen])
             owners.append(assigned[chosen])
-        logits, deltas = self.region_head(output.features, regions, _input_size(output))
+        logits, deltas = self.region_head(output.features, regions)
         background = targets[0].labels.new_tensor([self.config.num_things])
         labels = torch.cat(
             [torch.cat([t.labels, background])[o] for t, o in zip(targets, owners, strict=True)]
@@ -326,7 +326,7 @@ class SegRPN(nn.Module):
     def decode(self, output: SegRPNOutput, frames: list[Letterbox]) -> list[Predictions]:
         """Objects, classes of pixels and foreground of each image, in camera pixels."""
         regions = self.propose(output)
-        logits, deltas = self.region_head(output.features, regions, _input_size(output))
+        logits, deltas = self.region_head(output.features, regions)
         scores = logits.softmax(1)[:, :-1]
         counts = [len(r) for r in regions]
         return [
@@ -349,7 +349,7 @@ class SegRPN(nn.Module):
         boxes = frame.to_image(decode_boxes(deltas / scale, regions[:, None]))  # [n, K, 4]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
-        logits = output.semantic_logits[index]
+        logits = output.semantic_logits[index].float()
         semantic = frame.resize(logits, MAP_STRIDE).max(0).indices  # faster than argmax on a CPU
         confidence = frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
         return Predictions(
@@ -366,7 +366,7 @@ class SegRPN(nn.Module):
         """Pixels [H, W] of things: as the class-agnostic branch says, or else the classes."""
         if not self.config.class_agnostic:
             return is_thing(semantic, self.config.things)
-        return frame.resize(background, MAP_STRIDE)[0] < 0
+        return frame.resize(background.float(), MAP_STRIDE)[0] < 0
 
 
 def _input_size(output: SegRPNOutput) -> tuple[int, int]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from jointseg_core import BadCheckpoint, Predictor
-from jointseg_core.predictor import choose_device, choose_precision
+from jointseg_core import BadCheckpoint, Predictor, load_model
+from jointseg_core.predictor import choose_device, choose_precision, precisions_of, prepared
 
 
 @pytest.fixture
@@ -81,6 +81,9 @@ def test_segrpn_classifies_every_pixel(segrpn_weights):
     assert seen.semantic.max() < 19 and seen.masks is None
 
 
+@pytest.mark.skipif(
+    "bf16" not in precisions_of(torch.device("cpu")), reason="this CPU does not compute in bf16"
+)
 def test_bf16_is_close_to_fp32(segrpn_weights):
     image = noise(0, 64, 128)
     maps = [
@@ -97,6 +100,19 @@ def test_precisions_are_known_by_name():
     assert choose_precision("auto", torch.device("cuda")) == "fp32"
     with pytest.raises(ValueError, match="precision 'fp8'; want auto or one of"):
         choose_precision("fp8", cpu)
+
+
+def test_a_precision_without_units_for_it_is_refused_with_what_there_is():
+    with pytest.raises(ValueError, match="'fp16': cpu computes in fp32"):
+        choose_precision("fp16", torch.device("cpu"))
+
+
+def test_half_precision_halves_the_layers_and_spares_the_refinement(rdsnet_weights):
+    model = load_model(rdsnet_weights)[0]
+    model = prepared(model, torch.device("cpu"), torch.bfloat16)
+    layers = {p.dtype for n, p in model.named_parameters() if not n.startswith("refinement")}
+    assert layers == {torch.bfloat16}
+    assert {p.dtype for p in model.refinement.parameters()} == {torch.float32}
 
 
 def test_threads_share_a_predictor(rdsnet):

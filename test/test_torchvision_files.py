@@ -336,7 +336,7 @@ def test_a_faster_rcnn_computes_the_same(faster_rcnn):
         )
         pooled = network.roi_heads.box_roi_pool(features, regions, [SIZE] * 2)
         scores, box = network.roi_heads.box_predictor(network.roi_heads.box_head(pooled))
-        our_scores, our_box = model.region_head(levels[:4], regions, SIZE)
+        our_scores, our_box = model.region_head(levels[:4], regions)
     for name in (*KNOWN, "__background__"):
         ours = (*CITYSCAPES.things, "__background__").index(name)
         close(our_scores[:, ours], scores[:, ROWS.index(name)])
