@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,18 @@ from torch import Tensor
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class Neighbours(NamedTuple):
+    """The two cells around each of n pixel centres along one side, and the latter's share."""
+
+    before: Tensor  # [n]
+    after: Tensor  # [n]
+    share: Tensor  # [n]
+
+    def at(self, points: Tensor) -> Neighbours:
+        """Those of some of the n points, or of some more than once."""
+        return Neighbours(*(values.index_select(0, points) for values in self))
 
 
 @dataclass(frozen=True)
@@ -65,10 +78,7 @@ class Letterbox:
 
         A map's cell covers stride x stride network pixels; values are those at pixel centres.
         """
-        vertical, horizontal = self.scale
-        height, width = maps.shape[-2:]
-        upper, lower, below = _neighbours(self.image_size[0], vertical / stride, height, maps)
-        left, right, beside = _neighbours(self.image_size[1], horizontal / stride, width, maps)
+        (upper, lower, below), (left, right, beside) = self.neighbours(maps, stride)
         lefts, rights = left.tolist(), right.tolist()
         crops = []
         for one, (x1, y1, x2, y2) in zip(maps, windows.tolist(), strict=True):
@@ -79,6 +89,12 @@ class Letterbox:
             pair = (rows.index_select(1, i[x1:x2] - first) for i in (left, right))
             crops.append(torch.lerp(*pair, beside[x1:x2]))
         return crops
+
+    def neighbours(self, maps: Tensor, stride: int) -> tuple[Neighbours, Neighbours]:
+        """Between which cells of maps [..., h, w] each row [H] and column [W] of the image lies."""
+        sizes = zip(self.image_size, self.scale, maps.shape[-2:], strict=True)
+        rows, columns = (_neighbours(n, s / stride, cells, maps) for n, s, cells in sizes)
+        return rows, columns
 
     def resize(self, maps: Tensor, stride: int) -> Tensor:
         """Bilinear values [C, H, W] of maps [C, h, w] at the centres of all camera pixels."""
@@ -94,14 +110,11 @@ class Letterbox:
         return F.pad(resized[None], missing, mode="replicate")[0] if any(missing) else resized
 
 
-def _neighbours(
-    length: int, cells_per_pixel: float, cells: int, like: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `length` pixels the cells before and after its centre, and the latter's share."""
+def _neighbours(length: int, cells_per_pixel: float, cells: int, like: Tensor) -> Neighbours:
     centers = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5
     position = (centers * cells_per_pixel - 0.5).clamp(0, cells - 1)
     before = position.long()
-    return before, (before + 1).clamp(max=cells - 1), position - before
+    return Neighbours(before, (before + 1).clamp(max=cells - 1), position - before)
 
 
 @dataclass(frozen=True)
@@ -145,14 +158,17 @@ class Preprocessing:
         for slot, image, frame in zip(inputs, images, frames, strict=True):
             pixels = torch.from_numpy(np.require(image, requirements="CW")).to(device)
             height, width = frame.content_size
-            slot[:, :height, :width] = self.normalize(frame.fit(pixels.permute(2, 0, 1)))
+            fitted = frame.fit(pixels.permute(2, 0, 1))
+            slot[:, :height, :width] = self.normalize(fitted)
         return inputs, frames
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """RGB values 0..255 [..., 3, h, w] with the mean removed, in units of the deviation."""
-        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)
-        return (pixels - mean) / std
+        """RGB values 0..255 [3, h, w] with the mean removed, in units of the deviation."""
+        rows = pixels.permute(1, 2, 0).flatten(1)  # [h, w * 3]: long rows, where 3 is a short one
+        mean, std = (rows.new_tensor(v, dtype=torch.float32) for v in (self.mean, self.std))
+        width = pixels.shape[2]
+        normal = (rows - mean.repeat(width)) / std.repeat(width)
+        return normal.unflatten(1, (width, 3)).permute(2, 0, 1)
 
 
 def _checked(image: np.ndarray) -> tuple[int, int]:

@@ -33,11 +33,16 @@ from jointseg_core.proposals import (
 )
 from jointseg_core.regions import RegionHead, assign_regions
 from jointseg_core.scale_maps import scale_maps
-from jointseg_core.segmentation import Segmentation, background_loss, class_loss, is_thing
+from jointseg_core.segmentation import (
+    MAP_STRIDE,
+    Segmentation,
+    background_loss,
+    class_loss,
+    class_map,
+    is_thing,
+)
 from jointseg_core.targets import Target, assign_batch, sample, sample_size
 
-MAP_STRIDE = 4
-"""Network pixels per cell of the semantic and the background map."""
 POSITIVE_ANCHORS, POSITIVE_REGIONS = 0.5, 0.25
 """At most this share of the sampled anchors, and of the sampled regions, are objects."""
 
@@ -350,14 +355,14 @@ class SegRPN(nn.Module):
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
         logits = output.semantic_logits[index].float()
-        semantic = frame.resize(logits, MAP_STRIDE).max(0).indices  # faster than argmax on a CPU
+        semantic = class_map(logits, frame)
         confidence = frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
         return Predictions(
             frame.image_size,
             boxes[rows, labels],
             scores[rows, labels],
             labels,
-            semantic=semantic.to(torch.uint8),
+            semantic=semantic,
             confidence=confidence,
             foreground=self._foreground(output.background_logits[index], semantic, frame),
         )
