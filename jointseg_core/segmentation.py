@@ -41,18 +41,30 @@ class Segmentation(nn.Module):
         self.background = nn.Conv2d(branch_channels, 1, 1) if class_agnostic else None
 
     def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], Tensor, Tensor]:
-        """P2..P6 to class-agnostic features A_2..A_6, class logits and background logits.
+        """P2..P6 to class-agnostic features A_2..A_6, class logits and background logits in fp32.
 
         The class-agnostic sum is concatenated to the semantic one before classification. Without
         that branch there are no A and no background logits, [B, 0, h, w].
         """
         semantic = [branch(level) for branch, level in zip(self.semantic, levels[:4], strict=True)]
-        classes = sum_at_finest(semantic)
         if self.background is None:
-            return [], self.classes(classes), classes[:, :0]
+            logits = _projected_sum(semantic, self.classes.weight, self.classes.bias)
+            return [], logits, logits[:, :0]
         agnostic = [branch(level) for branch, level in zip(self.agnostic, levels, strict=True)]
-        objects = sum_at_finest(agnostic)
-        return agnostic, self.classes(torch.cat([classes, objects], 1)), self.background(objects)
+        of_semantic, of_agnostic = self.classes.weight.chunk(2, 1)
+        both = torch.cat([of_agnostic, self.background.weight])
+        bias = torch.cat([self.classes.bias, self.background.bias])
+        classes, background = _projected_sum(agnostic, both, bias).split((len(of_agnostic), 1), 1)
+        return agnostic, classes + _projected_sum(semantic, of_semantic), background
+
+
+def _projected_sum(levels: list[Tensor], weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The 1x1 convolution of the sum of the levels at the finest one's size, in fp32.
+
+    It commutes with sums and bilinear resizes: projected first, far fewer channels are enlarged.
+    """
+    total = sum_at_finest([F.conv2d(level, weight).float() for level in levels])
+    return total if bias is None else total + bias.float()[:, None, None]
 
 
 def sum_at_finest(levels: list[Tensor]) -> Tensor:

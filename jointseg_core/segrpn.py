@@ -354,7 +354,7 @@ class SegRPN(nn.Module):
         boxes = frame.to_image(decode_boxes(deltas / scale, regions[:, None]))  # [n, K, 4]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
-        logits = output.semantic_logits[index].float()
+        logits = output.semantic_logits[index]
         semantic = class_map(logits, frame)
         confidence = frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
         return Predictions(
@@ -371,7 +371,7 @@ class SegRPN(nn.Module):
         """Pixels [H, W] of things: as the class-agnostic branch says, or else the classes."""
         if not self.config.class_agnostic:
             return is_thing(semantic, self.config.things)
-        return frame.resize(background.float(), MAP_STRIDE)[0] < 0
+        return frame.resize(background, MAP_STRIDE)[0] < 0
 
 
 def _input_size(output: SegRPNOutput) -> tuple[int, int]:

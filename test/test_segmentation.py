@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from jointseg_core import Letterbox
-from jointseg_core.segmentation import class_map
+from jointseg_core.segmentation import Segmentation, class_map, sum_at_finest
 
 FRAMES = [
     Letterbox((50, 90), (64, 128)),  # enlarged, with padding
@@ -35,3 +35,17 @@ def test_a_class_that_wins_in_no_cell_can_win_between_cells():
     logits[2] = 9.0
     frame = Letterbox((4, 8), (4, 8), keep_ratio=False)
     assert class_map(logits, frame)[0].tolist() == [0, 0, 2, 2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("class_agnostic", [True, False])
+def test_projecting_before_enlarging_gives_the_convolution_of_the_sums(class_agnostic):
+    torch.manual_seed(0)
+    branches = Segmentation(6, 4, 2, num_classes=5, class_agnostic=class_agnostic)
+    levels = [torch.randn(2, 6, 32 >> i, 64 >> i) for i in range(5)]
+    agnostic, logits, background = branches(levels)
+    semantic = [b(level) for b, level in zip(branches.semantic, levels[:4], strict=True)]
+    sums = [sum_at_finest(semantic)]
+    if class_agnostic:
+        sums.append(sum_at_finest(agnostic))
+        torch.testing.assert_close(background, branches.background(sums[1]))
+    torch.testing.assert_close(logits, branches.classes(torch.cat(sums, 1)))
