@@ -61,7 +61,7 @@ def _compare_segrpn(settings: Settings) -> dict[str, float]:
     picture, model = make_picture(settings), make_model(settings).to(settings.device)
     found = make_predictor(settings, "fp32")([picture])[0]
     plant(model, settings)
-    images, frames = Preprocessing(settings.size).batch([picture], settings.device)
+    images, _ = Preprocessing(settings.size).batch([picture], settings.device)
     wanted = model.decode(model(images.contiguous()), [letterbox(settings)])[0].to("cpu")
     report = _compare_objects(found, wanted)
     differing = int((found.semantic != wanted.semantic).sum())

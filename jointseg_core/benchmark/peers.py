@@ -57,7 +57,9 @@ def peer(
     if treated:
         keep_memory()
     if name == "pair":
-        return _both(peer("fasterrcnn", settings, treated, clock), deeplab(settings, treated, clock))
+        return _both(
+            peer("fasterrcnn", settings, treated, clock), deeplab(settings, treated, clock)
+        )
     if name == "deeplab":
         return deeplab(settings, treated, clock)
     return detector(name, settings, treated, clock)
@@ -227,9 +229,7 @@ def _plant_proposals(head: nn.Module, boxes: Tensor, anchors: list[Tensor]) -> N
 # -- semantic segmentation --------------------------------------------------------------------
 
 
-def deeplab(
-    settings: Settings, treated: bool, clock: StageClock
-) -> Callable[[np.ndarray], Tensor]:
+def deeplab(settings: Settings, treated: bool, clock: StageClock) -> Callable[[np.ndarray], Tensor]:
     """Classes [H, W] of the picture: arg max at the network's size, then the nearest pixel.
 
     Stages: preprocess, net, maps.

@@ -104,9 +104,7 @@ def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Planted:
     owner, others = (overlaps >= DUPLICATE_IOU).nonzero(as_tuple=True)
     low, high = OBJECT_LOGITS
     logits = torch.linspace(high, low, len(best)), torch.full((len(owner),), DUPLICATE_LOGIT)
-    return Planted(
-        torch.cat([best, others]), torch.cat([labels, labels[owner]]), torch.cat(logits)
-    )
+    return Planted(torch.cat([best, others]), torch.cat([labels, labels[owner]]), torch.cat(logits))
 
 
 def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, background: int) -> None:

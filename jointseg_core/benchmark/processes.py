@@ -34,7 +34,7 @@ class Worker:
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jointseg_core.benchmark.worker"],
             stdin=subprocess.PIPE,

@@ -152,16 +152,17 @@ def released_refinement(
     if not len(boxes) or not refinement.gamma:
         return boxes
     profiles = probability.amax(1), probability.amax(2)  # of columns [N, W] and of rows [N, H]
-    sides = [
-        _best_side(profiles[side % 2], boxes[:, side] - int(side > 1), lengths, side > 1, refinement)
-        for side, lengths in enumerate((boxes[:, 2:] - boxes[:, :2]).repeat(1, 2).unbind(1))
-    ]
+    sides = []
+    for side in range(4):  # left, top, right, bottom; the last two are exclusive
+        far = side > 1
+        at, lengths = boxes[:, side] - int(far), boxes[:, side % 2 + 2] - boxes[:, side % 2]
+        sides.append(_best_pixel(profiles[side % 2], at, lengths, far, refinement))
     refined = torch.stack([sides[0], sides[1], sides[2] + 1, sides[3] + 1], 1).to(boxes.dtype)
     crossed = (refined[:, 2:] <= refined[:, :2]).any(1, keepdim=True)
     return torch.where(crossed, boxes, refined)
 
 
-def _best_side(
+def _best_pixel(
     profile: Tensor, at: Tensor, lengths: Tensor, mirrored: bool, refinement: BoundaryRefinement
 ) -> Tensor:
     """The pixel [N] where evidence times prior is highest, on profiles [N, L]."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -98,6 +100,8 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, str]:
     """
     options = _parser().parse_args(arguments)
     default = PRESETS["small" if options.small else "full"]
+    if options.json and not Path(options.json).resolve().parent.is_dir():
+        raise BadArgument(f"--json is {options.json}, in a folder that does not exist")
     device = _device(options.device)
     size = _size(options.size, "--size") if options.size else default["size"]
     settings = Settings(
@@ -152,8 +156,15 @@ def _text(size: tuple[int, int]) -> str:
     return "x".join(map(str, size))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadArgument(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m jointseg_core.benchmark",
         description="Speed of RDSNet and SegRPN from picture to results, measured in turn with "
         "torchvision's models and with RDSNet as published.",
