@@ -1,0 +1,93 @@
+"""How long the stages of a frame take, in wall and CPU time, and what the process needs for it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+class StageClock:
+    """Times one frame after the other: `start`, `mark` at the end of each stage, `stop`.
+
+    On a GPU a mark is an event of the stream, so only `stop` waits for the device.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._cuda = device.startswith("cuda")
+        self._marks: list[tuple[str, tuple]] = []
+
+    def _now(self) -> tuple:
+        event = None
+        if self._cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+        return time.perf_counter(), time.process_time(), event
+
+    def start(self) -> None:
+        self._faults = minor_faults()
+        self._marks = [("", self._now())]
+
+    def mark(self, stage: str) -> None:
+        """The time since the last mark belongs to this stage; a stage may come several times."""
+        self._marks.append((stage, self._now()))
+
+    def stop(self) -> dict:
+        """wall_ms, cpu_ms, faults and stages {name: [wall_ms, cpu_ms]}; the rest is `rest`."""
+        self.mark("rest")
+        if self._cuda:
+            torch.cuda.synchronize()
+        wall, cpu = time.perf_counter(), time.process_time()
+        stages: dict[str, list[float]] = {}
+        for (_, before), (name, after) in zip(self._marks, self._marks[1:], strict=False):
+            took = stages.setdefault(name, [0.0, 0.0])
+            took[0] += _wall_ms(before, after)
+            took[1] += (after[1] - before[1]) * 1e3
+        first = self._marks[0][1]
+        return {
+            "wall_ms": (wall - first[0]) * 1e3,
+            "cpu_ms": (cpu - first[1]) * 1e3,
+            "faults": minor_faults() - self._faults,
+            "stages": stages,
+        }
+
+
+def _wall_ms(before: tuple, after: tuple) -> float:
+    if before[2] is not None:
+        return before[2].elapsed_time(after[2])
+    return (after[0] - before[0]) * 1e3
+
+
+def minor_faults() -> int:
+    """Pages that this process had to be given so far, without reading a disk."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process ever held, in MB.
+
+    Linux hands `ru_maxrss` down from the process that started this one, VmHWM it does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def device_counts(run: Callable[[], object]) -> dict[str, int]:
+    """Kernel launches and host syncs of one frame on a GPU, from the profiler.
+
+    A launched CUDA graph counts as one launch.
+    """
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        run()
+    calls = {event.key: event.count for event in profile.key_averages()}
+    return {
+        "launches": sum(n for key, n in calls.items() if "Launch" in key),
+        "syncs": sum(n for key, n in calls.items() if "Synchronize" in key),
+    }

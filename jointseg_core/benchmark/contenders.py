@@ -1,0 +1,109 @@
+"""Who takes part in a run, by name, and how each is built in its own process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jointseg_core.benchmark.clock import StageClock
+from jointseg_core.benchmark.ours import ours
+from jointseg_core.benchmark.peers import keep_memory, peer
+from jointseg_core.benchmark.released import Published, released
+from jointseg_core.benchmark.settings import Settings
+from jointseg_core.benchmark.tail import TAILS, tail
+from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.predictor import PRECISIONS
+
+TREATED = "-treated"
+PEAK_CHANNELS, PEAK_REPEATS = 256, 8
+
+
+def names_of(settings: Settings) -> list[str]:
+    """Contenders in the order of their turns."""
+    names = [f"ours-{precision}" for precision in settings.precisions]
+    for name in settings.peers:
+        names += [name] if name == "released" else [name, name + TREATED]
+    if settings.model == "rdsnet":
+        names += list(TAILS)
+    return names + [f"peak-{precision}" for precision in peak_precisions(settings)]
+
+
+def peak_precisions(settings: Settings) -> list[str]:
+    """Number formats that some contender computes in."""
+    fastest = ["bf16"] if any(name != "released" for name in settings.peers) else []
+    return list(dict.fromkeys(["fp32", *fastest, *settings.precisions]))
+
+
+def precision_of(name: str) -> str:
+    """What a contender computes in; for tails, fp32."""
+    if name.startswith(("ours-", "peak-")):
+        return name.partition("-")[2]
+    return "bf16" if name.endswith(TREATED) else "fp32"
+
+
+def build(name: str, settings: Settings, clock: StageClock) -> Callable[[np.ndarray], object]:
+    """The contender: picture uint8 [H, W, 3] to its results. `describe` says what they are."""
+    kind, _, precision = name.partition("-")
+    if kind == "ours":
+        return ours(settings, precision, clock)
+    if kind == "released":
+        return released(settings, clock)
+    if kind == "tail":
+        if precision == "ours":
+            keep_memory()  # as Predictor's process does
+        return tail(settings, TAILS[name], clock)
+    if kind == "peak":
+        return peak(settings, precision, clock)
+    return peer(name.removesuffix(TREATED), settings, name.endswith(TREATED), clock)
+
+
+def peak(settings: Settings, precision: str, clock: StageClock) -> Callable[[np.ndarray], Tensor]:
+    """The fastest that this machine computes: a 3x3 convolution, 256 to 256 channels, at P3.
+
+    Each of the repeats is a stage, so that the best of them can be taken.
+    """
+    keep_memory()
+    dtype = PRECISIONS[precision]
+    cells = [side // 8 for side in settings.size]
+    x, weight = (
+        torch.randn(shape, device=settings.device)
+        .to(dtype)
+        .contiguous(memory_format=torch.channels_last)
+        for shape in ((1, PEAK_CHANNELS, *cells), (PEAK_CHANNELS, PEAK_CHANNELS, 3, 3))
+    )
+
+    @torch.inference_mode()
+    def see(_: np.ndarray) -> Tensor:
+        for repeat in range(PEAK_REPEATS):
+            y = F.conv2d(x, weight, padding=1)
+            clock.mark(str(repeat))
+        return y
+
+    return see
+
+
+def peak_gflop(size: tuple[int, int]) -> float:
+    """GFLOP of one convolution of `peak`, 2 for each multiplication with its addition."""
+    return 2 * 9 * PEAK_CHANNELS**2 * (size[0] // 8) * (size[1] // 8) / 1e9
+
+
+def describe(result: object) -> dict[str, float]:
+    """How many objects a contender found, and what share of the picture their crops cover."""
+    match result:
+        case Predictions(masks=Masks() as masks):
+            return {"objects": len(result), "crop_share": _mean_share(masks, result.image_size)}
+        case Predictions():
+            return {"objects": len(result)}
+        case Published():
+            return {"objects": len(result.objects)}
+        case {"boxes": boxes}:
+            return {"objects": len(boxes)}
+    return {}
+
+
+def _mean_share(masks: Masks, size: tuple[int, int]) -> float:
+    return float(masks.areas.sum()) / (size[0] * size[1]) / max(len(masks), 1)

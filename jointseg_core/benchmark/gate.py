@@ -1,0 +1,113 @@
+"""What has to be right before anything is timed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointseg_core.benchmark.clock import StageClock
+from jointseg_core.benchmark.ours import letterbox, make_model, make_picture, make_predictor, plant
+from jointseg_core.benchmark.released import Published, oracle_tail, released
+from jointseg_core.benchmark.settings import Settings
+from jointseg_core.benchmark.tail import COUNTS, compare_tails, differing_bits
+from jointseg_core.predictions import Predictions
+from jointseg_core.preprocessing import Preprocessing
+
+ROUNDING_BITS = 1e-4
+"""Folded norms and another order of additions may move this share of a picture's mask bits."""
+ROUNDING_PIXELS = 1e-3
+"""The same of the pixels of a semantic map."""
+BOX_TOLERANCE = 0.01
+"""Camera pixels, for boxes that no mask has moved."""
+
+
+def check_results(settings: Settings) -> dict:
+    """Compare our results in fp32 with those of another computation of the same network.
+
+    RDSNet: the mask tail alone has to give the bits and boxes of the published computation with one
+    resize; the whole pipeline its objects, and its masks and boxes up to rounding. SegRPN: the
+    prepared model has to give what the network gives as trained, up to rounding. The answer holds
+    `passed`, `reason` ("" if passed) and the counts.
+    """
+    if settings.model == "rdsnet":
+        counts = sorted({*COUNTS, settings.dets} - {0})
+        tails = [compare_tails(settings, count) for count in counts]
+        pipeline = _compare_rdsnet(settings)
+        reasons = [_tail_reason(one) for one in tails] + [_pipeline_reason(pipeline, settings)]
+        report = {"tail": tails, "pipeline": pipeline}
+    else:
+        pipeline = _compare_segrpn(settings)
+        reasons, report = [_pipeline_reason(pipeline, settings)], {"pipeline": pipeline}
+    reason = next((reason for reason in reasons if reason), "")
+    return {"passed": not reason, "reason": reason, **report}
+
+
+def _compare_rdsnet(settings: Settings) -> dict[str, float]:
+    picture = make_picture(settings)
+    found = make_predictor(settings, "fp32")([picture])[0]
+    wanted: Published = released(settings, StageClock(settings.device), oracle_tail)(picture)
+    report = _compare_objects(found, wanted.objects)
+    if len(found) == len(wanted.objects):
+        order, theirs = _by_label(found), _by_label(wanted.objects)
+        differing = differing_bits(found.masks[order], wanted.bitmaps[theirs])
+        report["bits"], report["bits_differing"] = int(found.masks.areas.sum()), differing
+        report["share_differing"] = differing / max(report["bits"], 1)
+    return report
+
+
+@torch.inference_mode()
+def _compare_segrpn(settings: Settings) -> dict[str, float]:
+    picture, model = make_picture(settings), make_model(settings).to(settings.device)
+    found = make_predictor(settings, "fp32")([picture])[0]
+    plant(model, settings)
+    images, _ = Preprocessing(settings.size).batch([picture], settings.device)
+    wanted = model.decode(model(images.contiguous()), [letterbox(settings)])[0].to("cpu")
+    report = _compare_objects(found, wanted)
+    differing = int((found.semantic != wanted.semantic).sum())
+    return {**report, "share_differing": differing / wanted.semantic.numel()}
+
+
+def _compare_objects(found: Predictions, wanted: Predictions) -> dict[str, float]:
+    report = {"objects": len(found), "objects_wanted": len(wanted)}
+    if len(found) == len(wanted):
+        order, theirs = _by_label(found), _by_label(wanted)
+        moved = (found.boxes[order] - wanted.boxes[theirs]).abs().amax(1)
+        report["labels_differing"] = int((found.labels[order] != wanted.labels[theirs]).sum())
+        report["boxes_differing"] = int((moved > BOX_TOLERANCE).sum())
+    return report
+
+
+def _by_label(objects: Predictions) -> Tensor:
+    """Order by label, then by left side: equal scores may come in any order."""
+    return torch.from_numpy(np.lexsort((objects.boxes[:, 0].round(), objects.labels)))
+
+
+def _tail_reason(report: dict[str, int]) -> str:
+    if not report["bits_differing"] and not report["boxes_differing"]:
+        return ""
+    return (
+        f"the mask tail of {report['objects']} objects differs from the published computation in "
+        f"{report['bits_differing']} of {report['bits']} mask bits "
+        f"and {report['boxes_differing']} boxes"
+    )
+
+
+def _pipeline_reason(report: dict[str, float], settings: Settings) -> str:
+    if not report["objects"] == report["objects_wanted"] == settings.dets:
+        return (
+            f"{settings.dets} objects are planted, but ours finds {report['objects']} "
+            f"and the other computation {report['objects_wanted']}"
+        )
+    if report["labels_differing"] or report["boxes_differing"] > 0.02 * settings.dets:
+        return (
+            f"in fp32, {report['labels_differing']} labels and {report['boxes_differing']} boxes "
+            f"of {settings.dets} objects differ from those of the other computation"
+        )
+    limit = ROUNDING_BITS if settings.model == "rdsnet" else ROUNDING_PIXELS
+    if report["share_differing"] > limit:
+        return (
+            f"in fp32, {report['share_differing']:.1e} of the pixels differ from those of the "
+            f"other computation, more than rounding explains ({limit:.0e})"
+        )
+    return ""

@@ -1,0 +1,175 @@
+"""Our models as contenders: random weights, planted objects, and the public `Predictor`.
+
+All that the benchmark knows of the insides of the core is in this file and in `released`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from jointseg_core.benchmark.clock import StageClock
+from jointseg_core.benchmark.planting import (
+    PROPOSAL_LOGIT,
+    QUIET_BIAS,
+    Planted,
+    Scene,
+    best_anchors,
+    calibrate,
+    plant_classes,
+    plant_regions,
+    quieten,
+    street_scene,
+)
+from jointseg_core.benchmark.settings import MAX_DETECTIONS, Settings
+from jointseg_core.boxes import encode_boxes
+from jointseg_core.checkpoint import Manifest, Model, build_model, preset
+from jointseg_core.classes import Classes
+from jointseg_core.correlation import sample_masks, threshold_masks
+from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.predictor import Predictor
+from jointseg_core.preprocessing import Letterbox, Preprocessing
+from jointseg_core.rdsnet import RDSNet
+from jointseg_core.refinement import BoundaryRefinement, mask_profiles
+from jointseg_core.segrpn import SegRPN
+
+
+def make_scene(settings: Settings) -> Scene:
+    """The objects that every contender of a run finds."""
+    classes = min(settings.classes, 80)  # what the peers, with COCO's, can have too
+    return street_scene(settings.dets, settings.image, classes, settings.seed)
+
+
+def make_picture(settings: Settings) -> np.ndarray:
+    """A picture uint8 [H, W, 3] of blobs and noise, the same in every process."""
+    random = np.random.default_rng(settings.seed)
+    height, width = settings.image
+    coarse = random.integers(0, 200, (height // 32 + 1, width // 32 + 1, 3))
+    blobs = coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
+    return (blobs + random.integers(0, 56, blobs.shape)).astype(np.uint8)
+
+
+def make_model(settings: Settings) -> Model:
+    """The network with seeded weights whose activations are sane and that finds nothing."""
+    torch.manual_seed(settings.seed)
+    config = preset(settings.model, settings.preset)
+    own = (
+        {"num_classes": settings.classes}
+        if settings.model == "rdsnet"
+        else {"num_things": settings.classes, "proposals_test": settings.regions}
+    )
+    model = build_model(replace(config, max_detections=MAX_DETECTIONS, **own)).eval()
+    calibrate(model.backbone, model.backbone, settings.seed)
+    if isinstance(model, RDSNet):
+        quieten(model.object_stream.class_logits, QUIET_BIAS, weight=1)
+        quieten(model.object_stream.box_deltas)
+    return model
+
+
+def letterbox(settings: Settings) -> Letterbox:
+    """How the picture lies in the network's input."""
+    return Letterbox(settings.image, settings.size)
+
+
+def plant(model: Model, settings: Settings) -> None:
+    """Let a model find the scene: a hook overwrites its output, see `planting`."""
+    scene, frame = make_scene(settings), letterbox(settings)
+    boxes = scene.scaled(*frame.scale)
+    anchors = torch.cat(model.anchors(settings.size, "cpu"))
+    if isinstance(model, RDSNet):
+        _plant_classes(model, plant_classes(boxes, scene.labels, anchors), settings.device)
+    else:
+        _plant_proposals(model, boxes, anchors, scene.labels, settings.device)
+
+
+def _plant_classes(model: nn.Module, planted: Planted, device: str) -> None:
+    planted = Planted(*(tensor.to(device) for tensor in planted))
+    model.register_forward_hook(lambda _, __, output: planted.write(output.class_logits))
+
+
+def _plant_proposals(
+    model: SegRPN, boxes: Tensor, anchors: Tensor, labels: Tensor, device: str
+) -> None:
+    best = best_anchors(boxes, anchors)
+    deltas, best, labels = (
+        tensor.to(device) for tensor in (encode_boxes(boxes, anchors[best]), best, labels)
+    )
+
+    def propose(_: nn.Module, __: tuple, output: tuple) -> None:
+        output.objectness[:, best] = PROPOSAL_LOGIT
+        output.box_deltas[:, best] = deltas.to(output.box_deltas.dtype)
+
+    def classify(_: nn.Module, __: tuple, output: tuple) -> None:
+        plant_regions(*output, labels, background=model.config.num_things)
+
+    model.register_forward_hook(propose)
+    model.region_head.register_forward_hook(classify)
+
+
+def make_predictor(settings: Settings, precision: str) -> Predictor:
+    """A `Predictor` as anybody would make it, whose model then finds the scene."""
+    model = make_model(settings)
+    classes = Classes(tuple(f"thing {i}" for i in range(settings.classes)))
+    manifest = Manifest(model.config, classes, Preprocessing(settings.size))
+    predictor = Predictor(model, manifest, device=settings.device, precision=precision)
+    plant(predictor.model, settings)
+    return predictor
+
+
+def ours(
+    settings: Settings, precision: str, clock: StageClock
+) -> Callable[[np.ndarray], Predictions]:
+    """Picture to results. Stages: preprocess, net, then what `_mark_stages` says."""
+    predictor = make_predictor(settings, precision)
+    last = _mark_stages(predictor.model, clock)
+
+    def see(picture: np.ndarray) -> Predictions:
+        found = predictor([picture])[0]
+        clock.mark(last)
+        return found
+
+    return see
+
+
+def _mark_stages(model: Model, clock: StageClock) -> str:
+    """Mark where stages end, and return the name of the last one.
+
+    RDSNet: decode (with NMS), masks (representations, correlation, crops, MBRM, packing).
+    SegRPN: proposals, regions, maps (detections with NMS, and both maps in camera pixels).
+    """
+    model.register_forward_pre_hook(lambda *_: clock.mark("preprocess"))
+    model.register_forward_hook(lambda *_: clock.mark("net"))
+    if isinstance(model, SegRPN):
+        model.region_head.register_forward_pre_hook(lambda *_: clock.mark("proposals"))
+        model.region_head.register_forward_hook(lambda *_: clock.mark("regions"))
+        return "maps"
+    filters_at = model.object_stream.filters_at
+
+    def marked(*arguments: object) -> Tensor:
+        clock.mark("decode")
+        return filters_at(*arguments)
+
+    model.object_stream.filters_at = marked
+    return "masks"
+
+
+def mask_tail(
+    filters: Tensor,
+    pixels: Tensor,
+    boxes: Tensor,
+    frame: Letterbox,
+    refinement: BoundaryRefinement,
+    margin: float,
+    threshold: float,
+) -> tuple[Masks, Tensor]:
+    """From representations to masks and refined boxes, as `RDSNet.decode` does it.
+
+    filters [N, 2, d], pixels [d, h, w], boxes [N, 4] in camera pixels.
+    """
+    crops, windows = sample_masks(filters[:, 1] - filters[:, 0], pixels, boxes, margin, frame)
+    refined = refinement(*mask_profiles(crops, windows, frame.image_size), boxes)
+    return threshold_masks(crops, windows, threshold), refined

@@ -1,0 +1,265 @@
+"""torchvision's models as contenders: as they come, and given our treatment.
+
+Weights are random, batch norms frozen as in pretrained detectors and calibrated, the network's
+input has the size of the benchmark's, and the benchmark's scene is planted. The treatment is what
+makes any network faster without touching its algorithm: convolutions in channels_last and bf16
+(autocast; boxes stay in fp32), and an allocator that keeps its memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import detection as tv
+from torchvision.models.segmentation import deeplabv3_resnet50
+from torchvision.ops import FrozenBatchNorm2d
+
+from jointseg_core.benchmark.clock import StageClock
+from jointseg_core.benchmark.ours import make_scene
+from jointseg_core.benchmark.planting import (
+    PROPOSAL_LOGIT,
+    QUIET_BIAS,
+    Planted,
+    Scene,
+    best_anchors,
+    calibrate,
+    plant_classes,
+    plant_regions,
+    quieten,
+)
+from jointseg_core.benchmark.settings import Settings
+from jointseg_core.boxes import encode_boxes
+from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+DETECTORS = {
+    "maskrcnn": tv.maskrcnn_resnet50_fpn,
+    "fasterrcnn": tv.fasterrcnn_resnet50_fpn,
+    "retinanet": tv.retinanet_resnet50_fpn,
+}
+SEMANTIC_CLASSES = 19
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def peer(
+    name: str, settings: Settings, treated: bool, clock: StageClock
+) -> Callable[[np.ndarray], object]:
+    """Picture to results: a dict of boxes, scores, labels (masks) or a map of classes [H, W].
+
+    The pair returns the dict of Faster R-CNN after it ran DeepLabV3 too.
+    """
+    if treated:
+        keep_memory()
+    if name == "pair":
+        return _both(
+            peer("fasterrcnn", settings, treated, clock), deeplab(settings, treated, clock)
+        )
+    if name == "deeplab":
+        return deeplab(settings, treated, clock)
+    return detector(name, settings, treated, clock)
+
+
+def _both(detect: Callable, segment: Callable) -> Callable[[np.ndarray], object]:
+    def see(picture: np.ndarray) -> object:
+        found = detect(picture)
+        segment(picture)
+        return found
+
+    return see
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory instead of returning it after every layer; elsewhere nothing."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_TOP_PAD, 256 << 20)
+
+
+def _treat(model: nn.Module, treated: bool) -> tuple[nn.Module, Callable]:
+    """The model, and the context that its frames run in."""
+    if not treated:
+        return model, partial(torch.autocast, "cpu", enabled=False)
+    model = model.to(memory_format=torch.channels_last)
+    kind = next(model.parameters()).device.type
+    return model, partial(torch.autocast, kind, torch.bfloat16)
+
+
+# -- detectors --------------------------------------------------------------------------------
+
+
+def detector(
+    name: str, settings: Settings, treated: bool, clock: StageClock
+) -> Callable[[np.ndarray], dict[str, Tensor]]:
+    """Stages: preprocess, net (RetinaNet with its heads), proposals, regions (all RoI heads),
+    paste (decode with RetinaNet)."""
+    torch.manual_seed(settings.seed)
+    height, width = settings.size
+    model = DETECTORS[name](
+        weights=None, weights_backbone=None, min_size=height, max_size=width,
+        fixed_size=(width, height),
+    ).eval()  # fmt: skip
+    calibrate(model.backbone, model.backbone, settings.seed)
+    freeze_batch_norms(model)
+    model = model.to(settings.device)
+    plant(model, make_scene(settings), settings)
+    model, context = _treat(model, treated)
+    last = _mark_stages(model, clock)
+
+    @torch.inference_mode()
+    def see(picture: np.ndarray) -> dict[str, Tensor]:
+        image = torch.from_numpy(picture).to(settings.device).permute(2, 0, 1) / 255
+        with context():
+            found = model([image])[0]
+        found = {key: value.cpu() for key, value in found.items()}
+        clock.mark(last)
+        return found
+
+    return see
+
+
+def _mark_stages(model: nn.Module, clock: StageClock) -> str:
+    def after(module: nn.Module, stage: str) -> None:
+        module.register_forward_hook(lambda *_: clock.mark(stage))
+
+    after(model.transform, "preprocess")
+    if isinstance(model, tv.RetinaNet):
+        after(model.head, "net")
+        return "decode"
+    after(model.backbone, "net")
+    after(model.rpn, "proposals")
+    after(model.roi_heads, "regions")
+    return "paste"
+
+
+def freeze_batch_norms(module: nn.Module) -> None:
+    """Replace batch norms by frozen ones of the same statistics."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features, child.eps)
+            frozen.load_state_dict(child.state_dict())
+            setattr(module, name, frozen)
+        else:
+            freeze_batch_norms(child)
+
+
+def plant(model: nn.Module, scene: Scene, settings: Settings) -> None:
+    """Let a detector find the scene, by hooks on its heads; see `planting`."""
+    stretch = (n / i for n, i in zip(settings.size, settings.image, strict=True))
+    boxes, labels = scene.scaled(*stretch), scene.labels
+    generator = model.anchor_generator if hasattr(model, "head") else model.rpn.anchor_generator
+    generator.register_forward_pre_hook(_anchors_in_fp32)
+    anchors = _anchors_of(model, generator, settings)
+    if isinstance(model, tv.RetinaNet):
+        quieten(model.head.classification_head.cls_logits, QUIET_BIAS)
+        quieten(model.head.regression_head.bbox_reg)
+        # torchvision's labels count from 1, its RetinaNet's columns from 0 too
+        planted = plant_classes(boxes, labels + 1, torch.cat(anchors))
+        _plant_objects(model.head, Planted(*(tensor.to(settings.device) for tensor in planted)))
+        return
+    _plant_proposals(model.rpn.head, boxes, anchors)
+    _plant_regions(model.roi_heads.box_predictor, labels)
+
+
+def _plant_objects(head: nn.Module, planted: Planted) -> None:
+    def detect(_: nn.Module, __: tuple, output: dict[str, Tensor]) -> dict[str, Tensor]:
+        planted.write(output["cls_logits"])
+        return {**output, "bbox_regression": output["bbox_regression"].float()}
+
+    head.register_forward_hook(detect)
+
+
+def _plant_regions(predictor: nn.Module, labels: Tensor) -> None:
+    def classify(_: nn.Module, __: tuple, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        plant_regions(*output, labels, background=0)
+        return output[0], output[1].float()
+
+    predictor.register_forward_hook(classify)
+
+
+def _anchors_in_fp32(_: nn.Module, inputs: tuple) -> tuple:
+    """Anchors take the type of the maps, boxes that of their deltas, and bf16 cannot tell pixel
+    1000 from 1003: both stay in fp32, as ours do."""
+    images, maps = inputs
+    return images, [m.new_zeros(1, dtype=torch.float32).expand(m.shape) for m in maps]
+
+
+def _anchors_of(model: nn.Module, generator: nn.Module, settings: Settings) -> list[Tensor]:
+    """Anchors [A_l, 4] of each level, on the CPU, as the model makes them for the input's size."""
+    seen: list[Tensor] = []
+    hook = generator.register_forward_hook(lambda _, inputs, out: seen.extend([inputs[1], out[0]]))
+    with torch.inference_mode():
+        model([torch.zeros(3, *settings.size, device=settings.device)])
+    hook.remove()
+    maps, anchors = seen
+    cells = [m.shape[-2] * m.shape[-1] for m in maps]
+    per_cell = len(anchors) // sum(cells)
+    return list(anchors.cpu().split([per_cell * n for n in cells]))
+
+
+def _plant_proposals(head: nn.Module, boxes: Tensor, anchors: list[Tensor]) -> None:
+    """The first proposals are the boxes [N, 4]."""
+    flat = torch.cat(anchors)
+    best = best_anchors(boxes, flat)
+    deltas = encode_boxes(boxes, flat[best])
+    starts = np.cumsum([0, *(len(level) for level in anchors)])
+
+    def propose(
+        _: nn.Module, __: tuple, output: tuple[list[Tensor], list[Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        output = output[0], [moves.float() for moves in output[1]]
+        for start, end, objectness, moves in zip(starts, starts[1:], *output, strict=False):
+            here = ((best >= start) & (best < end)).nonzero().flatten()
+            per_cell, _, width = objectness.shape[-3:]
+            cell, kind = (best[here] - start) // per_cell, (best[here] - start) % per_cell
+            y, x = cell // width, cell % width
+            objectness[0, kind, y, x] = PROPOSAL_LOGIT
+            moves[0].unflatten(0, (per_cell, 4))[kind, :, y, x] = deltas[here].to(moves.device)
+        return output
+
+    head.register_forward_hook(propose)
+
+
+# -- semantic segmentation --------------------------------------------------------------------
+
+
+def deeplab(settings: Settings, treated: bool, clock: StageClock) -> Callable[[np.ndarray], Tensor]:
+    """Classes [H, W] of the picture: arg max at the network's size, then the nearest pixel.
+
+    Stages: preprocess, net, maps.
+    """
+    torch.manual_seed(settings.seed)
+    model = deeplabv3_resnet50(
+        weights=None, weights_backbone=None, num_classes=SEMANTIC_CLASSES
+    ).eval()
+    calibrate(model, model, settings.seed)
+    model, context = _treat(model.to(settings.device), treated)
+    mean, std = (
+        torch.tensor(values, device=settings.device).view(3, 1, 1)
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+
+    @torch.inference_mode()
+    def see(picture: np.ndarray) -> Tensor:
+        image = torch.from_numpy(picture).to(settings.device).permute(2, 0, 1)[None].float()
+        if settings.image != settings.size:
+            image = F.interpolate(image, settings.size, mode="bilinear", antialias=True)
+        image = (image - mean) / std
+        clock.mark("preprocess")
+        with context():
+            logits = model(image)["out"]
+        clock.mark("net")
+        classes = logits.argmax(1, keepdim=True).to(torch.uint8)
+        if settings.image != settings.size:
+            classes = F.interpolate(classes, settings.image, mode="nearest")
+        classes = classes[0, 0].cpu()
+        clock.mark("maps")
+        return classes
+
+    return see

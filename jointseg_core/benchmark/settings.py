@@ -1,0 +1,190 @@
+"""What a run measures: the command line, checked, as one dataclass."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from jointseg_core.checkpoint import preset
+from jointseg_core.predictor import choose_device, choose_precision
+
+PEERS = {
+    "rdsnet": ("released", "maskrcnn", "retinanet", "fasterrcnn", "deeplab"),
+    "segrpn": ("pair", "fasterrcnn", "deeplab", "maskrcnn", "retinanet"),
+}
+"""Of each model what it can be compared with; `pair` is Faster R-CNN, then DeepLabV3."""
+MAX_DETECTIONS = 100
+PRESETS = {
+    "full": {
+        "preset": "r50",
+        "size": (512, 1024),
+        "dets": 100,
+        "rounds": 9,
+        "frames": 2,
+        "peers": {"rdsnet": ("released", "maskrcnn", "retinanet"), "segrpn": ("pair",)},
+    },
+    "small": {
+        "preset": "r18",
+        "size": (256, 512),
+        "dets": 30,
+        "rounds": 3,
+        "frames": 1,
+        "peers": {"rdsnet": ("released", "maskrcnn"), "segrpn": ("pair",)},
+    },
+}
+"""What the command line does not say."""
+
+
+class BadArgument(ValueError):
+    """A setting that cannot be measured; the message says what can."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. Sizes are (height, width) in pixels."""
+
+    model: str  # rdsnet or segrpn
+    preset: str
+    size: tuple[int, int]  # the network's input
+    image: tuple[int, int]  # the camera's picture
+    classes: int  # of things
+    dets: int  # planted objects
+    regions: int  # of SegRPN
+    precisions: tuple[str, ...]  # of ours, one contender each
+    peers: tuple[str, ...]
+    rounds: int
+    frames: int  # of each contender in each round
+    threads: int
+    device: str
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("size", "image", "precisions", "peers"):  # lists, where they were JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _check(self)
+
+
+def _check(settings: Settings) -> None:
+    """Raise BadArgument for what the models or this machine cannot do."""
+    if any(side % 32 or side <= 0 for side in settings.size):
+        raise BadArgument(f"--size is {_text(settings.size)}, expected multiples of 32")
+    if not 0 <= settings.dets <= MAX_DETECTIONS:
+        raise BadArgument(f"--dets is {settings.dets}, expected 0 to {MAX_DETECTIONS}")
+    for name in ("classes", "regions", "rounds", "frames", "threads"):
+        if (number := getattr(settings, name)) < 1:
+            raise BadArgument(f"--{name} is {number}, expected at least 1")
+    if settings.model == "segrpn" and settings.regions < settings.dets:
+        raise BadArgument(f"--regions is {settings.regions}, fewer than --dets {settings.dets}")
+    for peer in settings.peers:
+        if peer not in PEERS[settings.model]:
+            known = ", ".join(PEERS[settings.model])
+            raise BadArgument(f"--peers names {peer!r}; {settings.model} has {known}, or none")
+    try:
+        preset(settings.model, settings.preset)
+        device = choose_device(settings.device)
+        for precision in settings.precisions:
+            choose_precision(precision, device)
+    except ValueError as error:
+        raise BadArgument(str(error)) from error
+
+
+def parse(arguments: Sequence[str]) -> tuple[Settings, str]:
+    """The settings of a command line, and the file for JSON or "".
+
+    Raises BadArgument; exits for --help and for what argparse itself refuses.
+    """
+    options = _parser().parse_args(arguments)
+    default = PRESETS["small" if options.small else "full"]
+    if options.json and not Path(options.json).resolve().parent.is_dir():
+        raise BadArgument(f"--json is {options.json}, in a folder that does not exist")
+    device = _device(options.device)
+    size = _size(options.size, "--size") if options.size else default["size"]
+    settings = Settings(
+        model=options.model,
+        preset=options.preset or default["preset"],
+        size=size,
+        image=_size(options.image, "--image") if options.image else size,
+        classes=options.classes or {"rdsnet": 80, "segrpn": 8}[options.model],
+        dets=default["dets"] if options.dets is None else options.dets,
+        regions=options.regions,
+        precisions=_names(options.precision) or default_precisions(device),
+        peers=default["peers"][options.model]
+        if options.peers is None
+        else tuple(name for name in _names(options.peers) if name != "none"),
+        rounds=default["rounds"] if options.rounds is None else options.rounds,
+        frames=default["frames"] if options.frames is None else options.frames,
+        threads=options.threads,
+        device=device,
+        seed=options.seed,
+    )
+    resolved = [choose_precision(p, choose_device(device)) for p in settings.precisions]
+    return replace(settings, precisions=tuple(dict.fromkeys(resolved))), options.json
+
+
+def default_precisions(device: str) -> tuple[str, ...]:
+    """fp32, and first what the device computes faster in, where it has such a thing."""
+    if device != "cpu":
+        return ("bf16", "fp32")
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return ("bf16", "fp32") if fast else ("fp32",)
+
+
+def _device(name: str) -> str:
+    try:
+        return str(choose_device(name))
+    except ValueError as error:
+        raise BadArgument(str(error)) from error
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _size(text: str, option: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise BadArgument(f"{option} is {text!r}, expected HEIGHTxWIDTH such as 512x1024")
+    return int(height), int(width)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return "x".join(map(str, size))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadArgument(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m jointseg_core.benchmark",
+        description="Speed of RDSNet and SegRPN from picture to results, measured in turn with "
+        "torchvision's models and with RDSNet as published.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", choices=sorted(PEERS), default="rdsnet")
+    add("--small", action="store_true", help="a quick look: r18, 256x512, 3 rounds")
+    add("--preset", help="network, such as r50, r18 or tiny (default r50)")
+    add("--size", metavar="HxW", help="input of the network (default 512x1024)")
+    add("--image", metavar="HxW", help="the camera's picture (default: as --size)")
+    add("--classes", type=int, help="of things (default 80 for RDSNet, 8 for SegRPN)")
+    add("--dets", type=int, help="planted objects, 0 to 100 (default 100)")
+    add("--regions", type=int, default=1000, help="proposals of SegRPN (default 1000)")
+    add("--precision", help="of ours, such as bf16,fp32 (default: both where the CPU has bf16)")
+    add("--peers", help="such as released,maskrcnn, or none; each also given our treatment")
+    add("--rounds", type=int, help="default 9")
+    add("--frames", type=int, help="of each contender in each round (default 2)")
+    add("--threads", type=int, default=2, help="default 2")
+    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add("--seed", type=int, default=0, help="of weights, picture and objects (default 0)")
+    add("--json", default="", metavar="FILE", help="write everything measured there")
+    return parser

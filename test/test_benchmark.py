@@ -1,0 +1,272 @@
+"""The benchmark: what it plants, what it compares, how it counts, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.ops import box_iou
+
+from jointseg_core.benchmark import gate
+from jointseg_core.benchmark.__main__ import main
+from jointseg_core.benchmark.clock import StageClock
+from jointseg_core.benchmark.contenders import PEAK_REPEATS, build, describe, names_of, peak_gflop
+from jointseg_core.benchmark.gate import check_results
+from jointseg_core.benchmark.goals import Goal, goals
+from jointseg_core.benchmark.ours import make_picture
+from jointseg_core.benchmark.peers import detector
+from jointseg_core.benchmark.planting import street_scene
+from jointseg_core.benchmark.processes import Worker, WorkerFailed, environment
+from jointseg_core.benchmark.settings import BadArgument, parse
+from jointseg_core.benchmark.summary import Measured, Ratio, Results, quantile, spread
+from jointseg_core.benchmark.worker import costs, measure
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--preset", "tiny", "--size", "128x256", "--threads", "1"]
+
+
+def settings_of(*arguments, peers="none"):
+    return parse([*TINY, "--peers", peers, *arguments])[0]
+
+
+# What is planted
+
+
+@pytest.mark.parametrize("count", [10, 100])
+def test_a_scene_has_street_like_objects_that_nms_keeps(count):
+    boxes, labels, (height, width) = street_scene(count, (512, 1024), 8, seed=0)
+    assert len(boxes) == len(labels) == count
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2] <= width).all()
+    crops = (boxes[:, 2:] - boxes[:, :2]).prod(1) * 1.2**2 / (height * width)
+    assert 0.01 < crops.mean() < 0.04
+    overlaps = box_iou(boxes, boxes).fill_diagonal_(0)
+    assert overlaps.max() < 0.5
+    assert overlaps[labels[:, None] == labels].max() < 0.25
+
+
+def test_a_scene_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"no room for more than \d+ objects in 32x32"):
+        street_scene(500, (32, 32), 1, seed=0)
+
+
+@pytest.mark.parametrize("name", ["ours-fp32", "ours-bf16", "released"])
+@pytest.mark.parametrize("count", [0, 7, 100])
+def test_rdsnet_finds_exactly_the_planted_objects(name, count):
+    settings = settings_of("--dets", str(count), "--image", "270x480")
+    see = build(name, settings, StageClock("cpu"))
+    assert describe(see(make_picture(settings)))["objects"] == count
+
+
+@pytest.mark.parametrize("count", [0, 100])
+def test_segrpn_finds_exactly_the_planted_objects(count):
+    settings = settings_of("--dets", str(count), "--model", "segrpn", "--regions", "150")
+    see = build("ours-fp32", settings, StageClock("cpu"))
+    assert describe(see(make_picture(settings)))["objects"] == count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["retinanet", "fasterrcnn"])
+def test_peers_find_exactly_the_planted_objects_also_in_bf16(name):
+    settings = settings_of("--dets", "12", "--size", "128x128")
+    for treated in (False, True):
+        found = detector(name, settings, treated, StageClock("cpu"))(make_picture(settings))
+        assert describe(found)["objects"] == 12
+
+
+# What is compared
+
+
+def test_the_gate_finds_ours_and_the_published_computation_equal():
+    report = check_results(settings_of("--dets", "20"))
+    assert report["passed"], report["reason"]
+    assert [(t["objects"], t["bits_differing"], t["boxes_differing"]) for t in report["tail"]] == [
+        (count, 0, 0) for count in (10, 20, 30, 100)
+    ]
+    assert min(t["bits"] for t in report["tail"]) > 1000
+    assert report["pipeline"]["objects"] == 20
+
+
+def test_the_gate_compares_segrpn_with_the_network_as_trained():
+    report = check_results(settings_of("--model", "segrpn", "--dets", "20"))
+    assert report["passed"], report["reason"]
+
+
+def test_the_gate_says_what_differs():
+    same = {"objects": 10, "bits": 5000, "bits_differing": 0, "boxes_differing": 0}
+    assert gate._tail_reason(same) == ""
+    assert "3 of 5000 mask bits" in gate._tail_reason({**same, "bits_differing": 3})
+    settings = settings_of("--dets", "10")
+    equal = {"objects_wanted": 10, "labels_differing": 0, "share_differing": 0.0, **same}
+    assert gate._pipeline_reason(equal, settings) == ""
+    fewer = gate._pipeline_reason({**equal, "objects": 9}, settings)
+    assert fewer.startswith("10 objects are planted, but ours finds 9")
+    assert "pixels differ" in gate._pipeline_reason({**equal, "share_differing": 0.01}, settings)
+
+
+# How it counts
+
+
+def test_stages_of_a_frame_add_up():
+    settings = settings_of("--dets", "3")
+    clock = StageClock("cpu")
+    frame = measure(build("ours-fp32", settings, clock), make_picture(settings), clock)
+    assert list(frame["stages"]) == ["preprocess", "net", "decode", "masks", "rest"]
+    for column, unit in enumerate(("wall_ms", "cpu_ms")):
+        stages = sum(times[column] for times in frame["stages"].values())
+        assert stages == pytest.approx(frame[unit], abs=1)
+
+
+def test_quantiles_and_spread_by_hand():
+    assert quantile([3, 1, 2], 0.5) == 2
+    assert quantile([0, 10], 0.95) == pytest.approx(9.5)
+    assert spread([10, 12, 20]) == pytest.approx(0.2)
+
+
+def frame(milliseconds, **stages):
+    """A measured frame whose wall time is twice its CPU time."""
+    stages = {name: [2 * cpu, cpu] for name, cpu in stages.items()}
+    return {"wall_ms": 2 * milliseconds, "cpu_ms": milliseconds, "faults": 0, "stages": stages}
+
+
+def test_ratios_are_taken_within_rounds():
+    # the machine is three times slower in the second round, the ratio stays
+    measured = {
+        "ours-fp32": Measured([[frame(10)], [frame(30)], [frame(10)]]),
+        "maskrcnn": Measured([[frame(40)], [frame(120)], [frame(40)]]),
+    }
+    results = Results(settings_of(), measured)
+    assert results.faster("ours-fp32", "maskrcnn").value == 4
+    assert results.faster("ours-fp32", "retinanet") is None
+
+
+@pytest.mark.parametrize(
+    ("times", "verdict"), [([100, 110, 120], "reached"), ([100, 130, 140], "cannot tell")]
+)
+def test_no_verdict_where_the_machine_was_too_noisy(times, verdict):
+    measured = {
+        "ours-fp32": Measured([[frame(10)] for _ in times]),
+        "maskrcnn": Measured([[frame(time)] for time in times]),
+    }
+    ratio = Results(settings_of(), measured).faster("ours-fp32", "maskrcnn")
+    assert Goal("times faster", ">=", 3, ratio).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("sign", "value", "verdict"),
+    [(">=", 3.6, "reached"), (">=", 3.4, "missed"), ("<=", 3.4, "reached"), ("<=", 3.6, "missed")],
+)
+def test_goals_are_reached_or_missed(sign, value, verdict):
+    assert Goal("", sign, 3.5, Ratio(value, 0.0)).verdict == verdict
+
+
+def test_goals_are_those_of_the_settings():
+    small = settings_of("--dets", "100")
+    full = replace(small, preset="r50", size=(512, 1024), image=(512, 1024), threads=2)
+    measured = {
+        "ours-bf16": Measured([[frame(10, preprocess=1, net=8, masks=1)]], costs={"memory_mb": 1}),
+        "maskrcnn": Measured([[frame(36)]]),
+    }
+    results = Results(replace(full, precisions=("bf16",)), measured)
+    found = {goal.text: (goal.measured.value, goal.verdict) for goal in goals(results)}
+    assert found == {
+        "bf16, times faster than Mask R-CNN": (3.6, "reached"),
+        "bf16, share of the time after the net": (pytest.approx(0.1), "missed"),
+        "bf16, peak memory above import in MB": (1, "reached"),
+    }
+    assert goals(Results(small, measured)) == []
+
+
+def test_the_floor_of_a_known_convolution():
+    # 3x3, 256 to 256 channels on 16 x 32 cells: 2 * 9 * 256 * 256 * 512 operations
+    settings = settings_of()
+    assert peak_gflop((128, 256)) == pytest.approx(0.603979776)
+    see = build("peak-fp32", settings, StageClock("cpu"))
+    counted = costs(see, make_picture(settings), settings)["gflop"]
+    assert counted == pytest.approx(PEAK_REPEATS * 0.603979776)
+
+
+def test_time_against_the_floor_by_hand():
+    # the best convolution takes 2 ms, so 10 of them take 20 ms at least; 25 ms are 1.25 times that
+    repeats = {str(n): 2.0 + n for n in range(PEAK_REPEATS)}
+    measured = {
+        "ours-fp32": Measured([[frame(25)]], costs={"gflop": 10 * peak_gflop((128, 256))}),
+        "peak-fp32": Measured([[frame(44, **repeats)]]),
+    }
+    ratio = Results(settings_of(), measured).over_floor("ours-fp32")
+    assert ratio.value == pytest.approx(1.25)
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "100x200"], "multiples of 32"),
+        (["--size", "big"], "expected HEIGHTxWIDTH"),
+        (["--dets", "101"], "expected 0 to 100"),
+        (["--rounds", "0"], "expected at least 1"),
+        (["--preset", "r9"], "want one of"),
+        (["--precision", "fp8"], "want auto or one of"),
+        (["--peers", "yolo"], "rdsnet has released, maskrcnn"),
+        (["--model", "yolo"], "invalid choice"),
+        (["--model", "segrpn", "--regions", "30"], "fewer than --dets"),
+        (["--device", "cuda:64"], "CUDA devices"),
+        (["--json", "/nowhere/out.json"], "a folder that does not exist"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_sentence(arguments, message, capsys):
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1 and not said.out
+
+
+def test_what_is_not_said_comes_from_the_presets():
+    full, _ = parse([])
+    assert (full.preset, full.size, full.image, full.dets) == ("r50", (512, 1024), (512, 1024), 100)
+    assert names_of(full)[-5:-2] == ["retinanet-treated", "tail-ours", "tail-released"]
+    small, file = parse(["--small", "--json", "out.json", "--precision", "fp32", "--peers", "none"])
+    assert (small.preset, small.size, file) == ("r18", (256, 512), "out.json")
+    assert names_of(small) == ["ours-fp32", "tail-ours", "tail-released", "peak-fp32"]
+    with pytest.raises(BadArgument):
+        replace(small, threads=0)
+
+
+def test_workers_wait_without_burning_cpu_time(monkeypatch):
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    started = environment(threads=2)
+    assert started["OMP_WAIT_POLICY"] == "passive" and started["OMP_NUM_THREADS"] == "2"
+    assert "MALLOC_TOP_PAD_" not in started
+
+
+def test_a_contender_that_breaks_is_named_with_its_reason():
+    with pytest.raises(WorkerFailed, match="yolo: KeyError"):
+        Worker("yolo", settings_of())
+
+
+@pytest.mark.slow
+def test_a_run_from_the_command_line(tmp_path):
+    file = tmp_path / "out.json"
+    arguments = ["--dets", "5", "--rounds", "1", "--peers", "released", "--precision", "fp32"]
+    done = subprocess.run(
+        [sys.executable, "-m", "jointseg_core.benchmark", *TINY, *arguments, "--json", file],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ours-fp32 vs released" in done.stdout and "There are no goals" in done.stdout
+    document = json.loads(file.read_text())
+    assert document["gate"]["passed"]
+    assert {one["objects"] for one in document["contenders"].values()} == {5}
+    ours = document["contenders"]["ours-fp32"]
+    assert ours["over_floor"]["value"] > 0 and 0 < ours["share_after_net"]["value"] < 1
+    assert 1 < ours["memory_mb"] < 2000
+    assert document["settings"]["size"] == [128, 256]
+    assert document["machine"]["torch"] == torch.__version__
+    assert len(document["load_average"]) == 2
