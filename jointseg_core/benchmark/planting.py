@@ -88,23 +88,30 @@ class Planted(NamedTuple):
 
 def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
     """For each box [N, 4] the anchor of [A, 4] that overlaps it most, none taken twice: [N]."""
-    overlaps = box_iou(boxes, anchors)
     chosen: list[int] = []
-    for row in overlaps:
-        row[chosen] = -1
-        chosen.append(int(row.argmax()))
+    for box in boxes:  # one by one: a table of all would be the peak of the memory that is measured
+        overlaps = box_iou(box[None], anchors)[0]
+        overlaps[chosen] = -1
+        chosen.append(int(overlaps.argmax()))
     return torch.tensor(chosen, dtype=torch.long)
 
 
 def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Planted:
     """Objects at their best anchors, and their duplicates, for a one-stage detector."""
     best = best_anchors(boxes, anchors)
-    overlaps = box_iou(anchors[best], anchors)
-    overlaps[torch.arange(len(best)), best] = 0
-    owner, others = (overlaps >= DUPLICATE_IOU).nonzero(as_tuple=True)
+    copies = [_duplicates(anchor, anchors) for anchor in best.tolist()]
     low, high = OBJECT_LOGITS
-    logits = torch.linspace(high, low, len(best)), torch.full((len(owner),), DUPLICATE_LOGIT)
-    return Planted(torch.cat([best, others]), torch.cat([labels, labels[owner]]), torch.cat(logits))
+    logits = [torch.linspace(high, low, len(best))]
+    logits += [torch.full((len(copy),), DUPLICATE_LOGIT) for copy in copies]
+    owners = labels.repeat_interleave(torch.tensor([len(copy) for copy in copies]).long())
+    return Planted(torch.cat([best, *copies]), torch.cat([labels, owners]), torch.cat(logits))
+
+
+def _duplicates(anchor: int, anchors: Tensor) -> Tensor:
+    """The other anchors that overlap this one so much that NMS has to remove them, [n]."""
+    overlaps = box_iou(anchors[anchor, None], anchors)[0]
+    overlaps[anchor] = 0
+    return (overlaps >= DUPLICATE_IOU).nonzero().flatten()
 
 
 def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, background: int) -> None:
