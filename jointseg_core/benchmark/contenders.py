@@ -11,12 +11,13 @@ from torch import Tensor
 
 from jointseg_core.benchmark.clock import StageClock
 from jointseg_core.benchmark.ours import ours
-from jointseg_core.benchmark.peers import keep_memory, peer
+from jointseg_core.benchmark.peers import peer
 from jointseg_core.benchmark.released import Published, released
 from jointseg_core.benchmark.settings import Settings
 from jointseg_core.benchmark.tail import TAILS, tail
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import PRECISIONS
+from jointseg_core.process import keep_memory
 
 TREATED = "-treated"
 PEAK_CHANNELS, PEAK_REPEATS = 256, 8

@@ -8,8 +8,6 @@ makes any network faster without touching its algorithm: convolutions in channel
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -37,6 +35,7 @@ from jointseg_core.benchmark.planting import (
 from jointseg_core.benchmark.settings import Settings
 from jointseg_core.boxes import encode_boxes
 from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from jointseg_core.process import keep_memory
 
 DETECTORS = {
     "maskrcnn": tv.maskrcnn_resnet50_fpn,
@@ -44,7 +43,6 @@ DETECTORS = {
     "retinanet": tv.retinanet_resnet50_fpn,
 }
 SEMANTIC_CLASSES = 19
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def peer(
@@ -72,14 +70,6 @@ def _both(detect: Callable, segment: Callable) -> Callable[[np.ndarray], object]
         return found
 
     return see
-
-
-def keep_memory() -> None:
-    """Let glibc keep freed memory instead of returning it after every layer; elsewhere nothing."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(M_TOP_PAD, 256 << 20)
 
 
 def _treat(model: nn.Module, treated: bool) -> tuple[nn.Module, Callable]:
@@ -213,7 +203,8 @@ def _plant_proposals(head: nn.Module, boxes: Tensor, anchors: list[Tensor]) -> N
     def propose(
         _: nn.Module, __: tuple, output: tuple[list[Tensor], list[Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        output = output[0], [moves.float() for moves in output[1]]
+        # scores too: in bf16 many a sigmoid is 1, and NMS would choose among them by luck
+        output = [score.float() for score in output[0]], [moves.float() for moves in output[1]]
         for start, end, objectness, moves in zip(starts, starts[1:], *output, strict=False):
             here = ((best >= start) & (best < end)).nonzero().flatten()
             per_cell, _, width = objectness.shape[-3:]
