@@ -74,8 +74,8 @@ class Settings:
     model_sha256: str = _on_reload("", "SHA-256 that the weights must have; empty: not compared")
     device: str = _on_configure("auto", "auto (a GPU if there is one), cpu, cuda or cuda:N")
     precision: str = _on_configure(
-        "fp32",
-        "number format of the network; auto: bf16 on a CPU that has it, else fp32",
+        "auto",
+        "number format of the network; auto: bf16 on a CPU that computes in it, else fp32",
         choices=("auto", "fp32", "fp16", "bf16"),
     )
     num_threads: int = _on_configure(

@@ -249,7 +249,6 @@ def _node(model: str, image_topic: str, weights: Path | None) -> list[str]:
         "model.type": model,
         "score_threshold": SCORE_THRESHOLD,
         "use_sim_time": "true",
-        "precision": "auto",
         f"cameras.{CAMERA}.image_topic": image_topic,
     }
     if weights is not None:
