@@ -1,6 +1,7 @@
 """The benchmark: what it plants, what it compares, how it counts, and what it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -239,9 +240,11 @@ def test_what_is_not_said_comes_from_the_presets():
 def test_workers_wait_without_burning_cpu_time(monkeypatch):
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    started = environment(threads=2)
-    assert started["OMP_WAIT_POLICY"] == "passive" and started["OMP_NUM_THREADS"] == "2"
-    assert "MALLOC_TOP_PAD_" not in started
+    with environment(threads=2):
+        assert os.environ["OMP_WAIT_POLICY"] == "passive"
+        assert os.environ["OMP_NUM_THREADS"] == "2"
+        assert "MALLOC_TOP_PAD_" not in os.environ
+    assert os.environ["OMP_WAIT_POLICY"] == "active" and os.environ["MALLOC_TOP_PAD_"] == "1"
 
 
 def test_a_contender_that_breaks_is_named_with_its_reason():
