@@ -88,23 +88,33 @@ class Planted(NamedTuple):
 
 def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
     """For each box [N, 4] the anchor of [A, 4] that overlaps it most, none taken twice: [N]."""
-    overlaps = box_iou(boxes, anchors)
     chosen: list[int] = []
-    for row in overlaps:
-        row[chosen] = -1
-        chosen.append(int(row.argmax()))
+    for box in boxes:  # one at a time: all pairs would need more memory than the networks
+        overlaps = box_iou(box[None], anchors)[0]
+        overlaps[chosen] = -1
+        chosen.append(int(overlaps.argmax()))
     return torch.tensor(chosen, dtype=torch.long)
 
 
 def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Planted:
     """Objects at their best anchors, and their duplicates, for a one-stage detector."""
     best = best_anchors(boxes, anchors)
-    overlaps = box_iou(anchors[best], anchors)
-    overlaps[torch.arange(len(best)), best] = 0
-    owner, others = (overlaps >= DUPLICATE_IOU).nonzero(as_tuple=True)
+    others = [_duplicates(anchor, anchors) for anchor in best]
+    counts = torch.tensor([len(some) for some in others], dtype=torch.long)
     low, high = OBJECT_LOGITS
-    logits = torch.linspace(high, low, len(best)), torch.full((len(owner),), DUPLICATE_LOGIT)
-    return Planted(torch.cat([best, others]), torch.cat([labels, labels[owner]]), torch.cat(logits))
+    logits = torch.linspace(high, low, len(best)), torch.full((int(counts.sum()),), DUPLICATE_LOGIT)
+    return Planted(
+        torch.cat([best, *others]),
+        torch.cat([labels, labels.repeat_interleave(counts)]),
+        torch.cat(logits),
+    )
+
+
+def _duplicates(anchor: Tensor, anchors: Tensor) -> Tensor:
+    """Other anchors [n] that overlap this one enough."""
+    near = box_iou(anchors[anchor][None], anchors)[0] >= DUPLICATE_IOU
+    near[anchor] = False
+    return near.nonzero().flatten()
 
 
 def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, background: int) -> None:
