@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.ops import box_iou
+from torch.nn import BatchNorm2d
+from torchvision.models import resnet18
+from torchvision.ops import FrozenBatchNorm2d, box_iou
 
 from jointseg_core.benchmark import gate
 from jointseg_core.benchmark.__main__ import main
@@ -18,8 +20,8 @@ from jointseg_core.benchmark.contenders import PEAK_REPEATS, build, describe, na
 from jointseg_core.benchmark.gate import check_results
 from jointseg_core.benchmark.goals import Goal, goals
 from jointseg_core.benchmark.ours import make_picture
-from jointseg_core.benchmark.peers import detector
-from jointseg_core.benchmark.planting import street_scene
+from jointseg_core.benchmark.peers import detector, fold_batch_norms, freeze_batch_norms
+from jointseg_core.benchmark.planting import calibrate, street_scene
 from jointseg_core.benchmark.processes import Worker, WorkerFailed, environment
 from jointseg_core.benchmark.settings import BadArgument, parse
 from jointseg_core.benchmark.summary import Measured, Ratio, Results, quantile, spread
@@ -75,6 +77,19 @@ def test_peers_find_exactly_the_planted_objects_also_in_bf16(name):
     for treated in (False, True):
         found = detector(name, settings, treated, StageClock("cpu"))(make_picture(settings))
         assert describe(found)["objects"] == 12
+
+
+def test_peers_given_our_treatment_compute_the_same():
+    torch.manual_seed(0)
+    network = resnet18().eval()
+    images = torch.randn(1, 3, 64, 64)
+    calibrate(network, network, seed=0)
+    freeze_batch_norms(network.layer1)
+    with torch.no_grad():
+        wanted = network(images)
+        fold_batch_norms(network)
+        torch.testing.assert_close(network(images), wanted, rtol=1e-3, atol=1e-3)
+    assert not [m for m in network.modules() if isinstance(m, BatchNorm2d | FrozenBatchNorm2d)]
 
 
 # What is compared

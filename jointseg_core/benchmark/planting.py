@@ -124,7 +124,7 @@ def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, backgrou
     that column of the logits, and labels count without it.
     """
     rows = torch.arange(len(labels), device=class_logits.device)
-    columns = labels.to(class_logits.device) + (background == 0)
+    columns = labels + (background == 0)
     class_logits.zero_()
     class_logits[:, background] = 10
     class_logits[rows, background] = 0
