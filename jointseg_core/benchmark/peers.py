@@ -235,7 +235,8 @@ def _plant_proposals(
     def propose(
         _: nn.Module, __: tuple, output: tuple[list[Tensor], list[Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        output = output[0], [moves.float() for moves in output[1]]
+        # in bf16, many a random score would round to 1 as those of the objects do
+        output = tuple([level.float() for level in levels] for levels in output)
         for (kind, y, x, wanted), objectness, moves in zip(places, *output, strict=True):
             objectness[0, kind, y, x] = PROPOSAL_LOGIT
             moves[0].unflatten(0, (per_cell, 4))[kind, :, y, x] = wanted
