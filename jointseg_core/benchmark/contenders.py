@@ -27,7 +27,7 @@ def names_of(settings: Settings) -> list[str]:
     names = [f"ours-{precision}" for precision in settings.precisions]
     for name in settings.peers:
         names += [name] if name == "released" else [name, name + TREATED]
-    if settings.model == "rdsnet":
+    if "released" in settings.peers:
         names += list(TAILS)
     return names + [f"peak-{precision}" for precision in peak_precisions(settings)]
 
