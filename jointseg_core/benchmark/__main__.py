@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GateFailed, WorkerFailed) as problem:
         print(f"benchmark: nothing was timed to the end: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     command = shlex.join(["python", "-m", "jointseg_core.benchmark", *arguments])
     document = {"command": command, **document}
     if file:

@@ -79,15 +79,20 @@ def peak_memory_mb() -> float:
 
 
 def device_counts(run: Callable[[], object]) -> dict[str, int]:
-    """Kernel launches and host syncs of one frame on a GPU, from the profiler.
+    """Kernel launches and host syncs of one frame on a GPU, without those of the profiler itself.
 
     A launched CUDA graph counts as one launch.
     """
+    own, all_calls = _runtime_calls(lambda: None), _runtime_calls(run)
+    return {name: all_calls[name] - own[name] for name in own}
+
+
+def _runtime_calls(run: Callable[[], object]) -> dict[str, int]:
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         run()
-    calls = {event.key: event.count for event in profile.key_averages()}
+    calls = [(event.key, event.count) for event in profile.key_averages()]
     return {
-        "launches": sum(n for key, n in calls.items() if "Launch" in key),
-        "syncs": sum(n for key, n in calls.items() if "Synchronize" in key),
+        "launches": sum(count for key, count in calls if "Launch" in key),
+        "syncs": sum(count for key, count in calls if "Synchronize" in key),
     }

@@ -28,7 +28,7 @@ def names_of(settings: Settings) -> list[str]:
     names = [f"ours-{precision}" for precision in settings.precisions]
     for name in settings.peers:
         names += [name] if name == "released" else [name, name + TREATED]
-    if settings.model == "rdsnet":
+    if "released" in settings.peers:
         names += list(TAILS)
     return names + [f"peak-{precision}" for precision in peak_precisions(settings)]
 
@@ -93,12 +93,14 @@ def peak_gflop(size: tuple[int, int]) -> float:
 
 
 def describe(result: object) -> dict[str, float]:
-    """How many objects a contender found, and what share of the picture their crops cover."""
+    """How many objects a contender found, and of ours what share of the picture their crops
+    cover: those of masks, or boxes 1.2 times as large."""
     match result:
         case Predictions(masks=Masks() as masks):
-            return {"objects": len(result), "crop_share": _mean_share(masks, result.image_size)}
-        case Predictions():
-            return {"objects": len(result)}
+            return {"objects": len(result), "crop_share": _share(masks.areas, result.image_size)}
+        case Predictions(boxes=boxes):
+            areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) * 1.2**2
+            return {"objects": len(result), "crop_share": _share(areas, result.image_size)}
         case Published():
             return {"objects": len(result.objects)}
         case {"boxes": boxes}:
@@ -106,5 +108,5 @@ def describe(result: object) -> dict[str, float]:
     return {}
 
 
-def _mean_share(masks: Masks, size: tuple[int, int]) -> float:
-    return float(masks.areas.sum()) / (size[0] * size[1]) / max(len(masks), 1)
+def _share(areas: Tensor, size: tuple[int, int]) -> float:
+    return float(areas.sum()) / (size[0] * size[1]) / max(len(areas), 1)

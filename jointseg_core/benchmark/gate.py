@@ -30,6 +30,7 @@ def check_results(settings: Settings) -> dict:
     prepared model has to give what the network gives as trained, up to rounding. The answer holds
     `passed`, `reason` ("" if passed) and the counts.
     """
+    torch.backends.cudnn.allow_tf32 = False  # fp32 has to be fp32 to be compared
     if settings.model == "rdsnet":
         counts = sorted({*COUNTS, settings.dets} - {0})
         tails = [compare_tails(settings, count) for count in counts]

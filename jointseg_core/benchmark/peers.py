@@ -2,19 +2,21 @@
 
 Weights are random, batch norms frozen as in pretrained detectors and calibrated, the network's
 input has the size of the benchmark's, and the benchmark's scene is planted. The treatment is what
-makes any network faster without touching its algorithm: convolutions in channels_last and bf16
-(autocast; boxes stay in fp32), and an allocator that keeps its memory.
+makes any network faster without touching its algorithm: norms folded into convolutions,
+channels_last and bf16 (autocast; boxes stay in fp32), and an allocator that keeps its memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models import detection as tv
 from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.ops import FrozenBatchNorm2d
@@ -76,9 +78,21 @@ def _treat(model: nn.Module, treated: bool) -> tuple[nn.Module, Callable]:
     """The model, and the context that its frames run in."""
     if not treated:
         return model, partial(torch.autocast, "cpu", enabled=False)
+    fold_batch_norms(model)
     model = model.to(memory_format=torch.channels_last)
     kind = next(model.parameters()).device.type
     return model, partial(torch.autocast, kind, torch.bfloat16)
+
+
+def fold_batch_norms(model: nn.Module) -> None:
+    """Fold every norm into the convolution that comes right before it."""
+    for parent in model.modules():
+        for (_, conv), (name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d):
+                statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                fused = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+                conv.weight, conv.bias = fused
+                setattr(parent, name, nn.Identity())
 
 
 # -- detectors --------------------------------------------------------------------------------
@@ -145,16 +159,16 @@ def plant(model: nn.Module, scene: Scene, settings: Settings) -> None:
     boxes, labels = scene.scaled(*stretch), scene.labels
     generator = model.anchor_generator if hasattr(model, "head") else model.rpn.anchor_generator
     generator.register_forward_pre_hook(_anchors_in_fp32)
-    anchors = _anchors_of(model, generator, settings)
+    sizes, anchors = _maps_and_anchors(model, generator, settings)
     if isinstance(model, tv.RetinaNet):
         quieten(model.head.classification_head.cls_logits, QUIET_BIAS)
         quieten(model.head.regression_head.bbox_reg)
         # torchvision's labels count from 1, its RetinaNet's columns from 0 too
-        planted = plant_classes(boxes, labels + 1, torch.cat(anchors))
+        planted = plant_classes(boxes, labels + 1, anchors)
         _plant_objects(model.head, Planted(*(tensor.to(settings.device) for tensor in planted)))
         return
-    _plant_proposals(model.rpn.head, boxes, anchors)
-    _plant_regions(model.roi_heads.box_predictor, labels)
+    _plant_proposals(model.rpn.head, boxes, anchors, sizes, settings.device)
+    _plant_regions(model.roi_heads.box_predictor, labels.to(settings.device))
 
 
 def _plant_objects(head: nn.Module, planted: Planted) -> None:
@@ -180,38 +194,42 @@ def _anchors_in_fp32(_: nn.Module, inputs: tuple) -> tuple:
     return images, [m.new_zeros(1, dtype=torch.float32).expand(m.shape) for m in maps]
 
 
-def _anchors_of(model: nn.Module, generator: nn.Module, settings: Settings) -> list[Tensor]:
-    """Anchors [A_l, 4] of each level, on the CPU, as the model makes them for the input's size."""
-    seen: list[Tensor] = []
-    hook = generator.register_forward_hook(lambda _, inputs, out: seen.extend([inputs[1], out[0]]))
+def _maps_and_anchors(
+    model: nn.Module, generator: nn.Module, settings: Settings
+) -> tuple[list[tuple[int, int]], Tensor]:
+    """Sizes (h, w) of the levels, and all their anchors [A, 4] as the model makes them."""
+    seen: list[tuple] = []
+    hook = generator.register_forward_hook(lambda _, inputs, out: seen.append((inputs[1], out[0])))
     with torch.inference_mode():
         model([torch.zeros(3, *settings.size, device=settings.device)])
     hook.remove()
-    maps, anchors = seen
-    cells = [m.shape[-2] * m.shape[-1] for m in maps]
-    per_cell = len(anchors) // sum(cells)
-    return list(anchors.cpu().split([per_cell * n for n in cells]))
+    maps, anchors = seen[0]
+    return [tuple(m.shape[-2:]) for m in maps], anchors.cpu()
 
 
-def _plant_proposals(head: nn.Module, boxes: Tensor, anchors: list[Tensor]) -> None:
+def _plant_proposals(
+    head: nn.Module, boxes: Tensor, anchors: Tensor, sizes: list[tuple[int, int]], device: str
+) -> None:
     """The first proposals are the boxes [N, 4]."""
-    flat = torch.cat(anchors)
-    best = best_anchors(boxes, flat)
-    deltas = encode_boxes(boxes, flat[best])
-    starts = np.cumsum([0, *(len(level) for level in anchors)])
+    best = best_anchors(boxes, anchors)
+    deltas = encode_boxes(boxes, anchors[best])
+    per_cell, places, start = len(anchors) // sum(h * w for h, w in sizes), [], 0
+    for height, width in sizes:
+        end = start + height * width * per_cell
+        here = ((best >= start) & (best < end)).nonzero().flatten()
+        cell, kind = (best[here] - start) // per_cell, (best[here] - start) % per_cell
+        place = kind, cell // width, cell % width, deltas[here]
+        places.append([tensor.to(device) for tensor in place])
+        start = end
 
     def propose(
         _: nn.Module, __: tuple, output: tuple[list[Tensor], list[Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        # scores too: in bf16 many a sigmoid is 1, and NMS would choose among them by luck
-        output = [score.float() for score in output[0]], [moves.float() for moves in output[1]]
-        for start, end, objectness, moves in zip(starts, starts[1:], *output, strict=False):
-            here = ((best >= start) & (best < end)).nonzero().flatten()
-            per_cell, _, width = objectness.shape[-3:]
-            cell, kind = (best[here] - start) // per_cell, (best[here] - start) % per_cell
-            y, x = cell // width, cell % width
+        # in bf16, many a random score would round to 1 as those of the objects do
+        output = tuple([level.float() for level in levels] for levels in output)
+        for (kind, y, x, wanted), objectness, moves in zip(places, *output, strict=True):
             objectness[0, kind, y, x] = PROPOSAL_LOGIT
-            moves[0].unflatten(0, (per_cell, 4))[kind, :, y, x] = deltas[here].to(moves.device)
+            moves[0].unflatten(0, (per_cell, 4))[kind, :, y, x] = wanted
         return output
 
     head.register_forward_hook(propose)

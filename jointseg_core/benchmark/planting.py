@@ -89,7 +89,7 @@ class Planted(NamedTuple):
 def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
     """For each box [N, 4] the anchor of [A, 4] that overlaps it most, none taken twice: [N]."""
     chosen: list[int] = []
-    for box in boxes:  # one by one: a table of all would be the peak of the memory that is measured
+    for box in boxes:  # one at a time: all pairs would need more memory than the networks
         overlaps = box_iou(box[None], anchors)[0]
         overlaps[chosen] = -1
         chosen.append(int(overlaps.argmax()))
@@ -99,19 +99,22 @@ def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
 def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Planted:
     """Objects at their best anchors, and their duplicates, for a one-stage detector."""
     best = best_anchors(boxes, anchors)
-    copies = [_duplicates(anchor, anchors) for anchor in best.tolist()]
+    others = [_duplicates(anchor, anchors) for anchor in best]
+    counts = torch.tensor([len(some) for some in others], dtype=torch.long)
     low, high = OBJECT_LOGITS
-    logits = [torch.linspace(high, low, len(best))]
-    logits += [torch.full((len(copy),), DUPLICATE_LOGIT) for copy in copies]
-    owners = labels.repeat_interleave(torch.tensor([len(copy) for copy in copies]).long())
-    return Planted(torch.cat([best, *copies]), torch.cat([labels, owners]), torch.cat(logits))
+    logits = torch.linspace(high, low, len(best)), torch.full((int(counts.sum()),), DUPLICATE_LOGIT)
+    return Planted(
+        torch.cat([best, *others]),
+        torch.cat([labels, labels.repeat_interleave(counts)]),
+        torch.cat(logits),
+    )
 
 
-def _duplicates(anchor: int, anchors: Tensor) -> Tensor:
-    """The other anchors that overlap this one so much that NMS has to remove them, [n]."""
-    overlaps = box_iou(anchors[anchor, None], anchors)[0]
-    overlaps[anchor] = 0
-    return (overlaps >= DUPLICATE_IOU).nonzero().flatten()
+def _duplicates(anchor: Tensor, anchors: Tensor) -> Tensor:
+    """Other anchors [n] that overlap this one enough."""
+    near = box_iou(anchors[anchor][None], anchors)[0] >= DUPLICATE_IOU
+    near[anchor] = False
+    return near.nonzero().flatten()
 
 
 def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, background: int) -> None:
@@ -121,7 +124,7 @@ def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, backgrou
     that column of the logits, and labels count without it.
     """
     rows = torch.arange(len(labels), device=class_logits.device)
-    columns = labels.to(class_logits.device) + (background == 0)
+    columns = labels + (background == 0)
     class_logits.zero_()
     class_logits[:, background] = 10
     class_logits[rows, background] = 0

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
-import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
 from types import TracebackType
 
 from jointseg_core.benchmark.settings import Settings
+from jointseg_core.benchmark.worker import serve
+
+# Workers are forked from a process that has imported everything and done nothing.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["jointseg_core.benchmark.worker"])
 
 
 class WorkerFailed(RuntimeError):
     """A contender that could not be built or broke; the message names it and its reason."""
 
 
-def environment(threads: int) -> dict[str, str]:
-    """What workers start with: threads that wait without burning CPU time, and no allocator tuned
-    from outside."""
-    inherited = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("MALLOC_", "OMP_", "GOMP_", "KMP_", "LD_PRELOAD"))
-    }
-    waits = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
-    return {**inherited, **waits, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+@contextmanager
+def environment(threads: int) -> Iterator[None]:
+    """What workers start with: threads that wait without burning CPU time, and no allocator that is
+    tuned from outside. It has to stand before their libraries are loaded."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("MALLOC_", "OMP_", "GOMP_", "KMP_", "MKL_", "LD_PRELOAD")):
+            del os.environ[name]
+    os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
 
 
 class Worker:
@@ -34,53 +43,40 @@ class Worker:
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed with the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "jointseg_core.benchmark.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=environment(settings.threads),
-        )
+        self._connection, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=serve, args=(name, settings, theirs), daemon=True)
+        with environment(settings.threads):
+            forkserver.ensure_running()
+        self._process.start()
+        theirs.close()
         try:
-            self.prepared = self.ask(json.dumps({"name": name, "settings": asdict(settings)}))
+            self.prepared = self._answer()
         except BaseException:
             self.close()
             raise
 
     def ask(self, command: str) -> dict:
-        """Its answer. Raises WorkerFailed when there is none."""
+        """Its answer to `round` or `finish`. Raises WorkerFailed when there is none."""
+        self._connection.send(command)
+        return self._answer()
+
+    def _answer(self) -> dict:
         try:
-            self._process.stdin.write(command + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise WorkerFailed(f"{self.name}: its process ended {self._last_words()}")
-        answer = json.loads(line)
+            answer = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            code = self._process.exitcode
+            hint = "; was there enough memory?" if code == -9 else ""
+            raise WorkerFailed(f"{self.name}: its process ended with code {code}{hint}") from None
         if "error" in answer:
             raise WorkerFailed(f"{self.name}: {answer['error']}")
         return answer
 
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().strip().splitlines()
-        killed = " (out of memory?)" if code == -9 else ""
-        return f"with code {code}{killed}: {lines[-1] if lines else 'it said nothing'}"
-
     def close(self) -> None:
         """End the process."""
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
+        self._connection.close()
+        self._process.terminate()
+        self._process.join()
 
     def __enter__(self) -> Worker:
         return self
@@ -91,6 +87,4 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._process.kill()
         self.close()

@@ -46,9 +46,17 @@ def _tables(document: dict) -> Iterator[str]:
             if stage != "rest" or times["cpu_ms"] >= 0.05
         )
         yield f"  {name}: {', '.join(stages)}"
+        if "launches" in one:
+            yield (
+                f"    {one['launches']} launches, {one['syncs']} host syncs, "
+                f"{one['device_memory_mb']:.0f} MB on the device"
+            )
     if document["ratios"]:
-        rows = [[pair, *_ratio(ratio)] for pair, ratio in document["ratios"].items()]
-        yield "\n" + table(("ours vs", "times faster", "spread"), rows)
+        rows = [
+            [pair, *_ratio(ratio), *_ratio(ratio["wall"])]
+            for pair, ratio in document["ratios"].items()
+        ]
+        yield "\n" + table(("ours vs", "times faster", "spread", "in wall time", "spread"), rows)
     if document["tail"]:
         yield "\n" + table(
             ("mask tail", "ours ms", "released ms", "times faster", "spread", "bits", "differ"),

@@ -64,8 +64,6 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("size", "image", "precisions", "peers"):  # lists, where they were JSON
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         _check(self)
 
 

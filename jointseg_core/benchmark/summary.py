@@ -83,20 +83,24 @@ class Results:
         self.measured = measured
         self._unit = "wall_ms" if settings.device.startswith("cuda") else "cpu_ms"
 
-    def times(self, name: str, stage: str = "") -> list[list[float]]:
-        """Deciding milliseconds of each frame, round by round: of all stages or of one."""
-        column = 0 if self._unit == "wall_ms" else 1
+    def times(self, name: str, stage: str = "", unit: str = "") -> list[list[float]]:
+        """Milliseconds of each frame, round by round: of all stages or of one.
+
+        unit is wall_ms or cpu_ms, by default the one that decides.
+        """
+        unit = unit or self._unit
+        column = ("wall_ms", "cpu_ms").index(unit)
 
         def of(frame: dict) -> float:
-            return frame["stages"][stage][column] if stage else frame[self._unit]
+            return frame["stages"][stage][column] if stage else frame[unit]
 
         return [[of(frame) for frame in frames] for frames in self.measured[name].rounds]
 
-    def faster(self, name: str, than: str, stage: str = "") -> Ratio | None:
+    def faster(self, name: str, than: str, stage: str = "", unit: str = "") -> Ratio | None:
         """How many times faster one contender is than another; None where either is missing."""
         if not {name, than} <= self.measured.keys():
             return None
-        return paired_ratio(self.times(than, stage), self.times(name, stage))
+        return paired_ratio(self.times(than, stage, unit), self.times(name, stage, unit))
 
     def over_floor(self, name: str) -> Ratio | None:
         """Time against what the contender's FLOPs take at the peak measured in the same round."""
@@ -138,7 +142,10 @@ class Results:
         return {
             "contenders": {name: self._contender(name) for name in self.competitors},
             "ratios": {
-                f"{name} vs {other}": as_json(self.faster(name, other))
+                f"{name} vs {other}": {
+                    **as_json(self.faster(name, other)),
+                    "wall": as_json(self.faster(name, other, unit="wall_ms")),
+                }
                 for name in ours
                 for other in others
             },

@@ -1,16 +1,13 @@
 """One contender in a process of its own: it prepares, then does a round when it is told to.
 
-Commands are lines on standard input, answers JSON lines on standard output: `round` measures some
-frames, `finish` tells what a frame costs beside time. What libraries print goes to standard error.
+Commands are `round`, which measures some frames, and `finish`, which tells what a frame costs
+beside time. The first answer, without a command, says what the contender found.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Callable
-from typing import TextIO
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -26,37 +23,34 @@ WARM_UP = 2
 """Frames before the first that counts."""
 
 
-def main() -> None:
-    """Serve until standard input ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    request = json.loads(sys.stdin.readline())
-    settings = Settings(**request["settings"])
-    try:
-        serve(request["name"], settings, answers)
-    except Exception as error:
-        _answer(answers, {"error": f"{type(error).__name__}: {error}"})
-        raise
-
-
-def serve(name: str, settings: Settings, answers: TextIO) -> None:
-    imported_mb = peak_memory_mb()
+def serve(name: str, settings: Settings, connection: Connection) -> None:
+    """Answer until nobody asks any more; an exception is an answer too."""
     torch.set_num_threads(settings.threads)
-    if name == "gate":
-        _answer(answers, check_results(settings))
-        return
+    try:
+        if name == "gate":
+            connection.send(check_results(settings))
+        else:
+            _take_turns(name, settings, connection)
+    except (EOFError, KeyboardInterrupt):
+        pass
+    except Exception as error:
+        connection.send({"error": f"{type(error).__name__}: {error}"})
+
+
+def _take_turns(name: str, settings: Settings, connection: Connection) -> None:
+    imported_mb = peak_memory_mb()
     picture, clock = make_picture(settings), StageClock(settings.device)
     see = build(name, settings, clock)
     for _ in range(WARM_UP):
         measure(see, picture, clock)
-    _answer(answers, describe(see(picture)))
-    for line in sys.stdin:
-        if line.strip() == "round":
+    connection.send(describe(see(picture)))
+    while True:
+        if connection.recv() == "round":
             frames = [measure(see, picture, clock) for _ in range(settings.frames)]
-            _answer(answers, {"frames": frames})
+            connection.send({"frames": frames})
         else:
             memory_mb = peak_memory_mb() - imported_mb
-            _answer(answers, {"memory_mb": memory_mb, **costs(see, picture, settings)})
+            connection.send({"memory_mb": memory_mb, **costs(see, picture, settings)})
 
 
 def measure(see: Callable, picture: np.ndarray, clock: StageClock) -> dict:
@@ -76,12 +70,3 @@ def costs(see: Callable, picture: np.ndarray, settings: Settings) -> dict[str, f
         facts |= device_counts(lambda: see(picture))
         facts["device_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
     return facts
-
-
-def _answer(answers: TextIO, document: dict) -> None:
-    answers.write(json.dumps(document) + "\n")
-    answers.flush()
-
-
-if __name__ == "__main__":
-    main()
