@@ -23,6 +23,8 @@ def _setting(document: dict) -> str:
     size, image = ("x".join(map(str, settings[key])) for key in ("size", "image"))
     shares = [c["crop_share"] for c in document["contenders"].values() if "crop_share" in c]
     crops = f", crops cover {100 * shares[0]:.1f} % of the picture each" if shares else ""
+    regions = document["gate"]["pipeline"].get("regions")
+    crops += f", {regions} regions" if regions else ""
     loads = [load for load in document["load_average"] if load is not None]
     load = f", load {min(loads)} to {max(loads)}" if loads else ""
     return (
