@@ -183,7 +183,11 @@ class PerceptionNode(LifecycleNode):
             raise DeviceLost(self._worker.device_error)
 
     def close(self) -> bool:
-        """Stop the threads; False when inference did not come to an end."""
+        """Stop the threads; False when inference did not come to an end.
+
+        Like every transition, it removes subscriptions: call it on the thread that spins the node,
+        or when nobody spins it any more.
+        """
         return self._stop_working("shutdown")
 
     # Model and outputs

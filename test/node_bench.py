@@ -69,6 +69,16 @@ class Bench:
         while not self._closing.is_set():
             executor.spin_once(timeout_sec=0.02)
 
+    def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a method of a node on the thread that spins it, and return what it returns.
+
+        Whatever destroys entities goes this way: an executor that gathers what to wait for raises
+        InvalidHandle, and its thread ends, when a publisher or subscription vanishes meanwhile.
+        """
+        task = work.__self__.executor.create_task(work, *arguments)
+        until(task.done)
+        return task.result()
+
     def start(self, model_type: str = "rdsnet", **parameters: Any) -> PerceptionNode:
         """Start the node; double underscores stand for the dots in names."""
         given = {"model__type": model_type, "model__weights": str(self.weights[model_type])}
@@ -127,18 +137,19 @@ class Bench:
         return self.node.set_parameters([Parameter(name, value=value)])[0]
 
     def close(self) -> None:
-        if self.node is not None:
-            assert self.node.close(), "the worker did not stop"
-        self.node = self.observer = None
         self._closing.set()
+        for _, thread, _ in self._spinning:
+            thread.join(PATIENCE)
+        stopped = self.node is None or self.node.close()
+        self.node = self.observer = None
         while self._spinning:
             executor, thread, node = self._spinning.pop()
-            thread.join(5)
             executor.shutdown()
             node.destroy_node()
         rclpy.shutdown(context=self.context)
         del executor, thread, node
         gc.collect()  # a node leaves the network when its last handle is gone
+        assert stopped, "the worker did not stop"
 
 
 @pytest.fixture

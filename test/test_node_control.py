@@ -147,28 +147,28 @@ def test_every_transition_works_twice(bench: Bench) -> None:
     threads = threading.active_count()
     detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
     for stamp in (1, 2):
-        assert node.trigger_configure() == SUCCESS and node.state == "inactive"
-        assert node.trigger_activate() == SUCCESS and node.state == "active"
+        assert bench.run(node.trigger_configure) == SUCCESS and node.state == "inactive"
+        assert bench.run(node.trigger_activate) == SUCCESS and node.state == "active"
         camera = bench.camera()
         send_until_heard(camera, frame(stamp), detections)
-        bench.observer.destroy_publisher(camera)
-        assert node.trigger_deactivate() == SUCCESS and not node.receiving
+        bench.run(bench.observer.destroy_publisher, camera)
+        assert bench.run(node.trigger_deactivate) == SUCCESS and not node.receiving
         assert node.predictor is not None
-        assert node.trigger_cleanup() == SUCCESS and node.predictor is None
+        assert bench.run(node.trigger_cleanup) == SUCCESS and node.predictor is None
     assert threading.active_count() == threads
-    assert node.trigger_shutdown() == SUCCESS and node.state == "finalized"
+    assert bench.run(node.trigger_shutdown) == SUCCESS and node.state == "finalized"
 
 
 def test_missing_weights_fail_configure_with_their_path(bench: Bench, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing.safetensors")
     node = bench.start(autostart=False, model__weights=missing)
-    assert node.trigger_configure() == FAILURE
+    assert bench.run(node.trigger_configure) == FAILURE
     assert node.state == "unconfigured"
     assert missing in node.trouble and "\n" not in node.trouble
     status = until(lambda: (s := bench.status("model")) and s[0].level == b"\x02" and s[0])
     assert missing in status.message
     assert bench.set("model.weights", str(bench.weights["rdsnet"])).successful
-    assert node.trigger_configure() == SUCCESS
+    assert bench.run(node.trigger_configure) == SUCCESS
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_weights_that_are_not_what_was_asked_for_fail_configure(
     bench: Bench, parameters: dict[str, Any], reason: str
 ) -> None:
     node = bench.start(autostart=False, **parameters)
-    assert node.trigger_configure() == FAILURE
+    assert bench.run(node.trigger_configure) == FAILURE
     assert reason in node.trouble and str(bench.weights["rdsnet"]) in node.trouble
 
 

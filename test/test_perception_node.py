@@ -154,7 +154,7 @@ def test_a_publisher_that_cannot_be_heard_is_named_in_the_diagnostics(bench: Ben
     status = until(lambda: (s := bench.status("input camera")) and "QoS" in s[0].message and s[0])
     assert status.level == b"\x02"
     assert "/observer" in status.message and "reliab" in status.message.lower()
-    bench.observer.destroy_publisher(camera)
+    bench.run(bench.observer.destroy_publisher, camera)
     until(lambda: "QoS" not in bench.status("input camera")[0].message)
 
 
