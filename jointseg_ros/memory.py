@@ -11,8 +11,8 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc takes no more
 def keep_freed_memory() -> bool:
     """Let malloc keep what is freed; False where the C library is not glibc.
 
-    By default every picture that arrives is new memory from the system, page by page: three
-    quarters of the CPU time of receiving it. Call it once at the start of the process.
+    By default every picture that arrives is new memory from the system, page by page, which is a
+    quarter of the CPU time of receiving it. Call this once at the start of the process.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
