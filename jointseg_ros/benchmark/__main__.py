@@ -32,7 +32,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.predictor import Predictor
 from jointseg_ros import large_images
-from jointseg_ros.benchmark.report import HEADINGS, row
+from jointseg_ros.benchmark.report import HEADINGS, row, searched_row
 from jointseg_ros.benchmark.session import BenchmarkError, Session, Setup
 from jointseg_ros.benchmark.trial import highest_rate, trial
 from jointseg_ros.benchmark.usage import machine
@@ -114,8 +114,7 @@ def _case(session: Session, options: argparse.Namespace) -> dict[str, Any]:
         print(row(what, fixed[-1]), flush=True)
     found = highest_rate(session, options.search_seconds) if options.search_seconds else None
     if found:
-        best = [t for t in found["trials"] if t["rate_hz"] == found["rate_hz"]]
-        print(row(what, (best or found["trials"])[-1], searched=found), flush=True)
+        print(searched_row(what, found), flush=True)
     return what | {"fixed_rates": fixed, "highest_rate": found}
 
 

@@ -22,15 +22,13 @@ COLUMNS = (
 HEADINGS = "  ".join(title.ljust(width) for title, width in COLUMNS).rstrip()
 
 
-def row(
-    what: dict[str, Any], result: dict[str, Any], searched: dict[str, Any] | None = None
-) -> str:
-    """One line for one trial; `searched` marks it as the result of a search."""
+def row(what: dict[str, Any], result: dict[str, Any], rate: str = "") -> str:
+    """One line for one trial; `rate` is what to say instead of its rate."""
     cells = (
         what["processes"],
         what["transport"],
         what["cameras"],
-        _rate(result, searched),
+        rate or f"{result['achieved_hz']:g}",
         result["published"],
         result["received"],
         result["results"],
@@ -43,11 +41,14 @@ def row(
     return "  ".join(padded).rstrip()
 
 
-def _rate(result: dict[str, Any], searched: dict[str, Any] | None) -> str:
-    if searched is None:
-        return f"{result['achieved_hz']:g}"
-    found = searched["rate_hz"]
-    return f"highest {found:g}" if found else f"under {result['rate_hz']:g}"
+def searched_row(what: dict[str, Any], found: dict[str, Any]) -> str:
+    """One line for the outcome of a search."""
+    if found["trial"]:
+        return row(what, found["trial"], f"highest {found['rate_hz']:g}")
+    setup = (what["processes"], what["transport"], what["cameras"], "highest: none")
+    padded = (str(cell).ljust(width) for cell, (_, width) in zip(setup, COLUMNS, strict=False))
+    lowest = min(tried["rate_hz"] for tried in found["tried"])
+    return "  ".join(padded) + f"  more than 5 % lost at {lowest:g} Hz as well"
 
 
 def _numbers(quantiles: dict[str, float] | None) -> str:

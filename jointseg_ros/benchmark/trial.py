@@ -96,18 +96,21 @@ def keeps_up(result: dict[str, Any]) -> bool:
 
 
 def highest_rate(session: Session, seconds: float) -> dict[str, Any]:
-    """The highest rate (Hz, of each camera) that is kept up with, by doubling, then halving."""
-    good, bad, trials = None, None, []
+    """The highest rate (Hz, of each camera) that is kept up with, by doubling, then halving.
+
+    Returns it (None where even 1 Hz was too much), the trial at that rate, and all that were tried.
+    """
+    good, bad, best, tried = None, None, None, []
     rate = FIRST_HZ
     while rate:
         result = trial(session, rate, seconds)
-        trials.append(result)
+        tried.append({name: result[name] for name in ("rate_hz", "achieved_hz", "loss")})
         if keeps_up(result):
-            good = rate
+            good, best = rate, result
         else:
             bad = rate
         rate = _next_rate(good, bad)
-    return {"rate_hz": good and round(good, 1), "seconds": seconds, "trials": trials}
+    return {"rate_hz": good and round(good, 1), "trial": best, "tried": tried}
 
 
 def _next_rate(good: float | None, bad: float | None) -> float | None:
