@@ -15,6 +15,7 @@ import rclpy
 
 from jointseg_ros.benchmark.__main__ import main
 from jointseg_ros.benchmark.cameras import Cameras, pictures
+from jointseg_ros.benchmark.session import BenchmarkError, Session, Setup
 from jointseg_ros.benchmark.trial import _next_rate, fate, quantiles
 from jointseg_ros.benchmark.usage import Usage
 
@@ -82,6 +83,13 @@ def test_nonsense_is_refused_in_one_sentence(
     said = capsys.readouterr().err
     assert code == 2
     assert sentence in said and len(said.splitlines()) == 1
+
+
+def test_a_node_without_a_model_says_why(ros_domain: int, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.safetensors"
+    setup = Setup("one", "raw", 1, (90, 160), "rdsnet", missing, "cpu", "fp32")
+    with pytest.raises(BenchmarkError, match=missing.name), Session(setup):
+        pass
 
 
 def test_frames_end_as_lost_dropped_or_processed() -> None:

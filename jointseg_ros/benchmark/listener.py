@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -23,12 +23,14 @@ class Listener(Node):
     arrived: topic -> (camera, stamp in ns) -> steady time (ns)
     stats: what came on ~/stats, oldest first
     objects: number of detections of each frame
+    trouble: why the node has no model, in its words
     """
 
     def __init__(self, context: Context, cameras: tuple[str, ...], model_type: str) -> None:
         super().__init__("listener", context=context)
         self.stats: list[InferenceStats] = []
         self.objects: list[int] = []
+        self.trouble = ""
         self.results = tuple(topic.name for topic in TOPICS[model_type] if not topic.lazy)
         self.arrived: dict[str, dict[tuple[str, int], int]] = {name: {} for name in self.results}
         self._counts: dict[str, dict[str, int]] = {}
@@ -55,6 +57,9 @@ class Listener(Node):
         if inputs:
             self._counts = {s.name: _counters(s) for s in inputs}
             self._counted = time.monotonic()
+        for status in message.status:
+            if status.name == f"{NODE}: model" and status.level == DiagnosticStatus.ERROR:
+                self.trouble = status.message
 
     def counts_since(self, moment: float) -> dict[str, int] | None:
         """The node's counters over all cameras, if it has told them since that steady time (s)."""

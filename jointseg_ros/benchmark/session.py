@@ -196,6 +196,8 @@ class Session:
         while not (value := condition()):
             if self._process is not None and self._process.poll() is not None:
                 raise BenchmarkError(f"the node ended instead of going on; {self._last_words()}")
+            if self.listener.trouble:
+                raise BenchmarkError(f"the node has no model: {self.listener.trouble}")
             if time.monotonic() > end:
                 raise BenchmarkError(f"the node did not {what} in {seconds:g} s")
             time.sleep(0.02)
