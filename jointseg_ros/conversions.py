@@ -169,8 +169,9 @@ def semantic_color_message(header: Header, predictions: Predictions, classes: Cl
 
 def confidence_message(header: Header, predictions: Predictions) -> Image:
     """mono8: the probability of every pixel's class, 0 to 1 as 0 to 255."""
-    confidence = torch.nan_to_num(predictions.confidence).clamp(0, 1)
-    return image_message(header, (255 * confidence).round().byte().numpy(), "mono8")
+    confidence = torch.nan_to_num(predictions.confidence)  # a copy, changed in place
+    samples = confidence.clamp_(0, 1).mul_(255).round_().byte()
+    return image_message(header, samples.numpy(), "mono8")
 
 
 def foreground_message(header: Header, predictions: Predictions) -> Image:
@@ -196,7 +197,10 @@ def instance_labels(predictions: Predictions) -> np.ndarray:
 def instance_color_message(header: Header, predictions: Predictions) -> Image:
     """rgb8: a colour of its own for every object, black where there is none."""
     table = np.array([(0, 0, 0), *_hues(len(predictions))], np.uint8)
-    return image_message(header, np.take(table, instance_labels(predictions), axis=0), "rgb8")
+    labels = instance_labels(predictions)
+    if len(table) <= 256:
+        labels = labels.astype(np.uint8)  # for which there is a fast way
+    return image_message(header, colorize(labels, table), "rgb8")
 
 
 def _hues(count: int) -> Iterable[tuple[int, ...]]:
@@ -222,7 +226,8 @@ def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
 
 def png_message(header: Header, gray: np.ndarray) -> CompressedImage:
     """A label image uint8 [H, W] without loss; JPEG would change labels."""
-    _, data = cv2.imencode(".png", gray, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    runs = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    _, data = cv2.imencode(".png", gray, runs)
     return CompressedImage(header=header, format="mono8; png compressed ", data=data.tobytes())
 
 

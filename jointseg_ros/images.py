@@ -142,7 +142,7 @@ def _rgb(picture: Picture.Image) -> np.ndarray:
     if picture.mode.startswith("I"):  # 16 bits a pixel
         gray = (np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)
         return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _one_line(error: Exception) -> str:

@@ -4,9 +4,11 @@
     ros2 launch jointseg_ros perception.launch.py --show-args
 
 Values come from params_file; an argument that is given wins over it. The nodes configure and
-activate themselves unless autostart is false.
+activate themselves unless autostart is false. Where nothing else is chosen, they send large images
+through shared memory (docs/large_images.md).
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,7 +24,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-HERE = Path(get_package_share_directory("jointseg_ros")) / "launch"
+from jointseg_ros import large_images
+
+SHARE = Path(get_package_share_directory("jointseg_ros"))
+HERE = SHARE / "launch"
 MODELS = {"both": ("rdsnet", "segrpn"), "rdsnet": ("rdsnet",), "segrpn": ("segrpn",)}
 YES_OR_NO = ("true", "false")
 IN_FILE = "as in params_file when empty"
@@ -128,6 +133,7 @@ def perception_node(given: Mapping[str, str], model: str) -> Node:
         name=node_name(given, model),
         parameters=[given["params_file"], dict(parameters(given, model))],
         ros_arguments=["--log-level", given["log_level"]],
+        additional_env=large_images.environment(SHARE / large_images.PROFILE, os.environ),
         output="screen",
         respawn=given["respawn"] == "true",
         respawn_delay=float(given["respawn_delay"]),

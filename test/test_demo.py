@@ -16,7 +16,7 @@ from PIL import Image
 from training.bags import BagReader
 from training.demo import FILES, main
 from training.joined import joined
-from training.replay import Replay
+from training.replay import LARGE_IMAGES, PROFILE_VARIABLES, Replay, _environment
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("jointseg_ros.msg", reason="needs the messages of this package")
@@ -202,3 +202,17 @@ def test_latency_runs_to_the_last_of_the_results_and_frames_without_all_of_them_
     replay = Replay(Path("any.mcap"), published, arrived)
     assert replay.latencies_ms("rdsnet") == [5.5]
     assert replay.latencies_ms("segrpn") == []
+
+
+def test_large_images_use_shared_memory_unless_something_else_was_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    choices = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "RMW_IMPLEMENTATION")
+    for name in choices:
+        monkeypatch.delenv(name, raising=False)
+    assert {_environment(1080 * 5760)[name] for name in PROFILE_VARIABLES} == {str(LARGE_IMAGES)}
+    assert not set(PROFILE_VARIABLES) & set(_environment(256 * 1536))
+    for name in choices:
+        with monkeypatch.context() as chosen:
+            chosen.setenv(name, "mine")
+            assert str(LARGE_IMAGES) not in _environment(1080 * 5760).values()

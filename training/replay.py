@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LARGE_IMAGES = ROOT / "launch/config/fastdds_large_images.xml"
 LARGE_BYTES = 512 << 10
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 START_SECONDS = 180.0
 """A node may take so long to load its model on a busy machine."""
 QUIET_SECONDS = 4.0
@@ -287,10 +288,15 @@ def _environment(image_bytes: int) -> dict[str, str]:
     environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
     environment.setdefault("ROS_DOMAIN_ID", str(_free_domain()))
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    if image_bytes > LARGE_BYTES:
-        for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-            environment.setdefault(name, str(LARGE_IMAGES))
+    if image_bytes > LARGE_BYTES and not _has_own_transports(environment):
+        environment |= dict.fromkeys(PROFILE_VARIABLES, str(LARGE_IMAGES))
     return environment
+
+
+def _has_own_transports(environment: Mapping[str, str]) -> bool:
+    """Whether a profile, the kind of transports or another RMW is chosen: that is left alone."""
+    own = any(environment.get(name) for name in (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS"))
+    return own or "fastrtps" not in environment.get("RMW_IMPLEMENTATION", "fastrtps")
 
 
 def _free_domain() -> int:
