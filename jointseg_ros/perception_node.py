@@ -42,10 +42,10 @@ except ImportError:  # Humble
 
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.predictor import Predictor
+from jointseg_core.process import keep_memory
 from jointseg_ros import parameters
 from jointseg_ros.diagnostics import Matched, Reporter, matched_publishers
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
-from jointseg_ros.memory import keep_freed_memory
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
@@ -357,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    keep_freed_memory()
+    keep_memory()
     node = None
     try:
         rclpy.init(args=arguments)

@@ -31,13 +31,13 @@ from rclpy.utilities import get_rmw_implementation_identifier
 
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.predictor import Predictor
+from jointseg_core.process import keep_memory
 from jointseg_ros import large_images
 from jointseg_ros.benchmark.report import HEADINGS, row, searched_row
 from jointseg_ros.benchmark.session import BenchmarkError, Session, Setup
 from jointseg_ros.benchmark.trial import highest_rate, trial
 from jointseg_ros.benchmark.usage import machine
 from jointseg_ros.images import MAX_PIXELS
-from jointseg_ros.memory import keep_freed_memory
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 MAX_CAMERAS = 16
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0, 1 (the node failed), 2 (arguments that make no sense) or 130."""
     options = _options(arguments)
-    keep_freed_memory()
+    keep_memory()
     try:
         predictor = Predictor.from_file(
             options.weights or shipped_weights(options.model),
