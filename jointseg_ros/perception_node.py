@@ -357,9 +357,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    keep_memory()
     node = None
     try:
+        keep_memory()
         rclpy.init(args=arguments)
         node = PerceptionNode()
         code = _spin(node)

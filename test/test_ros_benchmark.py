@@ -27,16 +27,19 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=250)
 
 
-def segments() -> set[str]:
-    return {path.name for path in SHARED_MEMORY.glob("fastrtps_*")}
+def ports(domain: int) -> list[str]:
+    """The shared-memory ports of a ROS domain: there while somebody is, or did not end well."""
+    first = 7400 + 250 * domain
+    names = {f"fastrtps_port{port}" for port in range(first, first + 250)}
+    return [path.name for path in SHARED_MEMORY.glob("fastrtps_port*") if path.name in names]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_frame_is_accounted_for_and_nothing_is_left_behind(
-    rdsnet_weights: Path, tmp_path: Path
+    rdsnet_weights: Path, tmp_path: Path, ros_domain: int
 ) -> None:
-    file, before = tmp_path / "new" / "results.json", segments()
+    file = tmp_path / "new" / "results.json"
     done = benchmark(
         *("--weights", str(rdsnet_weights), "--device", "cpu", "--image", "360x640"),
         *("--cameras", "2", "--rates", "8", "--seconds", "1.5", "--search-seconds", "0"),
@@ -57,7 +60,7 @@ def test_every_frame_is_accounted_for_and_nothing_is_left_behind(
         assert all(used > 0 for used in trial["load"]["cpu_seconds"].values())
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["processes", "one", "two"]
-    assert segments() <= before
+    assert ports(ros_domain) == []
 
 
 @pytest.mark.parametrize(
