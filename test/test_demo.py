@@ -188,7 +188,7 @@ def test_an_interrupted_demo_leaves_neither_processes_nor_files(
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert processes_naming(tmp_path) == [] and list(tmp_path.iterdir()) == []
 
