@@ -15,7 +15,7 @@ import numpy as np
 
 from jointseg_core import UNLABELLED
 from training.datasets.coco_file import read_categories, read_json
-from training.datasets.pictures import Size, read_segments
+from training.datasets.pictures import Size, fingerprint, read_segments
 from training.datasets.store import FlatStore
 from training.problems import BadInput, refuse
 
@@ -31,7 +31,7 @@ class Panoptic:
     def __init__(
         self, path: Path, folder: Path, image_ids: Iterable[int], remap: Mapping[str, str | None]
     ) -> None:
-        document, self.digest = read_json(path, ("annotations", "categories"))
+        document, self._digest = read_json(path, ("annotations", "categories"))
         self.categories = read_categories(document["categories"], path, refuse)
         renamed = {id: remap.get(name, name) for id, name in self.categories.items()}
         self.path, self.folder = path, folder
@@ -65,6 +65,11 @@ class Panoptic:
     def file(self, index: int) -> Path:
         """The map of the picture at this position."""
         return self.folder / self._segments[index][0]
+
+    def identity(self) -> str:
+        """Another one for other segments and after a map has changed."""
+        files = (self.file(index) for index in range(len(self._segments)))
+        return fingerprint(files, self.folder, self._digest)
 
     def semantic(self, index: int, size: Size) -> np.ndarray:
         """Classes uint8 [H, W], 255 where there is none."""

@@ -66,11 +66,15 @@ def _opened(path: Path, size: Size | None = None) -> Iterator[Image.Image]:
     except BadInput:
         raise
     except FileNotFoundError as error:
-        raise BadInput(f"there is no picture at {path}; is the data set unpacked?") from error
+        raise _missing(path) from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
         raise BadInput(
             f"{path} cannot be read as a picture ({_one_line(error)}); unpack it again."
         ) from error
+
+
+def _missing(path: Path) -> BadInput:
+    return BadInput(f"there is no picture at {path}; is the data set unpacked?")
 
 
 def _one_line(error: Exception) -> str:
@@ -78,9 +82,15 @@ def _one_line(error: Exception) -> str:
 
 
 def fingerprint(paths: Iterable[Path], root: Path, *facts: object) -> str:
-    """Another one for other facts and files below `root`: of names, sizes and times of change."""
+    """Another one for other facts and files below `root`: of names, sizes and times of change.
+
+    Raises BadInput for a file that is not there.
+    """
     digest = hashlib.sha256(repr(facts).encode())
     for path in paths:
-        file = path.stat()
+        try:
+            file = path.stat()
+        except OSError as error:
+            raise _missing(path) from error
         digest.update(f"{path.relative_to(root)} {file.st_size} {file.st_mtime_ns}\n".encode())
     return digest.hexdigest()
