@@ -169,19 +169,21 @@ def _object(
 ) -> CocoObject | None:
     """An annotation, or None for one that cannot be used."""
     where = f"{path}, annotation {entry.get('id', 'without id')} of {picture.file_name}"
+
+    def mention(what: str) -> None:
+        report(Defect(where, what, usable=True))
+
     try:
         category = entry["category_id"]
         if category not in categories:
             raise _Unusable(f"unknown category {category}; known are {_listed(categories)}")
-        box = _box(entry.get("bbox"), picture.size, lambda what: report(Defect(where, what, True)))
+        box = _box(entry.get("bbox"), picture.size, mention)
         outline = _outline(entry.get("segmentation"), picture.size)
+        crowd = _crowd(entry.get("iscrowd"), mention)
     except _Unusable as problem:
         report(Defect(where, str(problem)))
         return None
-    area = entry.get("area")
-    return CocoObject(
-        category, box, area if _number(area) else math.nan, bool(entry.get("iscrowd")), outline
-    )
+    return CocoObject(category, box, _area(entry.get("area"), mention), crowd, outline)
 
 
 class _Unusable(ValueError):
@@ -204,6 +206,23 @@ def _box(
     elif min(x, y) < -1 or x + width > size[1] + 1 or y + height > size[0] + 1:
         mention(f"its bbox {value} sticks out of the picture ({_of(size)})")
     return x, y, x + width, y + height
+
+
+def _crowd(value: Any, mention: Callable[[str], None]) -> bool:
+    """Whether an annotation is of a group; one object where that is not said."""
+    if value in ("0", "1"):
+        mention(f'its iscrowd is the text "{value}"; read as the number')
+    elif value not in (None, 0, 1):
+        raise _Unusable(f"its iscrowd is {_short(value)}, expected 0 or 1")
+    return value in (1, "1")
+
+
+def _area(value: Any, mention: Callable[[str], None]) -> float:
+    """Pixels; nan, for which those of the mask are counted, where they are not said."""
+    if value is not None and not (_number(value) and value >= 0):
+        mention(f"its area is {_short(value)}, no number of pixels; those of its mask are counted")
+        return math.nan
+    return math.nan if value is None else float(value)
 
 
 def _outline(value: Any, size: Size) -> Outline:
@@ -287,7 +306,8 @@ def _text(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and -1e9 < value < 1e9  # not nan
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and -1e9 < value < 1e9  # not nan
 
 
 def _listed(categories: Mapping[int, str]) -> str:
