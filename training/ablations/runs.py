@@ -6,7 +6,8 @@
     OUT/starts/KEY...      a finished run's weights, for others to start from
 
 A key names the recipe and stands for all that decides the result: the recipe, its seed among it,
-the pictures, and what the training starts from. An interrupted training goes on where it was.
+the pictures, what the training starts from, and the code. An interrupted training goes on where it
+was, unless its code has changed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from jointseg_core import load_model, save_model
 from jointseg_core.checkpoint import Config
 from jointseg_core.refinement import BoundaryRefinement
 from training import train
+from training.ablations.code_version import training_code
 from training.ablations.study import Row, Table
 from training.datasets import Samples
 from training.problems import BadInput
@@ -95,6 +97,7 @@ class Run:
             "fields": fields,
             "pictures": self.base.training.identity(),
             "start": self.start.key if self.start else _digest(self.base.backbone),
+            "code": training_code(type(self.recipe.model).__module__),
         }
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         return f"{self.base.name}_seed{self.recipe.seed}_{digest[:12]}"

@@ -1,6 +1,6 @@
 """Scores of a row: its network as the row uses it, on all validation pictures and on resamples.
 
-They are kept beside the run, RUN/scores/KEY.npz, by all that decides them.
+They are kept beside the run, RUN/scores/KEY.npz, by all that decides them, the code included.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from jointseg_core import Predictions, Predictor, build_model, load_model
 from jointseg_core.refinement import direct_boxes
+from training.ablations.code_version import scoring_code
 from training.ablations.study import Row
 from training.datasets import Sample, Samples
 from training.datasets.augmentation import Augmentation
@@ -27,7 +28,6 @@ from training.runs.options import changed
 from training.runs.run_folder import replace_file
 from training.runs.stages import told_of
 
-FORMAT = 1
 OF_PROPOSALS = {"ar_1000", "recall_50", "foreground_share"}
 IOUS = range(50, 100, 5)
 """In percent."""
@@ -55,7 +55,7 @@ class Task:
     def path(self, samples: Samples) -> Path:
         """Where the scores are kept."""
         decisive = {
-            "format": FORMAT,
+            "code": scoring_code(),
             "use": dict(self.row.use),
             "direct": self.row.direct,
             "columns": self.columns,
