@@ -8,6 +8,7 @@ from tiny_run import scenes
 
 from jointseg_core import build_model
 from training.ablate import STUDIES, resampled_rows
+from training.ablations import runs, scoring
 from training.ablations.results import Measured, paper, partners
 from training.ablations.runs import Base, Run, run_of
 from training.ablations.scoring import Task
@@ -186,6 +187,18 @@ def test_a_key_is_another_one_for_every_other_result(bases: dict[str, Base], dat
         run_of(fewer, table, Row("a"), 0),
     ]
     assert len({run.key for run in (first, *others)}) == 1 + len(others)
+
+
+def test_what_other_code_made_is_not_used_again(
+    bases: dict[str, Base], monkeypatch: pytest.MonkeyPatch
+):
+    base, table = bases["rdsnet"], Table("", (), ())
+    task = Task("", Path(), Row("a"), (), 0)
+    before = run_of(base, table, Row("a"), 0).key, task.path(base.validation)
+    monkeypatch.setattr(runs, "training_code", lambda network: f"other code of {network}")
+    monkeypatch.setattr(scoring, "scoring_code", lambda: "other code")
+    after = run_of(base, table, Row("a"), 0).key, task.path(base.validation)
+    assert before[0] != after[0] and before[1] != after[1]
 
 
 def test_seeds_see_the_same_pictures_in_the_same_order(bases: dict[str, Base]):

@@ -6,7 +6,15 @@ from collections import namedtuple
 
 import pytest
 import torch
-from dataset_trees import SIZE, coco_document, picture, save, write_cityscapes, write_coco
+from dataset_trees import (
+    SIZE,
+    coco_document,
+    picture,
+    save,
+    write_cityscapes,
+    write_coco,
+    write_panoptic,
+)
 
 from training.datasets import Subset, open_dataset
 from training.datasets.cache import DecodedCache
@@ -112,3 +120,15 @@ def test_a_folder_that_cannot_be_written_is_told(samples, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be written"):
         DecodedCache(samples, tmp_path / "file")
+
+
+def test_a_map_of_pixels_that_changed_or_is_missing_is_noticed(tmp_path):
+    samples = open_dataset(write_panoptic(tmp_path / "data"), "train")
+    DecodedCache(samples, tmp_path / "cache")
+    segments = tmp_path / "data/annotations/panoptic_train2017/b.png"
+    save(segments, picture(5))
+    with pytest.raises(BadInput, match="or its files have changed"):
+        DecodedCache(samples, tmp_path / "cache")
+    segments.unlink()
+    with pytest.raises(BadInput, match=r"there is no picture at .*b\.png"):
+        DecodedCache(samples, tmp_path / "cache")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from dataset_trees import SIZE, coco_document, picture, save, write_coco
+from dataset_trees import SIZE, coco_document, picture, save, write_coco, write_panoptic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -120,23 +120,8 @@ def test_pictures_are_read_as_they_are_stored(tmp_path):
 
 
 def test_a_panoptic_annotation_gives_every_pixel_a_class(tmp_path):
-    root = write_coco(tmp_path)
-    segments = np.zeros((*SIZE, 3), np.uint8)
-    segments[:10] = (5, 1, 0)  # segment 261: sky
-    segments[10:20] = (0, 0, 1)  # segment 65536: person
-    segments[20:25] = (9, 9, 9)  # of no segment
-    info = [{"id": 261, "category_id": 187}, {"id": 65536, "category_id": 1}]
-    annotations = []
-    for image in coco_document()["images"]:
-        name = image["file_name"]
-        save(root / "annotations/panoptic_train2017" / name, segments)
-        entry = {"image_id": image["id"], "file_name": name, "segments_info": info}
-        annotations.append(entry)
-    categories = [{"id": 187, "name": "sky"}, *coco_document()["categories"]]
-    document = {"annotations": annotations, "categories": categories}
+    root = write_panoptic(tmp_path)
     path = root / "annotations/panoptic_train2017.json"
-    path.write_text(json.dumps(document))
-
     samples = open_dataset(root, "train")
     assert samples.classes.semantic == ("person", "dog", "toothbrush", "sky")
     assert samples.classes.thing_to_semantic == (0, 1, 2)
@@ -144,9 +129,32 @@ def test_a_panoptic_annotation_gives_every_pixel_a_class(tmp_path):
     assert rows == [3] * 10 + [0] * 10 + [255] * (SIZE[0] - 20)
     assert open_dataset(root, "train", remap={"sky": None})[0].target.semantic[0, 0] == 255
 
-    path.write_text(json.dumps({**document, "annotations": annotations[:1]}))
+    document = json.loads(path.read_text())
+    document["annotations"] = document["annotations"][:1]
+    path.write_text(json.dumps(document))
     with pytest.raises(BadInput, match="no annotation of the image with id 3"):
         open_dataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda entry: entry.pop("image_id"), "its image_id"),
+        (lambda entry: entry.update(image_id=[7]), "its image_id"),
+        (lambda entry: entry.update(file_name=5), "or file_name"),
+        (lambda entry: entry["segments_info"][0].update(id="261"), "a segment's id"),
+        (lambda entry: entry["segments_info"][0].update(category_id=5), "does not know 5"),
+        (lambda entry: entry.pop("segments_info"), "segments_info"),
+        (lambda entry: entry.update(segments_info=3), "segments_info"),
+    ],
+)
+def test_panoptic_annotations_are_read_strictly(tmp_path, change, told):
+    path = write_panoptic(tmp_path) / "annotations/panoptic_train2017.json"
+    document = json.loads(path.read_text())
+    change(document["annotations"][0])
+    path.write_text(json.dumps(document))
+    with pytest.raises(BadInput, match=told):
+        open_dataset(tmp_path, "train")
 
 
 def drop(key):
@@ -180,6 +188,10 @@ def put(**values):
         (put(segmentation={"size": [4, 4], "counts": [16]}), r"RLE is of \[4, 4\]"),
         (put(segmentation={"size": list(SIZE), "counts": [9]}), "do not add up to 32 x 48"),
         (put(segmentation={"size": list(SIZE), "counts": "PPP"}), "do not add up to 32 x 48"),
+        (put(iscrowd="yes"), 'its iscrowd is "yes", expected 0 or 1'),
+        (put(iscrowd=2), "its iscrowd is 2, expected 0 or 1"),
+        (put(iscrowd=[]), r"its iscrowd is \[\], expected 0 or 1"),
+        (put(bbox=[5, 4, True, 3]), "expected x, y, width, height"),
         (put(category_id="1"), "needs an image_id and a category_id"),
         (lambda d: d["images"][1].update(id=7), "its id 7 is taken by a.png"),
         (lambda d: d["images"][1].update(width=0), "needs an id, a file_name, a width"),
@@ -201,12 +213,51 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path, change, told):
         put(bbox=[5, 4, 0, 3]),
         put(bbox=[40, 4, 15, 3]),
         put(id=2),
+        put(id=[2]),
+        put(iscrowd="0"),
+        put(area="199.5"),
+        put(area=-1),
         lambda d: d["categories"][0].update(name="dog"),
     ],
-    ids=["no extent", "sticks out", "id twice", "name twice"],
+    ids=[
+        "no extent",
+        "sticks out",
+        "id twice",
+        "id list",
+        "crowd text",
+        "area text",
+        "area",
+        "name twice",
+    ],
 )
 def test_what_is_only_odd_can_be_used(tmp_path, change):
-    assert len(open_dataset(changed(tmp_path, change), "train")) == 3
+    defects = []
+    samples = open_dataset(changed(tmp_path, change), "train", report=defects.append)
+    assert len(samples) == 3 and [defect.usable for defect in defects] == [True]
+    assert len(open_dataset(tmp_path, "train")) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "crowd"),
+    [("0", False), ("1", True), (0, False), (1.0, True), (True, True), (None, False)],
+)
+def test_a_crowd_is_what_says_one_as_text_too(tmp_path, value, crowd):
+    samples = open_dataset(changed(tmp_path, put(iscrowd=value)), "train")
+    assert samples[0].target.crowd.tolist()[0] is crowd
+
+
+def test_an_area_that_is_no_number_is_counted(tmp_path):
+    sample = open_dataset(changed(tmp_path, put(area="1")), "train")[0]
+    assert sample.areas[0] == sample.target.masks[0].sum()
+
+
+def test_where_there_are_but_crowds_there_is_no_object(tmp_path):
+    def crowds(document):
+        for entry in document["annotations"]:
+            entry["iscrowd"] = 1
+
+    with pytest.raises(BadInput, match=r"found are person \(0 objects\), dog \(0 objects\)"):
+        open_dataset(changed(tmp_path, crowds), "train")
 
 
 @pytest.mark.parametrize(

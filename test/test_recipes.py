@@ -4,11 +4,12 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from jointseg_core import CITYSCAPES, Classes
 from jointseg_core.backbone import BACKBONES
 from training.problems import BadInput
-from training.recipes import RECIPES, augmentation_of, fitted, steps_of
+from training.recipes import RECIPES, augmentation_of, fitted, preprocessing_of, steps_of
 from training.runs.command import config_document, parse_command, stored
 from training.runs.run_folder import as_json
 
@@ -93,6 +94,16 @@ def test_pictures_have_the_size_of_the_input_unless_sizes_are_drawn():
     assert augmentation_of(RECIPES["rdsnet_r50_coco_1x"]).size is None
     by_heart = augmentation_of(replace(synthetic, overfit=3))
     assert by_heart.size == (64, 128) and by_heart.flip == by_heart.colours == 0
+
+
+@pytest.mark.parametrize("name", ["rdsnet_r50_coco_1x", "rdsnet_r101_coco_600"])
+@pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (300, 900)])
+def test_pictures_are_validated_at_the_scale_that_they_train_at(name, size):
+    recipe = RECIPES[name]
+    seen = preprocessing_of(recipe).frame(size).content_size
+    assert seen == augmentation_of(recipe).output_size(size, torch.Generator())
+    by_heart = augmentation_of(replace(recipe, overfit=3))
+    assert seen == by_heart.output_size(size, torch.Generator()) and not by_heart.flip
 
 
 def test_flags_change_the_recipe_and_config_json_repeats_it(tmp_path):

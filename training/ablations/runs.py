@@ -6,7 +6,8 @@
     OUT/starts/KEY...      a finished run's weights, for others to start from
 
 A key names the recipe and stands for all that decides the result: the recipe, its seed among it,
-the pictures, and what the training starts from. An interrupted training goes on where it was.
+the pictures, what the training starts from, and the code. An interrupted training goes on where it
+was, unless its code has changed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from jointseg_core import load_model, save_model
 from jointseg_core.checkpoint import Config
 from jointseg_core.refinement import BoundaryRefinement
 from training import train
+from training.ablations.code_version import training_code
 from training.ablations.study import Row, Table
 from training.datasets import Samples
 from training.problems import BadInput
@@ -95,6 +97,7 @@ class Run:
             "fields": fields,
             "pictures": self.base.training.identity(),
             "start": self.start.key if self.start else _digest(self.base.backbone),
+            "code": training_code(type(self.recipe.model).__module__),
         }
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         return f"{self.base.name}_seed{self.recipe.seed}_{digest[:12]}"
@@ -134,7 +137,7 @@ def run_of(base: Base, table: Table, row: Row, number: int) -> Run:
     seed = base.recipe.seed + number
     label = f"{row.name.strip('+ ')}, seed {seed}"
     network: Config = row.network(base.recipe.model)
-    size = scaled(base.recipe.input_size, table.scale)
+    size = scaled(base.recipe, table.scale)
     recipe = replace(base.recipe, model=network, input_size=size, seed=seed)
     try:
         main = Run(label, base, changed(recipe, row.train))
@@ -145,9 +148,10 @@ def run_of(base: Base, table: Table, row: Row, number: int) -> Run:
         raise BadInput(f"row {row.name!r} does not fit {base.name}: {error}") from error
 
 
-def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """An input size whose content has this share of the sides; sides stay multiples of 32."""
-    height, width = (32 * math.ceil(side * scale / 32) for side in size)
+def scaled(recipe: Recipe, scale: float) -> tuple[int, int]:
+    """An input size whose content has this share of the sides; fixed sides stay multiples of 32."""
+    step = 1 if recipe.by_sides else 32
+    height, width = (step * math.ceil(side * scale / step) for side in recipe.input_size)
     return height, width
 
 

@@ -1,6 +1,6 @@
 """Scores of a row: its network as the row uses it, on all validation pictures and on resamples.
 
-They are kept beside the run, RUN/scores/KEY.npz, by all that decides them.
+They are kept beside the run, RUN/scores/KEY.npz, by all that decides them, the code included.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor
 
 from jointseg_core import Predictions, Predictor, build_model, load_model
 from jointseg_core.refinement import direct_boxes
+from training.ablations.code_version import scoring_code
 from training.ablations.study import Row
 from training.datasets import Sample, Samples
-from training.datasets.augmentation import Augmentation
+from training.datasets.augmentation import as_input
 from training.evaluation import SCORE_THRESHOLD, Evaluation
 from training.runs.options import changed
 from training.runs.run_folder import replace_file
 from training.runs.stages import told_of
 
-FORMAT = 1
 OF_PROPOSALS = {"ar_1000", "recall_50", "foreground_share"}
 IOUS = range(50, 100, 5)
 """In percent."""
@@ -55,7 +55,7 @@ class Task:
     def path(self, samples: Samples) -> Path:
         """Where the scores are kept."""
         decisive = {
-            "format": FORMAT,
+            "code": scoring_code(),
             "use": dict(self.row.use),
             "direct": self.row.direct,
             "columns": self.columns,
@@ -164,7 +164,7 @@ def _told(predictor: Predictor, sample: Sample) -> tuple[list[Tensor] | None, ..
     """What `forward` takes beside the picture."""
     if not getattr(predictor.model.config, "scale_case", 0):
         return ()
-    _, target = Augmentation(size=predictor.input_size)(sample, torch.Generator())
+    _, target = as_input(sample, predictor.manifest.preprocessing)
     return told_of(predictor.model, [target.to(predictor.device)])
 
 

@@ -58,7 +58,7 @@ class CocoSamples:
         self._store = FlatStore(_record(picture, labels) for picture in pictures)
         self._sizes = np.array([picture.size for picture in pictures], np.int32).reshape(-1, 2)
         self._has_objects = np.array([_sought(picture, labels) for picture in pictures], bool)
-        self._facts = (file.digest, things, labels, self._panoptic and self._panoptic.digest)
+        self._facts = (file.digest, things, labels)
         self.name = f"coco {split} at {annotations} ({len(pictures)} pictures)"
         if not self._has_objects.any():
             raise BadInput(
@@ -98,7 +98,8 @@ class CocoSamples:
 
     def identity(self) -> str:
         files = (self._path(index) for index in range(len(self)))
-        return fingerprint(files, self.root, "coco", self._facts)
+        pixels = self._panoptic and self._panoptic.identity()
+        return fingerprint(files, self.root, "coco", (*self._facts, pixels))
 
     def _path(self, index: int) -> Path:
         return self._folder / self._store[index][0]

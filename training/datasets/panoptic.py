@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jointseg_core import UNLABELLED
-from training.datasets.coco_file import read_categories, read_json
-from training.datasets.pictures import Size, read_segments
+from training.datasets.coco_file import has, read_categories, read_json, text, whole
+from training.datasets.pictures import Size, fingerprint, read_segments
 from training.datasets.store import FlatStore
 from training.problems import BadInput, refuse
 
@@ -31,7 +32,7 @@ class Panoptic:
     def __init__(
         self, path: Path, folder: Path, image_ids: Iterable[int], remap: Mapping[str, str | None]
     ) -> None:
-        document, self.digest = read_json(path, ("annotations", "categories"))
+        document, self._digest = read_json(path, ("annotations", "categories"))
         self.categories = read_categories(document["categories"], path, refuse)
         renamed = {id: remap.get(name, name) for id, name in self.categories.items()}
         self.path, self.folder = path, folder
@@ -43,13 +44,7 @@ class Panoptic:
             for id, name in renamed.items()
         }
         try:
-            entries = {
-                entry["image_id"]: (
-                    entry["file_name"],
-                    [(s["id"], labels[s["category_id"]]) for s in entry["segments_info"]],
-                )
-                for entry in document["annotations"]
-            }
+            entries = dict(_entry(entry, labels) for entry in document["annotations"])
         except (KeyError, TypeError) as error:
             raise BadInput(
                 f"{path} has an annotation that lacks or does not know {error}; expected image_id,"
@@ -66,6 +61,11 @@ class Panoptic:
         """The map of the picture at this position."""
         return self.folder / self._segments[index][0]
 
+    def identity(self) -> str:
+        """Another one for other segments and after a map has changed."""
+        files = (self.file(index) for index in range(len(self._segments)))
+        return fingerprint(files, self.folder, self._digest)
+
     def semantic(self, index: int, size: Size) -> np.ndarray:
         """Classes uint8 [H, W], 255 where there is none."""
         segments = read_segments(self.file(index), size)
@@ -75,6 +75,22 @@ class Panoptic:
         labels = labels[place]
         labels[ids[place] != segments] = UNLABELLED
         return labels.astype(np.uint8)
+
+
+def _entry(
+    entry: dict[str, Any], labels: Mapping[int, int]
+) -> tuple[int, tuple[str, list[tuple[int, int]]]]:
+    """A picture's id, and the file of its map with the class of each segment by id.
+
+    Raises KeyError and TypeError for what is missing, unknown or of another type.
+    """
+    if not has(entry, image_id=whole, file_name=text):
+        raise TypeError("its image_id (whole number) or file_name (text)")
+    segments = entry["segments_info"]
+    if not all(has(segment, id=whole, category_id=whole) for segment in segments):
+        raise TypeError("a segment's id or category_id (whole numbers)")
+    classes = [(segment["id"], labels[segment["category_id"]]) for segment in segments]
+    return entry["image_id"], (entry["file_name"], classes)
 
 
 def find_panoptic(instances: Path) -> tuple[Path, Path] | None:

@@ -9,8 +9,8 @@ import torch
 from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
 from training.datasets import Samples, Subset
-from training.problems import BadInput
-from training.recipes import Recipe, check, fitted, steps_of
+from training.problems import BadInput, check_folder
+from training.recipes import Recipe, augmentation_of, check, fitted, steps_of
 from training.runs.average import Average
 from training.runs.command import Command, Options, config_document
 from training.runs.determinism import set_deterministic
@@ -77,7 +77,8 @@ def _assembled(
     recipe, options = command.recipe, command.options
     if recipe.deterministic:
         set_deterministic()
-    torch.backends.cudnn.benchmark = not recipe.deterministic and not recipe.augmentation.scales
+    sizes_vary = bool(augmentation_of(recipe).scales)
+    torch.backends.cudnn.benchmark = not recipe.deterministic and not sizes_vary
     model = model.to(ranks.device, memory_format=torch.channels_last).train()
     average = Average(model, recipe.average)
     folder = RunFolder(command.folder, options.keep)
@@ -109,6 +110,7 @@ def _checked(folder: RunFolder, options: Options) -> dict | None:
         path = getattr(options, name)
         if path and not path.is_file():
             raise BadInput(f"--{name}: there is no file {path.absolute()}")
+    check_folder(folder.path, "--out")
     if folder.used and not options.resume:
         raise BadInput(
             f"{folder.path} holds a run; --resume goes on with it, --out names another folder"
