@@ -140,7 +140,9 @@ def _about(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
         "command": shlex.join(["python", "-m", "jointseg_ros.benchmark", *options.given]),
         "machine": machine(),
         "rmw": get_rmw_implementation_identifier(),
-        "environment": {name: os.environ[name] for name in REPORTED if name in os.environ},
+        "environment": {
+            name: Path(os.environ[name]).name for name in REPORTED if name in os.environ
+        },
         "model": predictor.model_type,
         "weights": predictor.weights.name,
         "sha256": predictor.sha256,
