@@ -136,6 +136,27 @@ def test_a_panoptic_annotation_gives_every_pixel_a_class(tmp_path):
         open_dataset(root, "train")
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda entry: entry.pop("image_id"), "its image_id"),
+        (lambda entry: entry.update(image_id=[7]), "its image_id"),
+        (lambda entry: entry.update(file_name=5), "or file_name"),
+        (lambda entry: entry["segments_info"][0].update(id="261"), "a segment's id"),
+        (lambda entry: entry["segments_info"][0].update(category_id=5), "does not know 5"),
+        (lambda entry: entry.pop("segments_info"), "segments_info"),
+        (lambda entry: entry.update(segments_info=3), "segments_info"),
+    ],
+)
+def test_panoptic_annotations_are_read_strictly(tmp_path, change, told):
+    path = write_panoptic(tmp_path) / "annotations/panoptic_train2017.json"
+    document = json.loads(path.read_text())
+    change(document["annotations"][0])
+    path.write_text(json.dumps(document))
+    with pytest.raises(BadInput, match=told):
+        open_dataset(tmp_path, "train")
+
+
 def drop(key):
     return lambda document: document["annotations"][0].pop(key)
 
@@ -192,12 +213,22 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path, change, told):
         put(bbox=[5, 4, 0, 3]),
         put(bbox=[40, 4, 15, 3]),
         put(id=2),
+        put(id=[2]),
         put(iscrowd="0"),
         put(area="199.5"),
         put(area=-1),
         lambda d: d["categories"][0].update(name="dog"),
     ],
-    ids=["no extent", "sticks out", "id twice", "crowd text", "area text", "area", "name twice"],
+    ids=[
+        "no extent",
+        "sticks out",
+        "id twice",
+        "id list",
+        "crowd text",
+        "area text",
+        "area",
+        "name twice",
+    ],
 )
 def test_what_is_only_odd_can_be_used(tmp_path, change):
     defects = []
@@ -218,6 +249,15 @@ def test_a_crowd_is_what_says_one_as_text_too(tmp_path, value, crowd):
 def test_an_area_that_is_no_number_is_counted(tmp_path):
     sample = open_dataset(changed(tmp_path, put(area="1")), "train")[0]
     assert sample.areas[0] == sample.target.masks[0].sum()
+
+
+def test_where_there_are_but_crowds_there_is_no_object(tmp_path):
+    def crowds(document):
+        for entry in document["annotations"]:
+            entry["iscrowd"] = 1
+
+    with pytest.raises(BadInput, match=r"found are person \(0 objects\), dog \(0 objects\)"):
+        open_dataset(changed(tmp_path, crowds), "train")
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,13 @@ def test_bad_input_is_one_sentence_and_no_run(tmp_path, data, capsys, flags, sai
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_that_cannot_be_is_refused_before_the_work(tmp_path, data, capsys):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file/run"):
+        assert run(*words("rdsnet_tiny_synthetic", data, folder, steps=1)) == 3
+        assert "--out" in (said := capsys.readouterr().err) and "cannot be a folder" in said
+
+
 def test_segrpn_has_no_second_stage(tmp_path, data, capsys):
     flags = {"steps": 1, "refinement-steps": 1}
     arguments = words("segrpn_tiny_synthetic", data, tmp_path / "run", **flags)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from jointseg_core.checkpoint import BadCheckpoint
 from jointseg_core.predictor import Predictor
 from training.datasets import Samples, open_dataset
 from training.evaluation import Evaluation, Models, asked_for_all, evaluate, spread
-from training.problems import BadInput, exit_code
+from training.problems import BadInput, check_folder, exit_code
 from training.report import COLUMNS, HEADLINES, Shown, number, show, worst_and_best, write_report
 from training.scores import known_or_none
 
@@ -34,7 +33,8 @@ def main() -> int:
     _check_counts(options)
     predictor = _predictor(options.weights, options)
     other = _predictor(options.other, options) if options.other else None
-    _check_folder(options.out)
+    if options.out:
+        check_folder(options.out, "--out")
     samples = open_dataset(
         options.dataset, options.split, classes=options.classes, remap=_remap(options.remap)
     )
@@ -46,15 +46,6 @@ def main() -> int:
         _write(options.out, evaluation, _facts(predictor, samples, other), pictures)
         console.print(f"\n{options.out}/metrics.json and {options.out}/report.html are written.")
     return 0
-
-
-def _check_folder(folder: Path | None) -> None:
-    """Raises BadInput for a folder that cannot be written, before the work and not after."""
-    if folder:
-        path = folder.absolute()
-        there = next(p for p in (path, *path.parents) if p.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK):
-            raise BadInput(f"--out: {folder} cannot be a folder, nothing can be written to {there}")
 
 
 def illustrate(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class BadInput(ValueError):
@@ -34,7 +36,20 @@ class Defect:
 def refuse(defect: Defect) -> None:
     """What to do about a defect unless all are wanted: raise BadInput, or go on if one can."""
     if not defect.usable:
-        raise BadInput(f"{defect}; `python -m training.check_data ROOT` names every defect.")
+        raise BadInput(
+            f"{str(defect).rstrip('.')}; `python -m training.check_data ROOT` names every defect."
+        )
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raises BadInput for a folder that cannot be written, before the work and not after."""
+    path = folder.absolute()
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise BadInput(
+            f"{option}: {folder} cannot be a folder, nothing can be written to {there};"
+            " name another one."
+        )
 
 
 def exit_code(main: Callable[[], int | None]) -> int:

@@ -53,7 +53,7 @@ class CocoFile:
     categories: dict[int, str]
     pictures: list[CocoPicture]
     digest: str
-    found: Counter[str] = field(default_factory=Counter)  # objects of each category's name
+    found: Counter[str] = field(default_factory=Counter)  # objects but crowds, by category's name
 
 
 def read_coco(path: Path, report: Report) -> CocoFile:
@@ -66,8 +66,9 @@ def read_coco(path: Path, report: Report) -> CocoFile:
             found = _object(entry, picture, categories, path, report)
             if found is not None:
                 picture.objects.append(found)
-    objects = (categories[o.category] for picture in pictures.values() for o in picture.objects)
-    return CocoFile(path, categories, list(pictures.values()), digest, Counter(objects))
+    objects = (o for picture in pictures.values() for o in picture.objects if not o.crowd)
+    found = Counter(categories[o.category] for o in objects)
+    return CocoFile(path, categories, list(pictures.values()), digest, found)
 
 
 @contextmanager
@@ -107,7 +108,7 @@ def read_categories(entries: list[Any], path: Path, report: Report) -> dict[int,
     names: dict[int, str] = {}
     for number, entry in enumerate(entries):
         where = f"{path}, category {number + 1} of the list"
-        if not (_has(entry, id=_whole, name=_text)):
+        if not (has(entry, id=whole, name=text)):
             report(Defect(where, f"needs an id (whole number) and a name, is {_short(entry)}"))
         elif entry["id"] in names:
             report(Defect(where, f"its id {entry['id']} is taken by {names[entry['id']]}"))
@@ -124,7 +125,7 @@ def _pictures(entries: list[Any], path: Path, report: Report) -> dict[int, CocoP
     files: set[str] = set()
     for number, entry in enumerate(entries):
         where = f"{path}, image {number + 1} of the list"
-        if not _has(entry, id=_whole, file_name=_text, width=_positive, height=_positive):
+        if not has(entry, id=whole, file_name=text, width=_positive, height=_positive):
             wanted = "needs an id, a file_name, a width and a height"
             report(Defect(where, f"{wanted}, is {_short(entry)}"))
             continue
@@ -145,18 +146,21 @@ def _annotations(
     entries: list[Any], pictures: Mapping[int, CocoPicture], path: Path, report: Report
 ) -> Iterator[tuple[dict[str, Any], CocoPicture]]:
     """The annotations of pictures that exist."""
-    ids: set[object] = set()
+    ids: set[int] = set()
     for number, entry in enumerate(entries):
         where = f"{path}, annotation {number + 1} of the list"
-        if not _has(entry, image_id=_whole, category_id=_whole):
+        if not has(entry, image_id=whole, category_id=whole):
             report(Defect(where, f"needs an image_id and a category_id, is {_short(entry)}"))
         elif entry["image_id"] not in pictures:
             report(Defect(where, f"there is no image with its image_id {entry['image_id']}"))
         else:
-            if entry.get("id") in ids:
-                report(Defect(where, f"its id {entry['id']} is there twice", usable=True))
-            if "id" in entry:
-                ids.add(entry["id"])
+            own = entry.get("id")
+            if whole(own) and own in ids:
+                report(Defect(where, f"its id {own} is there twice", usable=True))
+            if whole(own):
+                ids.add(own)
+            elif own is not None:
+                report(Defect(where, f"its id is {_short(own)}, no whole number", usable=True))
             yield entry, pictures[entry["image_id"]]
 
 
@@ -254,8 +258,8 @@ def _run_lengths(value: dict[str, Any], size: Size) -> bytes:
         raise _Unusable(f"its RLE is of {_short(stated)}, the picture of {list(size)}")
     if isinstance(counts, str) and _decodable(counts, size):
         return counts.encode()
-    whole = isinstance(counts, list) and all(_whole(c) and c >= 0 for c in counts)
-    if whole and sum(counts) == size[0] * size[1]:
+    plain = isinstance(counts, list) and all(whole(c) and c >= 0 for c in counts)
+    if plain and sum(counts) == size[0] * size[1]:
         return coco_masks.frPyObjects(value, *size)["counts"]
     raise _Unusable(f"the runs of its RLE do not add up to {_of(size)} pixels")
 
@@ -288,20 +292,20 @@ def string_runs(counts: str) -> np.ndarray | None:
     return runs
 
 
-def _has(entry: Any, **checks: Callable[[Any], bool]) -> bool:
+def has(entry: Any, **checks: Callable[[Any], bool]) -> bool:
     return isinstance(entry, dict) and all(check(entry.get(key)) for key, check in checks.items())
 
 
-def _whole(value: Any) -> bool:
+def whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _positive(value: Any) -> bool:
     """A side in pixels; other tools write it as 640.0 too."""
-    return (_whole(value) or isinstance(value, float)) and 0 < value < 1e6 and value == int(value)
+    return (whole(value) or isinstance(value, float)) and 0 < value < 1e6 and value == int(value)
 
 
-def _text(value: Any) -> bool:
+def text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
@@ -319,5 +323,5 @@ def _of(size: Size) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    told = json.dumps(value)
+    return told if len(told) <= 100 else f"{told[:97]}..."

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jointseg_core import UNLABELLED
-from training.datasets.coco_file import read_categories, read_json
+from training.datasets.coco_file import has, read_categories, read_json, text, whole
 from training.datasets.pictures import Size, fingerprint, read_segments
 from training.datasets.store import FlatStore
 from training.problems import BadInput, refuse
@@ -43,13 +44,7 @@ class Panoptic:
             for id, name in renamed.items()
         }
         try:
-            entries = {
-                entry["image_id"]: (
-                    entry["file_name"],
-                    [(s["id"], labels[s["category_id"]]) for s in entry["segments_info"]],
-                )
-                for entry in document["annotations"]
-            }
+            entries = dict(_entry(entry, labels) for entry in document["annotations"])
         except (KeyError, TypeError) as error:
             raise BadInput(
                 f"{path} has an annotation that lacks or does not know {error}; expected image_id,"
@@ -80,6 +75,22 @@ class Panoptic:
         labels = labels[place]
         labels[ids[place] != segments] = UNLABELLED
         return labels.astype(np.uint8)
+
+
+def _entry(
+    entry: dict[str, Any], labels: Mapping[int, int]
+) -> tuple[int, tuple[str, list[tuple[int, int]]]]:
+    """A picture's id, and the file of its map with the class of each segment by id.
+
+    Raises KeyError and TypeError for what is missing, unknown or of another type.
+    """
+    if not has(entry, image_id=whole, file_name=text):
+        raise TypeError("its image_id (whole number) or file_name (text)")
+    segments = entry["segments_info"]
+    if not all(has(segment, id=whole, category_id=whole) for segment in segments):
+        raise TypeError("a segment's id or category_id (whole numbers)")
+    classes = [(segment["id"], labels[segment["category_id"]]) for segment in segments]
+    return entry["image_id"], (entry["file_name"], classes)
 
 
 def find_panoptic(instances: Path) -> tuple[Path, Path] | None:

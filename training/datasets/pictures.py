@@ -28,7 +28,7 @@ def picture_size(path: Path) -> Size:
 
 
 def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
-    """uint8 [H, W, 3] RGB; BadInput for a file that is damaged or not of `size`."""
+    """uint8 [H, W, 3] RGB; BadInput for a file that is damaged or not of `size`, as annotated."""
     with _opened(path, size) as image:
         if image.mode.startswith(DEEP):
             raise BadInput(f"{path} has more than 8 bits a colour ({image.mode}), expected RGB.")
@@ -37,7 +37,7 @@ def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
 
 def read_labels(path: Path, size: Size | None = None) -> np.ndarray:
     """The numbers in a picture of one channel, uint8 or int32 [H, W]; BadInput for colours."""
-    with _opened(path, size) as image:
+    with _opened(path, size, "picture") as image:
         values = np.array(image)
     if values.ndim != 2:
         raise BadInput(f"{path} is a colour picture ({values.shape}), expected one of label ids.")
@@ -46,7 +46,7 @@ def read_labels(path: Path, size: Size | None = None) -> np.ndarray:
 
 def read_segments(path: Path, size: Size) -> np.ndarray:
     """Ids R + 256 G + 65536 B, int64 [H, W], of COCO's panoptic maps."""
-    with _opened(path, size) as image:
+    with _opened(path, size, "picture") as image:
         if image.mode != "RGB":
             raise BadInput(f"{path} is no panoptic map: it is {image.mode}, expected RGB.")
         red, green, blue = np.moveaxis(np.array(image).astype(np.int64), -1, 0)
@@ -54,12 +54,14 @@ def read_segments(path: Path, size: Size) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path, size: Size | None = None) -> Iterator[Image.Image]:
+def _opened(
+    path: Path, size: Size | None = None, other: str = "annotation"
+) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             if size is not None and (image.height, image.width) != size:
                 raise BadInput(
-                    f"{path} is {image.height}x{image.width} (height x width), but its annotation"
+                    f"{path} is {image.height}x{image.width} (height x width), but its {other}"
                     f" is of {size[0]}x{size[1]}; one of the two belongs to another data set."
                 )
             yield image

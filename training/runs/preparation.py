@@ -9,7 +9,7 @@ import torch
 from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
 from training.datasets import Samples, Subset
-from training.problems import BadInput
+from training.problems import BadInput, check_folder
 from training.recipes import Recipe, check, fitted, steps_of
 from training.runs.average import Average
 from training.runs.command import Command, Options, config_document
@@ -109,6 +109,7 @@ def _checked(folder: RunFolder, options: Options) -> dict | None:
         path = getattr(options, name)
         if path and not path.is_file():
             raise BadInput(f"--{name}: there is no file {path.absolute()}")
+    check_folder(folder.path, "--out")
     if folder.used and not options.resume:
         raise BadInput(
             f"{folder.path} holds a run; --resume goes on with it, --out names another folder"
