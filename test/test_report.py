@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -167,6 +168,8 @@ def test_results_and_truth_are_drawn_alike():
     assert (shown.found[20:28, 20:38] == shown.truth[20:28, 20:38]).all()
     assert (shown.truth[35:, 45:] == 90).all()  # no class map was found, so none is drawn
     assert not (shown.truth == image).all()
+    crowd = replace(target, crowd=torch.tensor([True]))
+    assert (show("a.png", 1.0, image, found, crowd, CITYSCAPES).truth == image).all()
 
 
 def test_pictures_are_no_larger_than_they_are_shown():

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from jointseg_core.classes import Classes
-from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from jointseg_core.visualize import draw
 from training.evaluation import Evaluation
+from training.runs.snapshots import as_seen
 
 TEMPLATE = Path(__file__).with_name("report.html")
 PICTURE_WIDTH = 720
@@ -120,15 +120,11 @@ def show(
     target: Target,
     classes: Classes,
 ) -> Shown:
-    """What a model found in an image uint8 RGB [H, W, 3] beside its annotation, drawn alike."""
-    truth = Predictions(
-        found.image_size,
-        target.boxes,
-        torch.ones(len(target.labels)),
-        target.labels,
-        None if found.masks is None else Masks.from_bitmaps(target.masks),
-        None if found.semantic is None or target.semantic is None else target.semantic.byte(),
-    )
+    """What a model found in an image uint8 RGB [H, W, 3] beside its annotation, drawn alike.
+
+    Crowds are not drawn: nobody is asked to find them.
+    """
+    truth = as_seen(target, found)
     return Shown(
         name,
         quality,
