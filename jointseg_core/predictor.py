@@ -87,7 +87,7 @@ class Predictor:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """(height, width) of the network's input in pixels."""
+        """(height, width) of the network's input in pixels; of a wide image, where it varies."""
         return self.manifest.preprocessing.input_size
 
     @property

@@ -15,6 +15,9 @@ from torch import Tensor
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
+STEP = 32
+"""Sides of an input are multiples of this, so that every pyramid level halves the one before."""
+
 
 class Neighbours(NamedTuple):
     """The two cells around each of n pixel centres along one side, and the latter's share."""
@@ -117,6 +120,13 @@ def _neighbours(length: int, cells_per_pixel: float, cells: int, like: Tensor) -
     return Neighbours(before, (before + 1).clamp(max=cells - 1), position - before)
 
 
+def sides_fitted(size: tuple[int, int], short: float, long: float) -> tuple[int, int]:
+    """A size (H, W) scaled until its shorter side is `short`, or its longer one `long`."""
+    scale = min(short / min(size), long / max(size))
+    height, width = (max(1, round(side * scale)) for side in size)
+    return height, width
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What a network expects of its input; stored with the weights.
@@ -124,23 +134,41 @@ class Preprocessing:
     input_size  (height, width) in pixels, multiples of 32 unless images are stretched
     mean, std   of the RGB values 0..255
     keep_ratio  whether images keep their aspect ratio; else they fill the input (RDSNet_s)
+    by_sides    input_size is instead the short side of every image, wide or tall, and the most of
+                its long side; the input is just large enough (how detectors are tested on COCO)
     """
 
     input_size: tuple[int, int]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     keep_ratio: bool = True
+    by_sides: bool = False
 
     def __post_init__(self) -> None:
         for name in ("input_size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        step = 32 if self.keep_ratio else 1
+        step = STEP if self.keep_ratio and not self.by_sides else 1
         if any(side % step or side <= 0 for side in self.input_size):
             raise ValueError(f"input_size is {self.input_size}, expected multiples of {step}")
+        if self.by_sides and not (self.keep_ratio and self.input_size[0] <= self.input_size[1]):
+            raise ValueError(
+                f"input_size is {self.input_size}, expected the short side, then the long one, of "
+                "images that keep their ratio"
+            )
 
     def frame(self, image_size: tuple[int, int]) -> Letterbox:
         """How an image of (H, W) lies in the input."""
+        if self.by_sides:
+            return Letterbox(image_size, sides_fitted(image_size, *self.input_size), False)
         return Letterbox(image_size, self.input_size, self.keep_ratio)
+
+    def size_of(self, frames: Sequence[Letterbox]) -> tuple[int, int]:
+        """(height, width) of the input that images with these frames share."""
+        if not self.by_sides:
+            return self.input_size
+        sides = zip(*(frame.content_size for frame in frames), strict=True)
+        height, width = (STEP * math.ceil(max(side) / STEP) for side in sides)
+        return height, width
 
     def batch(
         self,
@@ -153,7 +181,8 @@ class Preprocessing:
         Raises ValueError for an array of another shape or type.
         """
         frames = [self.frame(_checked(image)) for image in images]
-        inputs = torch.zeros(len(images), 3, *self.input_size, device=device, dtype=dtype)
+        size = self.size_of(frames)
+        inputs = torch.zeros(len(images), 3, *size, device=device, dtype=dtype)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         for slot, image, frame in zip(inputs, images, frames, strict=True):
             pixels = torch.from_numpy(np.require(image, requirements="CW")).to(device)

@@ -112,7 +112,7 @@ def test_what_a_manifest_does_not_say_is_as_it_was_before_it_could_be_said(saved
     manifest = json.loads(saved[1].with_suffix(".json").read_text())
     for name in ("class_agnostic", "scale_case"):
         manifest["config"].pop(name, None)
-    del manifest["preprocessing"]["keep_ratio"]
+    del manifest["preprocessing"]["keep_ratio"], manifest["preprocessing"]["by_sides"]
     change(saved[1], **manifest)
     model, loaded = load_model(saved[1])
     assert model.config == saved[0].config

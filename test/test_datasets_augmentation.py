@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jointseg_core import Target
-from training.datasets.augmentation import BEYOND, Augmentation, padded
+from jointseg_core import Preprocessing, Target
+from training.datasets.augmentation import BEYOND, Augmentation, as_input, padded
 from training.datasets.masks import tight_boxes
 from training.datasets.sample import Sample
 
@@ -172,6 +172,24 @@ def test_a_size_is_filled_from_the_top_left_or_stretched():
     assert (target.semantic != 255).all()
     stretched = sample.target.boxes * torch.tensor([0.64, 64 / 60, 0.64, 64 / 60])
     torch.testing.assert_close(target.boxes, stretched)
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        Preprocessing((64, 96)),
+        Preprocessing((90, 90), keep_ratio=False),
+        Preprocessing((70, 90), by_sides=True),
+    ],
+    ids=["fixed", "stretched", "by sides"],
+)
+def test_an_annotation_is_told_to_a_network_as_its_input_shows_the_picture(preprocessing):
+    sample = street()
+    image, target = as_input(sample, preprocessing)
+    inputs, (frame,) = preprocessing.batch([sample.image])
+    assert image.shape == inputs.shape[1:] and target.masks.shape[1:] == image.shape[1:]
+    torch.testing.assert_close(preprocessing.normalize(image), inputs[0], atol=0.02, rtol=0)
+    torch.testing.assert_close(frame.to_image(target.boxes), sample.target.boxes)
 
 
 def test_beyond_a_picture_nothing_is_labelled():

@@ -1,12 +1,13 @@
 """The predictor: camera pixels in and out, whatever the camera's size."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from jointseg_core import BadCheckpoint, Predictor, load_model
+from jointseg_core import BadCheckpoint, Predictor, Preprocessing, load_model
 from jointseg_core.predictor import choose_device, choose_precision, precisions_of, prepared
 
 
@@ -28,6 +29,22 @@ def test_results_are_in_the_pixels_of_each_image(rdsnet):
     assert (small.boxes[:, 2] <= 60).all() and (small.boxes[:, 3] <= 48).all()
     assert small.masks.bitmaps((48, 60)).shape == (len(small), 48, 60)
     assert (small.scores.diff() <= 0).all()
+
+
+def test_tall_images_are_seen_as_large_as_wide_ones_where_sides_are_given(rdsnet_weights):
+    model, manifest = load_model(rdsnet_weights)
+    by_sides = replace(manifest, preprocessing=Preprocessing((64, 107), by_sides=True))
+    predictor = Predictor(model, by_sides, device="cpu")
+    predictor.configure(score_threshold=0.005, max_detections=10)
+    predictor.warm_up()
+    wide, tall = predictor([noise(0, 48, 72), noise(1, 72, 48)])
+    assert (wide.image_size, tall.image_size) == ((48, 72), (72, 48))
+    assert len(wide) and len(tall)
+    assert tall.boxes[:, 3].max() > 48 and (tall.boxes <= torch.tensor([48, 72, 48, 72])).all()
+    (alone,) = predictor([noise(1, 72, 48)])
+    fixed = Predictor(model, replace(manifest, preprocessing=Preprocessing((96, 64))), "cpu")
+    fixed.configure(score_threshold=0.005, max_detections=10)
+    torch.testing.assert_close(alone.boxes, fixed([noise(1, 72, 48)])[0].boxes)
 
 
 def test_an_image_alone_gives_what_it_gives_in_a_batch(rdsnet):

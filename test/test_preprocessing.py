@@ -96,3 +96,40 @@ def test_anything_but_an_rgb_picture_is_refused(image):
 def test_input_sides_are_multiples_of_32():
     with pytest.raises(ValueError, match="multiples of 32"):
         Preprocessing((100, 64))
+
+
+@pytest.mark.parametrize(
+    ("image", "sides", "content", "size"),
+    [
+        ((480, 640), (800, 1333), (800, 1067), (800, 1088)),
+        ((640, 480), (800, 1333), (1067, 800), (1088, 800)),
+        ((400, 2000), (800, 1333), (267, 1333), (288, 1344)),
+        ((427, 640), (600, 1000), (600, 899), (608, 928)),
+    ],
+)
+def test_by_sides_an_image_is_as_large_whether_wide_or_tall(image, sides, content, size):
+    pre = Preprocessing(sides, by_sides=True)
+    frame = pre.frame(image)
+    assert (frame.content_size, pre.size_of([frame])) == (content, size)
+    assert frame.scale == (content[0] / image[0], content[1] / image[1])
+
+
+def test_by_sides_a_batch_is_as_large_as_its_largest_image_needs():
+    pre = Preprocessing((40, 70), mean=(10, 20, 30), std=(2, 4, 5), by_sides=True)
+    images = [np.full((*size, 3), (12, 28, 20), np.uint8) for size in ((20, 30), (36, 20))]
+    inputs, (wide, tall) = pre.batch(images)
+    assert inputs.shape == (2, 3, 96, 64)  # of 40 x 60 and 70 x 39
+    assert (wide.content_size, tall.content_size) == ((40, 60), (70, 39))
+    for one, frame in zip(inputs, (wide, tall), strict=True):
+        height, width = frame.content_size
+        torch.testing.assert_close(one[:, height - 1, width - 1], torch.tensor([1.0, 2.0, -2.0]))
+        assert one[:, height:].abs().max() == one[:, :, width:].abs().max() == 0
+    boxes = torch.tensor([[0.0, 0, 39, 70], [50, 0, 60, 40]])
+    assert tall.to_image(boxes)[0].tolist() == pytest.approx([0, 0, 20, 36])
+    assert wide.to_image(boxes)[1].tolist() == pytest.approx([25, 0, 30, 20])
+
+
+def test_sides_are_the_short_one_and_the_long_one_of_images_that_keep_their_ratio():
+    for sides, keep_ratio in (((1333, 800), True), ((550, 550), False), ((0, 800), True)):
+        with pytest.raises(ValueError, match="input_size is"):
+            Preprocessing(sides, keep_ratio=keep_ratio, by_sides=True)

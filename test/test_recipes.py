@@ -4,11 +4,12 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from jointseg_core import CITYSCAPES, Classes
 from jointseg_core.backbone import BACKBONES
 from training.problems import BadInput
-from training.recipes import RECIPES, augmentation_of, fitted, steps_of
+from training.recipes import RECIPES, augmentation_of, fitted, preprocessing_of, steps_of
 from training.runs.command import config_document, parse_command, stored
 from training.runs.run_folder import as_json
 
@@ -22,7 +23,8 @@ def test_rdsnet_trains_as_its_release_does():
     )  # fmt: skip
     assert (recipe.batch, recipe.clip, recipe.warm_up, recipe.warm_up_from) == (8, 35, 500, 1 / 3)
     assert steps_of(recipe, COCO_PICTURES) == 175_899
-    assert (recipe.augmentation.scales, recipe.augmentation.long_side) == ((800,), 1333)
+    augmentation = augmentation_of(recipe)
+    assert (augmentation.scales, augmentation.long_side) == ((800,), 1333)
     assert recipe.augmentation.flip == 0.5
     assert recipe.refinement_steps == 1000
     assert (recipe.model.norm, recipe.model.frozen_stages) == ("fixed_statistics", 2)
@@ -30,14 +32,15 @@ def test_rdsnet_trains_as_its_release_does():
 
 def test_the_longer_schedule_draws_between_two_scales():
     recipe = RECIPES["rdsnet_r101_coco_2x"]
-    assert recipe.augmentation.scales == (640, 800)
+    assert augmentation_of(recipe).scales == (640, 800)
+    assert preprocessing_of(recipe).frame((640, 480)).content_size == (1067, 800)
     assert steps_of(recipe, COCO_PICTURES) == pytest.approx(2 * 175_899, abs=2)
     assert [24 * share for share in recipe.drops] == pytest.approx([16, 22])
 
 
 def test_tables_2_and_4_have_pictures_of_600_pixels():
-    recipe = RECIPES["rdsnet_r101_coco_600"]
-    assert (recipe.augmentation.scales, recipe.augmentation.long_side) == ((600,), 1000)
+    augmentation = augmentation_of(RECIPES["rdsnet_r101_coco_600"])
+    assert (augmentation.scales, augmentation.long_side) == ((600,), 1000)
 
 
 def test_rdsnet_s_trains_as_yolact_does():
@@ -93,6 +96,16 @@ def test_pictures_have_the_size_of_the_input_unless_sizes_are_drawn():
     assert augmentation_of(RECIPES["rdsnet_r50_coco_1x"]).size is None
     by_heart = augmentation_of(replace(synthetic, overfit=3))
     assert by_heart.size == (64, 128) and by_heart.flip == by_heart.colours == 0
+
+
+@pytest.mark.parametrize("name", ["rdsnet_r50_coco_1x", "rdsnet_r101_coco_600"])
+@pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (300, 900)])
+def test_pictures_are_validated_at_the_scale_that_they_train_at(name, size):
+    recipe = RECIPES[name]
+    seen = preprocessing_of(recipe).frame(size).content_size
+    assert seen == augmentation_of(recipe).output_size(size, torch.Generator())
+    by_heart = augmentation_of(replace(recipe, overfit=3))
+    assert seen == by_heart.output_size(size, torch.Generator()) and not by_heart.flip
 
 
 def test_flags_change_the_recipe_and_config_json_repeats_it(tmp_path):

@@ -181,6 +181,13 @@ def test_the_command_prints_the_table_and_saves_a_checkpoint(tmp_path, rdsnet_we
     assert torch.equal(model.backbone.conv1.weight, started.backbone.conv1.weight)
 
 
+def test_the_command_saves_weights_that_see_every_picture_by_its_sides(tmp_path, rdsnet_weights):
+    out = tmp_path / "start.safetensors"
+    options = ["--preset", "tiny", "--sides", "800", "1333", "--out", str(out)]
+    assert exit_code(lambda: main([str(rdsnet_weights), *options])) == 0
+    assert load_model(out)[1].preprocessing.frame((640, 480)).content_size == (1067, 800)
+
+
 def test_the_command_ends_with_3_for_bad_input(tmp_path, capsys, rdsnet_weights):
     assert exit_code(lambda: main([str(tmp_path / "none.pth"), "--preset", "tiny"])) == 3
     assert "looked for the file" in capsys.readouterr().err

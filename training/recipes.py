@@ -29,6 +29,7 @@ class Recipe:
     model: Config
     augmentation: Augmentation
     input_size: tuple[int, int] = (256, 512)  # height and width of the network's input in use
+    by_sides: bool = False  # input_size is instead the short side and the most of the long one
 
     data: Path | None = None  # data set: its folder or a COCO JSON; scenes are made where it lacks
     validation_data: Path | None = None  # another one to validate on; none = the val split of data
@@ -94,7 +95,8 @@ def check(recipe: Recipe) -> None:
 
 def preprocessing_of(recipe: Recipe) -> Preprocessing:
     """How pictures become inputs where the network is used."""
-    return Preprocessing(recipe.input_size, keep_ratio=recipe.augmentation.keep_aspect)
+    keep_ratio = recipe.augmentation.keep_aspect
+    return Preprocessing(recipe.input_size, keep_ratio=keep_ratio, by_sides=recipe.by_sides)
 
 
 def fitted(recipe: Recipe, classes: Classes, data: str) -> Recipe:
@@ -116,11 +118,15 @@ def fitted(recipe: Recipe, classes: Classes, data: str) -> Recipe:
 
 def augmentation_of(recipe: Recipe) -> Augmentation:
     """What training does to pictures: in the recipe's input size, unless sizes are drawn."""
+    changes = recipe.augmentation
     if recipe.overfit:
-        return Augmentation(size=recipe.input_size, keep_aspect=recipe.augmentation.keep_aspect)
-    if recipe.augmentation.scales:
-        return recipe.augmentation
-    return replace(recipe.augmentation, size=recipe.input_size)
+        changes = Augmentation(keep_aspect=changes.keep_aspect)
+    if changes.scales:
+        return changes
+    if recipe.by_sides:
+        short, long = recipe.input_size
+        return replace(changes, scales=(short,), long_side=long)
+    return replace(changes, size=recipe.input_size)
 
 
 def steps_of(recipe: Recipe, pictures: int) -> int:
@@ -134,8 +140,9 @@ def steps_of(recipe: Recipe, pictures: int) -> int:
 
 _RDSNET_1X = Recipe(
     model=preset("rdsnet", "r101"),
-    augmentation=Augmentation(flip=0.5, scales=(800,), long_side=1333),
-    input_size=(800, 1344),
+    augmentation=Augmentation(flip=0.5),
+    input_size=(800, 1333),
+    by_sides=True,
     keep_empty=False,
     epochs=12,
     batch=8,
@@ -154,11 +161,7 @@ _RDSNET_2X = replace(
     epochs=24,
     drops=(16 / 24, 22 / 24),
 )
-_RDSNET_600 = replace(  # Table 2, lower block, and Table 4
-    _RDSNET_1X,
-    augmentation=Augmentation(flip=0.5, scales=(600,), long_side=1000),
-    input_size=(608, 1024),
-)
+_RDSNET_600 = replace(_RDSNET_1X, input_size=(600, 1000))  # Table 2, lower block, and Table 4
 _RDSNET_S = Recipe(
     model=preset("rdsnet_s", "r101"),
     augmentation=Augmentation(

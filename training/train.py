@@ -61,16 +61,17 @@ def learn(run: Run, stop: StopSignals) -> None:
     Ends after the last step, or after the step during which it was told to stop.
     """
     recipe, options, ranks, progress = run.recipe, run.options, run.ranks, run.progress
+    augmentation = augmentation_of(recipe)
     stream = batches(
         run.training,
-        augmentation_of(recipe),
+        augmentation,
         recipe.batch,
         recipe.seed,
         run.workers,
         ranks.rank,
         ranks.world,
         start=progress.step,
-        multiple=32 if recipe.augmentation.scales else 1,
+        multiple=32 if augmentation.scales else 1,
     )
     run.records.bar.begin(progress.step, run.total)
     while True:

@@ -20,7 +20,7 @@ from jointseg_core.segrpn import SegRPNOutput
 from jointseg_core.targets import IGNORED, NEGATIVE, Target, assign_anchors
 from training.ablations.sheet import enlarged, sheet
 from training.datasets import Sample, Samples
-from training.datasets.augmentation import Augmentation
+from training.datasets.augmentation import as_input
 
 KINDS = ("right", "wrong", "missed")
 COLOURS = {"right": (0, 158, 115), "wrong": (213, 94, 0), "missed": (240, 228, 66)}
@@ -74,8 +74,8 @@ def _judged(objectness: Tensor, assigned: Tensor, shape: tuple[int, int]) -> Jud
 
 
 def seen_by(predictor: Predictor, sample: Sample) -> tuple[Tensor, Target]:
-    """A picture and its annotation in the network's input size."""
-    return Augmentation(size=predictor.input_size)(sample, torch.Generator())
+    """A picture and its annotation as the network's input."""
+    return as_input(sample, predictor.manifest.preprocessing)
 
 
 def count(predictor: Predictor, samples: Samples) -> np.ndarray:

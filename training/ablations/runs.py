@@ -137,7 +137,7 @@ def run_of(base: Base, table: Table, row: Row, number: int) -> Run:
     seed = base.recipe.seed + number
     label = f"{row.name.strip('+ ')}, seed {seed}"
     network: Config = row.network(base.recipe.model)
-    size = scaled(base.recipe.input_size, table.scale)
+    size = scaled(base.recipe, table.scale)
     recipe = replace(base.recipe, model=network, input_size=size, seed=seed)
     try:
         main = Run(label, base, changed(recipe, row.train))
@@ -148,9 +148,10 @@ def run_of(base: Base, table: Table, row: Row, number: int) -> Run:
         raise BadInput(f"row {row.name!r} does not fit {base.name}: {error}") from error
 
 
-def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """An input size whose content has this share of the sides; sides stay multiples of 32."""
-    height, width = (32 * math.ceil(side * scale / 32) for side in size)
+def scaled(recipe: Recipe, scale: float) -> tuple[int, int]:
+    """An input size whose content has this share of the sides; fixed sides stay multiples of 32."""
+    step = 1 if recipe.by_sides else 32
+    height, width = (step * math.ceil(side * scale / step) for side in recipe.input_size)
     return height, width
 
 

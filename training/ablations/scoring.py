@@ -22,7 +22,7 @@ from jointseg_core.refinement import direct_boxes
 from training.ablations.code_version import scoring_code
 from training.ablations.study import Row
 from training.datasets import Sample, Samples
-from training.datasets.augmentation import Augmentation
+from training.datasets.augmentation import as_input
 from training.evaluation import SCORE_THRESHOLD, Evaluation
 from training.runs.options import changed
 from training.runs.run_folder import replace_file
@@ -164,7 +164,7 @@ def _told(predictor: Predictor, sample: Sample) -> tuple[list[Tensor] | None, ..
     """What `forward` takes beside the picture."""
     if not getattr(predictor.model.config, "scale_case", 0):
         return ()
-    _, target = Augmentation(size=predictor.input_size)(sample, torch.Generator())
+    _, target = as_input(sample, predictor.manifest.preprocessing)
     return told_of(predictor.model, [target.to(predictor.device)])
 
 

@@ -7,6 +7,7 @@ which shifts labels by up to half a pixel against the picture; here it is by the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transform
 
-from jointseg_core import UNLABELLED, Letterbox, Target
+from jointseg_core import UNLABELLED, Letterbox, Preprocessing, Target
+from jointseg_core.preprocessing import sides_fitted
 from training.datasets.masks import pixel_counts, tight_boxes
 from training.datasets.pictures import Size
 from training.datasets.sample import Sample
@@ -103,11 +105,7 @@ class Augmentation:
             return fitted if self.keep_aspect else self.size
         if not self.scales:
             return image_size
-        scale = self.scales[choice] / min(image_size)
-        if self.long_side:
-            scale = min(scale, self.long_side / max(image_size))
-        height, width = (max(1, round(side * scale)) for side in image_size)
-        return height, width
+        return sides_fitted(image_size, self.scales[choice], self.long_side or math.inf)
 
     def _moved(self, parts: _Parts) -> _Parts:
         """Expanded, cropped and mirrored, in pixels of the picture."""
@@ -164,6 +162,13 @@ def padded(image: Tensor, target: Target, size: Size) -> tuple[Tensor, Target]:
     if semantic is not None:
         semantic = F.pad(semantic, margin, value=UNLABELLED)
     return canvas, replace(target, masks=F.pad(target.masks, margin), semantic=semantic)
+
+
+def as_input(sample: Sample, preprocessing: Preprocessing) -> tuple[Tensor, Target]:
+    """The picture uint8 [3, h, w] and its annotation as a network in use sees them."""
+    frame = preprocessing.frame(sample.image.shape[:2])
+    fitted = Augmentation(size=frame.content_size, keep_aspect=False)
+    return padded(*fitted(sample, torch.Generator()), preprocessing.size_of([frame]))
 
 
 def _parts(sample: Sample) -> _Parts:

@@ -10,7 +10,7 @@ from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
 from training.datasets import Samples, Subset
 from training.problems import BadInput, check_folder
-from training.recipes import Recipe, check, fitted, steps_of
+from training.recipes import Recipe, augmentation_of, check, fitted, steps_of
 from training.runs.average import Average
 from training.runs.command import Command, Options, config_document
 from training.runs.determinism import set_deterministic
@@ -77,7 +77,8 @@ def _assembled(
     recipe, options = command.recipe, command.options
     if recipe.deterministic:
         set_deterministic()
-    torch.backends.cudnn.benchmark = not recipe.deterministic and not recipe.augmentation.scales
+    sizes_vary = bool(augmentation_of(recipe).scales)
+    torch.backends.cudnn.benchmark = not recipe.deterministic and not sizes_vary
     model = model.to(ranks.device, memory_format=torch.channels_last).train()
     average = Average(model, recipe.average)
     folder = RunFolder(command.folder, options.keep)

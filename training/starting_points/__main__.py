@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     classes = _classes(options.classes, options.model)
     try:
         config = _with_classes(preset(options.model, options.preset), classes)
-        preprocessing = _preprocessing(options.model, options.size)
+        preprocessing = _preprocessing(options.model, options.size, options.sides)
     except ValueError as error:
         raise BadInput(str(error)) from error
     model = build_model(config)
@@ -48,12 +48,20 @@ def _parser() -> argparse.ArgumentParser:
         help="set RDSNet's boundary refinement to the constants of its authors' code",
     )
     parser.add_argument("--out", help="where to save the model, .safetensors")
-    parser.add_argument(
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
         "--size",
         type=int,
         nargs=2,
         metavar=("H", "W"),
         help="input of --out (default: 512 1024; rdsnet_s: 550 550)",
+    )
+    size.add_argument(
+        "--sides",
+        type=int,
+        nargs=2,
+        metavar=("SHORT", "LONG"),
+        help="or the short side of every image and the most of its long one (COCO: 800 1333)",
     )
     return parser
 
@@ -70,7 +78,11 @@ def _classes(choice: str | None, model_type: str) -> Classes:
             return Classes(tuple(name.strip() for name in names.split(",")))
 
 
-def _preprocessing(model_type: str, size: Sequence[int] | None) -> Preprocessing:
+def _preprocessing(
+    model_type: str, size: Sequence[int] | None, sides: Sequence[int] | None
+) -> Preprocessing:
+    if sides:
+        return Preprocessing(tuple(sides), keep_ratio=model_type != "rdsnet_s", by_sides=True)
     if model_type == "rdsnet_s":
         return Preprocessing(tuple(size or (550, 550)), keep_ratio=False)
     return Preprocessing(tuple(size or (512, 1024)))
