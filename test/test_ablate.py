@@ -195,6 +195,8 @@ def test_a_training_in_a_process_of_its_own_is_the_same(
         (("--seeds", "1000"), "--seeds is 1000, expected 1 to"),
         (("--jobs", "-1"), "--jobs is -1"),
         (("--resamples", "1"), "--resamples is 1"),
+        (("--out", f"{__file__}/out"), "--out: "),
+        (("--results", __file__), "--results: "),
         (("--data", "/nowhere/at/all"), "/nowhere/at/all"),
     ],
 )

@@ -117,6 +117,12 @@ def test_pictures_are_read_as_they_are_stored(tmp_path):
     image = open_dataset(root, "train")[0].image
     assert image.shape == (*SIZE, 3)
     assert (image == picture(0)[..., :1]).all()
+    document = coco_document()
+    document["images"][0].update(width=SIZE[0], height=SIZE[1])  # as a viewer shows it
+    document["annotations"] = document["annotations"][2:]
+    (root / "annotations/instances_train2017.json").write_text(json.dumps(document))
+    with pytest.raises(BadInput, match=r"a\.png is 32x48 .* of 48x32; .*EXIF.*save it turned"):
+        open_dataset(root, "train")[0]
 
 
 def test_a_panoptic_annotation_gives_every_pixel_a_class(tmp_path):

@@ -23,7 +23,8 @@ def test_rdsnet_trains_as_its_release_does():
     )  # fmt: skip
     assert (recipe.batch, recipe.clip, recipe.warm_up, recipe.warm_up_from) == (8, 35, 500, 1 / 3)
     assert steps_of(recipe, COCO_PICTURES) == 175_899
-    assert (recipe.augmentation.scales, recipe.augmentation.long_side) == ((800,), 1333)
+    augmentation = augmentation_of(recipe)
+    assert (augmentation.scales, augmentation.long_side) == ((800,), 1333)
     assert recipe.augmentation.flip == 0.5
     assert recipe.refinement_steps == 1000
     assert (recipe.model.norm, recipe.model.frozen_stages) == ("fixed_statistics", 2)
@@ -31,14 +32,15 @@ def test_rdsnet_trains_as_its_release_does():
 
 def test_the_longer_schedule_draws_between_two_scales():
     recipe = RECIPES["rdsnet_r101_coco_2x"]
-    assert recipe.augmentation.scales == (640, 800)
+    assert augmentation_of(recipe).scales == (640, 800)
+    assert preprocessing_of(recipe).frame((640, 480)).content_size == (1067, 800)
     assert steps_of(recipe, COCO_PICTURES) == pytest.approx(2 * 175_899, abs=2)
     assert [24 * share for share in recipe.drops] == pytest.approx([16, 22])
 
 
 def test_tables_2_and_4_have_pictures_of_600_pixels():
-    recipe = RECIPES["rdsnet_r101_coco_600"]
-    assert (recipe.augmentation.scales, recipe.augmentation.long_side) == ((600,), 1000)
+    augmentation = augmentation_of(RECIPES["rdsnet_r101_coco_600"])
+    assert (augmentation.scales, augmentation.long_side) == ((600,), 1000)
 
 
 def test_rdsnet_s_trains_as_yolact_does():

@@ -31,7 +31,7 @@ from training.ablations.runs import Base, Means, Run, Stopped, run_of, train_all
 from training.ablations.scoring import Task, score_all
 from training.ablations.statistics import MAX_SEEDS
 from training.ablations.study import Study, Table
-from training.problems import BadInput, exit_code
+from training.problems import BadInput, check_folder, exit_code
 from training.recipes import RECIPES, Recipe, steps_of
 from training.runs.distributed import Ranks
 from training.runs.environment import environment
@@ -239,13 +239,15 @@ def recipe_name(study: Study, size: str) -> str:
 
 
 def check(options: Options) -> None:
-    """Raises BadInput for numbers that mean nothing."""
+    """Raises BadInput for numbers that mean nothing, and for folders that cannot be."""
     limits = {"seeds": (1, MAX_SEEDS), "jobs": (1, 64), "threads": (1, 1024), "workers": (0, 64)}
     for name, (low, high) in limits.items():
         if not low <= (value := getattr(options, name)) <= high:
             raise BadInput(f"--{name} is {value}, expected {low} to {high}")
     if options.resamples < 2:
         raise BadInput(f"--resamples is {options.resamples}, expected 2 or more; 1000 is usual")
+    check_folder(options.out, "--out")
+    check_folder(options.results, "--results")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def steps_of(recipe: Recipe, pictures: int) -> int:
 
 _RDSNET_1X = Recipe(
     model=preset("rdsnet", "r101"),
-    augmentation=Augmentation(flip=0.5, scales=(800,), long_side=1333),
+    augmentation=Augmentation(flip=0.5),
     input_size=(800, 1333),
     by_sides=True,
     keep_empty=False,
@@ -161,11 +161,7 @@ _RDSNET_2X = replace(
     epochs=24,
     drops=(16 / 24, 22 / 24),
 )
-_RDSNET_600 = replace(  # Table 2, lower block, and Table 4
-    _RDSNET_1X,
-    augmentation=Augmentation(flip=0.5, scales=(600,), long_side=1000),
-    input_size=(600, 1000),
-)
+_RDSNET_600 = replace(_RDSNET_1X, input_size=(600, 1000))  # Table 2, lower block, and Table 4
 _RDSNET_S = Recipe(
     model=preset("rdsnet_s", "r101"),
     augmentation=Augmentation(

@@ -18,6 +18,9 @@ from training.problems import BadInput
 
 Size = tuple[int, int]  # height, width
 
+ORIENTATION = 0x0112
+"""EXIF's tag; from 5 on, width and height change places in a viewer."""
+
 DEEP = ("I", "F")  # modes of more than 8 bits begin with these
 
 
@@ -62,7 +65,7 @@ def _opened(
             if size is not None and (image.height, image.width) != size:
                 raise BadInput(
                     f"{path} is {image.height}x{image.width} (height x width), but its {other}"
-                    f" is of {size[0]}x{size[1]}; one of the two belongs to another data set."
+                    f" is of {size[0]}x{size[1]}; {_why_not(image, size)}."
                 )
             yield image
     except BadInput:
@@ -73,6 +76,13 @@ def _opened(
         raise BadInput(
             f"{path} cannot be read as a picture ({_one_line(error)}); unpack it again."
         ) from error
+
+
+def _why_not(image: Image.Image, size: Size) -> str:
+    """What may have happened to a picture that is not of the size that is wanted."""
+    if (image.width, image.height) == size and image.getexif().get(ORIENTATION, 1) > 4:
+        return "viewers turn it as its EXIF orientation says, nothing else does: save it turned"
+    return "one of the two belongs to another data set"
 
 
 def _missing(path: Path) -> BadInput:
