@@ -195,7 +195,9 @@ def sha256(folder: Path, name: str) -> str:
 def open_graphs(folder: Path, export: Export) -> dict[str, Graph]:
     """The graphs of a folder. Raises ValueError where the machine lacks the export's precision."""
     suffix, names = SUFFIXES[export.form], ("dense", "regions")
-    files = {name: folder / f"{name}{suffix}" for name in names if f"{name}{suffix}" in export.files}
+    files = {
+        name: folder / f"{name}{suffix}" for name in names if f"{name}{suffix}" in export.files
+    }
     return {name: _OPENERS[export.form](file, export) for name, file in files.items()}
 
 
@@ -250,7 +252,8 @@ def _open_openvino(file: Path, export: Export) -> Graph:
 
 
 def _open_aoti(file: Path, export: Export) -> Graph:
-    return torch._inductor.aoti_load_package(str(file))
+    package = torch._inductor.aoti_load_package(str(file))
+    return lambda tensor: package(tensor.contiguous())  # as it was compiled, it does not look
 
 
 def _open_torch_export(file: Path, export: Export) -> Graph:

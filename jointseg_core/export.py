@@ -123,8 +123,9 @@ def export_model(request: Request, model: Model | None = None) -> Export:
     loaded, manifest = load_model(request.weights)
     pictures = read_pictures(request.calibration) if request.calibration else []
     with _appearing(request.out) as folder:
-        shutil.copy(request.weights, folder / CHECKPOINT)
-        shutil.copy(request.weights.with_suffix(".json"), folder / CHECKPOINT.replace(".safetensors", ".json"))
+        checkpoint = folder / CHECKPOINT
+        shutil.copy(request.weights, checkpoint)
+        shutil.copy(request.weights.with_suffix(".json"), checkpoint.with_suffix(".json"))
         export = _write_graphs(request, manifest, model or loaded, folder, pictures)
         files = {path.name: sha256(folder, path.name) for path in sorted(folder.iterdir())}
         export = _checked(folder, replace(export, files=files), pictures)

@@ -54,6 +54,7 @@ class Predictor:
         self.precision = (
             exported.export.precision if exported else choose_precision(precision, self.device)
         )
+        self.backend = exported.export.form if exported else "torch"
         self.weights = weights
         self.manifest = manifest
         self.timing = Timing()
@@ -204,6 +205,8 @@ def choose_precision(name: str, device: torch.device) -> str:
     """
     if name == "auto":
         return precisions_of(device)[-1] if device.type == "cpu" else "fp32"
+    if name == "int8":
+        raise ValueError("precision 'int8': torch has none here; run an export by its backend")
     if name not in PRECISIONS:
         raise ValueError(f"precision {name!r}; want auto or one of {', '.join(PRECISIONS)}")
     if name not in (known := precisions_of(device)):

@@ -69,6 +69,4 @@ def quantize(model: Any, inputs: list[Tensor]) -> Any:
 
     name = model.graph.input[0].name if hasattr(model, "graph") else 0
     data = nncf.Dataset(inputs, lambda tensor: {name: tensor.numpy()})
-    return nncf.quantize(
-        model, data, subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED
-    )
+    return nncf.quantize(model, data, subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED)

@@ -56,7 +56,9 @@ def _write_onnx(
         program, (), dynamo=True, verbose=False, output_names=list(outputs), optimize=True
     )
     model = written.model_proto
-    onnx.save(quantize(model, calibration) if calibration else model, file)
+    if calibration:  # the quantiser asks for the type of every tensor
+        model = quantize(onnx.shape_inference.infer_shapes(model), calibration)
+    onnx.save(model, file)
 
 
 def _write_openvino(
