@@ -28,6 +28,9 @@ setup(
     extras_require={
         "training": TRAINING,
         "tensorboard": ["tensorboard"],
+        "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
+        "openvino": ["openvino>=2025.2"],
+        "int8": ["nncf>=3.0"],
         "visualize": ["opencv-python-headless<5", "pillow"],
     },
 )

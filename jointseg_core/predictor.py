@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from jointseg_core.backbone import fold_batch_norms
+from jointseg_core.backends import CHECKPOINT, Exported, is_export, open_export
 from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
@@ -37,6 +38,7 @@ class Predictor:
 
     device     "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N"
     precision  "fp32", "fp16", "bf16", or "auto": bf16 on a CPU that computes in it, else fp32
+    exported   what computes in the place of the model's layers, in a precision of its own
     """
 
     def __init__(
@@ -46,14 +48,20 @@ class Predictor:
         device: str = "auto",
         precision: str = "fp32",
         weights: Path = Path(),
+        exported: Exported | None = None,
     ) -> None:
-        self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        self.device = choose_device(exported.export.device if exported else device)
+        self.precision = (
+            exported.export.precision if exported else choose_precision(precision, self.device)
+        )
+        self.backend = exported.export.form if exported else "torch"
         self.weights = weights
         self.manifest = manifest
         self.timing = Timing()
         self._lock = threading.Lock()
-        self.model = prepared(model, self.device, PRECISIONS[self.precision])
+        self._dtype = torch.float32 if exported else PRECISIONS[self.precision]
+        self.model = prepared(model, self.device, self._dtype)
+        self._network = exported.network(self.model) if exported else self.model
 
     @classmethod
     def from_file(
@@ -63,17 +71,24 @@ class Predictor:
         precision: str = "fp32",
         sha256: str = "",
         model_type: str = "",
+        backend: str = "torch",
     ) -> Predictor:
-        """The model of a checkpoint, see `load_model`.
+        """The model of a checkpoint, see `load_model`, or of an export, see `open_export`.
 
-        Raises BadCheckpoint also when the file holds another model type than the one asked for.
+        backend is "torch", which runs the checkpoint in an export's folder as well, or the one that
+        the path was exported to: "onnx", "aoti" or "openvino". Raises BadCheckpoint also when the
+        file holds another model type than the one asked for.
         """
-        model, manifest = load_model(path, sha256)
+        exported = None
+        if backend != "torch":
+            exported = open_export(path, backend, device, precision)
+        file = Path(path) / CHECKPOINT if is_export(path) else path
+        model, manifest = load_model(file, sha256)
         if model_type and manifest.model_type != model_type:
             raise BadCheckpoint(
                 f"{Path(path).resolve()}: holds a {manifest.model_type} model, wanted {model_type}"
             )
-        return cls(model, manifest, device, precision, Path(path).resolve())
+        return cls(model, manifest, device, precision, Path(path).resolve(), exported)
 
     @property
     def model_type(self) -> str:
@@ -130,17 +145,21 @@ class Predictor:
             return [], []
         with self._lock, torch.inference_mode():
             start = time.perf_counter()
-            inputs, frames = self.manifest.preprocessing.batch(
-                images, self.device, PRECISIONS[self.precision]
-            )
+            inputs, frames = self.manifest.preprocessing.batch(images, self.device, self._dtype)
             fitted = self._now()
-            output = self.model(inputs)
+            output = self._network(inputs)
             inferred = self._now()
             predictions = [p.to("cpu") for p in self.model.decode(output, frames)]
             steps = np.diff([start, fitted, inferred, time.perf_counter()]) * 1e3
             self.timing = Timing(*steps.tolist())
             proposals = self.model.proposals(output, frames, limit) if limit else []
         return predictions, [(boxes.cpu(), scores.cpu()) for boxes, scores in proposals]
+
+    def raw(self, images: Sequence[np.ndarray]) -> tuple:
+        """The tensors of the network's output for these images, before they are decoded."""
+        with self._lock, torch.inference_mode():
+            batch = self.manifest.preprocessing.batch
+            return self._network(batch(images, self.device, self._dtype)[0])
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -186,6 +205,8 @@ def choose_precision(name: str, device: torch.device) -> str:
     """
     if name == "auto":
         return precisions_of(device)[-1] if device.type == "cpu" else "fp32"
+    if name == "int8":
+        raise ValueError("precision 'int8': torch has none here; run an export by its backend")
     if name not in PRECISIONS:
         raise ValueError(f"precision {name!r}; want auto or one of {', '.join(PRECISIONS)}")
     if name not in (known := precisions_of(device)):

@@ -76,7 +76,12 @@ class Settings:
     precision: str = _on_configure(
         "auto",
         "number format of the network; auto: bf16 on a CPU that computes in it, else fp32",
-        choices=("auto", "fp32", "fp16", "bf16"),
+        choices=("auto", "fp32", "fp16", "bf16", "int8"),
+    )
+    backend: str = _on_configure(
+        "torch",
+        "what runs the network; all but torch need weights that jointseg_core.export wrote for it",
+        choices=("torch", "onnx", "aoti", "openvino"),
     )
     num_threads: int = _on_configure(
         0, "CPU threads of the network; 0: one less than the cores", limits=(0, 256)

@@ -141,7 +141,9 @@ class PerceptionNode(LifecycleNode):
         self.trouble = ""
         self._publish_label_info()
         p = self.predictor
-        self.get_logger().info(f"{p.model_type} from {p.weights} on {p.device} ({p.precision})")
+        self.get_logger().info(
+            f"{p.model_type} from {p.weights} on {p.device} ({p.backend}, {p.precision})"
+        )
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -204,6 +206,7 @@ class PerceptionNode(LifecycleNode):
             precision=settings.precision,
             sha256=settings.model_sha256,
             model_type=settings.model_type,
+            backend=settings.backend,
         )
         if reason := _unknown_classes(predictor, settings):
             raise ValueError(reason)

@@ -76,7 +76,9 @@ def _check_counts(options: argparse.Namespace) -> None:
 
 def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
     try:
-        return Predictor.from_file(weights, options.device, options.precision)
+        return Predictor.from_file(
+            weights, options.device, options.precision, backend=options.backend
+        )
     except (BadCheckpoint, ValueError) as problem:
         raise BadInput(str(problem)) from problem
 
@@ -112,7 +114,7 @@ def _facts(predictor: Predictor, samples: Samples, other: Predictor | None) -> d
     return {
         **known,
         "data": samples.name,
-        "precision": f"{predictor.precision} on {predictor.device}",
+        "precision": f"{predictor.precision} on {predictor.device} by {predictor.backend}",
         "command": shlex.join(["python", "-m", "training.evaluate", *sys.argv[1:]]),
     }
 
@@ -153,7 +155,7 @@ def _print(console: Console, evaluation: Evaluation) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", type=Path, help="a .safetensors with its manifest")
+    parser.add_argument("weights", type=Path, help="a .safetensors with its manifest, or an export")
     parser.add_argument("dataset", type=Path, help="folder of Cityscapes or COCO, or a COCO json")
     parser.add_argument("--split", default="val")
     parser.add_argument("--classes", nargs="+", help="names of the things to look for; COCO only")
@@ -162,7 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="so many pictures, evenly spread")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and report.html")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16 or bf16")
+    parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
+    parser.add_argument("--backend", default="torch", help="torch, or that of an export")
     parser.add_argument("--batch", type=int, default=4)
     return parser
 

@@ -1,0 +1,268 @@
+"""Runtimes other than torch's own: what `jointseg_core.export` wrote, in the place of the networks.
+
+An export is a folder:
+
+    export.json                            what is in it, see `Export`
+    weights.safetensors, weights.json      the checkpoint, which decoding needs
+    dense.onnx                             the network; dense.pt2 or dense.xml and dense.bin as well
+    regions.onnx                           SegRPN's region head
+
+Every file is compared with its SHA-256 before it is read. ONNX and OpenVINO files are data. An aoti
+package holds compiled code, which runs in this process: open only those that you trust as you trust
+a program. A torch-export file is for other programs, no backend opens it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jointseg_core.checkpoint import BadCheckpoint, Model
+from jointseg_core.graphs import Graph, Output, assemble
+from jointseg_core.segrpn import SegRPN
+
+PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "aoti": "torch", "openvino": "openvino"}
+"""The backends, and the Python package that each of them needs."""
+SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "aoti": ".pt2", "openvino": ".xml"}
+"""What can be exported, and how the files with the graphs end."""
+MANIFEST, CHECKPOINT = "export.json", "weights.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export folder holds.
+
+    form        one of SUFFIXES
+    model       model type of the checkpoint
+    precision   fp32, fp16, bf16 or int8
+    batch       images in one call of the dense graph
+    input_size  (height, width) of these in pixels
+    device      cpu or cuda: where an aoti package runs; everything else runs on a CPU
+    outputs     names of the dense graph's outputs, in order
+    empty       shapes of the outputs without elements, which no graph has
+    files       SHA-256 of every other file of the folder
+    versions    of what wrote it
+    self_check  what the self-check found
+    """
+
+    form: str
+    model: str
+    precision: str
+    batch: int
+    input_size: tuple[int, int]
+    device: str
+    outputs: tuple[str, ...]
+    empty: Mapping[str, list[int]]
+    files: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    self_check: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """An export whose graphs are ready to run."""
+
+    folder: Path
+    export: Export
+    graphs: Mapping[str, Graph]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights file."""
+        return self.folder / CHECKPOINT
+
+    def network(self, model: Model) -> Network:
+        """What computes in the place of that model's layers; its region head asks the export."""
+        if isinstance(model, SegRPN):
+            model.region_head.classify = self._classify
+        return Network(model, self.export, self.graphs["dense"])
+
+    def _classify(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """As `RegionHead.classify`; graphs are made for two regions and more."""
+        count = len(pooled)
+        logits, deltas = self.graphs["regions"](F.pad(pooled, (0, 0, 0, 0, 0, max(0, 2 - count))))
+        return logits[:count], deltas[:count]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """`forward` of a model, computed by a graph."""
+
+    model: Model
+    export: Export
+    graph: Graph
+
+    def __call__(self, inputs: Tensor) -> Output:
+        """Normalised images [B, 3, H, W] in fp32; any number of them, the last call is filled up."""
+        anchors = self.model.anchors(tuple(inputs.shape[-2:]), inputs.device)
+        named = dict(zip(self.export.outputs, self._tensors(inputs), strict=True))
+        return assemble(self.export.model, anchors, named, self.export.empty)
+
+    def _tensors(self, inputs: Tensor) -> list[Tensor]:
+        batch = self.export.batch
+        if len(inputs) == batch:
+            return self.graph(inputs)
+        filled = F.pad(inputs, (0,) * 7 + (-len(inputs) % batch,))
+        # the next call may overwrite what a call returned
+        calls = [[t.clone() for t in self.graph(part)] for part in filled.split(batch)]
+        return [torch.cat(parts)[: len(inputs)] for parts in zip(*calls, strict=True)]
+
+
+def is_export(path: str | Path) -> bool:
+    """Whether a path is that of an export, and not of a checkpoint."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def open_export(path: str | Path, backend: str, device: str, precision: str) -> Exported:
+    """The export in that folder, ready to run by the backend of its form.
+
+    precision is the export's, or "auto". Raises ValueError for what this machine lacks and
+    BadCheckpoint for a folder that is damaged or of another form.
+    """
+    folder = Path(path).resolve()
+    check_backend(backend)
+    if not is_export(folder):
+        raise BadCheckpoint(
+            f"{folder} is no export for backend {backend} (there is no {MANIFEST} in it); "
+            f"make one with python -m jointseg_core.export WEIGHTS --to {backend}"
+        )
+    export = read_export(folder)
+    if export.form != backend:
+        raise BadCheckpoint(
+            f"{folder} was exported to {export.form}, which backend {backend} does not run; "
+            f"export again with --to {backend}"
+        )
+    if precision not in ("auto", export.precision):
+        raise ValueError(
+            f"precision {precision!r}: {folder} was exported in {export.precision}; "
+            f"say that or auto, or export again with --precision {precision}"
+        )
+    if device.split(":")[0] not in ("auto", export.device):
+        raise ValueError(f"device {device!r}: {folder} was exported to run on {export.device}")
+    return Exported(folder, export, open_graphs(folder, export))
+
+
+def check_backend(name: str) -> None:
+    """Raises ValueError for an unknown backend, and for one that is not installed here."""
+    if name not in PACKAGES:
+        raise ValueError(f"backend {name!r}; want one of {', '.join(PACKAGES)}")
+    if find_spec(PACKAGES[name]) is None:
+        here = [backend for backend, package in PACKAGES.items() if find_spec(package)]
+        raise ValueError(
+            f"backend {name!r} needs the Python package {PACKAGES[name]}, which is not installed; "
+            f"this machine has {', '.join(here)}"
+        )
+
+
+def read_export(folder: Path) -> Export:
+    """What export.json says, with every file compared. Raises BadCheckpoint."""
+    try:
+        document = json.loads((folder / MANIFEST).read_bytes())
+        if (found := document.pop("format")) != FORMAT:
+            raise ValueError(f"format {found}, this version reads {FORMAT}")
+        lists = {key: tuple(document[key]) for key in ("input_size", "outputs")}
+        export = Export(**document | lists)
+        if export.form not in SUFFIXES:
+            raise ValueError(f"form {export.form}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"{folder / MANIFEST}: not of this package ({error!r})") from error
+    for name, wanted in export.files.items():
+        if sha256(folder, name) != wanted:
+            raise BadCheckpoint(
+                f"{folder / name}: SHA-256 is not the one in {MANIFEST}; "
+                "the file is damaged or of another export, copy the folder again"
+            )
+    return export
+
+
+def sha256(folder: Path, name: str) -> str:
+    """Of a file in that folder, in hexadecimal digits. Raises BadCheckpoint where it is missing."""
+    if Path(name).name != name or not (folder / name).is_file():
+        raise BadCheckpoint(f"{folder / name}: missing, but listed in {MANIFEST}; copy it again")
+    return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
+def open_graphs(folder: Path, export: Export) -> dict[str, Graph]:
+    """The graphs of a folder. Raises ValueError where the machine lacks the export's precision."""
+    suffix, names = SUFFIXES[export.form], ("dense", "regions")
+    files = {
+        name: folder / f"{name}{suffix}" for name in names if f"{name}{suffix}" in export.files
+    }
+    return {name: _OPENERS[export.form](file, export) for name, file in files.items()}
+
+
+def _open_onnx(file: Path, export: Export) -> Graph:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # a thread that waits by spinning takes the core from the other nodes
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    (only,) = session.get_inputs()
+
+    def run(tensor: Tensor) -> list[Tensor]:
+        arrays = session.run(None, {only.name: tensor.contiguous().numpy()})
+        return [torch.from_numpy(array) for array in arrays]
+
+    return run
+
+
+def openvino_precisions() -> list[str]:
+    """What OpenVINO computes in on this CPU."""
+    import openvino
+
+    known = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [name for name in ("fp32", "bf16", "int8") if name.upper() in known]
+
+
+def _open_openvino(file: Path, export: Export) -> Graph:
+    import openvino
+
+    known = openvino_precisions()
+    if export.precision not in known:
+        raise ValueError(
+            f"precision {export.precision!r}: OpenVINO computes in {', '.join(known)} on this CPU"
+        )
+    rest = "f32" if export.precision == "fp32" or "bf16" not in known else "bf16"
+    settings = {
+        "INFERENCE_PRECISION_HINT": rest,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+    }
+    compiled = openvino.Core().compile_model(file, "CPU", settings)
+
+    def run(tensor: Tensor) -> list[Tensor]:
+        found = compiled(tensor.contiguous().numpy(), share_outputs=True)
+        return [torch.from_numpy(array) for array in found.to_tuple()]
+
+    return run
+
+
+def _open_aoti(file: Path, export: Export) -> Graph:
+    package = torch._inductor.aoti_load_package(str(file))
+    return lambda tensor: package(tensor.contiguous())  # as it was compiled, it does not look
+
+
+def _open_torch_export(file: Path, export: Export) -> Graph:
+    return torch.export.load(file).module()
+
+
+_OPENERS = {
+    "onnx": _open_onnx,
+    "openvino": _open_openvino,
+    "aoti": _open_aoti,
+    "torch-export": _open_torch_export,
+}

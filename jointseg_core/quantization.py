@@ -1,0 +1,72 @@
+"""int8 after training, by NNCF: the range of every activation is measured on pictures.
+
+Weights get a scale for each output channel, activations one for each tensor. Layers named in
+`KEPT` stay in floating point.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
+
+from jointseg_core.predictor import Predictor
+
+MOST_PICTURES, MOST_REGIONS = 200, 200
+"""Pictures, and regions of each: more do not change the ranges by much."""
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def read_pictures(folder: Path) -> list[np.ndarray]:
+    """At most MOST_PICTURES of the PNG and JPEG files below a folder, spread, RGB [H, W, 3].
+
+    Raises ValueError where there are none.
+    """
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"--calibration: no {' or '.join(SUFFIXES)} file lies below {folder}")
+    chosen = files[:: -(-len(files) // MOST_PICTURES)]
+    return [decode_image(str(f), ImageReadMode.RGB).permute(1, 2, 0).numpy() for f in chosen]
+
+
+def calibration_inputs(
+    predictor: Predictor, pictures: list[np.ndarray], batch: int
+) -> dict[str, list[Tensor]]:
+    """What the graphs of a model get to see when its predictor looks at these pictures.
+
+    The last pictures fill up the last batch.
+    """
+    groups = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
+    groups[-1] = (groups[-1] + pictures * batch)[:batch]
+    dense = [predictor.manifest.preprocessing.batch(group)[0].contiguous() for group in groups]
+    if predictor.model_type != "segrpn":
+        return {"dense": dense}
+    return {"dense": dense, "regions": _pooled(predictor, pictures)}
+
+
+def _pooled(predictor: Predictor, pictures: list[np.ndarray]) -> list[Tensor]:
+    """The features [n, bins, C] of the regions that SegRPN proposes in each picture."""
+    head, seen = predictor.model.region_head, []
+    classify = head.classify
+
+    def record(pooled: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(pooled[:MOST_REGIONS].clone())
+        return classify(pooled)
+
+    head.classify = record
+    for picture in pictures:
+        predictor([picture])
+    del head.classify
+    return [pooled for pooled in seen if len(pooled)]
+
+
+def quantize(model: Any, inputs: list[Tensor]) -> Any:
+    """An ONNX or OpenVINO model of one input in int8, its ranges measured on these inputs."""
+    import nncf
+
+    name = model.graph.input[0].name if hasattr(model, "graph") else 0
+    data = nncf.Dataset(inputs, lambda tensor: {name: tensor.numpy()})
+    return nncf.quantize(model, data, subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED)

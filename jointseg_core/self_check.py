@@ -1,0 +1,145 @@
+"""Whether an export sees what the checkpoint sees in torch, in fp32.
+
+Compared are the tensors of the dense graph, each by the 2-norm of the difference over that of the
+tensor; and what a `Predictor` makes of them: objects, masks and the class of every pixel. In
+floating point that is done on three drawn pictures. In int8 it is done on pictures of the
+calibration, with wider limits: rounding to 8 bits moves every box a little, and noise is no picture
+that the ranges were made for. How much accuracy int8 costs, only an evaluation on labelled pictures
+can tell (`python -m training.evaluate FOLDER DATASET --backend openvino --precision int8`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+from jointseg_core.graphs import named_tensors
+from jointseg_core.predictions import Predictions
+from jointseg_core.predictor import Predictor
+
+
+class Limits(NamedTuple):
+    """What an export has to keep to."""
+
+    error: float  # relative error of each tensor at most
+    overlap: float  # IoU of boxes, and of masks, from which two objects are the same
+    objects: float  # share of the objects that are found on both sides
+    pixels: float  # share of pixels that have the same class
+
+
+LIMITS = {
+    "fp32": Limits(1e-3, 0.95, 1.0, 0.999),
+    "fp16": Limits(0.02, 0.9, 0.95, 0.99),
+    "bf16": Limits(0.1, 0.7, 0.8, 0.97),
+    "int8": Limits(0.5, 0.5, 0.8, 0.9),
+}
+THRESHOLDS = (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+"""Scores from which objects are compared: the first at which there are OBJECTS of them."""
+OBJECTS = 10
+PICTURES = 20
+"""Pictures of a calibration that are compared at most."""
+
+
+def drawn_pictures(input_size: tuple[int, int]) -> list[np.ndarray]:
+    """A gradient, noise, and bright rectangles on noise, in three sizes, uint8 RGB [H, W, 3]."""
+    height, width = input_size
+    random = np.random.default_rng(0)
+    rows, columns = np.linspace(0, 255, height)[:, None], np.linspace(0, 255, width)[None]
+    gradient = np.stack(np.broadcast_arrays(rows, columns, 255 - rows), -1)
+    noise = random.integers(0, 256, (height, width // 2, 3))
+    shapes = random.integers(0, 60, (height * 3 // 2, width, 3))
+    for _ in range(8):
+        y, x = (int(random.integers(0, side * 2 // 3)) for side in shapes.shape[:2])
+        shapes[y : y + height // 4, x : x + width // 6] = random.integers(60, 256, 3)
+    return [picture.astype(np.uint8) for picture in (gradient, noise, shapes)]
+
+
+def compare(torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]) -> dict:
+    """How far the two are apart: what `problem` reads, for export.json."""
+    error, name = max(_errors(torch_, exported, pictures))
+    limits = LIMITS[exported.precision]
+    threshold, objects = _objects(torch_, exported, pictures, limits)
+    numbers = {
+        "pictures": len(pictures),
+        "largest_error": error,
+        "largest_error_of": name,
+        "score_threshold": threshold,
+        "objects": len(objects),
+        "same_objects": float(np.mean(objects)) if objects else 1.0,
+    }
+    if torch_.model_type == "segrpn":
+        pairs = _seen(torch_, exported, pictures, threshold)
+        same = [float((a.semantic == b.semantic).float().mean()) for a, b in pairs]
+        numbers["same_pixels"] = min(same)
+    return numbers
+
+
+def problem(numbers: dict, precision: str) -> str | None:
+    """Why an export with these numbers is none, or None."""
+    limits = LIMITS[precision]
+    if not numbers["largest_error"] <= limits.error:
+        return (
+            f"{numbers['largest_error_of']} is off by {numbers['largest_error']:.2g} of its size, "
+            f"allowed are {limits.error:g}"
+        )
+    for what, limit in (("objects", limits.objects), ("pixels", limits.pixels)):
+        if (share := numbers.get(f"same_{what}", 1.0)) < limit:
+            return f"{share:.1%} of the {what} are the same, wanted are {limit:.1%}"
+    return None
+
+
+def _errors(
+    torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]
+) -> Iterator[tuple[float, str]]:
+    """The relative error of each tensor of each picture, with its name."""
+    for picture in pictures:
+        wanted, found = (named_tensors(p.raw([picture])) for p in (torch_, exported))
+        for name, tensor in wanted.items():
+            error = (found[name] - tensor).norm() / tensor.norm().clamp(min=1e-12)
+            yield float(error) if error.isfinite() else float("inf"), name
+
+
+def _objects(
+    torch_: Predictor, exported: Predictor, pictures: list[np.ndarray], limits: Limits
+) -> tuple[float, list[bool]]:
+    """The score from which objects were compared, and of each whether the other side has it."""
+    found: list[bool] = []
+    for threshold in THRESHOLDS:
+        strict = _seen(torch_, exported, pictures, threshold)
+        if sum(len(a) for a, _ in strict) < OBJECTS and threshold != THRESHOLDS[-1]:
+            continue
+        # an object may lie on the other side of the threshold there
+        relaxed = _seen(torch_, exported, pictures, threshold / 2)
+        for (a, b), (more_a, more_b) in zip(strict, relaxed, strict=True):
+            found += _in(a, more_b, limits.overlap) + _in(b, more_a, limits.overlap)
+        break
+    return threshold, found
+
+
+def _seen(
+    torch_: Predictor, exported: Predictor, pictures: list[np.ndarray], threshold: float
+) -> list[tuple[Predictions, Predictions]]:
+    for predictor in (torch_, exported):
+        predictor.configure(score_threshold=threshold, max_detections=100)
+    return list(zip(torch_(pictures), exported(pictures), strict=True))
+
+
+def _in(some: Predictions, others: Predictions, overlap: float) -> list[bool]:
+    """Of each of some objects: whether the others have it, class, box and mask."""
+    return [any(_same(some, i, others, overlap)) for i in range(len(some))]
+
+
+def _same(some: Predictions, i: int, others: Predictions, overlap: float) -> Iterator[bool]:
+    boxes = box_iou(some.boxes[i : i + 1], others.boxes)[0] >= overlap
+    for j in (boxes & (others.labels == some.labels[i])).nonzero().flatten().tolist():
+        yield some.masks is None or _mask_iou(some, i, others, j) >= overlap
+
+
+def _mask_iou(some: Predictions, i: int, others: Predictions, j: int) -> float:
+    a, b = (p.masks[[k]].bitmaps(p.image_size)[0] for p, k in ((some, i), (others, j)))
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
