@@ -37,9 +37,15 @@ class Kept(NamedTuple):
     count: Tensor  # []
     exact: Tensor  # [] bool
 
+    def select(self, values: Tensor) -> Tensor:
+        """Those rows of values [K, ...], and 0 beyond the count, [M, ...]."""
+        real = torch.arange(len(self.index), device=values.device) < self.count
+        missing = (~real).view(-1, *[1] * (values.ndim - 1))
+        return values[self.index].masked_fill(missing, 0)
+
 
 def constants(values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Numbers [n] on the device of `like`, written by the device: `new_tensor` copies from the host.
+    """Numbers [n] that the device of `like` writes itself; `new_tensor` would wait for a copy.
 
     dtype is that of `like` unless given.
     """

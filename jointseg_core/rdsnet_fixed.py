@@ -55,6 +55,7 @@ class FixedObjects(NamedTuple):
         )
 
 
+@torch.no_grad()
 def decode_fixed(
     model: RDSNet, output: RDSNetOutput, frames: list[Letterbox], limits: Limits
 ) -> list[FixedObjects]:
@@ -63,6 +64,16 @@ def decode_fixed(
 
 
 def _decode(model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits) -> FixedObjects:
+    found, anchors = _detect(model, output, frame, limits)
+    if not model.config.filter_size:
+        return found
+    return _with_masks(model, output, found, anchors, frame, limits)
+
+
+def _detect(
+    model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits
+) -> tuple[FixedObjects, Tensor]:
+    """The objects without masks, and their anchors [M]."""
     config, stream = model.config, model.object_stream
     sizes = [len(level) for level in output.anchors]
     anchors = best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
@@ -72,24 +83,36 @@ def _decode(model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limit
     deltas = stream.box_deltas.at_each(output.box_features, anchors, stream.per_cell)
     boxes = frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
     kept = detect(boxes, scores, labels, found, limits, config.max_detections)
-    real = torch.arange(config.max_detections, device=boxes.device) < kept.count
-    anchors, boxes, scores, labels = (t[kept.index] for t in (anchors, boxes, scores, labels))
-    boxes, scores, labels = boxes * real[:, None], scores * real, labels * real
-    if not config.filter_size:
-        none = kept.count * 0
-        counts = torch.stack([kept.count, none, kept.exact.long()])
-        windows, bits = labels.new_zeros(0, 4), labels.new_zeros(0, dtype=torch.uint8)
-        return FixedObjects(counts, boxes, scores, labels, windows, bits)
+    boxes, scores, labels = (kept.select(field) for field in (boxes, scores, labels))
+    counts = torch.stack([kept.count, torch.zeros_like(kept.count), kept.exact.long()])
+    windows, bits = labels.new_zeros(0, 4), labels.new_zeros(0, dtype=torch.uint8)
+    return FixedObjects(counts, boxes, scores, labels, windows, bits), anchors[kept.index]
+
+
+def _with_masks(
+    model: RDSNet,
+    output: RDSNetOutput,
+    found: FixedObjects,
+    anchors: Tensor,
+    frame: Letterbox,
+    limits: Limits,
+) -> FixedObjects:
+    """The objects of these anchors with their masks, and the boxes that the masks refine."""
+    config, stream = model.config, model.object_stream
     values = stream.filters.at_each(output.filter_features, anchors, stream.per_cell)
     filters = contrast(values.view(-1, 2, config.filter_size))
-    windows = mask_windows(boxes, config.test_margin, frame) * real[:, None]
+    real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
+    windows = mask_windows(found.boxes, config.test_margin, frame) * real
     logits = correlate(filters, output.pixels)
     pixels, columns, rows = crop_masks(logits, windows, frame, limits.mask_logit, space(frame))
     total = areas(windows).sum()
-    exact = kept.exact & (total <= len(pixels))
-    counts = torch.stack([kept.count, total, exact.long()])
-    refined = model.refinement(columns, rows, boxes) * real[:, None]
-    return FixedObjects(counts, refined, scores, labels, windows, pack_bits(pixels))
+    count, _, exact = found.counts.unbind()
+    return found._replace(
+        counts=torch.stack([count, total, exact * (total <= len(pixels))]),
+        boxes=model.refinement(columns, rows, found.boxes) * real,
+        windows=windows,
+        bits=pack_bits(pixels),
+    )
 
 
 def space(frame: Letterbox) -> int:

@@ -47,6 +47,7 @@ class FixedScene(NamedTuple):
         )
 
 
+@torch.no_grad()
 def decode_fixed(
     model: SegRPN, output: SegRPNOutput, frames: list[Letterbox], limits: Limits
 ) -> list[FixedScene]:
@@ -110,14 +111,13 @@ def _decode(
     boxes = frame.to_image(decode_boxes(deltas, regions[rows]))
     capacity = model.config.max_detections
     kept = detect(boxes, scores, labels, found, limits, capacity)
-    shown = torch.arange(capacity, device=boxes.device) < kept.count
     logits = output.semantic_logits[index]
     semantic = frame.resize(logits, MAP_STRIDE).argmax(0).to(torch.uint8)
     return FixedScene(
         torch.stack([kept.count, (kept.exact & exact).long()]),
-        boxes[kept.index] * shown[:, None],
-        scores[kept.index] * shown,
-        labels[kept.index] * shown,
+        kept.select(boxes),
+        kept.select(scores),
+        kept.select(labels),
         model.confidence(logits, frame),
         semantic,
         model.foreground(output.background_logits[index], semantic, frame),
