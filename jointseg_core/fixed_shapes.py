@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 NMS_STEPS = 16
-"""Steps of the iteration in `suppress`; pictures need 3 to 8."""
+"""Of the iteration in `suppress`; six pictures of roads needed 2 to 8, see docs/gpu.md."""
 PAIRS = 1000
 """Pairs of an anchor and a class that may take part in NMS."""
 

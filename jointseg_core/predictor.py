@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from jointseg_core.backbone import fold_batch_norms
 from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
 from jointseg_core.classes import Classes
+from jointseg_core.cuda_graph import replayer_for
 from jointseg_core.predictions import Predictions
+from jointseg_core.preprocessing import Letterbox
 from jointseg_core.process import keep_memory
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -53,7 +56,9 @@ class Predictor:
         self.manifest = manifest
         self.timing = Timing()
         self._lock = threading.Lock()
-        self.model = prepared(model, self.device, PRECISIONS[self.precision])
+        dtype = PRECISIONS[self.precision]
+        self.model = prepared(model, self.device, dtype)
+        self._replayer = replayer_for(self.model, manifest.preprocessing, self.device, dtype)
 
     @classmethod
     def from_file(
@@ -130,17 +135,37 @@ class Predictor:
             return [], []
         with self._lock, torch.inference_mode():
             start = time.perf_counter()
-            inputs, frames = self.manifest.preprocessing.batch(
-                images, self.device, PRECISIONS[self.precision]
-            )
-            fitted = self._now()
-            output = self.model(inputs)
-            inferred = self._now()
-            predictions = [p.to("cpu") for p in self.model.decode(output, frames)]
-            steps = np.diff([start, fitted, inferred, time.perf_counter()]) * 1e3
+            frames = self.manifest.preprocessing.frames(images)
+            output, predictions, between = self._replay(images, frames) or self._run(images)
+            steps = np.diff([start, *between, time.perf_counter()]) * 1e3
             self.timing = Timing(*steps.tolist())
             proposals = self.model.proposals(output, frames, limit) if limit else []
         return predictions, [(boxes.cpu(), scores.cpu()) for boxes, scores in proposals]
+
+    def _run(self, images: Sequence[np.ndarray]) -> tuple[object, list[Predictions], list[float]]:
+        """The network's output, what it shows, and when pictures were fitted and the net done."""
+        inputs, frames = self.manifest.preprocessing.batch(
+            images, self.device, PRECISIONS[self.precision]
+        )
+        fitted = self._now()
+        output = self.model(inputs)
+        inferred = self._now()
+        predictions = [p.to("cpu") for p in self.model.decode(output, frames)]
+        return output, predictions, [fitted, inferred]
+
+    def _replay(
+        self, images: Sequence[np.ndarray], frames: list[Letterbox]
+    ) -> tuple[object, list[Predictions], list[float]] | None:
+        """The same by a CUDA graph; None where there is none, or none could be recorded."""
+        if self._replayer is None:
+            return None
+        try:
+            return self._replayer(images, frames)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"no CUDA graph, frames take the slower way: {reason}", stacklevel=4)
+            self._replayer = None
+            return None
 
     def _now(self) -> float:
         if self.device.type == "cuda":

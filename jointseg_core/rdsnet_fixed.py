@@ -57,21 +57,31 @@ class FixedObjects(NamedTuple):
 
 @torch.no_grad()
 def decode_fixed(
-    model: RDSNet, output: RDSNetOutput, frames: list[Letterbox], limits: Limits
+    model: RDSNet,
+    output: RDSNetOutput,
+    frames: list[Letterbox],
+    limits: Limits,
+    capacity: int,
 ) -> list[FixedObjects]:
-    """What `RDSNet.decode` finds in each image, on the device; at most config.max_detections."""
-    return [_decode(model, output.image(i), frame, limits) for i, frame in enumerate(frames)]
+    """What `RDSNet.decode` finds in each image, on the device; M is the capacity.
+
+    limits.detections is at most that.
+    """
+    images = [output.image(i) for i in range(len(frames))]
+    return [_decode(model, *image, limits, capacity) for image in zip(images, frames, strict=True)]
 
 
-def _decode(model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits) -> FixedObjects:
-    found, anchors = _detect(model, output, frame, limits)
+def _decode(
+    model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits, capacity: int
+) -> FixedObjects:
+    found, anchors = _detect(model, output, frame, limits, capacity)
     if not model.config.filter_size:
         return found
     return _with_masks(model, output, found, anchors, frame, limits)
 
 
 def _detect(
-    model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits
+    model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits, capacity: int
 ) -> tuple[FixedObjects, Tensor]:
     """The objects without masks, and their anchors [M]."""
     config, stream = model.config, model.object_stream
@@ -82,7 +92,7 @@ def _detect(
     anchors = anchors[rows]
     deltas = stream.box_deltas.at_each(output.box_features, anchors, stream.per_cell)
     boxes = frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
-    kept = detect(boxes, scores, labels, found, limits, config.max_detections)
+    kept = detect(boxes, scores, labels, found, limits, capacity)
     boxes, scores, labels = (kept.select(field) for field in (boxes, scores, labels))
     counts = torch.stack([kept.count, torch.zeros_like(kept.count), kept.exact.long()])
     windows, bits = labels.new_zeros(0, 4), labels.new_zeros(0, dtype=torch.uint8)

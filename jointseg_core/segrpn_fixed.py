@@ -49,9 +49,16 @@ class FixedScene(NamedTuple):
 
 @torch.no_grad()
 def decode_fixed(
-    model: SegRPN, output: SegRPNOutput, frames: list[Letterbox], limits: Limits
+    model: SegRPN,
+    output: SegRPNOutput,
+    frames: list[Letterbox],
+    limits: Limits,
+    capacity: int,
 ) -> list[FixedScene]:
-    """What `SegRPN.decode` finds in each image, on the device; at most config.max_detections."""
+    """What `SegRPN.decode` finds in each image, on the device; M is the capacity.
+
+    limits.detections is at most that.
+    """
     scores = model.proposal_scores(output)
     images = zip(scores.float(), output.box_deltas, strict=True)
     proposals = [_propose(model, *image, output) for image in images]
@@ -59,7 +66,7 @@ def decode_fixed(
     count = len(proposals[0][0])
     pairs = zip(logits.softmax(1)[:, :-1].split(count), deltas.split(count), strict=True)
     return [
-        _decode(model, output, i, frame, *parts, *proposals[i], limits)
+        _decode(model, output, i, frame, *parts, *proposals[i], limits, capacity)
         for i, (frame, parts) in enumerate(zip(frames, pairs, strict=True))
     ]
 
@@ -105,11 +112,11 @@ def _decode(
     real: Tensor,
     exact: Tensor,
     limits: Limits,
+    capacity: int,
 ) -> FixedScene:
     rows, labels, scores, found = best_pairs(scores * real[:, None], limits.score, PAIRS)
     deltas = deltas[rows, labels] / constants(BOX_WEIGHTS, deltas)
     boxes = frame.to_image(decode_boxes(deltas, regions[rows]))
-    capacity = model.config.max_detections
     kept = detect(boxes, scores, labels, found, limits, capacity)
     logits = output.semantic_logits[index]
     semantic = frame.resize(logits, MAP_STRIDE).argmax(0).to(torch.uint8)

@@ -12,19 +12,33 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import batched_nms
 
-from jointseg_core import Letterbox, Preprocessing, build_model, preset, rdsnet_fixed, segrpn_fixed
+from jointseg_core import (
+    Letterbox,
+    Preprocessing,
+    RDSNet,
+    build_model,
+    preset,
+    rdsnet_fixed,
+    segrpn_fixed,
+)
 from jointseg_core import fixed_shapes as fixed
 from jointseg_core.boxes import logit
 from jointseg_core.refinement import mask_profiles
 
 SIZE = (64, 128)
-DECODE = {"rdsnet": rdsnet_fixed.decode_fixed, "segrpn": segrpn_fixed.decode_fixed}
 
 
 def limits(config):
     mask = logit(getattr(config, "mask_threshold", 0.5))
     values = config.score_threshold, config.nms_iou, config.max_detections, mask
     return fixed.Limits(*torch.tensor(values).unbind())
+
+
+def decode(model, output, frames, bounds=None):
+    """What `decode_fixed` of the model gives."""
+    module = rdsnet_fixed if isinstance(model, RDSNet) else segrpn_fixed
+    bounds = bounds or limits(model.config)
+    return module.decode_fixed(model, output, frames, bounds, model.config.max_detections)
 
 
 # NMS
@@ -163,7 +177,7 @@ def test_it_finds_what_decode_finds(seen, case, monkeypatch):
     kind, model, output, frames = seen
     monkeypatch.setattr(rdsnet_fixed, "MASK_SPACE", 100)
     model.config = replace(preset(kind, "tiny"), **CASES[case])
-    found = DECODE[kind](model, output, frames, limits(model.config))
+    found = decode(model, output, frames)
     for one, frame, other in zip(found, frames, model.decode(output, frames), strict=True):
         assert_equal(one.to_predictions(frame), other)
 
@@ -189,7 +203,9 @@ def test_one_class_and_many(classes):
     frames = [Letterbox((100, 200), SIZE)]
     with torch.inference_mode():
         output = model(torch.randn(1, 3, *SIZE))
-        (found,) = rdsnet_fixed.decode_fixed(model, output, frames, limits(model.config))
+        (found,) = rdsnet_fixed.decode_fixed(
+            model, output, frames, limits(model.config), model.config.max_detections
+        )
         assert_equal(found.to_predictions(frames[0]), model.decode(output, frames)[0])
 
 
@@ -198,7 +214,9 @@ def test_retinanet_has_boxes_alone():
     model, frames = build_model(config).eval(), [Letterbox(SIZE, SIZE)]
     with torch.inference_mode():
         output = model(torch.randn(1, 3, *SIZE))
-        (found,) = rdsnet_fixed.decode_fixed(model, output, frames, limits(config))
+        (found,) = rdsnet_fixed.decode_fixed(
+            model, output, frames, limits(config), config.max_detections
+        )
     found = found.to_predictions(frames[0])
     assert len(found) and found.masks is None
 
@@ -208,7 +226,7 @@ def test_what_does_not_fit_gives_no_result(seen, monkeypatch):
     model.config = replace(preset(kind, "tiny"), score_threshold=0.0, nms_iou=0.9)
     module = rdsnet_fixed if kind == "rdsnet" else segrpn_fixed
     monkeypatch.setattr(module, "PAIRS", 50)  # fewer than the 100 objects that there are
-    found = DECODE[kind](model, output, frames, limits(model.config))
+    found = decode(model, output, frames)
     assert [one.to_predictions(frame) for one, frame in zip(found, frames, strict=True)] == [
         None,
         None,
@@ -222,7 +240,9 @@ def test_masks_that_do_not_fit_give_no_result(monkeypatch):
     monkeypatch.setattr(rdsnet_fixed, "space", lambda _: 80)
     with torch.inference_mode():
         output = model(torch.randn(1, 3, *SIZE))
-        (found,) = rdsnet_fixed.decode_fixed(model, output, frames, limits(config))
+        (found,) = rdsnet_fixed.decode_fixed(
+            model, output, frames, limits(config), config.max_detections
+        )
     assert found.counts[1] > 8 * len(found.bits) and found.to_predictions(frames[0]) is None
 
 
@@ -266,7 +286,7 @@ def test_nothing_between_picture_and_bytes_waits_for_the_host(kind):
         model.anchors(SIZE, "cuda")  # made by the first frame
         with OnTheDevice() as watch:
             inputs = preprocessing.inputs(pictures, frames, torch.float32)
-            found = DECODE[kind](model, model(inputs), frames, bounds)
+            found = decode(model, model(inputs), frames, bounds)
             data = fixed.to_bytes([field for one in found for field in one])
     assert watch.count > 500 and data.device.type == "cuda" and data.ndim == 1
 
