@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ class Recording:
     """All that happens to batches of pictures of these sizes, between two copies.
 
     On a CPU nothing is recorded: every batch is computed anew.
+
+    pool  of another recording: they share memory, since results are read before the next batch
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Recording:
         self.capacity, self._config = model.config.max_detections, None
         self._numbers = torch.zeros(len(Limits._fields), device=device)
         self.adopt(model.config)
-        self._replay = self._recorded(device, pool) if cuda else self._compute
+        self._graph = self._recorded(device, pool) if cuda else None
         if not cuda:
             self._compute()
         self._host = torch.empty(len(self._data), dtype=torch.uint8, pin_memory=cuda)
@@ -80,7 +82,12 @@ class Recording:
         self._found = decode(self.model, self.output, self.frames, limits, self.capacity)
         self._data = to_bytes([field for one in self._found for field in one])
 
-    def _recorded(self, device: torch.device, pool: tuple[int, int] | None) -> Callable[[], None]:
+    @property
+    def pool(self) -> tuple[int, int] | None:
+        """Where the memory of the recording comes from."""
+        return self._graph and self._graph.pool()
+
+    def _recorded(self, device: torch.device, pool: tuple[int, int] | None) -> torch.cuda.CUDAGraph:
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
@@ -91,7 +98,7 @@ class Recording:
         # other threads may use the device meanwhile
         with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
             self._compute()
-        return graph.replay
+        return graph
 
     def stage(self, images: Sequence[np.ndarray]) -> None:
         """Bring pictures to the device."""
@@ -101,10 +108,13 @@ class Recording:
 
     def run(self) -> None:
         """Compute, and bring the results to the host: the one wait of a batch."""
-        self._replay()
+        if self._graph is None:
+            self._compute()
+            self._host.copy_(self._data)
+            return
+        self._graph.replay()
         self._host.copy_(self._data, non_blocking=True)
-        if self._data.is_cuda:
-            torch.cuda.current_stream(self._data.device).synchronize()
+        torch.cuda.current_stream().synchronize()
 
     def results(self) -> list[Predictions | None]:
         """Of each picture; None where they did not fit."""
@@ -130,7 +140,6 @@ class Replayer:
         self._how = model, preprocessing
         self._where = device, dtype
         self._device = device if device.type == "cuda" else -1  # -1 leaves the current one alone
-        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         self._recordings: OrderedDict[tuple, Recording] = OrderedDict()
         self.redone = 0
 
@@ -163,7 +172,8 @@ class Replayer:
             known = None  # before its successor needs the memory
             while len(self._recordings) >= RECORDINGS:
                 self._recordings.popitem(last=False)
-            known = Recording(*self._how, frames, *self._where, self._pool)
+            pool = next((other.pool for other in self._recordings.values()), None)
+            known = Recording(*self._how, frames, *self._where, pool)
         self._recordings[key] = known
         return known
 
