@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from jointseg_core.backbone import fold_batch_norms
 from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
@@ -156,8 +157,11 @@ class Predictor:
     def _replay(
         self, images: Sequence[np.ndarray], frames: list[Letterbox]
     ) -> tuple[object, list[Predictions], list[float]] | None:
-        """The same by a CUDA graph; None where there is none, or none could be recorded."""
-        if self._replayer is None:
+        """The same by a CUDA graph; None where there is none, or none could be recorded.
+
+        To what counts operations, as FlopCounterMode does, a replay would show nothing.
+        """
+        if self._replayer is None or _get_current_dispatch_mode() is not None:
             return None
         try:
             return self._replayer(images, frames)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from jointseg_core import Predictor, cuda_graph, rdsnet_fixed, shipped_weights
 from jointseg_core.cuda_graph import Replayer
@@ -107,6 +108,13 @@ def test_where_nothing_can_be_recorded_frames_take_the_ordinary_way_after_one_wa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert found.boxes.equal(predictor([image])[0].boxes)
+
+
+def test_operations_are_counted_where_somebody_counts_them(pair):
+    predictor, predictor._replayer = pair[0], fail  # not called
+    with FlopCounterMode(display=False) as counter:
+        predictor([blobs(0, 96, 160)])
+    assert counter.get_total_flops() > 1e6
 
 
 def fail(self, frames):
