@@ -61,9 +61,10 @@ def crop_windows(boxes: Tensor, margin: float, size: tuple[int, int], min_pad: f
     first = torch.minimum(grown[..., :2], boxes[..., :2] - pad)
     last = torch.maximum(grown[..., 2:], boxes[..., 2:] + pad)
     height, width = size
-    limits = boxes.new_tensor([width, height, width, height])
     # pixel j is inside when x1 <= j + 0.5 < x2, so both ends round the same way
-    return (torch.cat([first, last], -1) - 0.5).ceil().clamp(min=0).minimum(limits).long()
+    edges = (torch.stack([first, last], -2) - 0.5).ceil()  # [..., 2, 2]
+    x, y = edges[..., 0].clamp(0, width), edges[..., 1].clamp(0, height)
+    return torch.stack([x, y], -1).flatten(-2).long()
 
 
 def window_pixels(windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -40,9 +40,14 @@ def sample_masks(
 
     filters [N, d], pixels [d, h, w] at MASK_STRIDE; margin as in `crop_windows`.
     """
-    cell = MASK_STRIDE / min(frame.scale)
-    windows = crop_windows(boxes, margin, frame.image_size, min_pad=cell)
+    windows = mask_windows(boxes, margin, frame)
     return frame.sample(correlate(filters, pixels), MASK_STRIDE, windows), windows
+
+
+def mask_windows(boxes: Tensor, margin: float, frame: Letterbox) -> Tensor:
+    """Where masks of camera boxes [N, 4] may be, [N, 4]: a margin is at least a cell wide."""
+    cell = MASK_STRIDE / min(frame.scale)
+    return crop_windows(boxes, margin, frame.image_size, min_pad=cell)
 
 
 def threshold_masks(crops: list[Tensor], windows: Tensor, probability: float) -> Masks:

@@ -69,6 +69,11 @@ class CellConv2d(nn.Conv2d):
         values = self.at(features, cells).unflatten(1, (per_cell, -1))
         return values[inverse, anchors % per_cell]
 
+    def at_each(self, features: list[Tensor], anchors: Tensor, per_cell: int) -> Tensor:
+        """The same, but each anchor pays for its whole cell: shapes depend on n alone."""
+        values = self.at(features, anchors // per_cell).unflatten(1, (per_cell, -1))
+        return values[torch.arange(len(anchors), device=anchors.device), anchors % per_cell]
+
 
 def _neighbourhoods(sizes: list[tuple[int, int]], cells: Tensor) -> Tensor:
     """The 3x3 cells [n, 9] around each of these; one past the last stands for all outside."""

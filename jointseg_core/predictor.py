@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from jointseg_core.backbone import fold_batch_norms
 from jointseg_core.backends import CHECKPOINT, Exported, is_export, open_export
 from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
 from jointseg_core.classes import Classes
+from jointseg_core.cuda_graph import replayer_for
 from jointseg_core.predictions import Predictions
+from jointseg_core.preprocessing import Letterbox
 from jointseg_core.process import keep_memory
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -61,7 +65,12 @@ class Predictor:
         self._lock = threading.Lock()
         self._dtype = torch.float32 if exported else PRECISIONS[self.precision]
         self.model = prepared(model, self.device, self._dtype)
-        self._network = exported.network(self.model) if exported else self.model
+        self._network, self._replayer = self.model, None
+        if exported:
+            self._network = exported.network(self.model)
+        else:
+            given = manifest.preprocessing, self.device, self._dtype
+            self._replayer = replayer_for(self.model, *given)
 
     @classmethod
     def from_file(
@@ -145,12 +154,9 @@ class Predictor:
             return [], []
         with self._lock, torch.inference_mode():
             start = time.perf_counter()
-            inputs, frames = self.manifest.preprocessing.batch(images, self.device, self._dtype)
-            fitted = self._now()
-            output = self._network(inputs)
-            inferred = self._now()
-            predictions = [p.to("cpu") for p in self.model.decode(output, frames)]
-            steps = np.diff([start, fitted, inferred, time.perf_counter()]) * 1e3
+            frames = self.manifest.preprocessing.frames(images)
+            output, predictions, between = self._replay(images, frames) or self._run(images)
+            steps = np.diff([start, *between, time.perf_counter()]) * 1e3
             self.timing = Timing(*steps.tolist())
             proposals = self.model.proposals(output, frames, limit) if limit else []
         return predictions, [(boxes.cpu(), scores.cpu()) for boxes, scores in proposals]
@@ -160,6 +166,32 @@ class Predictor:
         with self._lock, torch.inference_mode():
             batch = self.manifest.preprocessing.batch
             return self._network(batch(images, self.device, self._dtype)[0])
+
+    def _run(self, images: Sequence[np.ndarray]) -> tuple[object, list[Predictions], list[float]]:
+        """The network's output, what it shows, and when pictures were fitted and the net done."""
+        inputs, frames = self.manifest.preprocessing.batch(images, self.device, self._dtype)
+        fitted = self._now()
+        output = self._network(inputs)
+        inferred = self._now()
+        predictions = [p.to("cpu") for p in self.model.decode(output, frames)]
+        return output, predictions, [fitted, inferred]
+
+    def _replay(
+        self, images: Sequence[np.ndarray], frames: list[Letterbox]
+    ) -> tuple[object, list[Predictions], list[float]] | None:
+        """The same by a CUDA graph; None where there is none, or none could be recorded.
+
+        To what counts operations, as FlopCounterMode does, a replay would show nothing.
+        """
+        if self._replayer is None or _get_current_dispatch_mode() is not None:
+            return None
+        try:
+            return self._replayer(images, frames)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"no CUDA graph, frames take the slower way: {reason}", stacklevel=4)
+            self._replayer = None
+            return None
 
     def _now(self) -> float:
         if self.device.type == "cuda":

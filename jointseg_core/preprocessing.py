@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jointseg_core.fixed_shapes import constants
+
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -73,8 +75,9 @@ class Letterbox:
         """Boxes [N, 4] of the network input in camera pixels, clipped to the image."""
         vertical, horizontal = self.scale
         height, width = self.image_size
-        boxes = boxes / boxes.new_tensor([horizontal, vertical, horizontal, vertical])
-        return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+        x = (boxes[..., 0::2] / horizontal).clamp(0, width)
+        y = (boxes[..., 1::2] / vertical).clamp(0, height)
+        return torch.stack([x, y], -1).flatten(-2)
 
     def sample(self, maps: Tensor, stride: int, windows: Tensor) -> list[Tensor]:
         """Bilinear values [h_i, w_i] of maps [N, h, w] inside windows [N, 4] of camera pixels.
@@ -180,21 +183,30 @@ class Preprocessing:
 
         Raises ValueError for an array of another shape or type.
         """
-        frames = [self.frame(_checked(image)) for image in images]
-        size = self.size_of(frames)
-        inputs = torch.zeros(len(images), 3, *size, device=device, dtype=dtype)
+        frames = self.frames(images)
+        arrays = [np.require(image, requirements="CW") for image in images]
+        pictures = [torch.from_numpy(array).to(device) for array in arrays]
+        return self.inputs(pictures, frames, dtype), frames
+
+    def frames(self, images: Sequence[np.ndarray]) -> list[Letterbox]:
+        """How uint8 RGB images [H, W, 3] lie in the input. Raises ValueError for other arrays."""
+        return [self.frame(_checked(image)) for image in images]
+
+    def inputs(self, pictures: list[Tensor], frames: list[Letterbox], dtype: torch.dtype) -> Tensor:
+        """uint8 RGB pictures [H, W, 3] on their device as one input [B, 3, h, w]."""
+        shape, device = (len(pictures), 3, *self.size_of(frames)), pictures[0].device
+        inputs = torch.zeros(shape, device=device, dtype=dtype)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        for slot, image, frame in zip(inputs, images, frames, strict=True):
-            pixels = torch.from_numpy(np.require(image, requirements="CW")).to(device)
+        for slot, picture, frame in zip(inputs, pictures, frames, strict=True):
             height, width = frame.content_size
-            fitted = frame.fit(pixels.permute(2, 0, 1))
+            fitted = frame.fit(picture.permute(2, 0, 1))
             slot[:, :height, :width] = self.normalize(fitted)
-        return inputs, frames
+        return inputs
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """RGB values 0..255 [3, h, w] with the mean removed, in units of the deviation."""
         rows = pixels.permute(1, 2, 0).flatten(1)  # [h, w * 3]: long rows, where 3 is a short one
-        mean, std = (rows.new_tensor(v, dtype=torch.float32) for v in (self.mean, self.std))
+        mean, std = (constants(v, rows, torch.float32) for v in (self.mean, self.std))
         width = pixels.shape[2]
         normal = (rows - mean.repeat(width)) / std.repeat(width)
         return normal.unflatten(1, (width, 3)).permute(2, 0, 1)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jointseg_core.fixed_shapes import constants
+
 STRIDES = (4, 8, 16, 32)
 """Network pixels per cell of P2..P5."""
 BINS, SAMPLES = 7, 2
@@ -25,12 +27,12 @@ def roi_align(features: list[Tensor], regions: list[Tensor], canonical_size: flo
     """
     boxes, images = torch.cat(regions), _image_of(regions)
     levels = region_levels(boxes, canonical_size)
-    shapes = boxes.new_tensor([f.shape[-2:] for f in features], dtype=torch.long)  # [4, 2]
-    areas = shapes.prod(1)
+    height, width = (constants([f.shape[i] for f in features], levels) for i in (-2, -1))
+    areas = height * width  # of each level
     starts = len(regions) * (areas.cumsum(0) - areas)  # where each level's cells start
-    height, width = shapes[levels].unbind(1)
+    height, width = height[levels], width[levels]
     first = (starts[levels] + images * areas[levels])[:, None]
-    scaled = boxes / boxes.new_tensor(STRIDES)[levels, None]
+    scaled = boxes / constants(STRIDES, boxes)[levels, None]
     rows, row_weights = _samples(scaled[:, 1], scaled[:, 3], height)
     columns, column_weights = _samples(scaled[:, 0], scaled[:, 2], width)
     cells = (first + rows * width[:, None]).view(-1, BINS, 1, 2 * SAMPLES, 1)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointseg_core.classes import UNLABELLED
+from jointseg_core.fixed_shapes import constants
 from jointseg_core.layers import tower
 from jointseg_core.preprocessing import Letterbox, Neighbours
 
@@ -137,4 +138,4 @@ def background_loss(logits: Tensor, semantic: Tensor, things: tuple[int, ...]) -
 
 def is_thing(semantic: Tensor, things: tuple[int, ...]) -> Tensor:
     """Whether the class of each pixel is one of these."""
-    return torch.isin(semantic, semantic.new_tensor(things))
+    return torch.isin(semantic, constants(things, semantic))

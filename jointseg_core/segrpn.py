@@ -20,6 +20,7 @@ from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
 from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes, has_area
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.detection import PROPOSAL_IOU, detect
+from jointseg_core.fixed_shapes import constants
 from jointseg_core.losses import box_loss, divide
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
@@ -193,10 +194,14 @@ class SegRPN(nn.Module):
             results.append((boxes[shown][:limit], logits[shown][:limit].sigmoid()))
         return results
 
-    def _scored_proposals(self, output: SegRPNOutput) -> list[tuple[Tensor, Tensor]]:
-        scores = output.objectness
+    def proposal_scores(self, output: SegRPNOutput) -> Tensor:
+        """What anchors are ranked by, [B, A]: the objectness of one head, or of both (2.6 b)."""
         if self._now("fuse_scores"):
-            scores = fuse_scores(scores, output.mask_objectness)
+            return fuse_scores(output.objectness, output.mask_objectness)
+        return output.objectness
+
+    def _scored_proposals(self, output: SegRPNOutput) -> list[tuple[Tensor, Tensor]]:
+        scores = self.proposal_scores(output)
         limits = self._now("candidates"), self.config.proposal_nms_iou
         return [
             choose_proposals(*image, output.anchors, _input_size(output), *limits)
@@ -312,7 +317,7 @@ class SegRPN(nn.Module):
             wanted,
             torch.cat(regions)[positive],
             beta=1.0,
-            scale=deltas.new_tensor(BOX_WEIGHTS),
+            scale=constants(BOX_WEIGHTS, deltas),
         )
         classes = F.cross_entropy(logits, labels, reduction="sum")
         return {"region": classes, "region_box": box}
@@ -350,24 +355,27 @@ class SegRPN(nn.Module):
         scores: Tensor,
         deltas: Tensor,
     ) -> Predictions:
-        config, scale = self.config, deltas.new_tensor(BOX_WEIGHTS)
+        config, scale = self.config, constants(BOX_WEIGHTS, deltas)
         boxes = frame.to_image(decode_boxes(deltas / scale, regions[:, None]))  # [n, K, 4]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
         logits = output.semantic_logits[index]
         semantic = class_map(logits, frame)
-        confidence = frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
         return Predictions(
             frame.image_size,
             boxes[rows, labels],
             scores[rows, labels],
             labels,
             semantic=semantic,
-            confidence=confidence,
-            foreground=self._foreground(output.background_logits[index], semantic, frame),
+            confidence=self.confidence(logits, frame),
+            foreground=self.foreground(output.background_logits[index], semantic, frame),
         )
 
-    def _foreground(self, background: Tensor, semantic: Tensor, frame: Letterbox) -> Tensor:
+    def confidence(self, logits: Tensor, frame: Letterbox) -> Tensor:
+        """The probability [H, W] of the likeliest class, of class logits [K, h, w]."""
+        return frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
+
+    def foreground(self, background: Tensor, semantic: Tensor, frame: Letterbox) -> Tensor:
         """Pixels [H, W] of things: as the class-agnostic branch says, or else the classes."""
         if not self.config.class_agnostic:
             return is_thing(semantic, self.config.things)

@@ -13,7 +13,8 @@ import torch
 class StageClock:
     """Times one frame after the other: `start`, `mark` at the end of each stage, `stop`.
 
-    On a GPU a mark is an event of the stream, so only `stop` waits for the device.
+    On a GPU a mark is an event of the stream, so only `stop` waits for the device. While a CUDA
+    graph is recorded nothing is marked, and a replayed one is a single stage.
     """
 
     def __init__(self, device: str) -> None:
@@ -33,6 +34,8 @@ class StageClock:
 
     def mark(self, stage: str) -> None:
         """The time since the last mark belongs to this stage; a stage may come several times."""
+        if self._cuda and torch.cuda.is_current_stream_capturing():
+            return
         self._marks.append((stage, self._now()))
 
     def stop(self) -> dict:

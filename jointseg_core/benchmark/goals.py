@@ -109,8 +109,9 @@ def _memory(results: Results) -> Iterator[Row]:
 def _rdsnet_on_gpu(results: Results) -> Iterator[Row]:
     name = f"ours-{results.settings.precisions[0]}"
     wall = statistics([frame["wall_ms"] for frame in results.measured[name].frames()])
-    net = statistics(all_of(results.times(name, "net")))
-    yield "net in ms", "<=", 1.5, Ratio(net["p50"], 0.0)
+    if "net" in results.measured[name].frames()[0]["stages"]:  # else it is inside a CUDA graph
+        net = statistics(all_of(results.times(name, "net")))
+        yield "net in ms", "<=", 1.5, Ratio(net["p50"], 0.0)
     yield "picture to results in ms, p50", "<=", 2.2, Ratio(wall["p50"], 0.0)
     yield "p99 over p50", "<=", 1.3, Ratio(wall["p99"] / wall["p50"], 0.0)
     yield "times faster than Mask R-CNN", ">=", 10, results.faster(name, "maskrcnn")

@@ -1,0 +1,163 @@
+"""What finds objects with shapes that do not depend on the picture, and never asks the host.
+
+A GPU runs such steps one after the other without waiting for anybody, so they can be recorded once
+(see `cuda_graph`). Every list has a fixed length; a count on the device says how much of it holds.
+What `detection` does with lists of any length is the reference, and these functions say when they
+could not do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NMS_STEPS = 16
+"""Of the iteration in `suppress`; six pictures of roads needed 2 to 8, see docs/gpu.md."""
+PAIRS = 1000
+"""Pairs of an anchor and a class that may take part in NMS."""
+
+
+class Limits(NamedTuple):
+    """The thresholds of a config as numbers on the device, so that they can change meanwhile."""
+
+    score: Tensor  # []
+    nms_iou: Tensor  # []
+    detections: Tensor  # []
+    mask_logit: Tensor  # []
+
+
+class Kept(NamedTuple):
+    """The first of what `suppress` keeps, at most M: which, how many, and whether that is exact."""
+
+    index: Tensor  # [M], 0 beyond the count
+    count: Tensor  # []
+    exact: Tensor  # [] bool
+
+    def select(self, values: Tensor) -> Tensor:
+        """Those rows of values [K, ...], and 0 beyond the count, [M, ...]."""
+        real = torch.arange(len(self.index), device=values.device) < self.count
+        missing = (~real).view(-1, *[1] * (values.ndim - 1))
+        return values[self.index].masked_fill(missing, 0)
+
+
+def constants(values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers [n] that the device of `like` writes itself; `new_tensor` would wait for a copy.
+
+    dtype is that of `like` unless given.
+    """
+    return torch.cat([like.new_full((1,), value, dtype=dtype) for value in values])
+
+
+def best_of_levels(scores: Tensor, sizes: Sequence[int], limit: int) -> Tensor:
+    """Each level's `limit` best anchors, or all it has: indices [n] into scores [A]."""
+    chosen, start = [], 0
+    for size in sizes:
+        chosen.append(start + scores[start : start + size].topk(min(limit, size)).indices)
+        start += size
+    return torch.cat(chosen)
+
+
+def best_pairs(scores: Tensor, threshold: Tensor, limit: int) -> tuple[Tensor, ...]:
+    """The best of scores [n, K] above the threshold: rows [P], classes [P], scores [P], count [].
+
+    P is `limit`, or n K if that is less. Pairs that are not above it score -1 and come last; the
+    count is of all that are above it, also of those that found no place.
+    """
+    above = scores > threshold
+    ranked = scores.masked_fill(~above, -1).flatten()
+    top = ranked.topk(min(limit, len(ranked)))
+    classes = scores.shape[1]
+    return top.indices // classes, top.indices % classes, top.values, above.sum()
+
+
+def suppress(
+    boxes: Tensor, valid: Tensor, iou: Tensor | float, same: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Greedy NMS on boxes [..., K, 4], best first: kept [..., K] after n - 1 and after n steps.
+
+    valid [..., K] says which boxes take part; with `same` [..., K, K] only pairs that are so can
+    suppress each other. A box is kept if no kept box before it overlaps it by more than `iou`.
+
+    All boxes apply that rule to the last step's answer at once, NMS_STEPS times. It says whether
+    box j is kept from boxes before j alone, hence (by induction over j) it has one fixed point,
+    which is the answer of sequential NMS, and step j is right about the first j boxes for good.
+    So where two steps agree on the first j boxes they are right about them, and K steps always
+    suffice; chains of boxes that each overlap the next alone do need that many.
+    """
+    clash = _overlaps(boxes) > iou
+    if same is not None:
+        clash &= same
+    clash = clash.tril(-1).float()  # [..., j, i]: would i, which comes before j, suppress it?
+    kept = before = valid
+    for _ in range(NMS_STEPS):
+        before = kept
+        kept = valid & ((clash @ before.float()[..., None])[..., 0] == 0)
+    return before, kept
+
+
+def _overlaps(boxes: Tensor) -> Tensor:
+    """IoU [..., K, K] of boxes [..., K, 4] with each other, rounded as torchvision's NMS does."""
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    one, other = boxes[..., :, None, :], boxes[..., None, :, :]
+    first, last = torch.maximum(one[..., :2], other[..., :2]), one[..., 2:].minimum(other[..., 2:])
+    shared = (last - first).clamp(min=0).prod(-1)
+    return shared / (areas[..., :, None] + areas[..., None, :] - shared)
+
+
+def first_kept(before: Tensor, kept: Tensor, limit: Tensor, capacity: int) -> Kept:
+    """The first `limit` <= capacity of the kept boxes [K]; both are results of `suppress`.
+
+    They are exact where the last two steps agree up to the last of them, whatever follows.
+    """
+    first, earlier = (k & (k.cumsum(0) <= limit) for k in (kept, before))
+    slots = (first.cumsum(0) - 1).masked_fill(~first, capacity)  # one more, for all others
+    numbers = torch.arange(len(kept), device=kept.device)
+    index = numbers.new_zeros(capacity + 1).scatter(0, slots, numbers)[:capacity]
+    count = first.sum()
+    index = index.masked_fill(torch.arange(capacity, device=kept.device) >= count, 0)
+    return Kept(index, count, (first == earlier).all())
+
+
+def detect(
+    boxes: Tensor, scores: Tensor, labels: Tensor, found: Tensor, limits: Limits, capacity: int
+) -> Kept:
+    """What survives NMS of the pairs of `best_pairs`, at most `capacity` rows of them.
+
+    boxes [P, 4], scores and labels [P]; boxes without area are not found. Pairs that found no place
+    score less than these, so they change nothing once enough are kept.
+    """
+    valid = (scores > limits.score) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    same = labels[:, None] == labels
+    kept = first_kept(*suppress(boxes, valid, limits.nms_iou, same), limits.detections, capacity)
+    complete = (found <= len(scores)) | (kept.count >= limits.detections)
+    return kept._replace(exact=kept.exact & complete)
+
+
+def pack_bits(bits: Tensor) -> Tensor:
+    """bool [n], n a multiple of 8, as uint8 [n / 8]; the first is the lowest bit."""
+    shifts = torch.arange(8, device=bits.device, dtype=torch.uint8)
+    return (bits.view(-1, 8).byte() << shifts).sum(1, dtype=torch.uint8)
+
+
+def unpack_bits(packed: Tensor, count: int) -> Tensor:
+    """The first `count` of packed bits, bool [count], on the CPU."""
+    bits = np.unpackbits(packed[: -(-count // 8)].numpy(), count=count, bitorder="little")
+    return torch.from_numpy(bits).view(torch.bool)
+
+
+def to_bytes(tensors: Sequence[Tensor]) -> Tensor:
+    """All tensors behind each other, uint8 [n]: one copy brings them to the host."""
+    return torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
+
+
+def from_bytes(data: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors of `to_bytes` on the CPU, copied; `like` has their shapes and types."""
+    sizes = [tensor.numel() * tensor.element_size() for tensor in like]
+    return [
+        piece.clone().view(tensor.dtype).view(tensor.shape)
+        for piece, tensor in zip(data.split(sizes), like, strict=True)
+    ]

@@ -1,0 +1,175 @@
+"""RDSNet's decoding with fixed shapes: from raw outputs to packed masks without asking the host.
+
+`RDSNet.decode` is the reference and says what each step is for; this gives the same objects, and
+says so when it cannot: when more is found than fits, or when NMS has not come to rest.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointseg_core.boxes import decode_boxes
+from jointseg_core.correlation import MASK_STRIDE, contrast, correlate, mask_windows
+from jointseg_core.fixed_shapes import (
+    PAIRS,
+    Limits,
+    best_of_levels,
+    best_pairs,
+    detect,
+    pack_bits,
+    unpack_bits,
+)
+from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.preprocessing import Letterbox
+from jointseg_core.rdsnet import RDSNet, RDSNetOutput
+
+MASK_SPACE = 4
+"""Pictures of mask pixels that a result has room for; 100 objects of a street fill about 3."""
+
+
+class FixedObjects(NamedTuple):
+    """The objects of one picture in fields of fixed length; what is beyond the count is 0."""
+
+    counts: Tensor  # [3] int64: objects, mask pixels, and 1 where the result is exact
+    boxes: Tensor  # [M, 4]
+    scores: Tensor  # [M]
+    labels: Tensor  # [M]
+    windows: Tensor  # [M, 4] int64, [0, 4] without masks
+    bits: Tensor  # [P / 8] uint8: the pixels of all windows as in `Masks`; [0] without masks
+
+    def to_predictions(self, frame: Letterbox) -> Predictions | None:
+        """The same on the CPU, where these are; None where the result is not exact."""
+        count, pixels, exact = self.counts.tolist()
+        if not exact:
+            return None
+        masks = Masks(self.windows[:count], unpack_bits(self.bits, pixels))
+        return Predictions(
+            frame.image_size,
+            self.boxes[:count],
+            self.scores[:count],
+            self.labels[:count],
+            masks if len(self.bits) else None,
+        )
+
+
+@torch.no_grad()
+def decode_fixed(
+    model: RDSNet,
+    output: RDSNetOutput,
+    frames: list[Letterbox],
+    limits: Limits,
+    capacity: int,
+) -> list[FixedObjects]:
+    """What `RDSNet.decode` finds in each image, on the device; M is the capacity.
+
+    limits.detections is at most that.
+    """
+    images = [output.image(i) for i in range(len(frames))]
+    return [_decode(model, *image, limits, capacity) for image in zip(images, frames, strict=True)]
+
+
+def _decode(
+    model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits, capacity: int
+) -> FixedObjects:
+    found, anchors = _detect(model, output, frame, limits, capacity)
+    if not model.config.filter_size:
+        return found
+    return _with_masks(model, output, found, anchors, frame, limits)
+
+
+def _detect(
+    model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits, capacity: int
+) -> tuple[FixedObjects, Tensor]:
+    """The objects without masks, and their anchors [M]."""
+    config, stream = model.config, model.object_stream
+    sizes = [len(level) for level in output.anchors]
+    anchors = best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
+    scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
+    rows, labels, scores, found = best_pairs(scores, limits.score, PAIRS)
+    anchors = anchors[rows]
+    deltas = stream.box_deltas.at_each(output.box_features, anchors, stream.per_cell)
+    boxes = frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
+    kept = detect(boxes, scores, labels, found, limits, capacity)
+    boxes, scores, labels = (kept.select(field) for field in (boxes, scores, labels))
+    counts = torch.stack([kept.count, torch.zeros_like(kept.count), kept.exact.long()])
+    windows, bits = labels.new_zeros(0, 4), labels.new_zeros(0, dtype=torch.uint8)
+    return FixedObjects(counts, boxes, scores, labels, windows, bits), anchors[kept.index]
+
+
+def _with_masks(
+    model: RDSNet,
+    output: RDSNetOutput,
+    found: FixedObjects,
+    anchors: Tensor,
+    frame: Letterbox,
+    limits: Limits,
+) -> FixedObjects:
+    """The objects of these anchors with their masks, and the boxes that the masks refine."""
+    config, stream = model.config, model.object_stream
+    values = stream.filters.at_each(output.filter_features, anchors, stream.per_cell)
+    filters = contrast(values.view(-1, 2, config.filter_size))
+    real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
+    windows = mask_windows(found.boxes, config.test_margin, frame) * real
+    logits = correlate(filters, output.pixels)
+    pixels, columns, rows = crop_masks(logits, windows, frame, limits.mask_logit, space(frame))
+    total = areas(windows).sum()
+    count, _, exact = found.counts.unbind()
+    return found._replace(
+        counts=torch.stack([count, total, exact * (total <= len(pixels))]),
+        boxes=model.refinement(columns, rows, found.boxes) * real,
+        windows=windows,
+        bits=pack_bits(pixels),
+    )
+
+
+def space(frame: Letterbox) -> int:
+    """Mask pixels that a result has room for, a multiple of 8."""
+    height, width = frame.image_size
+    return -(-MASK_SPACE * height * width // 8) * 8
+
+
+def areas(windows: Tensor) -> Tensor:
+    """Pixels in each of the windows [N, 4]."""
+    return (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
+
+
+def crop_masks(
+    logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor, capacity: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask pixels, bool [capacity], and the profiles of `mask_profiles`, [M, W] and [M, H].
+
+    logits [M, h, w] at MASK_STRIDE; a pixel is set where its logit, sampled as `Letterbox.sample`
+    does, is above the threshold. Pixels lie one window after the other as in `Masks`; those that
+    find no place are missing everywhere.
+    """
+    (height, width), size = frame.image_size, areas(windows)
+    number = torch.arange(capacity, device=logits.device)
+    ends = size.cumsum(0)
+    owner = torch.searchsorted(ends, number, right=True).clamp(max=len(windows) - 1)
+    inside = number < ends[-1]
+    x1, y1, x2, _ = windows[owner].unbind(1)
+    local, wide = number - (ends - size)[owner], (x2 - x1).clamp(min=1)
+    x, y = (x1 + local % wide).clamp(max=width - 1), (y1 + local // wide).clamp(max=height - 1)
+    values = _bilinear(logits, owner, x, y, frame).masked_fill(~inside, float("-inf"))
+    columns, rows = (
+        logits.new_full((len(windows) * length,), float("-inf"))
+        .scatter_reduce(0, owner * length + place, values, "amax")
+        .view(-1, length)
+        for place, length in ((x, width), (y, height))
+    )
+    return (values > threshold) & inside, columns, rows
+
+
+def _bilinear(maps: Tensor, owner: Tensor, x: Tensor, y: Tensor, frame: Letterbox) -> Tensor:
+    """Values [P] of the maps [M, h, w] of these owners at camera pixels (x, y), each [P]."""
+    rows, columns = frame.neighbours(maps, MASK_STRIDE)
+    (upper, lower, below), (left, right, beside) = rows.at(y), columns.at(x)
+    height, width = maps.shape[1:]
+    flat, first = maps.flatten(), owner * height
+    upper, lower = (first + upper) * width, (first + lower) * width
+    at_left = torch.lerp(flat[upper + left], flat[lower + left], below)
+    at_right = torch.lerp(flat[upper + right], flat[lower + right], below)
+    return torch.lerp(at_left, at_right, beside)
