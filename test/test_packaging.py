@@ -67,7 +67,8 @@ def test_the_core_imports_nothing_but_torch_torchvision_numpy_and_safetensors() 
     allowed = {"torch", "torchvision", "numpy", "safetensors"}
     for file, names in foreign("jointseg_core").items():
         drawing = {"PIL", "cv2"} if file.endswith("visualize.py") else set()
-        assert names <= allowed | drawing, file
+        kernels = {"triton"} if file.endswith("mask_kernel.py") else set()  # loaded where it works
+        assert names <= allowed | drawing | kernels, file
 
 
 def test_training_imports_no_ros() -> None:
@@ -83,7 +84,7 @@ LAYERS = (
     {"losses", "refinement", "backbone", "regions", "detection"},
     {"correlation", "proposals", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},
-    {"rdsnet_fixed", "segrpn_fixed"},
+    {"rdsnet_fixed", "segrpn_fixed", "mask_kernel"},
     {"checkpoint", "cuda_graph", "predictor", "visualize"},
     {"benchmark"},
 )
