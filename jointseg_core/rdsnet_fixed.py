@@ -6,6 +6,10 @@ says so when it cannot: when more is found than fits, or when NMS has not come t
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -114,7 +118,8 @@ def _with_masks(
     real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
     windows = mask_windows(found.boxes, config.test_margin, frame) * real
     logits = correlate(filters, output.pixels)
-    pixels, columns, rows = crop_masks(logits, windows, frame, limits.mask_logit, space(frame))
+    crop = _kernel().crop_masks if logits.is_cuda and kernel_works() else crop_masks
+    pixels, columns, rows = crop(logits, windows, frame, limits.mask_logit, space(frame))
     total = areas(windows).sum()
     count, _, exact = found.counts.unbind()
     return found._replace(
@@ -123,6 +128,23 @@ def _with_masks(
         windows=windows,
         bits=pack_bits(pixels),
     )
+
+
+def _kernel() -> ModuleType:
+    return import_module("jointseg_core.mask_kernel")  # needs Triton
+
+
+@cache
+def kernel_works() -> bool:
+    """Whether Triton compiles the kernel here: tried once on a GPU, else with one warning."""
+    frame = Letterbox((8, 8), (8, 8))
+    windows, logits = torch.zeros(1, 4).long().cuda(), torch.zeros(1, 2, 2).cuda()
+    try:
+        _kernel().crop_masks(logits, windows, frame, logits[0, 0, 0], 8)
+    except Exception as error:  # of Triton, of its C compiler, or of the import
+        warnings.warn(f"masks are cropped without a kernel of their own: {error}", stacklevel=2)
+        return False
+    return True
 
 
 def space(frame: Letterbox) -> int:

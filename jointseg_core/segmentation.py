@@ -119,6 +119,23 @@ def sample_cells(maps: Tensor, rows: Neighbours, columns: Neighbours) -> Tensor:
     return F.embedding_bag(cells, table, per_sample_weights=weights, mode="sum")
 
 
+def confidence(logits: Tensor, frame: Letterbox) -> Tensor:
+    """The probability [H, W] of the likeliest class of each camera pixel, of logits [K, h, w]."""
+    return frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
+
+
+def foreground(
+    background: Tensor, semantic: Tensor, things: tuple[int, ...], frame: Letterbox
+) -> Tensor:
+    """Camera pixels [H, W] of things: as the class-agnostic branch says, or else the classes.
+
+    background [1, h, w] are that branch's logits, [0, h, w] where there is none.
+    """
+    if not len(background):
+        return is_thing(semantic, things)
+    return frame.resize(background, MAP_STRIDE)[0] < 0
+
+
 def class_loss(logits: Tensor, semantic: Tensor) -> Tensor:
     """Cross entropy of logits [B, K, h, w] at the labelled pixels of [B, H, W], summed (2.3)."""
     logits = enlarge(logits, tuple(semantic.shape[1:])).movedim(1, -1).flatten(0, 2)

@@ -40,7 +40,8 @@ from jointseg_core.segmentation import (
     background_loss,
     class_loss,
     class_map,
-    is_thing,
+    confidence,
+    foreground,
 )
 from jointseg_core.targets import Target, assign_batch, sample, sample_size
 
@@ -367,19 +368,9 @@ class SegRPN(nn.Module):
             scores[rows, labels],
             labels,
             semantic=semantic,
-            confidence=self.confidence(logits, frame),
-            foreground=self.foreground(output.background_logits[index], semantic, frame),
+            confidence=confidence(logits, frame),
+            foreground=foreground(output.background_logits[index], semantic, config.things, frame),
         )
-
-    def confidence(self, logits: Tensor, frame: Letterbox) -> Tensor:
-        """The probability [H, W] of the likeliest class, of class logits [K, h, w]."""
-        return frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
-
-    def foreground(self, background: Tensor, semantic: Tensor, frame: Letterbox) -> Tensor:
-        """Pixels [H, W] of things: as the class-agnostic branch says, or else the classes."""
-        if not self.config.class_agnostic:
-            return is_thing(semantic, self.config.things)
-        return frame.resize(background, MAP_STRIDE)[0] < 0
 
 
 def _input_size(output: SegRPNOutput) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes
 from jointseg_core.fixed_shapes import PAIRS, Limits, best_pairs, constants, detect, suppress
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
-from jointseg_core.segmentation import MAP_STRIDE
+from jointseg_core.segmentation import MAP_STRIDE, confidence, foreground
 from jointseg_core.segrpn import SegRPN, SegRPNOutput
 
 
@@ -125,7 +125,7 @@ def _decode(
         kept.select(boxes),
         kept.select(scores),
         kept.select(labels),
-        model.confidence(logits, frame),
+        confidence(logits, frame),
         semantic,
-        model.foreground(output.background_logits[index], semantic, frame),
+        foreground(output.background_logits[index], semantic, model.config.things, frame),
     )
