@@ -103,7 +103,7 @@ class Network:
     graph: Graph
 
     def __call__(self, inputs: Tensor) -> Output:
-        """Normalised images [B, 3, H, W] in fp32; any number of them, the last call is filled up."""
+        """Normalised images [B, 3, H, W] in fp32; the last call is filled up."""
         anchors = self.model.anchors(tuple(inputs.shape[-2:]), inputs.device)
         named = dict(zip(self.export.outputs, self._tensors(inputs), strict=True))
         return assemble(self.export.model, anchors, named, self.export.empty)

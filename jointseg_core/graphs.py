@@ -1,4 +1,4 @@
-"""The parts of a model that can leave Python: tensors in, tensors out, nothing that depends on them.
+"""The parts of a model that can leave Python: tensors in, tensors out, of sizes known before.
 
 The dense part is `forward` without the anchors, which follow from the input's size. SegRPN's second
 part is its region head on features that were pooled already. Everything else stays in torch:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torchvision.ops import box_iou
 
 from jointseg_core.graphs import named_tensors

@@ -153,7 +153,7 @@ def test_a_failed_self_check_leaves_nothing(checkpoints: dict[str, Path], tmp_pa
     changed, _ = load_model(checkpoints["segrpn"])
     changed.segmentation.classes.weight.data *= 1.01
     request = Request(checkpoints["segrpn"], "torch-export", tmp_path / "out" / "export")
-    with pytest.raises(BadExport, match="semantic_logits is off by 0.01") as failed:
+    with pytest.raises(BadExport, match=r"semantic_logits is off by 0\.01") as failed:
         export_model(request, changed)
     assert "\n" not in str(failed.value)
     assert list((tmp_path / "out").iterdir()) == []
