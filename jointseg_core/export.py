@@ -37,7 +37,7 @@ from jointseg_core.backends import (
     openvino_precisions,
     sha256,
 )
-from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
+from jointseg_core.checkpoint import Manifest, Model, load_model
 from jointseg_core.graphs import empty_shapes, example, named_tensors, parts
 from jointseg_core.predictor import PRECISIONS, Predictor, choose_device, precisions_of, prepared
 from jointseg_core.quantization import calibration_inputs, read_pictures
@@ -227,8 +227,8 @@ def main() -> int:
             options.device,
         )
         export = export_model(request)
-    except (BadExport, BadCheckpoint, ValueError) as problem_:
-        print(f"export: {problem_}", file=sys.stderr)
+    except ValueError as error:  # BadCheckpoint and BadExport are such
+        print(f"export: {error}", file=sys.stderr)
         return 2
     check = ", ".join(f"{name} {value}" for name, value in export.self_check.items())
     print(f"{out}: {export.model} for {export.form} in {export.precision}; self-check: {check}")

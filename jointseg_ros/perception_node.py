@@ -141,9 +141,8 @@ class PerceptionNode(LifecycleNode):
         self.trouble = ""
         self._publish_label_info()
         p = self.predictor
-        self.get_logger().info(
-            f"{p.model_type} from {p.weights} on {p.device} ({p.backend}, {p.precision})"
-        )
+        how = f"on {p.device} by {p.backend} in {p.precision}"
+        self.get_logger().info(f"{p.model_type} from {p.weights} {how}")
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -41,8 +41,14 @@ ARGUMENTS = (
     (
         "precision",
         "",
-        ("", "auto", "fp32", "fp16", "bf16"),
+        ("", "auto", "fp32", "fp16", "bf16", "int8"),
         f"number format of the network; {IN_FILE}",
+    ),
+    (
+        "backend",
+        "",
+        ("", "torch", "onnx", "aoti", "openvino"),
+        f"what runs the network; all but torch run weights that were exported; {IN_FILE}",
     ),
     ("cameras", "", (), f"names of the cameras, with commas between; {IN_FILE}"),
     (
@@ -65,7 +71,12 @@ ARGUMENTS = (
     ("foxglove", "false", YES_OR_NO, "start the bridge to Foxglove"),
 )
 # Parameters that have an argument.
-PASSED_ON = {"device": "device", "precision": "precision", "model.weights": "weights"}
+PASSED_ON = {
+    "device": "device",
+    "precision": "precision",
+    "backend": "backend",
+    "model.weights": "weights",
+}
 # What rviz/perception.rviz shows, below /<model>/camera/.
 IN_RVIZ = {
     "rdsnet": ("overlay", "instance_labels/color"),

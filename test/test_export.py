@@ -20,6 +20,7 @@ from jointseg_core.graphs import named_tensors
 from jointseg_core.self_check import drawn_pictures, problem
 
 SIZE = (64, 128)
+pytestmark = pytest.mark.timeout(600)  # tracing alone takes minutes on a busy machine
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="no onnx packages"
 )
@@ -177,7 +178,6 @@ def test_openvino_sees_what_torch_sees(checkpoints: dict[str, Path], tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.skipif(not shutil.which("g++"), reason="aoti compiles with g++")
 def test_aoti_sees_what_torch_sees(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     export_model(Request(checkpoints["rdsnet"], "aoti", tmp_path / "export"))
