@@ -41,7 +41,8 @@ def detect(
     per_class = boxes if boxes.ndim == 3 else boxes[:, None]
     rows, labels = ((scores > threshold) & has_area(per_class)).nonzero(as_tuple=True)
     found, certainty = per_class.expand(*scores.shape, 4)[rows, labels], scores[rows, labels]
-    keep = batched_nms(found, certainty, labels, nms_iou)[:limit]
+    # in fp64, since NMS by class shifts boxes by the class, which in fp32 changes what overlaps
+    keep = batched_nms(found.double(), certainty.double(), labels, nms_iou)[:limit]
     return rows[keep], labels[keep]
 
 

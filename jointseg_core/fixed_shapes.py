@@ -88,7 +88,7 @@ def suppress(
     So where two steps agree on the first j boxes they are right about them, and K steps always
     suffice; chains of boxes that each overlap the next alone do need that many.
     """
-    clash = _overlaps(boxes) > iou
+    clash = _overlaps(boxes.double()) > iou
     if same is not None:
         clash &= same
     clash = clash.tril(-1).float()  # [..., j, i]: would i, which comes before j, suppress it?

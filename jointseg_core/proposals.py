@@ -103,5 +103,5 @@ def choose_proposals(
     boxes = frame.to_image(decode_boxes(deltas[index].float(), torch.cat(anchors)[index]))
     visible = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
     boxes, scores, level = boxes[visible], scores[index][visible], level[visible]
-    keep = batched_nms(boxes, scores, level, nms_iou)
+    keep = batched_nms(boxes.double(), scores.double(), level, nms_iou)  # as in `detect`
     return boxes[keep], scores[keep]

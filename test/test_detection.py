@@ -29,6 +29,16 @@ def test_every_class_may_have_boxes_of_its_own():
     assert set(rows.tolist()) <= {1, 2, 3} and set(labels.tolist()) == {1}
 
 
+def test_what_overlaps_does_not_depend_on_the_number_of_the_class():
+    box = torch.tensor([1500.0, 900, 1540, 940])
+    near = box + torch.tensor([13.3331, 0, 13.3331, 0])  # IoU 0.500005
+    boxes, scores = torch.stack([box, near]), torch.zeros(2, 80)
+    for label in range(80):
+        certain = scores.clone()
+        certain[:, label] = torch.tensor([0.9, 0.8])
+        assert detect(boxes, certain, 0.5, 0.5, 10)[0].tolist() == [0]
+
+
 def test_proposals_compete_whatever_their_class_and_overlap_more():
     boxes, scores = of_any_class(BOXES, torch.tensor([0.5, 0.6, 0.1, 0.9]), 10)
     assert boxes.tolist() == BOXES[[1, 2]].tolist()  # IoU 0.8; the last has no area
