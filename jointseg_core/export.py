@@ -79,14 +79,16 @@ class Request:
     def _form_problem(self) -> str | None:
         if self.form not in SUFFIXES:
             return f"--to {self.form}: want one of {', '.join(SUFFIXES)}"
-        needed = REQUIRED[self.form] + (("nncf",) if self.precision == "int8" else ())
-        if missing := [package for package in needed if find_spec(package) is None]:
+        if self.device != "cpu" and self.form != "aoti":
+            return f"--device {self.device}: only aoti packages are written for a device"
+        return self._missing(REQUIRED[self.form])
+
+    def _missing(self, packages: tuple[str, ...]) -> str | None:
+        if missing := [package for package in packages if find_spec(package) is None]:
             return (
                 f"--to {self.form} in {self.precision} needs {', '.join(missing)}, which this "
                 "machine lacks; pip install them"
             )
-        if self.device != "cpu" and self.form != "aoti":
-            return f"--device {self.device}: only aoti packages are written for a device"
         return None
 
     def _value_problem(self) -> str | None:
@@ -98,7 +100,7 @@ class Request:
             return f"--precision {self.precision}: {self.form} has {', '.join(known)} here"
         if (self.precision == "int8") != (self.calibration is not None):
             return "--precision int8 and --calibration FOLDER_OF_PICTURES belong together"
-        return None
+        return self._missing(("nncf",)) if self.precision == "int8" else None
 
     def _precisions(self) -> list[str]:
         if self.form == "openvino":
@@ -121,6 +123,11 @@ def export_model(request: Request, model: Model | None = None) -> Export:
     Raises BadExport where the self-check fails, BadCheckpoint for weights that cannot be used.
     """
     loaded, manifest = load_model(request.weights)
+    if manifest.preprocessing.by_sides:
+        raise BadExport(
+            f"{request.weights}: its input is as large as each image needs (by_sides), and a graph "
+            "has one size; save it with a fixed input_size"
+        )
     pictures = read_pictures(request.calibration) if request.calibration else []
     with _appearing(request.out) as folder:
         checkpoint = folder / CHECKPOINT

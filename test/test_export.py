@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.io import write_png
+from PIL import Image
 
 from jointseg_core import CITYSCAPES, BadCheckpoint, Predictor, Preprocessing, preset, save_model
 from jointseg_core.backends import CHECKPOINT, MANIFEST, check_backend
@@ -192,13 +192,22 @@ def test_int8_is_close_on_the_pictures_of_its_calibration(
     checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     for i, picture in enumerate(drawn_pictures(SIZE)):
-        write_png(torch.from_numpy(picture).permute(2, 0, 1), str(tmp_path / f"{i}.png"))
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
     request = Request(
         checkpoints["rdsnet"], "openvino", tmp_path / "export", "int8", calibration=tmp_path
     )
     assert 1e-3 < export_model(request).self_check["largest_error"] < 0.5
     exported = Predictor.from_file(tmp_path / "export", precision="int8", backend="openvino")
     assert len(exported([noise(0, 64, 128)])) == 1
+
+
+def test_an_input_of_many_sizes_is_no_graph(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    model, manifest = load_model(checkpoints["rdsnet"])
+    varying = Preprocessing(SIZE, by_sides=True)
+    save_model(model, tmp_path / "varying.safetensors", manifest.classes, varying)
+    with pytest.raises(BadExport, match="by_sides"):
+        export_model(Request(tmp_path / "varying.safetensors", "torch-export", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

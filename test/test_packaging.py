@@ -66,7 +66,7 @@ def test_the_outer_packages_know_the_core_and_not_each_other(
 RUNTIMES = {  # imported by those who ask for them, inside functions
     "backends.py": {"onnxruntime", "openvino"},
     "writers.py": {"onnx", "openvino"},
-    "quantization.py": {"nncf"},
+    "quantization.py": {"nncf", "PIL"},
 }
 
 
