@@ -69,11 +69,11 @@ def mask_losses(
     Filters [n, d] over pixels [d, h, w] should give the masks of objects [n] of the target;
     hard_ratio as in `select_hard_pixels`.
     """
-    size = tuple(pixels.shape[-2:])
-    windows = crop_windows(target.boxes[objects] / MASK_STRIDE, margin, size)
+    masks = shrink_masks(target.masks, MASK_STRIDE)  # not larger than the pixels
+    windows = crop_windows(target.boxes[objects] / MASK_STRIDE, margin, tuple(masks.shape[-2:]))
     owner, x, y = window_pixels(windows)
     logits = (filters[owner] * pixels[:, y, x].T).sum(1)
-    wanted = shrink_masks(target.masks, MASK_STRIDE)[objects[owner], y, x]
+    wanted = masks[objects[owner], y, x]
     losses = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
     keep = select_hard_pixels(losses, wanted, owner, hard_ratio)
     return mean_per_object(losses, keep, owner, len(filters))

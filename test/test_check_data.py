@@ -109,6 +109,18 @@ def test_every_defect_of_coco_is_named(tmp_path, capsys):
     assert "pictures: 3 (3 of 32x48)" in out  # what could be read is counted
 
 
+def test_a_split_without_objects_is_told(tmp_path, capsys):
+    write_cityscapes(tmp_path)
+    for path in tmp_path.glob("gtFine/*/*/*_instanceIds.png"):
+        save(path, np.zeros(SIZE, np.uint16))
+    code, out = check(capsys, tmp_path)
+    assert code == 4 and "defect: train: no picture shows an object" in out
+    for path in tmp_path.glob("gtFine/*/*/*_instanceIds.png"):
+        save(path, np.zeros(SIZE, np.uint8))
+    code, out = check(capsys, tmp_path)
+    assert code == 3 and "pictures: 0 (none can be read)" in out and "no picture shows" not in out
+
+
 def test_every_defect_of_cityscapes_is_named(tmp_path, capsys):
     write_cityscapes(tmp_path, count=6)
     labels, instances = cityscapes_maps()

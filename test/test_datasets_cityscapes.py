@@ -113,7 +113,7 @@ def bad_maps():
         ("instanceIds", numbered, r"instance ids \[7005\]"),
         ("instanceIds", beyond, r"instance ids \[99\]"),
         ("instanceIds", instances[:-1], "belongs to another data set"),
-        ("labelIds", np.stack([labels] * 3, -1), "colour picture"),
+        ("labelIds", np.stack([labels] * 3, -1), "3 colours a pixel"),
     ]
 
 

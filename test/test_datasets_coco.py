@@ -205,6 +205,7 @@ def put(**values):
         (lambda d: d["categories"][1].pop("name"), "needs an id"),
         (lambda d: d.pop("categories"), r"lacks the lists \['categories'\]"),
         (lambda d: d["annotations"].clear(), "found are person .0 objects., dog"),
+        (lambda d: d.update(images=[], annotations=[]), "lists 0 pictures, none of them can be"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(tmp_path, change, told):

@@ -140,6 +140,19 @@ def test_every_parameter_trains_also_without_objects(config, shows):
     assert all(p.grad is not None for p in network.parameters())
 
 
+@pytest.mark.parametrize("side", [100, 124, 127])  # 700, as YOLACT has too, leaves 4 of 8 as well
+def test_an_object_in_the_last_pixels_trains_at_any_size(side):
+    """Twice the cells of P3 are more than the cells of masks where a side leaves 1 to 4 of 8."""
+    masks = torch.zeros(1, side, side, dtype=torch.bool)
+    masks[0, side - 40 :, side - 50 :] = True
+    box = torch.tensor([[side - 50.0, side - 40, side, side]])
+    network = build_rdsnet_s(TINY)
+    losses = network.loss(
+        network(torch.zeros(1, 3, side, side)), [Target(box, torch.tensor([3]), masks)]
+    )
+    assert losses["mask"] > 0 and all(loss.isfinite() for loss in losses.values())
+
+
 def test_the_counts_are_positive_anchors_mask_samples_and_cells():
     network = build_rdsnet_s(replace(TINY, max_masks=2))
     _, target = picture()

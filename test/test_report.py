@@ -127,6 +127,17 @@ def test_a_model_of_boxes_alone_has_a_shorter_report(tmp_path: Path):
     assert "mIoU" not in seen.text and "Proposals" not in seen.text and seen.open == []
 
 
+def test_a_confusion_says_what_was_missed_and_what_was_taken_for_what(tmp_path: Path):
+    classes = Classes(("cat", "dog"))
+    masks = torch.ones(2, 9, 9) > 0
+    boxes = torch.tensor([[0.0, 0, 9, 4], [0, 5, 9, 9]])
+    result, target = Evaluation(classes), Target(boxes, torch.tensor([0, 1]), masks)
+    found = Predictions((9, 9), boxes[:1], torch.tensor([0.9]), torch.tensor([1]))
+    result.add(Sample("a", 0, np.zeros((9, 9, 3), np.uint8), target), found)
+    text = page(tmp_path / "report.html", result).text
+    assert "cat found as dog: 1 (100.0 %)" in text and "dog missed: 1 (100.0 %)" in text
+
+
 def test_curves_are_those_of_the_most_frequent_classes_and_their_mean():
     first = curves(evaluation())[0]
     lines = {line["name"]: line for line in first["lines"]}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_run import run, scenes, words
 
 from jointseg_core import Predictor, load_model
@@ -289,6 +292,18 @@ def test_a_folder_that_cannot_be_is_refused_before_the_work(tmp_path, data, caps
     for folder in (tmp_path / "file", tmp_path / "file/run"):
         assert run(*words("rdsnet_tiny_synthetic", data, folder, steps=1)) == 3
         assert "--out" in (said := capsys.readouterr().err) and "cannot be a folder" in said
+
+
+@pytest.mark.parametrize(
+    "maps, said", [(np.uint8, "has 8 bits a pixel"), (np.uint16, "shows an object to learn")]
+)
+def test_pictures_that_cannot_be_learned_from_leave_no_run(tmp_path, data, capsys, maps, said):
+    root = shutil.copytree(data, tmp_path / "scenes")
+    for path in root.glob("gtFine/train/*/*_instanceIds.png"):
+        Image.fromarray(np.zeros((64, 128), maps)).save(path)
+    assert run(*words("rdsnet_tiny_synthetic", root, tmp_path / "run", **LOOP)) == 3
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_segrpn_has_no_second_stage(tmp_path, data, capsys):

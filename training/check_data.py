@@ -65,6 +65,9 @@ def check(
     except BadInput as problem:
         whole.defects.append(Defect(split, str(problem)))
         return None, whole
+    if whole.sizes and not whole.objects:
+        told = "no picture shows an object that is not a crowd, so that nothing can learn from it"
+        whole.defects.append(Defect(split, told, usable=True))
     return samples, whole
 
 
@@ -130,7 +133,9 @@ def show(samples: Samples, found: Inspection, console: Console) -> None:
     shapes = ", ".join(f"{n} of {h}x{w}" for (h, w), n in found.sizes.most_common(5))
     more = f", {len(found.sizes) - 5} other sizes" if len(found.sizes) > 5 else ""
     console.print(
-        f"pictures: {found.sizes.total()} ({shapes}{more}); without objects: {found.empty}"
+        f"pictures: {found.sizes.total()} ({shapes or 'none can be read'}{more});"
+        f" without objects: {found.empty}",
+        soft_wrap=True,
     )
     console.print(_objects(samples.classes.things, found))
     if samples.classes.semantic:

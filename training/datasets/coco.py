@@ -60,6 +60,11 @@ class CocoSamples:
         self._has_objects = np.array([_sought(picture, labels) for picture in pictures], bool)
         self._facts = (file.digest, things, labels)
         self.name = f"coco {split} at {annotations} ({len(pictures)} pictures)"
+        if not pictures:
+            raise BadInput(
+                f"{annotations} lists {len(file.pictures)} pictures, none of them can be used; is"
+                " it the right file, and are its pictures unpacked?"
+            )
         if not self._has_objects.any():
             raise BadInput(
                 f"none of the {len(pictures)} pictures of {annotations} has an object of a wanted"

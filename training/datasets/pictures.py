@@ -43,7 +43,10 @@ def read_labels(path: Path, size: Size | None = None) -> np.ndarray:
     with _opened(path, size, "picture") as image:
         values = np.array(image)
     if values.ndim != 2:
-        raise BadInput(f"{path} is a colour picture ({values.shape}), expected one of label ids.")
+        raise BadInput(
+            f"{path} has {values.shape[2]} colours a pixel, expected one number of a map of ids;"
+            " is it another file under this name?"
+        )
     return values if values.dtype == np.uint8 else values.astype(np.int32)
 
 

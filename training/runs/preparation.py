@@ -20,7 +20,7 @@ from training.runs.progress import ProgressBar
 from training.runs.records import Records
 from training.runs.run import Run
 from training.runs.run_folder import RunFolder, as_json, replace_file
-from training.runs.sources import open_sources
+from training.runs.sources import check_pictures, open_sources
 from training.runs.stages import JointStage, RefinementStage
 from training.runs.validation import check_metric
 from training.starting_points import Table, load_starting_point
@@ -56,6 +56,7 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     if saved:
         run.load_state_dict(saved)
     elif ranks.first:
+        check_pictures(training)
         check_metric(run)
     ranks.wait()  # nobody has refused anything
     if table:

@@ -34,6 +34,16 @@ def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samp
     return training, validation
 
 
+def check_pictures(training: Samples) -> None:
+    """Raises BadInput where pictures to learn from show no object, or the first cannot be read."""
+    if not any(training.has_objects(index) for index in range(len(training))):
+        raise BadInput(
+            f"none of the pictures of {training.name} shows an object to learn; "
+            "`python -m training.check_data ROOT` counts what is there"
+        )
+    training[0]
+
+
 def _check_classes(training: Samples, validation: Samples, pixels: bool) -> None:
     """Raises BadInput where two sets differ in things or, if they matter, in classes of pixels."""
     for kind in ("things", "semantic") if pixels else ("things",):
