@@ -39,7 +39,7 @@ def ports(domain: int) -> list[str]:
 def test_every_frame_is_accounted_for_and_nothing_is_left_behind(
     rdsnet_weights: Path, tmp_path: Path, ros_domain: int
 ) -> None:
-    file = tmp_path / "new" / "results.json"
+    file, before = tmp_path / "new" / "results.json", ports(ros_domain)
     done = benchmark(
         *("--weights", str(rdsnet_weights), "--device", "cpu", "--image", "360x640"),
         *("--cameras", "2", "--rates", "8", "--seconds", "1.5", "--search-seconds", "0"),
@@ -60,7 +60,7 @@ def test_every_frame_is_accounted_for_and_nothing_is_left_behind(
         assert all(used > 0 for used in trial["load"]["cpu_seconds"].values())
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["processes", "one", "two"]
-    assert ports(ros_domain) == []
+    assert set(ports(ros_domain)) <= set(before)
 
 
 @pytest.mark.parametrize(
