@@ -14,9 +14,8 @@ KEPT_BLOCK = 32 << 20
 def keep_memory() -> bool:
     """Let glibc reuse freed memory instead of returning it to the system after every layer.
 
-    Otherwise each large activation is mapped, zeroed page by page and unmapped again, which takes a
-    third of a stock forward pass on a CPU. Holds for the whole process; False where the C library
-    has no such policy, or another allocator is in its place.
+    Otherwise each large activation is mapped, zeroed page by page and unmapped again. Holds for
+    the whole process; False where the C library has no such policy.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -29,7 +29,7 @@ from jointseg_core.benchmark.settings import MAX_DETECTIONS, Settings
 from jointseg_core.boxes import encode_boxes
 from jointseg_core.checkpoint import Manifest, Model, build_model, preset
 from jointseg_core.classes import Classes
-from jointseg_core.correlation import sample_masks, threshold_masks
+from jointseg_core.correlation import contrast, sample_masks, threshold_masks
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_core.preprocessing import Letterbox, Preprocessing
@@ -170,6 +170,6 @@ def mask_tail(
 
     filters [N, 2, d], pixels [d, h, w], boxes [N, 4] in camera pixels.
     """
-    crops, windows = sample_masks(filters[:, 1] - filters[:, 0], pixels, boxes, margin, frame)
+    crops, windows = sample_masks(contrast(filters), pixels, boxes, margin, frame)
     refined = refinement(*mask_profiles(crops, windows, frame.image_size), boxes)
     return threshold_masks(crops, windows, threshold), refined
