@@ -76,11 +76,6 @@ class Exported:
     export: Export
     graphs: Mapping[str, Graph]
 
-    @property
-    def checkpoint(self) -> Path:
-        """The weights file."""
-        return self.folder / CHECKPOINT
-
     def network(self, model: Model) -> Network:
         """What computes in the place of that model's layers; its region head asks the export."""
         if isinstance(model, SegRPN):
