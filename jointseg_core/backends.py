@@ -72,7 +72,6 @@ class Export:
 class Exported:
     """An export whose graphs are ready to run."""
 
-    folder: Path
     export: Export
     graphs: Mapping[str, Graph]
 
@@ -144,7 +143,7 @@ def open_export(path: str | Path, backend: str, device: str, precision: str) -> 
         )
     if device.split(":")[0] not in ("auto", export.device):
         raise ValueError(f"device {device!r}: {folder} was exported to run on {export.device}")
-    return Exported(folder, export, open_graphs(folder, export))
+    return Exported(export, open_graphs(folder, export))
 
 
 def check_backend(name: str) -> None:

@@ -202,7 +202,7 @@ def _versions(request: Request) -> dict[str, str]:
 
 def _checked(folder: Path, export: Export, pictures: list[np.ndarray]) -> Export:
     """The export with the numbers of its self-check. Raises BadExport where they are too bad."""
-    exported = Exported(folder, export, open_graphs(folder, export))
+    exported = Exported(export, open_graphs(folder, export))
     predictors = [
         Predictor(*load_model(folder / CHECKPOINT), device=export.device, exported=other)
         for other in (None, exported)
