@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("rclpy", reason="no rclpy: neither a ROS 2 nor its wheels ar
 pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
 
 import rclpy
+from conftest import free_domain
 
 from jointseg_ros.benchmark.__main__ import main
 from jointseg_ros.benchmark.cameras import Cameras, pictures
@@ -34,12 +36,23 @@ def ports(domain: int) -> list[str]:
     return [path.name for path in SHARED_MEMORY.glob("fastrtps_port*") if path.name in names]
 
 
+@pytest.fixture
+def untouched_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A domain of its own: participants of earlier tests live until Python collects them.
+
+    They open the ports of whoever comes to their domain, and a port is there while one has it open.
+    """
+    with free_domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        yield domain
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_frame_is_accounted_for_and_nothing_is_left_behind(
-    rdsnet_weights: Path, tmp_path: Path, ros_domain: int
+    rdsnet_weights: Path, tmp_path: Path, untouched_domain: int
 ) -> None:
-    file, before = tmp_path / "new" / "results.json", ports(ros_domain)
+    file, before = tmp_path / "new" / "results.json", ports(untouched_domain)
     done = benchmark(
         *("--weights", str(rdsnet_weights), "--device", "cpu", "--image", "360x640"),
         *("--cameras", "2", "--rates", "8", "--seconds", "1.5", "--search-seconds", "0"),
@@ -60,7 +73,7 @@ def test_every_frame_is_accounted_for_and_nothing_is_left_behind(
         assert all(used > 0 for used in trial["load"]["cpu_seconds"].values())
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["processes", "one", "two"]
-    assert set(ports(ros_domain)) <= set(before)
+    assert set(ports(untouched_domain)) <= set(before)
 
 
 @pytest.mark.parametrize(
