@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +32,11 @@ from training.translation import Translation
 
 SCORE_THRESHOLD = 0.05
 """Less certain objects are not asked for; AP would hardly change with them."""
+
+
+Part = (
+    AveragePrecision | Mistakes | ProposalRecall | Confusion | PanopticQuality | CityscapesPrecision
+)
 
 
 class Evaluation:
@@ -82,6 +87,22 @@ class Evaluation:
         if found.masks is not None and found.semantic is not None:
             segments = merge_segments(found, found.semantic.numpy(), self.classes)
             self.panoptic.add(segments, true_segments(target, self.classes))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that the scores come from, to be given to `extend` in another process."""
+        parts = ((name, part.columns()) for name, part in self._parts().items())
+        columns = {f"{name}.{k}": v for name, part in parts for k, v in part.items()}
+        return {"pictures": np.array(self.pictures, str), **columns}
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The pictures of another evaluation, behind those that are here."""
+        for name, part in self._parts().items():
+            prefix = f"{name}."
+            part.extend({k[len(prefix) :]: v for k, v in columns.items() if k.startswith(prefix)})
+        self.pictures += columns["pictures"].tolist()
+
+    def _parts(self) -> dict[str, Part]:
+        return {name: part for name, part in vars(self).items() if isinstance(part, Part)}
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -24,9 +24,10 @@ def judge(
     found: Sequence[dict],
     images: int = 1,
     kind: str = "bbox",
+    accumulate: bool = False,
     **params: object,
 ) -> COCOeval:
-    """The evaluation of so many images, after `evaluate` and `accumulate`.
+    """The evaluation of so many images, after `evaluate` and, if wanted, `accumulate`.
 
     truth, found: `annotations` of the objects and of the detections; their ids are 1 + their place.
     kind: bbox or segm, what is to overlap.
@@ -37,7 +38,8 @@ def judge(
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.cocoGt, evaluation.cocoDt = _indexed(truth, images), _indexed(found, images)
         evaluation.evaluate()
-        evaluation.accumulate()
+        if accumulate:
+            evaluation.accumulate()
     return evaluation
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -53,3 +53,12 @@ class Mistakes:
         total = counts[:background].sum() + counts[:, :background].sum()
         right = 2 * counts[:background, :background].trace()
         self.quality.append(float(right / total) if total else float("nan"))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that is known, to be given to `extend` elsewhere."""
+        return {"counts": self.counts, "quality": np.array(self.quality)}
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The images of another one, behind those that are here."""
+        self.counts += columns["counts"]
+        self.quality += columns["quality"].tolist()
