@@ -177,8 +177,15 @@ class Models:
     @classmethod
     def of(cls, samples: Samples, predictor: Predictor, other: Predictor | None = None) -> Models:
         """BadInput when one of them does not know a class of the data set."""
-        others = (other, _translation(other, samples)) if other else ()
-        return cls(predictor, _translation(predictor, samples), *others)
+        return cls.between(samples.classes, samples.name, predictor, other)
+
+    @classmethod
+    def between(
+        cls, classes: Classes, name: str, predictor: Predictor, other: Predictor | None = None
+    ) -> Models:
+        """The same for whatever has these classes; name is what messages call it."""
+        others = (other, _translation(other, classes, name)) if other else ()
+        return cls(predictor, _translation(predictor, classes, name), *others)
 
     def __call__(
         self, images: Sequence[np.ndarray], proposals: int = 0
@@ -256,9 +263,9 @@ def asked_for_all(predictor: Predictor) -> Iterator[None]:
         predictor.model.config = before
 
 
-def _translation(predictor: Predictor, samples: Samples) -> Translation:
+def _translation(predictor: Predictor, classes: Classes, name: str) -> Translation:
     weights = str(predictor.weights) if predictor.weights.name else "the model"
-    return Translation.between(predictor.classes, samples.classes, weights, samples.name)
+    return Translation.between(predictor.classes, classes, weights, name)
 
 
 def _read(
