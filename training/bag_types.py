@@ -15,7 +15,7 @@ from training.bag_records import Channel
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_DEFINITION = 1 << 20
-MAX_UNROLLED = 1 << 12  # elements of arrays for which the parser writes a line of code each
+MAX_UNROLLED = 1 << 10  # elements of arrays for which the parser writes a line of code each
 
 
 @cache

@@ -121,16 +121,18 @@ class _Survey:
         self._index.channels = self._found.channels
 
     def run(self) -> Index:
-        at, opcode = len(MAGIC), 0
-        while opcode != Opcode.FOOTER:
+        at = len(MAGIC)
+        while True:
             try:
-                opcode, length = self._source.head(at)
+                head = self._source.head(at)
             except Damaged:
                 self._lost(self._end(at))
                 return self._index
-            self._visit(opcode, at + HEAD.size, length)
-            at += HEAD.size + length
-        if at + len(MAGIC) != self._source.size or self._source.read(at, len(MAGIC)) != MAGIC:
+            self._visit(head[0], at + HEAD.size, head[1])
+            at += HEAD.size + head[1]
+            if head == (Opcode.FOOTER, 20) and at + len(MAGIC) == self._source.size:
+                break
+        if self._source.read(at, len(MAGIC)) != MAGIC:
             self._lost(Loss(self._source.path.name, "its last bytes are damaged", messages=0))
         return self._index
 
@@ -140,6 +142,8 @@ class _Survey:
                 self._chunk(offset, length)
             elif opcode == Opcode.MESSAGE:
                 self._message(offset, length)
+            elif opcode == Opcode.MESSAGE_INDEX:
+                self._message_index(offset - HEAD.size)
             elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
                 self._found.add(opcode, self._source.read(offset, length))
         except Damaged as error:
@@ -186,6 +190,14 @@ class _Survey:
                 begin, channels = last.offset, channels | last.channels
                 start, end = min(start, last.start), max(end, last.end)
         places.append(Place(start, end, begin, offset + length - begin, False, channels))
+
+    def _message_index(self, at: int) -> None:
+        """Only a chunk is followed by an index; what looks like a message before it was one."""
+        last = self._index.places[-1] if self._index.places else None
+        if last is not None and not last.chunk and last.offset + last.length == at:
+            self._index.places.pop()
+            what = f"a chunk from byte {last.offset} on has a damaged head"
+            self._lost(Loss(self._source.path.name, what))
 
     def _end(self, at: int) -> Loss:
         """What is missing when no whole record follows at this offset."""
