@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import resource
 import shlex
@@ -27,9 +28,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jointseg_core.checkpoint import BadCheckpoint
+from training.bag_evaluation.examples import examples
 from training.bag_evaluation.outcome import Outcome
 from training.bag_evaluation.part import Settings, load, save
 from training.bag_evaluation.processes import Answer, Failure, in_processes, one_by_one
+from training.bag_evaluation.report import write_bag_report
 from training.bag_evaluation.timeline import Timeline
 from training.bag_evaluation.windows import (
     Recording,
@@ -64,6 +67,7 @@ def main() -> int:
         raise BadInput(f"nothing of the recordings could be evaluated: {told}")
     document = outcome.document(timeline)
     _write(options, document, timeline, outcome, time.perf_counter() - began)
+    _report(options, document, timeline, outcome, settings, models)
     _print(Console(width=None if sys.stdout.isatty() else 120), document, options.out)
     return EXIT_LOSSES if document["losses"] else 0
 
@@ -128,7 +132,8 @@ def _evaluate(
 ) -> Outcome:
     """Every window, done now or before; they are added in their own order."""
     sha256 = models.predictor.sha256 + (models.other.sha256 if models.other else "")
-    jobs = [window for recording in recordings for window in windows(recording)]
+    length = round(options.window * 1e9)
+    jobs = [window for recording in recordings for window in windows(recording, length)]
     paths = [options.out / "parts" / f"{settings.key(w, sha256)}.npz" for w in jobs]
     left = [k for k, path in enumerate(paths) if load(path) is None]
     failures: dict[int, Failure] = {}
@@ -168,7 +173,7 @@ def _write(
     _write_text(options.out / "metrics.json", json.dumps(document, indent=2) + "\n")
     _write_frames(options.out / "frames.csv", timeline)
     run = {
-        "command": shlex.join(["python", "-m", "training.evaluate_bag", *sys.argv[1:]]),
+        "command": _command(),
         "wall_s": round(seconds, 2),
         "spent_s": dict(
             zip(("reading", "network", "scoring"), outcome.seconds.round(2).tolist(), strict=True)
@@ -176,6 +181,41 @@ def _write(
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10,
     }
     _write_text(options.out / "run.json", json.dumps(run, indent=2) + "\n")
+
+
+def _report(
+    options: argparse.Namespace,
+    document: dict,
+    timeline: Timeline,
+    outcome: Outcome,
+    settings: Settings,
+    models: Models,
+) -> None:
+    predictor = models.predictor
+    facts = {
+        "title": f"{predictor.weights.name} on {', '.join(timeline.bags)}",
+        "weights": str(predictor.weights),
+        "sha256": predictor.sha256,
+        "precision": f"{predictor.precision} on {predictor.device} by {predictor.backend}",
+        "command": _command(),
+    }
+    rows = [
+        {name: float("nan") if value is None else value for name, value in row.items()}
+        for row in outcome.over_time
+    ]
+    write_bag_report(
+        options.out / "report.html",
+        timeline,
+        facts,
+        outcome.evaluation if len(outcome.evaluation) else None,
+        rows,
+        list(examples(outcome, timeline, settings, models)),
+        document["losses"],
+    )
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "training.evaluate_bag", *sys.argv[1:]])
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -221,7 +261,9 @@ def _print(console: Console, document: dict, out: Path) -> None:
         console.print(f"{count} annotated objects of class {name!r}, which the model does not know")
     for loss in document["losses"]:
         console.print(f"lost: {loss}", style="red", highlight=False, soft_wrap=True)
-    console.print(f"metrics.json, frames.csv and run.json are in {out}.", soft_wrap=True)
+    console.print(
+        f"{out}/report.html is written, beside metrics.json and frames.csv.", soft_wrap=True
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -241,6 +283,7 @@ def _parser() -> argparse.ArgumentParser:
         help="detections, masks, semantic, ignored",
     )
     add("--tolerance", type=_seconds, default=0.01, help="between a frame and its annotation, s")
+    add("--window", type=_length, default=10.0, help="of time, done at once or again; s")
     add("--workers", type=_count, default=os.cpu_count() or 1, help="processes; 0: this one alone")
     add("--ray", metavar="ADDRESS", help="of a Ray cluster: auto, local or HOST:PORT")
     add("--out", type=Path, default=Path("out/bag_evaluation"))
@@ -256,6 +299,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _length(text: str) -> float:
+    value = float(text)
+    if not 0.001 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a millisecond or more")
     return value
 
 

@@ -34,7 +34,7 @@ class Outcome:
     recordings: Sequence[Recording]
     classes: Classes
     evaluation: Evaluation = field(init=False)
-    over_time: list[dict[str, float | str | None]] = field(default_factory=list)
+    over_time: list[dict[str, float | int | None]] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     failed: int = 0
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))
@@ -68,6 +68,10 @@ class Outcome:
         self.evaluation.extend(own.columns())
         if len(own) and len(found["frames.time"]):
             self.over_time.append(self._row(number, found, own))
+
+    def reception_times(self) -> np.ndarray:
+        """When each frame of the timeline was received (ns)."""
+        return _together([part for _, part in self._frames], "frames", ("time",))["time"]
 
     def timeline(self) -> Timeline:
         """Every frame of every recording."""
@@ -124,13 +128,13 @@ class Outcome:
     def _lose(self, told: Iterable[str]) -> None:
         self.losses += [one for one in told if one not in self.losses]
 
-    def _row(self, number: int, found: Part, own: Evaluation) -> dict[str, float | str | None]:
+    def _row(self, number: int, found: Part, own: Evaluation) -> dict[str, float | int | None]:
         times = found["frames.time"]
         first = self._first.setdefault(number, int(times.min()))
         start, end = ((int(t) - first) / 1e9 for t in (times.min(), times.max()))
         scores = own.metrics
         return {
-            "bag": _names(self.recordings)[number],
+            "bag": number,
             "start": start,
             "end": end,
             "frames": len(own),

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -84,7 +85,9 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class _Frame:
+class Frame:
+    """A frame of a recording: times in ns, picture RGB [H, W, 3] (None: damaged), annotation."""
+
     time: int
     stamp: int
     image: np.ndarray | None
@@ -98,12 +101,8 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Part:
     """
     classes = models.predictor.classes
     columns, evaluation, clock = _Columns(classes), Evaluation(classes), _Clock()
-    with (
-        BagReader(window.recording.path, settings.strict) as bag,
-        _truth(window, settings, classes) as truth,
-        asked_for_all(models.predictor),
-    ):
-        losses: Counter[str] = Counter()
+    losses: Counter[str] = Counter()
+    with _opened(window, settings, classes) as (bag, truth), asked_for_all(models.predictor):
         for group in _groups(_frames(bag, window, truth, losses), settings.batch):
             clock.lap("reading")
             seen = [frame for frame in group if frame.image is not None]
@@ -126,6 +125,12 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Part:
         "losses": np.array(told, str),
         "seconds": np.array([clock.spent[name] for name in ("reading", "network", "scoring")]),
     }
+
+
+def frames_of(window: Window, settings: Settings, classes: Classes) -> Iterator[Frame]:
+    """The frames of a window as they are evaluated."""
+    with _opened(window, settings, classes) as (bag, truth):
+        yield from _frames(bag, window, truth, Counter())
 
 
 def save(part: Part, path: Path) -> None:
@@ -154,7 +159,7 @@ class _Columns:
         self._rows: list[tuple[int, int, str, bool, float]] = []
         self._shown: list[np.ndarray] = []
 
-    def add(self, frame: _Frame, found: Predictions | None) -> None:
+    def add(self, frame: Frame, found: Predictions | None) -> None:
         confidence = float("nan")
         if found is not None:
             shown = found[found.scores >= MIN_SCORE]
@@ -198,25 +203,25 @@ class _Clock:
         self._last = now
 
 
-def _frames(bag: BagReader, window: Window, truth: Truth, losses: Counter[str]) -> Iterator[_Frame]:
+def _frames(bag: BagReader, window: Window, truth: Truth, losses: Counter[str]) -> Iterator[Frame]:
     for message in bag.messages([window.recording.topic], window.start, window.stop):
         stamp = stamp_ns(message.content.header) or message.time
         try:
             image = to_rgb(message.content)
         except BadImage as error:
             losses[str(error)] += 1
-            yield _Frame(message.time, stamp, None, None)
+            yield Frame(message.time, stamp, None, None)
             continue
         try:
             known = truth.at(message.time, stamp, image.shape[:2])
         except BadTruth as error:
             losses[str(error)] += 1
             known = None
-        yield _Frame(message.time, stamp, image, known)
+        yield Frame(message.time, stamp, image, known)
 
 
-def _groups(frames: Iterator[_Frame], batch: int) -> Iterator[list[_Frame]]:
-    group: list[_Frame] = []
+def _groups(frames: Iterator[Frame], batch: int) -> Iterator[list[Frame]]:
+    group: list[Frame] = []
     for frame in frames:
         group.append(frame)
         if len(group) == batch:
@@ -227,12 +232,23 @@ def _groups(frames: Iterator[_Frame], batch: int) -> Iterator[list[_Frame]]:
 
 
 def _score(
-    evaluation: Evaluation, name: str, frame: _Frame, found: Predictions, settings: Settings
+    evaluation: Evaluation, name: str, frame: Frame, found: Predictions, settings: Settings
 ) -> None:
     target, areas = frame.truth
     if settings.truth == "topics" and "masks" not in settings.kinds:
         found = replace(found, masks=None)  # boxes alone are annotated
     evaluation.add(Sample(name, frame.stamp, frame.image, target, areas), found)
+
+
+@contextmanager
+def _opened(
+    window: Window, settings: Settings, classes: Classes
+) -> Iterator[tuple[BagReader, Truth]]:
+    with (
+        BagReader(window.recording.path, settings.strict) as bag,
+        _truth(window, settings, classes) as truth,
+    ):
+        yield bag, truth
 
 
 def _truth(window: Window, settings: Settings, classes: Classes) -> Truth:

@@ -12,8 +12,6 @@ from training.bags import BadBag, BagReader
 from training.driving_bag import TRUE_DETECTIONS
 from training.result_messages import DETECTIONS, MASKS
 
-WINDOW_NS = 30_000_000_000
-"""Long enough that a model need not wait for the next one, short enough to be done again."""
 EDGE_BYTES = 64 << 10
 
 
@@ -81,8 +79,8 @@ def survey(
     return Recording(path, images, found, fingerprint(path), *times)
 
 
-def windows(recording: Recording, length: int = WINDOW_NS) -> list[Window]:
-    """A recording in windows, which depend on nothing else."""
+def windows(recording: Recording, length: int) -> list[Window]:
+    """A recording in windows of a length in ns, which depend on nothing else."""
     first, end = recording.start, recording.stop
     if not recording.indexed or first is None or end is None:
         return [Window(recording)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.judging import annotations, judge
+from training.metrics.judging import EVERY_AREA, annotations, judge
 from training.metrics.overlaps import as_array
 
 MIN_SCORE, MIN_IOU = 0.3, 0.5
@@ -38,7 +38,13 @@ class Mistakes:
         crowd, truth = as_array(target.crowd), as_array(target.labels)
         objects = annotations(0, target.boxes, iscrowd=crowd.tolist())
         found = annotations(0, shown.boxes, score=shown.scores.tolist())
-        judged = judge(objects, found, iouThrs=[MIN_IOU], maxDets=[len(found)])
+        judged = judge(
+            objects,
+            found,
+            iouThrs=[MIN_IOU],
+            maxDets=[len(found)],
+            areaRng=[EVERY_AREA],
+        )
         matched, labels = np.zeros((2, 0), int)
         if verdict := judged.evalImgs[0]:
             free = ~verdict["dtIgnore"][0]
