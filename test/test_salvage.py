@@ -1,11 +1,11 @@
 """Recordings that the tests damage: what is whole comes out, and the rest is named."""
 
 import random
-import resource
 import sqlite3
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,7 +181,7 @@ def test_a_file_that_was_never_closed_loses_nothing_that_was_in_it(tmp_path: Pat
 def test_a_flipped_byte_costs_its_chunk_and_is_named(tmp_path: Path, indexed: bool):
     messages = texts(range(100, 160))
     path = recorded(tmp_path / "one.mcap", messages)
-    begin, end, first, last = chunks(path)[3]
+    _, end, first, last = chunks(path)[3]
     data = flipped(path.read_bytes(), end - 40)
     path.write_bytes(data if indexed else data[:-400])
     found, losses = read(path)
@@ -230,7 +230,7 @@ def test_a_damaged_index_costs_no_message(tmp_path: Path):
     data = path.read_bytes()
     path.write_bytes(flipped(data, len(data) - 60))
     found, losses = read(path)
-    assert found == messages and [loss.messages for loss in losses] == [0]
+    assert found == messages and {loss.messages for loss in losses} == {0}
     assert "no message lost" in str(losses[0])
 
 
@@ -295,31 +295,33 @@ def test_an_absurd_chunk_is_refused_before_it_fills_the_memory(
         "from training.bags import BagReader\n"
         "with BagReader(sys.argv[1]) as bag:\n"
         "    print(len(list(bag.messages())), *bag.losses, sep='\\n')\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, check=True
     )
     count, *losses, peak = run.stdout.splitlines()
-    assert count == "20" and int(peak) < 400
+    assert count == "20" and int(peak) < 400_000
     assert any("claims" in loss for loss in losses)
 
 
 def test_a_chunk_of_many_empty_messages_needs_no_memory_for_each(tmp_path: Path):
     """The expanded chunk and two numbers a message, not an object for each."""
     one = struct.pack("<BQHIQQ", 5, 22, 1, 0, 55, 55)
-    raw = one * (1 << 19)
+    raw = one * (1 << 13)
     data = zstandard.compress(raw)
     path = with_chunk(tmp_path / "many.mcap", len(raw), zlib.crc32(raw), b"zstd", data)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tracemalloc.start()
     with BagReader(path) as bag:
-        assert sum(1 for _ in bag.records(start=50)) == 1 << 19
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4 * len(raw) >> 10
+        assert sum(1 for _ in bag.records(start=50)) == 1 << 13
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(raw)
 
 
 @pytest.mark.parametrize("damage", ["none", "footer"])
 def test_times_that_jump_come_in_their_order_with_and_without_index(tmp_path: Path, damage: str):
-    times = [*range(500, 540), *range(100, 140), (1 << 63) - 1, (1 << 63) - 1, *range(520, 530), 0]
+    times = [*range(500, 540), *range(100, 140), (1 << 63) - 2, (1 << 63) - 1, *range(600, 610), 0]
     messages = texts(times)
     path = recorded(tmp_path / "jump.mcap", messages)
     if damage == "footer":
@@ -381,7 +383,7 @@ def test_of_a_truncated_database_the_rows_before_the_cut_are_read(tmp_path: Path
             continue
         found, losses = read(tmp_path / "cut.db3")
         assert found == messages[: len(found)] and losses
-        assert len(found) > 0.9 * k / 10 * len(messages)
+        assert [m for m in messages if m[1] in data[: len(data) // 4096 * 4096]] == found
 
 
 def test_a_damaged_page_of_a_database_costs_its_rows(tmp_path: Path):

@@ -121,13 +121,15 @@ class _Survey:
         self._index.channels = self._found.channels
 
     def run(self) -> Index:
-        at = len(MAGIC)
+        at, whole = len(MAGIC), False
         while True:
             try:
                 head = self._source.head(at)
             except Damaged:
-                self._lost(self._end(at))
+                behind = Loss(self._source.path.name, "its index is damaged", messages=0)
+                self._lost(behind if whole else self._end(at))
                 return self._index
+            whole = whole or head == (Opcode.DATA_END, 4)
             self._visit(head[0], at + HEAD.size, head[1])
             at += HEAD.size + head[1]
             if head == (Opcode.FOOTER, 20) and at + len(MAGIC) == self._source.size:

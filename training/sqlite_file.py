@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -10,11 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from training.bag_records import BadBag, Channel, Loss, Record, one_line
+import apsw
 
-MAX_GAP = 1 << 20  # rows within a damaged place that are looked for one by one
-LAST_TRIES = 1 << 12  # the same where nothing behind it can be read
+from training.bag_records import MAX_CHUNK_BYTES, BadBag, Channel, Loss, Record, one_line
+
+MAX_GAP = 1 << 14  # rows at a damaged place that are looked for one by one
+MAX_PLACES = 1 << 8
+ERRORS = (apsw.Error, UnicodeDecodeError)
 TABLES = "SELECT count(*) FROM sqlite_master WHERE type='table' AND name IN ('topics', 'messages')"
+TOPIC = ["name", "type", "serialization_format", "offered_qos_profiles", "type_description_hash"]
 ROWS = "SELECT timestamp, id, topic_id FROM messages"
 
 
@@ -40,15 +43,11 @@ class SqliteFile:
         self.path = path
         self.damaged = False
         self._lost = lost
-        self._database = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1",
-            uri=True,
-            check_same_thread=False,
-        )
+        self._database = _connect(path)
         try:
             self._by_id = self._open()
             self.channels = self._count()
-        except sqlite3.Error as error:
+        except ERRORS as error:
             self._database.close()
             raise BadBag(one_line(error)) from error
         except BaseException:
@@ -71,24 +70,28 @@ class SqliteFile:
                 self._lost(Loss(self.path.name, what, row.time, row.time, 1))
 
     def _open(self) -> dict[int, Channel]:
-        if self.path.stat().st_size == 0:
-            raise BadBag("it is empty")
         # Else a database that is shorter than its header says is refused as a whole.
         self._database.execute("PRAGMA writable_schema=ON")
         self._database.execute("PRAGMA trusted_schema=OFF")
-        self._database.text_factory = lambda text: text.decode(errors="replace")
+        self._database.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_CHUNK_BYTES)
         if self._database.execute(TABLES).fetchone()[0] != 2:
             raise BadBag("it is a database without the tables of a recording")
-        definitions = self._definitions()
-        columns = [row[1] for row in self._database.execute("PRAGMA table_info(topics)")]
-        rows = self._database.execute("SELECT * FROM topics ORDER BY id").fetchall()
-        topics = [dict(zip(columns, row, strict=True)) for row in rows]
-        return {topic["id"]: _channel(topic, definitions) for topic in topics}
+        definitions, found = (
+            self._definitions(),
+            self._database.execute("PRAGMA table_info(topics)"),
+        )
+        names = [row[1] for row in found if row[1] in TOPIC]
+        columns = ", ".join(f"CAST({name} AS BLOB)" for name in names)
+        topics = {}
+        for number, *values in self._database.execute(f"SELECT id, {columns} FROM topics"):
+            texts = [(value or b"").decode(errors="replace") for value in values]
+            topics[number] = _channel(dict(zip(names, texts, strict=True)), definitions)
+        return topics
 
     def _definitions(self) -> dict[str, tuple[str, str]]:
         """Text and language of each type; older recordings have none."""
         query = "SELECT topic_type, encoded_message_definition, encoding FROM message_definitions"
-        with suppress(sqlite3.Error):
+        with suppress(*ERRORS):
             return {str(kind): (str(t), str(f)) for kind, t, f in self._database.execute(query)}
         return {}
 
@@ -99,7 +102,7 @@ class SqliteFile:
             groups = self._database.execute(query).fetchall()
             counts.update({topic: count for topic, count, *_ in groups})
             times = [time for _, _, *both in groups for time in both]
-        except sqlite3.Error as error:
+        except ERRORS as error:
             self._report(error)
             times = []
             for row in self._walk():
@@ -114,7 +117,7 @@ class SqliteFile:
             channels[channel] += counts[number]
         return channels
 
-    def _report(self, error: sqlite3.Error) -> None:
+    def _report(self, error: Exception) -> None:
         if not self.damaged:
             what = f"the database is damaged ({one_line(error)}); its rows were read one by one"
             self._lost(Loss(self.path.name, what))
@@ -132,7 +135,7 @@ class SqliteFile:
                     last = row
                     yield row
                 return
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 self._report(error)
         for row in sorted(self._walk()):
             inside = (start is None or start <= row.time) and (stop is None or row.time < stop)
@@ -156,26 +159,29 @@ class SqliteFile:
     def _data(self, row: Row) -> bytes | None:
         try:
             found = self._one("SELECT data FROM messages WHERE id = ?", row.id)
-        except sqlite3.Error:
+        except ERRORS:
             return None
         return found[0] if found and isinstance(found[0], bytes) else None
 
     def _walk(self) -> Iterator[Row]:
         """Every row that can be read, by growing id, going on behind what is damaged."""
         at = 0
-        while True:
+        for _ in range(MAX_PLACES):
             try:
                 query = f"{ROWS} NOT INDEXED WHERE id > ? ORDER BY id"
                 for row in self._database.execute(query, (at,)):
+                    if row[1] <= at:
+                        raise apsw.CorruptError("rows are not in their order")
                     at = row[1]
                     if all(map(_is_time, row)):
                         yield Row(*row)
                 return
-            except sqlite3.Error:
+            except ERRORS:
                 end, more = self._behind(at)
             for number in range(at + 1, min(end, at + MAX_GAP)):
-                with suppress(sqlite3.Error):
-                    if (row := self._one(f"{ROWS} WHERE id = ?", number)) and _is_time(row[0]):
+                with suppress(*ERRORS):
+                    row = self._one(f"{ROWS} WHERE id = ?", number)
+                    if row and row[1] == number and all(map(_is_time, row)):
                         yield Row(*row)
             if not more:
                 return
@@ -189,23 +195,65 @@ class SqliteFile:
                 query = "SELECT id FROM messages NOT INDEXED WHERE id > ? ORDER BY id LIMIT 1"
                 found = self._one(query, at + step)
                 return (found[0], True) if found else (at + step + 1, False)
-            except sqlite3.Error:
+            except ERRORS:
                 step *= 2
-        return at + LAST_TRIES, False
+        return at + (1 << 12), False
 
     def _one(self, query: str, number: int) -> Any:
         return self._database.execute(query, (number,)).fetchone()
 
 
-def _channel(topic: dict[str, Any], definitions: dict[str, tuple[str, str]]) -> Channel:
-    text, language = definitions.get(str(topic["type"]), ("", ""))
+class _WholePages(apsw.VFS):
+    """Files without the part of a page at their end, which would be read as if zeros followed."""
+
+    name = "whole_pages"
+
+    def __init__(self) -> None:
+        super().__init__(self.name, "")
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
+        return _WholePagesFile("", name, flags)
+
+
+class _WholePagesFile(apsw.VFSFile):
+    def xFileSize(self) -> int:
+        size = super().xFileSize()
+        return size - size % _page_size(super().xRead(20, 0))
+
+
+def _connect(path: Path) -> apsw.Connection:
+    with path.open("rb") as file:
+        head = file.read(20)
+    if len(head) < 20 or not head.startswith(b"SQLite format 3\0"):
+        raise BadBag("it does not begin as a .db3 file does" if head else "it is empty")
+    cut = path.stat().st_size % _page_size(head) != 0
+    if cut and _WholePages.name not in apsw.vfs_names():
+        _kept.append(_WholePages())
+    return apsw.Connection(
+        f"file:{quote(str(path.absolute()))}?immutable=1",
+        flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+        vfs=_WholePages.name if cut else None,
+    )
+
+
+_kept: list[apsw.VFS] = []  # registered as long as it lives
+
+
+def _page_size(head: bytes) -> int:
+    size = int.from_bytes(head[16:18], "big")
+    return 65536 if size == 1 else max(size, 512)
+
+
+def _channel(topic: dict[str, str], definitions: dict[str, tuple[str, str]]) -> Channel:
+    text, language = definitions.get(topic["type"], ("", ""))
     known = {
         "offered_qos_profiles": topic.get("offered_qos_profiles"),
         "topic_type_hash": topic.get("type_description_hash"),
     }
-    metadata = tuple((name, str(value)) for name, value in known.items() if value)
-    encoding = str(topic["serialization_format"])
-    return Channel(str(topic["name"]), str(topic["type"]), text, language, encoding, metadata)
+    metadata = tuple((name, value) for name, value in known.items() if value)
+    return Channel(
+        topic["name"], topic["type"], text, language, topic["serialization_format"], metadata
+    )
 
 
 def _is_time(value: object) -> bool:
