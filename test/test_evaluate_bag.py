@@ -16,7 +16,7 @@ from jointseg_core import CITYSCAPES, Predictor, shipped_weights
 from training import evaluate_bag as command
 from training.bag_evaluation.flicker import flicker
 from training.bag_evaluation.part import Settings
-from training.bag_evaluation.processes import Failure, in_processes
+from training.bag_evaluation.processes import in_processes
 from training.bag_evaluation.windows import common_truth, survey, windows
 from training.bag_images import header_message, image_message
 from training.bags import BagReader, BagWriter
@@ -243,6 +243,7 @@ def test_damaged_pictures_cost_themselves_alone(drive: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # every death costs the start of a process
 def test_a_window_that_kills_its_process_is_reported_and_the_rest_stands(
     drive: Path, tmp_path: Path
 ) -> None:
