@@ -29,6 +29,8 @@ from rich.table import Table
 
 from jointseg_core.checkpoint import BadCheckpoint
 from training.bag_evaluation.examples import examples
+from training.bag_evaluation.headline import Run
+from training.bag_evaluation.online import Online, judge_online
 from training.bag_evaluation.outcome import Outcome
 from training.bag_evaluation.part import Settings, load, save
 from training.bag_evaluation.processes import Answer, Failure, in_processes, one_by_one
@@ -44,7 +46,7 @@ from training.bag_evaluation.windows import (
 )
 from training.bags import BadBag
 from training.datasets.coco_file import read_categories, read_json
-from training.evaluation import Models
+from training.evaluation import Evaluation, Models
 from training.problems import BadInput, check_folder, exit_code, refuse
 from training.report import HEADLINES, number
 
@@ -66,8 +68,11 @@ def main() -> int:
         told = "; ".join(outcome.losses) or "there is no frame in them"
         raise BadInput(f"nothing of the recordings could be evaluated: {told}")
     document = outcome.document(timeline)
+    online = _online(options, recordings, settings, models)
+    if online:
+        document["online"] = online.document()
     _write(options, document, timeline, outcome, time.perf_counter() - began)
-    _report(options, document, timeline, outcome, settings, models)
+    _report(options, document, timeline, outcome, settings, models, online)
     _print(Console(width=None if sys.stdout.isatty() else 120), document, options.out)
     return EXIT_LOSSES if document["losses"] else 0
 
@@ -190,6 +195,7 @@ def _report(
     outcome: Outcome,
     settings: Settings,
     models: Models,
+    online: Online | None,
 ) -> None:
     predictor = models.predictor
     facts = {
@@ -211,7 +217,46 @@ def _report(
         rows,
         list(examples(outcome, timeline, settings, models)),
         document["losses"],
+        _runs(online),
     )
+
+
+def _online(
+    options: argparse.Namespace,
+    recordings: Sequence[Recording],
+    settings: Settings,
+    models: Models,
+) -> Online | None:
+    if options.online is None:
+        return None
+    if len(recordings) > 1:
+        raise BadInput("--online belongs to one recording; evaluate one at a time.")
+    try:
+        return judge_online(
+            recordings[0],
+            options.online,
+            settings,
+            models.predictor.classes,
+            options.node,
+            options.rate,
+        )
+    except BadBag as error:
+        raise BadInput(str(error)) from error
+
+
+def _runs(online: Online | None) -> list[Run]:
+    """What the report shows beside the evaluation of every frame."""
+    if online is None:
+        return []
+    found = [Run("node, processed frames", online.timeline, _known(online.processed))]
+    if len(online.as_known):
+        nothing = online.timeline.only_times()
+        found.append(Run("node, as known when a frame came", nothing, _known(online.as_known)))
+    return found
+
+
+def _known(evaluation: Evaluation) -> dict[str, float]:
+    return evaluation.metrics if len(evaluation) else {}
 
 
 def _command() -> str:
@@ -259,11 +304,28 @@ def _print(console: Console, document: dict, out: Path) -> None:
     console.print(table)
     for name, count in document["annotated_objects_of_unknown_classes"].items():
         console.print(f"{count} annotated objects of class {name!r}, which the model does not know")
+    if online := document.get("online"):
+        _print_online(console, metrics, online)
     for loss in document["losses"]:
         console.print(f"lost: {loss}", style="red", highlight=False, soft_wrap=True)
     console.print(
         f"{out}/report.html is written, beside metrics.json and frames.csv.", soft_wrap=True
     )
+
+
+def _print_online(console: Console, metrics: dict, online: dict) -> None:
+    """What the node made of it, beside the scores of every frame."""
+    table = Table("", "every frame", "node, processed", "node, as known", title_justify="left")
+    columns = ("metrics_of_processed_frames", "metrics_as_known_when_a_frame_came")
+    for name, title in HEADLINES.items():
+        if name in metrics:
+            table.add_row(
+                title, *(number(m.get(name)) for m in (metrics, *map(online.get, columns)))
+            )
+    console.print(table)
+    latency = ", ".join(f"{name} {value} ms" for name, value in online["latency_ms"].items())
+    counts = online["frames_processed"], online["frames_without_result"]
+    console.print(f"{counts[0]} frames processed, {counts[1]} without result; latency {latency}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -282,6 +344,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND=TOPIC",
         help="detections, masks, semantic, ignored",
     )
+    add("--online", type=Path, help="what a node published while the recording was played to it")
+    add("--node", help="start of that node's topics, as in /rdsnet/camera")
+    add("--rate", type=_length, default=1.0, help="at which the recording was played")
     add("--tolerance", type=_seconds, default=0.01, help="between a frame and its annotation, s")
     add("--window", type=_length, default=10.0, help="of time, done at once or again; s")
     add("--workers", type=_count, default=os.cpu_count() or 1, help="processes; 0: this one alone")

@@ -113,7 +113,7 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Part:
                 columns.add(frame, result)
                 if result is not None and frame.truth is not None:
                     name = f"{window.recording.path.name} at {frame.stamp} ns"
-                    _score(evaluation, name, frame, result, settings)
+                    score(evaluation, name, frame, result, settings)
             clock.lap("scoring")
         losses.update(str(loss) for loss in bag.losses)
         losses |= {f"{t}: {n} messages could not be decoded": 1 for t, n in bag.skipped.items()}
@@ -231,9 +231,10 @@ def _groups(frames: Iterator[Frame], batch: int) -> Iterator[list[Frame]]:
         yield group
 
 
-def _score(
+def score(
     evaluation: Evaluation, name: str, frame: Frame, found: Predictions, settings: Settings
 ) -> None:
+    """Add what was found in a frame whose annotation is known."""
     target, areas = frame.truth
     if settings.truth == "topics" and "masks" not in settings.kinds:
         found = replace(found, masks=None)  # boxes alone are annotated
