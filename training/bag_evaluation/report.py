@@ -24,7 +24,7 @@ PICTURE_BYTES = 12_000_000
 """What all pictures together may take; where they are many or large, they are made smaller."""
 SIZES = ((1280, 85), (960, 82), (720, 80), (640, 65), (480, 50))
 """Widths in pixels, and the JPEG quality that goes with them, the best first."""
-SCRIPTS = ("columns.js", "timeline.js", "frames.js")
+SCRIPTS = ("columns.js", "drawing.js", "lanes.js", "timeline.js", "frames.js")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def write_bag_report(
         facts=facts,
         losses=losses,
         runs=runs,
-        cards=cards(runs[0]),
+        cards=cards(runs),
         headline=headline(runs),
         recordings=_recordings(timeline),
         classes=list(zip(names, colors, strict=True)),
@@ -170,13 +170,9 @@ def _recordings(timeline: Timeline) -> list[dict[str, Any]]:
 
 def _of(timeline: Timeline, chosen: np.ndarray) -> Timeline:
     """The frames for which chosen, bool [F], is true."""
-    kept = {
-        name: value[chosen]
-        for name, value in vars(timeline).items()
-        if isinstance(value, np.ndarray)
-    }
+    columns = {k: v[chosen] for k, v in vars(timeline).items() if isinstance(v, np.ndarray)}
     names = {name: getattr(timeline, name) for name in ("bags", "things", "fates")}
-    return Timeline(**names, **kept)
+    return Timeline(**names, **columns)
 
 
 def _shown(examples: Sequence[Example], timeline: Timeline) -> list[dict[str, Any]]:
