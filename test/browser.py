@@ -46,7 +46,7 @@ class Browser:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
             self.call(f"{domain}.enable")
 
     def close(self) -> None:
@@ -108,7 +108,8 @@ class Browser:
 
     def drag(self, start: list[float], end: list[float]) -> None:
         """Press the mouse in one place of the window and let go in another."""
-        for kind, (x, y) in (("Moved", start), ("Pressed", start), ("Moved", end), ("Released", end)):
+        steps = {"Moved": start, "Pressed": start}, {"Moved": end, "Released": end}
+        for kind, (x, y) in (step for part in steps for step in part.items()):
             held = {"button": "left", "clickCount": 1} if kind != "Moved" else {}
             self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **held)
 

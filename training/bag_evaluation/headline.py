@@ -58,7 +58,7 @@ def cards(runs: Sequence[Run]) -> list[tuple[str, str]]:
     for run in runs:
         p95 = percentiles(run.timeline.latency_ms[np.isfinite(run.timeline.latency_ms)])["p95"]
         if p95 is not None:
-            seen.append((f"{p95:.0f} ms", f"95 % of latencies, {run.name}"))
+            seen.append((f"{p95:.0f} ms", f"p95 latency, {run.name}"))
     seen.append((number(len(timeline)), "frame" if len(timeline) == 1 else "frames"))
     return seen
 

@@ -85,6 +85,7 @@ def write_bag_report(
         cards=cards(runs),
         headline=headline(runs),
         recordings=_recordings(timeline),
+        has_quality=bool(np.isfinite(timeline.quality).any()),
         classes=list(zip(names, colors, strict=True)),
         examples=_shown(chosen, timeline),
         data=_data(runs, windows, chosen, names, colors),
@@ -193,16 +194,17 @@ def _shown(examples: Sequence[Example], timeline: Timeline) -> list[dict[str, An
 
 def _pictures(examples: Sequence[Example]) -> list[dict[str, str]]:
     """For each example its pictures as data URLs, as large as all of them may be together."""
+    made: list[dict[str, str]] = []
     for width, quality in SIZES:
-        made = [
-            {
-                kind: jpeg(picture, width, quality)
-                for kind, picture in _layers(example).items()
-                if picture is not None
-            }
-            for example in examples
-        ]
-        if sum(len(url) for urls in made for url in urls.values()) <= PICTURE_BYTES:
+        limit = PICTURE_BYTES if (width, quality) != SIZES[-1] else math.inf
+        made, total = [], 0
+        for example in examples:
+            layers = _layers(example).items()
+            made.append({k: jpeg(p, width, quality) for k, p in layers if p is not None})
+            total += sum(map(len, made[-1].values()))
+            if total > limit:
+                break
+        if total <= limit:
             break
     return made
 
