@@ -46,17 +46,19 @@ def headline(runs: Sequence[Run]) -> dict[str, list[Row]]:
     return {title: rows for title, rows in sections.items() if rows}
 
 
-def cards(run: Run) -> list[tuple[str, str]]:
+def cards(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """The few numbers to see first, each with what it is."""
-    scores = [name for name in ("mask_ap", "box_ap", "miou", "pq") if name in run.metrics]
-    seen = [(number(run.metrics[name]), HEADLINES[name]) for name in scores]
-    timeline = run.timeline
+    timeline, metrics = runs[0].timeline, runs[0].metrics
+    scores = [name for name in ("mask_ap", "box_ap", "miou", "pq") if name in metrics]
+    seen = [(number(metrics[name]), HEADLINES[name]) for name in scores]
     if not scores:
-        seen += [
-            (number(mean(timeline.confidence)), "mean confidence"),
-            (number(objects_per_frame(timeline), 1), "objects in a frame"),
-        ]
+        seen.append((number(mean(timeline.confidence)), "mean confidence"))
+        seen.append((number(objects_per_frame(timeline), 1), "objects in a frame"))
     seen.append((percent(mean(timeline.flicker)), "flicker"))
+    for run in runs:
+        p95 = percentiles(run.timeline.latency_ms[np.isfinite(run.timeline.latency_ms)])["p95"]
+        if p95 is not None:
+            seen.append((f"{p95:.0f} ms", f"p95 latency, {run.name}"))
     seen.append((number(len(timeline)), "frame" if len(timeline) == 1 else "frames"))
     return seen
 
@@ -125,8 +127,8 @@ def _frames(runs: Sequence[Run]) -> list[Row]:
             processed(line).sum() / time if time else math.nan
             for line, time in zip(lines, lasted, strict=True)
         ]
-        rows.append(Row("lasting", [clock(time) for time in lasted], [""] * len(runs)))
-        rows.append(_row("processed in a second of it", rates, digits=2))
+        rows.append(Row("duration", [clock(time) for time in lasted], [""] * len(runs)))
+        rows.append(_row("processed per second", rates, digits=2))
     return rows
 
 
@@ -135,10 +137,9 @@ def _latencies(runs: Sequence[Run]) -> list[Row]:
     found = [percentiles(values[np.isfinite(values)]) for values in known]
     if not any(one["p50"] is not None for one in found):
         return []
-    names = {"p50": "median", "p95": "95th percentile", "p99": "99th percentile"}
-    units = [["" if one[name] is None else "ms" for one in found] for name in names]
-    values = [[number(one[name], 1) for one in found] for name in names]
-    return [Row(*row) for row in zip(names.values(), values, units, strict=True)]
+    names = {"p50": "median, ms", "p95": "95th percentile, ms", "p99": "99th percentile, ms"}
+    none = [""] * len(runs)
+    return [Row(t, [number(one[name], 1) for one in found], none) for name, t in names.items()]
 
 
 def _contents(runs: Sequence[Run]) -> list[Row]:
@@ -160,7 +161,7 @@ def _row(title: str, values: Sequence[float], change=lambda *_: "", digits: int 
 
 
 def _changed(value: float, first: float) -> str:
-    return "" if math.isnan(value - first) else f"{value - first:+.3f}".replace("-", "−")
+    return "" if math.isnan(value - first) else f"{value - first:+.3f}".replace("-", "\u2212")
 
 
 def _any(values: Sequence[float]) -> bool:

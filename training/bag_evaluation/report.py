@@ -24,7 +24,7 @@ PICTURE_BYTES = 12_000_000
 """What all pictures together may take; where they are many or large, they are made smaller."""
 SIZES = ((1280, 85), (960, 82), (720, 80), (640, 65), (480, 50))
 """Widths in pixels, and the JPEG quality that goes with them, the best first."""
-SCRIPTS = ("columns.js", "timeline.js", "frames.js")
+SCRIPTS = ("columns.js", "drawing.js", "lanes.js", "timeline.js", "frames.js")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +82,10 @@ def write_bag_report(
         facts=facts,
         losses=losses,
         runs=runs,
-        cards=cards(runs[0]),
+        cards=cards(runs),
         headline=headline(runs),
         recordings=_recordings(timeline),
+        has_quality=bool(np.isfinite(timeline.quality).any()),
         classes=list(zip(names, colors, strict=True)),
         examples=_shown(chosen, timeline),
         data=_data(runs, windows, chosen, names, colors),
@@ -170,13 +171,9 @@ def _recordings(timeline: Timeline) -> list[dict[str, Any]]:
 
 def _of(timeline: Timeline, chosen: np.ndarray) -> Timeline:
     """The frames for which chosen, bool [F], is true."""
-    kept = {
-        name: value[chosen]
-        for name, value in vars(timeline).items()
-        if isinstance(value, np.ndarray)
-    }
+    columns = {k: v[chosen] for k, v in vars(timeline).items() if isinstance(v, np.ndarray)}
     names = {name: getattr(timeline, name) for name in ("bags", "things", "fates")}
-    return Timeline(**names, **kept)
+    return Timeline(**names, **columns)
 
 
 def _shown(examples: Sequence[Example], timeline: Timeline) -> list[dict[str, Any]]:
@@ -197,16 +194,17 @@ def _shown(examples: Sequence[Example], timeline: Timeline) -> list[dict[str, An
 
 def _pictures(examples: Sequence[Example]) -> list[dict[str, str]]:
     """For each example its pictures as data URLs, as large as all of them may be together."""
+    made: list[dict[str, str]] = []
     for width, quality in SIZES:
-        made = [
-            {
-                kind: jpeg(picture, width, quality)
-                for kind, picture in _layers(example).items()
-                if picture is not None
-            }
-            for example in examples
-        ]
-        if sum(len(url) for urls in made for url in urls.values()) <= PICTURE_BYTES:
+        limit = PICTURE_BYTES if (width, quality) != SIZES[-1] else math.inf
+        made, total = [], 0
+        for example in examples:
+            layers = _layers(example).items()
+            made.append({k: jpeg(p, width, quality) for k, p in layers if p is not None})
+            total += sum(map(len, made[-1].values()))
+            if total > limit:
+                break
+        if total <= limit:
             break
     return made
 
