@@ -92,6 +92,15 @@ def test_a_recording_keeps_times_stamps_and_frames(
     assert found == [(1000 + 10 * k, 5 + k, "front", COLORS[k]) for k in range(3)]
 
 
+def test_of_a_damaged_recording_the_rest_is_taken_and_the_loss_is_told(tmp_path: Path, capsys):
+    bag = bag_of(tmp_path / "bag", StoragePlugin.MCAP, {"/cam": "sensor_msgs/msg/Image"}, (5, 6, 7))
+    path = next(bag.glob("*.mcap"))
+    path.write_bytes(path.read_bytes()[:-100])
+    found = converted(path, tmp_path / "in.mcap")
+    assert [stamp for _, stamp, *_ in found] == [5, 6, 7]
+    assert f"{path.name}: " in capsys.readouterr().err
+
+
 def test_stamps_that_do_not_grow_are_replaced_so_that_all_differ(tmp_path: Path):
     topics = {"/cam": "sensor_msgs/msg/Image"}
     zero = bag_of(tmp_path / "zero", StoragePlugin.MCAP, topics, (0, 0, 0))

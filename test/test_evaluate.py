@@ -16,7 +16,7 @@ from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
 from training import evaluate as command
 from training.datasets import Sample, open_dataset
-from training.evaluation import Evaluation, Models, evaluate, spread
+from training.evaluation import Evaluation, Models, asked_for_all, evaluate, spread
 from training.metrics import paired_bootstrap
 from training.problems import BadInput, exit_code
 from training.synthesize import SyntheticSet, synthesize
@@ -268,3 +268,25 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     error = capsys.readouterr().err.strip()
     assert said in error and len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_evaluations_of_parts_add_up_to_that_of_all(
+    city: Path, rdsnet: Predictor, segrpn: Predictor, tmp_path: Path
+) -> None:
+    samples = open_dataset(city, "val")
+    whole = evaluate(rdsnet, samples, segrpn)
+    together = Evaluation(samples.classes)
+    for chosen in ([0], [], [1, 2]):
+        part, models = Evaluation(samples.classes), Models.of(samples, rdsnet, segrpn)
+        for sample in map(samples.__getitem__, chosen):
+            with asked_for_all(rdsnet):
+                part.add(sample, *models([sample.image], 1000)[0])
+        np.savez(tmp_path / "part.npz", **part.columns())
+        with np.load(tmp_path / "part.npz", allow_pickle=False) as columns:
+            together.extend(columns)
+    assert together.pictures == whole.pictures
+    assert together.metrics == pytest.approx(whole.metrics, abs=1e-12, nan_ok=True)
+    assert json.dumps(together.table()) == json.dumps(whole.table())  # NaN equals NaN there
+    assert together.mistakes.counts.tolist() == whole.mistakes.counts.tolist()
+    subset = [0, 2, 2]
+    assert together.score(subset) == pytest.approx(whole.score(subset), abs=1e-12, nan_ok=True)

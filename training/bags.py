@@ -11,9 +11,8 @@ import heapq
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,22 +21,18 @@ from mcap.exceptions import McapError
 from mcap.reader import make_reader
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
-from rosbags.interfaces import Connection, MessageDefinitionFormat
-from rosbags.rosbag2 import Reader
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
-ROOT = Path(__file__).resolve().parents[1]
-ACCEPTED = "a rosbag2 directory, a .mcap file or a .db3 file"
+from training.bag_files import BagFile, layout, open_files
+from training.bag_records import BadBag, Channel, Damaged, Loss, Record, one_line, unpacked
+from training.bag_types import how_to_add, message_types, new, types_of
 
-
-class BadBag(ValueError):
-    """A recording that cannot be read; one sentence with the path, the reason and the next step."""
+__all__ = ["BadBag", "BagReader", "BagWriter", "Loss", "Message", "Topic", "merge", "new"]
+__all__ += ["message_types"]
 
 
 @dataclass(frozen=True)
 class Topic:
-    """What a bag holds of one topic."""
+    """What a bag says it holds of one topic."""
 
     name: str
     type: str
@@ -54,87 +49,118 @@ class Message:
     content: Any
 
 
-@cache
-def message_types() -> Typestore:
-    """The messages of ROS 2 Jazzy, vision_msgs and this package."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    folders = {
-        "vision_msgs": ROOT / "tools/interfaces/vision_msgs/msg",
-        "jointseg_ros": ROOT / "msg",
-    }
-    for package, folder in folders.items():
-        for path in sorted(folder.glob("*.msg")):
-            store.register(get_types_from_msg(path.read_text(), f"{package}/msg/{path.stem}"))
-    return store
-
-
-def new(type_name: str, **values: Any) -> Any:
-    """A message such as new("std_msgs/msg/Header", stamp=..., frame_id=...), all fields given."""
-    return message_types().types[type_name](**values)
-
-
 class BagReader:
     """A recording opened for reading; use it in a `with` statement.
 
-    topics   what it holds, by name
-    skipped  messages that could not be decoded so far, by topic
+    A damaged recording is read as far as it can be; with strict=True damage is a BadBag.
+
+    topics       what it holds, by name, as far as its files say so themselves
+    skipped      messages that could not be decoded so far, by topic
+    losses       what could not be read so far, each a sentence as text
+    start, stop  times (ns) of the first message, and just after the last; None if the recording is
+                 damaged or empty
+    indexed      whether a time window costs no more than what is in it
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, strict: bool = False) -> None:
         self.path = Path(path)
+        self.strict = strict
         self.topics: dict[str, Topic] = {}
         self.skipped: Counter[str] = Counter()
-        self._readers: list[Reader] = []
+        self.losses: list[Loss] = []
+        self.start: int | None = None
+        self.stop: int | None = None
+        self.indexed = True
+        self._known_losses: set[Loss] = set()
+        self._files: list[BagFile] = []
+        self._messages_packed = False
         self._stack = ExitStack()
 
     def __enter__(self) -> BagReader:
         try:
-            for part in _parts(self.path):
-                self._readers.append(self._stack.enter_context(Reader(part)))
-        except BadBag:
+            found = layout(self.path, self._lost)
+            self._messages_packed = found.messages_packed
+            self._files = open_files(found, self._stack, self._lost)
+        except BadBag as error:
             self._stack.close()
-            raise
-        except Exception as error:  # the readers leak the errors of sqlite, yaml and struct
-            self._stack.close()
-            raise _unreadable(self.path, error) from error
-        self._readers.sort(key=lambda reader: reader.start_time)
-        self._count_topics()
+            raise self._with_path(error) from error
+        self._describe()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[Message]:
+    @property
+    def unknown(self) -> dict[str, str]:
+        """The types whose messages are skipped, since nobody defines them, and what to do."""
+        channels = (channel for file in self._files for channel in file.channels)
+        return {c.type: how_to_add(c) for c in channels if types_of(c) is None}
+
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Iterator[Message]:
         """The decoded messages of these topics (of all, if None) in the order of their reception.
 
-        One that cannot be decoded is counted in `skipped`. BadBag if the file itself is damaged.
+        start, stop: only those received in [start, stop), in nanoseconds. One that cannot be
+        decoded is counted in `skipped`.
         """
-        stores: dict[str, Typestore] = {}
-        for connection, time, data in self._raw(topics):
-            kind = connection.msgtype
-            store = stores.setdefault(kind, _types_of(connection))
-            try:
-                content = store.deserialize_cdr(data, kind)
-            except Exception:  # damaged messages raise whatever the parser stumbled over
-                self.skipped[connection.topic] += 1
-                continue
-            yield Message(connection.topic, kind, time, content)
+        for channel, time, _, data in self.records(topics, start, stop):
+            content = None
+            if (types := types_of(channel)) is not None:
+                # Damaged messages raise whatever the parser stumbled over.
+                with suppress(Exception):
+                    content = types.deserialize_cdr(data, channel.type)
+            if content is None:
+                self.skipped[channel.topic] += 1
+            else:
+                yield Message(channel.topic, channel.type, time, content)
 
-    def _raw(self, topics: Collection[str] | None) -> Iterator[tuple[Connection, int, bytes]]:
-        for reader in self._readers:
-            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+    def records(
+        self,
+        topics: Collection[str] | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Iterator[Record]:
+        """The same messages as they were recorded, serialised."""
+        for file in self._files:
             try:
-                if wanted:
-                    yield from reader.messages(wanted)
-            except Exception as error:
-                raise _unreadable(self.path, error) from error
+                for record in file.records(topics, start, stop):
+                    yield self._unpacked(record) if self._messages_packed else record
+            except BadBag as error:
+                raise self._with_path(error) from error
 
-    def _count_topics(self) -> None:
-        for connection in (c for reader in self._readers for c in reader.connections):
-            count = connection.msgcount
-            if known := self.topics.get(connection.topic):
+    def _unpacked(self, record: Record) -> Record:
+        """The record without its own compression; without data, if it is damaged."""
+        try:
+            return record._replace(data=memoryview(unpacked(record.data)))
+        except Damaged as error:
+            what = f"a message on {record.channel.topic} {error}"
+            self._lost(Loss(self.path.name, what, record.time, record.time, 1))
+            return record._replace(data=memoryview(b""))
+
+    def _lost(self, loss: Loss) -> None:
+        if self.strict:
+            raise BadBag(str(loss).rstrip("."))
+        if loss not in self._known_losses:
+            self._known_losses.add(loss)
+            self.losses.append(loss)
+
+    def _describe(self) -> None:
+        for channel, count in (item for file in self._files for item in file.channels.items()):
+            if known := self.topics.get(channel.topic):
                 count += known.count
-            self.topics[connection.topic] = Topic(connection.topic, connection.msgtype, count)
+            self.topics[channel.topic] = Topic(channel.topic, channel.type, count)
+        self.indexed = not self.losses
+        if self.indexed:
+            spans = [(file.start, file.stop) for file in self._files if file.start is not None]
+            self.start = min((start for start, _ in spans), default=None)
+            self.stop = max((stop for _, stop in spans), default=None)
+
+    def _with_path(self, error: BadBag) -> BadBag:
+        return error if str(self.path) in str(error) else _unreadable(self.path, error)
 
 
 class BagWriter:
@@ -146,9 +172,9 @@ class BagWriter:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._unfinished = self.path.with_name(self.path.name + ".part")
-        self._schemas: dict[str, int] = {}
-        self._channels: dict[str, int] = {}
-        self._counts: Counter[str] = Counter()
+        self._schemas: dict[tuple[str, str, str], int] = {}
+        self._channels: dict[Channel, int] = {}
+        self._counts: Counter[Channel] = Counter()
 
     def __enter__(self) -> BagWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,16 +211,30 @@ class BagWriter:
         self, topic: str, type_name: str, data: bytes | memoryview, time: int, definition: str
     ) -> None:
         """Add one serialised message; `definition` is the text of its type and of those within."""
-        if type_name not in self._schemas:
-            schema = self._writer.register_schema(type_name, "ros2msg", definition.encode())
-            self._schemas[type_name] = schema
-        if topic not in self._channels:
-            self._channels[topic] = self._writer.register_channel(
-                topic, "cdr", self._schemas[type_name]
-            )
-        self._counts[topic] += 1
+        self.write_record(Record(Channel(topic, type_name, definition), time, time, data))
+
+    def write_record(self, record: Record) -> None:
+        """Add one message as a reader's `records` gives it."""
+        channel = record.channel
+        if channel not in self._channels:
+            self._channels[channel] = self._register(channel)
+        self._counts[channel] += 1
         self._writer.add_message(
-            self._channels[topic], time, bytes(data), time, self._counts[topic]
+            self._channels[channel],
+            record.time,
+            bytes(record.data),
+            record.sent,
+            self._counts[channel],
+        )
+
+    def _register(self, channel: Channel) -> int:
+        schema = channel.type, channel.format, channel.definition
+        if schema not in self._schemas:
+            self._schemas[schema] = self._writer.register_schema(
+                channel.type, channel.format, channel.definition.encode()
+            )
+        return self._writer.register_channel(
+            channel.topic, channel.encoding, self._schemas[schema], dict(channel.metadata)
         )
 
 
@@ -217,40 +257,6 @@ def merge(parts: Sequence[Path], out: Path, start: int) -> None:
             raise _unreadable(parts[0].parent, error) from error
 
 
-def _parts(path: Path) -> list[Path]:
-    """What has to be opened: the path itself, or the files of a directory without metadata."""
-    if not path.exists():
-        raise BadBag(f"no recording at {path.absolute()}; give {ACCEPTED}.")
-    if path.is_file() and path.suffix not in (".mcap", ".db3"):
-        raise BadBag(f"{path.absolute()} is no recording that can be read; give {ACCEPTED}.")
-    if path.is_file() or (path / "metadata.yaml").is_file():
-        return [path]
-    files = sorted([*path.glob("*.mcap"), *path.glob("*.db3")])
-    if not files:
-        found = f"neither metadata.yaml nor .mcap nor .db3 files in {path.absolute()}"
-        raise BadBag(f"{found}; give {ACCEPTED}.")
-    return files
-
-
-def _types_of(connection: Connection) -> Typestore:
-    """The types to decode a topic with: as the bag itself defines them, else as we know them."""
-    readers = {
-        MessageDefinitionFormat.MSG: get_types_from_msg,
-        MessageDefinitionFormat.IDL: lambda text, _: get_types_from_idl(text),
-    }
-    known = message_types()
-    if parse := readers.get(connection.msgdef.format):
-        try:
-            own = get_typestore(Stores.EMPTY)
-            types = parse(connection.msgdef.data, connection.msgtype)
-            own.register({name: t for name, t in types.items() if name not in own.fielddefs})
-            return own
-        except Exception:  # a definition that cannot be parsed is worth no more than none
-            return known
-    return known
-
-
 def _unreadable(path: Path, error: Exception) -> BadBag:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    message = f"{path.absolute()} cannot be read as a recording ({reason})"
-    return BadBag(f"{message}; check the file, or repair it with 'mcap recover' or reindexing.")
+    message = f"{path.absolute()} cannot be read as a recording ({one_line(error)})"
+    return BadBag(f"{message}; check the file, or salvage it with 'python -m training.salvage'.")

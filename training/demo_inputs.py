@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,9 +147,9 @@ def _of_video(path: Path, rate_hz: float) -> Iterator[Frame]:
 
 
 def _of_recording(path: Path, topic: str | None) -> Iterator[Frame]:
-    """The images of one topic; messages without a picture are left out."""
+    """The images of one topic; what is damaged is left out, and told to the standard error."""
     try:
-        with BagReader(path) as bag:
+        with BagReader(path) as bag, _told(bag):
             chosen = _chosen_topic(path, bag, topic)
             for message in bag.messages([chosen]):
                 try:
@@ -159,6 +161,16 @@ def _of_recording(path: Path, topic: str | None) -> Iterator[Frame]:
                 yield Frame(message.time, stamp_ns(header), frame_id, picture)
     except BadBag as error:
         raise BadInput(str(error)) from error
+
+
+@contextmanager
+def _told(bag: BagReader) -> Iterator[None]:
+    """Say in the end what could not be read."""
+    try:
+        yield
+    finally:
+        for loss in bag.losses:
+            print(loss, file=sys.stderr)
 
 
 def _chosen_topic(path: Path, bag: BagReader, topic: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +32,11 @@ from training.translation import Translation
 
 SCORE_THRESHOLD = 0.05
 """Less certain objects are not asked for; AP would hardly change with them."""
+
+
+Part = (
+    AveragePrecision | Mistakes | ProposalRecall | Confusion | PanopticQuality | CityscapesPrecision
+)
 
 
 class Evaluation:
@@ -82,6 +87,22 @@ class Evaluation:
         if found.masks is not None and found.semantic is not None:
             segments = merge_segments(found, found.semantic.numpy(), self.classes)
             self.panoptic.add(segments, true_segments(target, self.classes))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that the scores come from, to be given to `extend` in another process."""
+        parts = ((name, part.columns()) for name, part in self._parts().items())
+        columns = {f"{name}.{k}": v for name, part in parts for k, v in part.items()}
+        return {"pictures": np.array(self.pictures, str), **columns}
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The pictures of another evaluation, behind those that are here."""
+        for name, part in self._parts().items():
+            prefix = f"{name}."
+            part.extend({k[len(prefix) :]: v for k, v in columns.items() if k.startswith(prefix)})
+        self.pictures += columns["pictures"].tolist()
+
+    def _parts(self) -> dict[str, Part]:
+        return {name: part for name, part in vars(self).items() if isinstance(part, Part)}
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -156,8 +177,15 @@ class Models:
     @classmethod
     def of(cls, samples: Samples, predictor: Predictor, other: Predictor | None = None) -> Models:
         """BadInput when one of them does not know a class of the data set."""
-        others = (other, _translation(other, samples)) if other else ()
-        return cls(predictor, _translation(predictor, samples), *others)
+        return cls.between(samples.classes, samples.name, predictor, other)
+
+    @classmethod
+    def between(
+        cls, classes: Classes, name: str, predictor: Predictor, other: Predictor | None = None
+    ) -> Models:
+        """The same for whatever has these classes; name is what messages call it."""
+        others = (other, _translation(other, classes, name)) if other else ()
+        return cls(predictor, _translation(predictor, classes, name), *others)
 
     def __call__(
         self, images: Sequence[np.ndarray], proposals: int = 0
@@ -235,9 +263,9 @@ def asked_for_all(predictor: Predictor) -> Iterator[None]:
         predictor.model.config = before
 
 
-def _translation(predictor: Predictor, samples: Samples) -> Translation:
+def _translation(predictor: Predictor, classes: Classes, name: str) -> Translation:
     weights = str(predictor.weights) if predictor.weights.name else "the model"
-    return Translation.between(predictor.classes, samples.classes, weights, samples.name)
+    return Translation.between(predictor.classes, classes, weights, name)
 
 
 def _read(

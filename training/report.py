@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 from PIL import Image
 
 from jointseg_core.classes import Classes
@@ -20,7 +21,6 @@ from jointseg_core.visualize import draw
 from training.evaluation import Evaluation
 from training.runs.snapshots import as_seen
 
-TEMPLATE = Path(__file__).with_name("report.html")
 PICTURE_WIDTH = 720
 COLORS = (
     *("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951"),
@@ -82,26 +82,36 @@ def write_report(
     facts are shown on top, by what they are called; "title" is the headline. Pictures come with
     the worst one first.
     """
+    page = template("report.html").render(
+        facts=facts, headlines=HEADLINES, pictures=pictures, **parts(evaluation)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def template(name: str) -> Template:
+    """A page of this package; what is put into it is text, and never becomes markup."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "jpeg": jpeg}
-    page = environment.get_template(TEMPLATE.name).render(
-        facts=facts,
-        metrics=evaluation.metrics,
-        headlines=HEADLINES,
-        pixel_numbers=PIXEL_NUMBERS,
-        columns={k: v for k, v in COLUMNS.items() if _occurs(k, evaluation.table())},
-        table=evaluation.table(),
-        curves=curves(evaluation),
-        confusions=confusions(evaluation),
-        pictures=pictures,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    return environment.get_template(name)
+
+
+def parts(evaluation: Evaluation) -> dict[str, Any]:
+    """What the tables, curves and matrices of a page are made from, by the names it knows."""
+    table = evaluation.table()
+    return {
+        "metrics": evaluation.metrics,
+        "pixel_numbers": PIXEL_NUMBERS,
+        "columns": {k: v for k, v in COLUMNS.items() if _occurs(k, table)},
+        "table": table,
+        "curves": curves(evaluation),
+        "confusions": confusions(evaluation),
+    }
 
 
 def worst_and_best(quality: np.ndarray, worst: int = 6, best: int = 3) -> list[int]:
@@ -208,14 +218,14 @@ def number(value: float | int | None, digits: int = 3) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
 
 
-def jpeg(image: np.ndarray) -> str:
+def jpeg(image: np.ndarray, width: int = PICTURE_WIDTH, quality: int = 85) -> str:
     """A picture uint8 RGB [H, W, 3] as a data URL, no wider than the report shows it."""
     picture = Image.fromarray(image)
-    if picture.width > PICTURE_WIDTH:
-        height = round(picture.height * PICTURE_WIDTH / picture.width)
-        picture = picture.resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
+    if picture.width > width:
+        height = max(1, round(picture.height * width / picture.width))
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
+    picture.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

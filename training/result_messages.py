@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
 from training.bags import new
 
+DETECTIONS, MASKS = "vision_msgs/msg/Detection2DArray", "jointseg_ros/msg/InstanceMaskArray"
 RUNS = 0
 """InstanceMask.ENCODING_RLE; the other encoding is one bit a pixel."""
 
@@ -23,7 +25,7 @@ def detections_message(
 ) -> Any:
     """A vision_msgs Detection2DArray of annotated boxes (xyxy, pixels), all with score 1."""
     found = [_detection(header, *one) for one in zip(boxes, names, ids, strict=True)]
-    return new("vision_msgs/msg/Detection2DArray", header=header, detections=found)
+    return new(DETECTIONS, header=header, detections=found)
 
 
 def masks_message(
@@ -33,7 +35,7 @@ def masks_message(
     rows = zip(masks.windows.tolist(), masks.crops(), labels, ids, strict=True)
     found = [_mask(index, *row) for index, row in enumerate(rows)]
     return new(
-        "jointseg_ros/msg/InstanceMaskArray",
+        MASKS,
         header=header,
         height=size[0],
         width=size[1],
@@ -41,13 +43,17 @@ def masks_message(
     )
 
 
-def read_boxes(message: Any, classes: Classes) -> tuple[Tensor, Tensor, Tensor]:
+def read_boxes(
+    message: Any, classes: Classes, keep: Sequence[bool] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes [N, 4], scores [N] and labels [N] of a Detection2DArray; classes by name or number.
 
-    ValueError for a class that is not among the things.
+    keep: which detections are wanted; all without it. ValueError for a class that is not among the
+    things.
     """
     boxes, scores, labels = [], [], []
-    for one in message.detections:
+    wanted = message.detections if keep is None else compress(message.detections, keep)
+    for one in wanted:
         center, half = one.bbox.center.position, (one.bbox.size_x / 2, one.bbox.size_y / 2)
         box = (center.x - half[0], center.y - half[1], center.x + half[0], center.y + half[1])
         boxes.append(box)

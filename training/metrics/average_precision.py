@@ -1,13 +1,14 @@
 """COCO's average precision of boxes and of masks, over all images or any list of them.
 
 Lin et al., Microsoft COCO, as its tools compute it: 101 recall points, IoU 0.50 to 0.95, at most
-100 detections of a class in an image, crowds ignored. The tools judge every image once; scoring
-other lists of images then only accumulates, so that a thousand resamples take seconds.
+100 detections of a class in an image, crowds ignored. The tools judge every image once, of which
+some bits are kept for each detection. Scoring any list of images then only accumulates, so that a
+thousand resamples take seconds, and an hour of video fits into memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,11 +19,14 @@ from torch import Tensor
 
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.metrics.judging import IOUS, RECALLS, annotations, count_sought, encoded, judge
+from training.metrics.judging import AREAS, IOUS, RECALLS, annotations, count_sought, encoded, judge
 from training.metrics.overlaps import mask_areas, object_areas
 from training.metrics.resampling import image_weights
 
 Kind = Literal["box", "mask"]
+KINDS: tuple[Kind, ...] = ("box", "mask")
+TOGETHER = 64
+"""So many images are judged at a time: what the tools need for one is gone before the next."""
 
 
 @dataclass(frozen=True)
@@ -82,34 +86,88 @@ class Ranking:
 
 
 class Verdicts:
-    """What the COCO tools say of K classes, A areas and T IoUs; NaN for no such objects.
+    """What the COCO tools say of images with their detections and objects: columns that grow.
 
-    curves  [K, A, T, 101]  precision over recall, of all images
-    recall  [K, A, T]       highest recall, of all images
-    sought  [K, A, images]  number of objects that count
+    image    int [D]        where a detection was made, ascending
+    label    int [D]        its class; of an image and class, the best detection first
+    score    float [D]
+    hits     uint16 [D, A]  bit t: right at IoU t, among objects of each of A areas
+    counted  uint16 [D, A]  bit t: counts, right or wrong
+    sought   int [I, K, A]  objects of each of K classes that count in each of I images
     """
 
-    def __init__(self, evaluation: COCOeval) -> None:
-        numbers, params = evaluation.eval, evaluation.params
-        self.curves = _known(numbers["precision"][..., -1]).transpose(2, 3, 0, 1)
-        self.recall = _known(numbers["recall"][..., -1]).transpose(1, 2, 0)
+    def __init__(self, classes: int) -> None:
+        areas = len(AREAS)
+        self._columns = {
+            "image": np.zeros(0, np.int32),
+            "label": np.zeros(0, np.int32),
+            "score": np.zeros(0),
+            "hits": np.zeros((0, areas), np.uint16),
+            "counted": np.zeros((0, areas), np.uint16),
+            "sought": np.zeros((0, classes, areas), np.int32),
+        }
+        self._later: list[Mapping[str, np.ndarray]] = []
+        self._rankings: dict[tuple[int, int, int], Ranking] | None = None
+
+    def add(self, evaluation: COCOeval) -> None:
+        """More images, as the tools have judged them."""
+        params = evaluation.params
         shape = len(params.catIds), len(params.areaRng), len(params.imgIds)
         verdicts = np.array(evaluation.evalImgs, object).reshape(shape)
-        self.sought = np.vectorize(count_sought, otypes=[int])(verdicts)
-        self._rankings = {one: _rank(verdicts[one]) for one in np.ndindex(shape[:2])}
+        sought = np.vectorize(count_sought, otypes=[np.int32])(verdicts)
+        found = [
+            _of_one(image, label, verdicts[label, :, image])
+            for image, label in np.ndindex(shape[2], shape[0])
+            if verdicts[label, 0, image] is not None
+        ]
+        columns = {k: v[:0] for k, v in self._columns.items()}
+        columns |= {k: np.concatenate([one[k] for one in found]) for k in (found or [{}])[0]}
+        self.extend({**columns, "sought": sought.transpose(2, 0, 1)})
 
-    def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Average precision and recall [K, A, T] of images that count by their weights.
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """More images, by their columns; their numbers go on behind those that are here."""
+        self._later.append(columns)
+        self._rankings = None
 
-        The tools know no image twice, and would judge all of them again.
+    def columns(self) -> dict[str, np.ndarray]:
+        """All columns, by the names above."""
+        parts, first = [self._columns], len(self._columns["sought"])
+        for part in self._later:
+            parts.append({**part, "image": part["image"] + np.int32(first)})
+            first += len(part["sought"])
+        self._columns = {k: np.concatenate([part[k] for part in parts]) for k in self._columns}
+        self._later = []
+        return self._columns
+
+    def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Precision over recall [K, A, T, 101], highest recall [K, A, T] and objects [K, A].
+
+        weights [I]: how often each image counts. NaN where no object counts.
         """
-        ap, recall = np.full((2, *self.recall.shape), np.nan)
-        sought = self.sought @ weights
-        for one in zip(*sought.nonzero(), strict=True):
-            for level, ranking in enumerate(self._rankings[one]):
-                curve, recall[(*one, level)] = ranking.curve(weights, sought[one])
-                ap[(*one, level)] = curve.mean()
-        return ap, recall
+        sought = np.tensordot(weights, self.columns()["sought"], 1)
+        shape = *sought.shape, len(IOUS)
+        curves, recall = np.full((*shape, len(RECALLS)), np.nan), np.full(shape, np.nan)
+        for one, ranking in self._ranked().items():
+            if objects := sought[one[:2]]:
+                curves[one], recall[one] = ranking.curve(weights, objects)
+        return curves, recall, sought
+
+    def _ranked(self) -> dict[tuple[int, int, int], Ranking]:
+        """By class, area and IoU, all that counts; sorted once, since resamples ask often."""
+        if self._rankings is None:
+            columns, self._rankings = self.columns(), {}
+            order = np.argsort(-columns["score"], kind="stable")
+            for label in range(columns["sought"].shape[1]):
+                mine = order[columns["label"][order] == label]
+                images = columns["image"][mine]
+                for area, level in np.ndindex(len(AREAS), len(IOUS)):
+                    hits, counted = (
+                        columns[k][mine, area] >> level & 1 for k in ("hits", "counted")
+                    )
+                    kept = np.flatnonzero(counted)
+                    ranking = Ranking(images[kept], np.flatnonzero(hits[kept]))
+                    self._rankings[label, area, level] = ranking
+        return self._rankings
 
 
 class AveragePrecision:
@@ -124,9 +182,10 @@ class AveragePrecision:
         self.has_masks = False
         self._limit = limit
         self._images = 0
+        self._unjudged = 0
         self._truth: list[dict] = []
         self._found: dict[Kind, list[dict]] = {"box": [], "mask": []}
-        self._judged: dict[Kind, Verdicts] = {}
+        self._judged = {kind: Verdicts(len(self.names)) for kind in self._found}
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -144,7 +203,7 @@ class AveragePrecision:
         if not bool(torch.isfinite(predictions.scores).all()):
             raise ValueError("a score is not a finite number")
         self._truth += annotations(
-            len(self),
+            self._unjudged,
             target.boxes,
             category_id=target.labels.tolist(),
             area=object_areas(target, areas).tolist(),
@@ -158,7 +217,9 @@ class AveragePrecision:
             sizes = mask_areas(predictions.masks).tolist()
             self._add_found("mask", predictions, area=sizes, segmentation=masks)
         self._images += 1
-        self._judged.clear()
+        self._unjudged += 1
+        if self._unjudged == TOGETHER:
+            self._judge()
 
     def boxes(self, images: Sequence[int] | None = None) -> Precision:
         """Precision by the overlap of boxes, of the images with these numbers or of all."""
@@ -178,25 +239,48 @@ class AveragePrecision:
 
     def curve(self, kind: Kind, label: int, iou: float = 0.5) -> np.ndarray:
         """Precision [101] of one class over recall 0, 0.01 ... 1; NaN where it does not occur."""
-        return self._verdicts(kind).curves[label, 0, int(np.abs(IOUS - iou).argmin())]
+        curves, _, _ = self._verdicts(kind).of(np.ones(len(self)))
+        return curves[label, 0, int(np.abs(IOUS - iou).argmin())]
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that the scores come from, to be given to `extend` elsewhere."""
+        kinds = {
+            f"{kind}.{k}": v for kind in KINDS for k, v in self._verdicts(kind).columns().items()
+        }
+        return {"has_masks": np.array(self.has_masks), **kinds}
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The images of another one; their numbers go on behind those that are here."""
+        for kind in KINDS:
+            verdicts, prefix = self._verdicts(kind), f"{kind}."
+            verdicts.extend(
+                {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
+            )
+        self.has_masks |= bool(columns["has_masks"])
+        self._images += len(columns["box.sought"])
 
     def _add_found(self, kind: Kind, found: Predictions, **columns: Sequence) -> None:
         columns |= {"category_id": found.labels.tolist(), "score": found.scores.tolist()}
-        self._found[kind] += annotations(len(self), found.boxes, **columns)
+        self._found[kind] += annotations(self._unjudged, found.boxes, **columns)
+
+    def _judge(self) -> None:
+        """Let the tools look at what was added since the last time; the rest is only counted."""
+        params = {"catIds": range(len(self.names)), "maxDets": [self._limit]}
+        for kind, ious in (("box", "bbox"), ("mask", "segm")):
+            rows = self._truth, self._found[kind], self._unjudged, ious
+            self._judged[kind].add(judge(*rows, **params))
+            self._found[kind] = []
+        self._truth, self._unjudged = [], 0
+
+    def _score(self, kind: Kind, images: Sequence[int] | None) -> Precision:
+        curves, recall, sought = self._verdicts(kind).of(image_weights(images, len(self)))
+        return self._summary(curves.mean(-1), recall, sought[:, 0])
 
     def _verdicts(self, kind: Kind) -> Verdicts:
         """What the tools say of all that was added."""
-        if kind not in self._judged:
-            rows = self._truth, self._found[kind], len(self), {"box": "bbox", "mask": "segm"}[kind]
-            params = {"catIds": range(len(self.names)), "maxDets": [self._limit]}
-            self._judged[kind] = Verdicts(judge(*rows, **params))
+        if self._unjudged:
+            self._judge()
         return self._judged[kind]
-
-    def _score(self, kind: Kind, images: Sequence[int] | None) -> Precision:
-        verdicts, weights = self._verdicts(kind), image_weights(images, len(self))
-        everything = verdicts.curves.mean(-1), verdicts.recall
-        numbers = everything if images is None else verdicts.of(weights)
-        return self._summary(*numbers, verdicts.sought[:, 0] @ weights)
 
     def _summary(self, ap: np.ndarray, recall: np.ndarray, counts: np.ndarray) -> Precision:
         """From numbers [classes, areas, IoUs], NaN for no such objects."""
@@ -213,24 +297,19 @@ class AveragePrecision:
         )
 
 
-def _known(numbers: np.ndarray) -> np.ndarray:
-    """NaN in place of -1, which the tools write for classes without objects."""
-    return np.where(numbers < 0, np.nan, numbers)
-
-
-def _rank(verdicts: Sequence[dict | None]) -> list[Ranking]:
-    """Rankings by IoU of one class and area, from what the tools say of each image."""
-    known = [(k, one) for k, one in enumerate(verdicts) if one is not None]
-    if not known:
-        return []
-    scores = [one["dtScores"] for _, one in known]
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    images = np.repeat([k for k, _ in known], [len(s) for s in scores])[order]
-    hits = np.concatenate([one["dtMatches"] for _, one in known], 1)[:, order] > 0
-    counted = ~np.concatenate([one["dtIgnore"] for _, one in known], 1)[:, order]
-    return [
-        Ranking(images[c], np.flatnonzero(hit[c])) for hit, c in zip(hits, counted, strict=True)
-    ]
+def _of_one(image: int, label: int, verdicts: Sequence[dict]) -> dict[str, np.ndarray]:
+    """The detections of a class in an image, from what the tools say of them by area."""
+    scores = np.array(verdicts[0]["dtScores"], float)
+    bits = (1 << np.arange(len(IOUS), dtype=np.uint16))[:, None]
+    hits = [((one["dtMatches"] > 0) * bits).sum(0) for one in verdicts]
+    counted = [(~one["dtIgnore"] * bits).sum(0) for one in verdicts]
+    return {
+        "image": np.full(len(scores), image, np.int32),
+        "label": np.full(len(scores), label, np.int32),
+        "score": scores,
+        "hits": np.stack(hits, 1).astype(np.uint16),
+        "counted": np.stack(counted, 1).astype(np.uint16),
+    }
 
 
 def _mean(values: np.ndarray) -> float:

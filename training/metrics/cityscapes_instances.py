@@ -8,7 +8,7 @@ curve of precision over recall is measured at every score rather than at 101 rec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,33 @@ class CityscapesPrecision:
                 judged = mine.judge(float(threshold))
                 self._counted[label][level].append(_Counted(len(self), *judged))
         self._sought.append(np.bincount(pair.wanted[pair.sought], minlength=len(self.names)))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that the scores come from, to be given to `extend` elsewhere."""
+        rows = [
+            (one, label, level)
+            for label, levels in enumerate(self._counted)
+            for level, counted in enumerate(levels)
+            for one in counted
+        ]
+        return {
+            "sought": np.reshape(self._sought, (-1, len(self.names))),
+            "image": np.array([one.image for one, _, _ in rows], np.int64),
+            "label": np.array([label for _, label, _ in rows], np.int64),
+            "level": np.array([level for _, _, level in rows], np.int64),
+            "lengths": np.array([len(one.scores) for one, _, _ in rows], np.int64),
+            "scores": np.concatenate([np.zeros(0), *(one.scores for one, _, _ in rows)]),
+            "right": np.concatenate([np.zeros(0, bool), *(one.right for one, _, _ in rows)]),
+        }
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The images of another one, behind those that are here."""
+        ends = columns["lengths"].cumsum()[:-1]
+        parts = (np.split(columns[name], ends) for name in ("scores", "right"))
+        places = (columns[name].tolist() for name in ("image", "label", "level"))
+        for image, label, level, scores, right in zip(*places, *parts, strict=False):
+            self._counted[label][level].append(_Counted(len(self) + image, scores, right))
+        self._sought += list(columns["sought"])
 
     def classes(self, images: Sequence[int] | None = None) -> np.ndarray:
         """Average precision [classes, 10 IoUs]; NaN for a class without objects."""

@@ -17,6 +17,8 @@ from training.metrics.overlaps import as_array
 
 IOUS, RECALLS, AREAS = Params().iouThrs, Params().recThrs, Params().areaRngLbl
 """0.50, 0.55 ... 0.95; 0, 0.01 ... 1; all, small, medium, large."""
+EVERY_AREA = Params().areaRng[0]
+"""For those who need no judgement by size, which takes three times longer."""
 
 
 def judge(
@@ -24,9 +26,10 @@ def judge(
     found: Sequence[dict],
     images: int = 1,
     kind: str = "bbox",
+    accumulate: bool = False,
     **params: object,
 ) -> COCOeval:
-    """The evaluation of so many images, after `evaluate` and `accumulate`.
+    """The evaluation of so many images, after `evaluate` and, if wanted, `accumulate`.
 
     truth, found: `annotations` of the objects and of the detections; their ids are 1 + their place.
     kind: bbox or segm, what is to overlap.
@@ -37,7 +40,8 @@ def judge(
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.cocoGt, evaluation.cocoDt = _indexed(truth, images), _indexed(found, images)
         evaluation.evaluate()
-        evaluation.accumulate()
+        if accumulate:
+            evaluation.accumulate()
     return evaluation
 
 

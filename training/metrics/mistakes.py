@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.judging import annotations, judge
+from training.metrics.judging import EVERY_AREA, annotations, judge
 from training.metrics.overlaps import as_array
 
 MIN_SCORE, MIN_IOU = 0.3, 0.5
@@ -38,7 +38,13 @@ class Mistakes:
         crowd, truth = as_array(target.crowd), as_array(target.labels)
         objects = annotations(0, target.boxes, iscrowd=crowd.tolist())
         found = annotations(0, shown.boxes, score=shown.scores.tolist())
-        judged = judge(objects, found, iouThrs=[MIN_IOU], maxDets=[len(found)])
+        judged = judge(
+            objects,
+            found,
+            iouThrs=[MIN_IOU],
+            maxDets=[len(found)],
+            areaRng=[EVERY_AREA],
+        )
         matched, labels = np.zeros((2, 0), int)
         if verdict := judged.evalImgs[0]:
             free = ~verdict["dtIgnore"][0]
@@ -53,3 +59,12 @@ class Mistakes:
         total = counts[:background].sum() + counts[:, :background].sum()
         right = 2 * counts[:background, :background].trace()
         self.quality.append(float(right / total) if total else float("nan"))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that is known, to be given to `extend` elsewhere."""
+        return {"counts": self.counts, "quality": np.array(self.quality)}
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The images of another one, behind those that are here."""
+        self.counts += columns["counts"]
+        self.quality += columns["quality"].tolist()

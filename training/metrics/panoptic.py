@@ -6,7 +6,7 @@ heuristic of Panoptic Feature Pyramid Networks (Kirillov et al., 2019, section 3
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,6 +180,14 @@ class PanopticQuality:
             np.bincount(truth.labels[missed], minlength=count),
         ]
         self._images.append(np.stack(rows, 1))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that the scores come from, to be given to `extend` elsewhere."""
+        return {"images": np.reshape(self._images, (-1, len(self.categories.names), 4))}
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The images of another one, behind those that are here."""
+        self._images += list(columns["images"])
 
     def classes(self, images: Sequence[int] | None = None) -> np.ndarray:
         """PQ, SQ and RQ [C, 3] of each class; NaN for one neither annotated nor found."""

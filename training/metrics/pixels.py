@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -48,6 +48,24 @@ class Confusion:
         cells = counts.flatten().nonzero().flatten()
         self._images.append((as_array(cells), as_array(counts.flatten()[cells])))
         self.counts += counts
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that the scores come from, to be given to `extend` elsewhere."""
+        cells, counts = ([pair[k] for pair in self._images] for k in (0, 1))
+        return {
+            "lengths": np.array([len(c) for c in cells], np.int64),
+            "cells": np.concatenate([np.zeros(0, np.int64), *cells]),
+            "counts": np.concatenate([np.zeros(0, np.int64), *counts]),
+        }
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The images of another one, behind those that are here."""
+        ends = columns["lengths"].cumsum()[:-1]
+        parts = (np.split(columns[name], ends) for name in ("cells", "counts"))
+        if len(columns["lengths"]):
+            self._images += zip(*parts, strict=True)
+        cells, counts = (torch.from_numpy(columns[name]) for name in ("cells", "counts"))
+        self.counts.view(-1).index_add_(0, cells, counts)
 
     def over(self, images: Sequence[int] | None = None) -> Confusion:
         """The counts of the images with these numbers alone, repeats allowed."""

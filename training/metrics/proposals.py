@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -38,7 +38,7 @@ class ProposalRecall:
         crowd, areas = as_array(target.crowd), object_areas(target, areas)
         truth = annotations(0, target.boxes, iscrowd=crowd.tolist(), area=areas.tolist())
         found = annotations(0, boxes, score=scores.tolist())
-        judged = judge(truth, found, maxDets=LIMITS)
+        judged = judge(truth, found, accumulate=True, maxDets=LIMITS)
         sought = [count_sought(verdict) for verdict in judged.evalImgs]
         self._sought.append(sought)
         self._found.append(judged.eval["recall"][:, 0] * np.reshape(sought, (-1, 1)))
@@ -64,3 +64,17 @@ class ProposalRecall:
         foreground, made = weights @ np.reshape(self._foreground, (-1, 2))
         named["foreground_share"] = foreground / made if made else np.nan
         return {name: float(value) for name, value in named.items()}
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that the scores come from, to be given to `extend` elsewhere."""
+        return {
+            "found": np.reshape(self._found, (-1, len(IOUS), len(AREAS), len(LIMITS))),
+            "sought": np.reshape(self._sought, (-1, len(AREAS))),
+            "foreground": np.reshape(self._foreground, (-1, 2)),
+        }
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The images of another one, behind those that are here."""
+        self._found += list(columns["found"])
+        self._sought += columns["sought"].tolist()
+        self._foreground += columns["foreground"].tolist()

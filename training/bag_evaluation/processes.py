@@ -1,0 +1,142 @@
+"""Windows evaluated by processes, of which each may die without the others."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+from training.bag_evaluation.part import Part, Settings, evaluate_window
+from training.bag_evaluation.windows import Window
+from training.bags import BadBag
+
+ATTEMPTS = 3
+PATIENCE_S = 900.0
+"""A window that takes longer has hung."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a window could not be evaluated; one sentence."""
+
+    reason: str
+
+
+Answer = Part | Failure
+
+
+def one_by_one(jobs: Sequence[Window], settings: Settings) -> Iterator[tuple[int, Answer]]:
+    """The answers by the number of their window, computed here: what kills one, kills all."""
+    models = settings.models()
+    for number, window in enumerate(jobs):
+        yield number, answer(window, settings, models)
+
+
+def in_processes(
+    jobs: Sequence[Window], settings: Settings, workers: int
+) -> Iterator[tuple[int, Answer]]:
+    """The answers by the number of their window, in the order in which they come.
+
+    A window whose process dies or hangs is tried three times, each in a new process.
+    """
+    waiting = [(number, 1) for number in range(len(jobs))][::-1]
+    running: list[_Worker] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(_Worker(settings))
+                running[-1].start(*waiting.pop(), jobs)
+            wait([worker.pipe for worker in running], timeout=5)
+            for worker in list(running):
+                found = worker.answer(jobs)
+                if found is not None:
+                    yield worker.number, found
+                elif worker.is_lost():
+                    running.remove(worker)
+                    lost = worker.stop()
+                    if worker.attempt == ATTEMPTS:
+                        yield worker.number, Failure(f"{jobs[worker.number]}: {lost}")
+                    else:
+                        waiting.append((worker.number, worker.attempt + 1))
+                    continue
+                else:
+                    continue
+                if waiting:
+                    worker.start(*waiting.pop(), jobs)
+                else:
+                    running.remove(worker)
+                    worker.stop()
+    finally:
+        for worker in running:
+            worker.stop()
+
+
+def answer(window: Window, settings: Settings, models: object) -> Answer:
+    """What comes of a window; a recording that cannot be read is a failure, not an error."""
+    try:
+        return evaluate_window(window, settings, models)
+    except BadBag as error:
+        return Failure(str(error))
+
+
+class _Worker:
+    """A process that evaluates one window after the other with models that it loads once."""
+
+    def __init__(self, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, settings), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.number, self.attempt, self._since = -1, 0, 0.0
+
+    def start(self, number: int, attempt: int, jobs: Sequence[Window]) -> None:
+        """Give it a window; whether it is still alive shows later."""
+        self.number, self.attempt, self._since = number, attempt, time.monotonic()
+        with contextlib.suppress(OSError):
+            self.pipe.send(jobs[number])
+
+    def answer(self, jobs: Sequence[Window]) -> Answer | None:
+        """What came of its window, if it has come; an error of the program is raised here."""
+        try:
+            found = self.pipe.recv() if self.pipe.poll() else None
+        except (EOFError, OSError):
+            return None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def is_lost(self) -> bool:
+        """Whether there will be no answer."""
+        hung = time.monotonic() - self._since > PATIENCE_S
+        return hung or not (self._process.is_alive() or self.pipe.poll())
+
+    def stop(self) -> str:
+        """End the process; returns how it ended."""
+        alive = self._process.is_alive()
+        self.pipe.close()
+        self._process.kill()
+        self._process.join()
+        if alive:
+            return f"gave no answer within {PATIENCE_S:.0f} s, {ATTEMPTS} times"
+        code = self._process.exitcode
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"its process died ({how}), {ATTEMPTS} times"
+
+
+def _work(pipe: Connection, settings: Settings) -> None:
+    """Answer windows until there are no more; Ctrl-C is for the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        models = settings.models()
+        while True:
+            pipe.send(answer(pipe.recv(), settings, models))
+    except EOFError:
+        return
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            pipe.send(error)

@@ -1,0 +1,221 @@
+"""An evaluation of recordings as one HTML file that needs nothing else, not even a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from training.bag_evaluation.headline import Run, cards, clock, duration, headline, mean, percent
+from training.bag_evaluation.packed import packed, score_windows, stretches
+from training.bag_evaluation.timeline import PROCESSED, Timeline
+from training.evaluation import Evaluation
+from training.report import COLORS, HEADLINES, jpeg, number, parts, template
+
+EXAMPLES = 40
+PICTURE_BYTES = 12_000_000
+"""What all pictures together may take; where they are many or large, they are made smaller."""
+SIZES = ((1280, 85), (960, 82), (720, 80), (640, 65), (480, 50))
+"""Widths in pixels, and the JPEG quality that goes with them, the best first."""
+SCRIPTS = ("columns.js", "timeline.js", "frames.js")
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A frame to look at.
+
+    name     what it is called, such as its stamp
+    bag      which of the timeline's recordings
+    time     seconds since the first frame of its recording
+    quality  0 to 1, see `Evaluation.quality`; NaN without truth
+    picture  RGB [H, W, 3]
+    found    the same with what was found drawn over it
+    truth    the same with what is there, or None where it is not known
+    classes  names of the classes of objects in it, found or true
+    """
+
+    name: str
+    bag: int
+    time: float
+    quality: float
+    picture: np.ndarray
+    found: np.ndarray
+    truth: np.ndarray | None
+    classes: tuple[str, ...]
+
+
+def write_bag_report(
+    path: Path,
+    timeline: Timeline,
+    facts: Mapping[str, str],
+    evaluation: Evaluation | None = None,
+    windows: Sequence[Mapping[str, float]] = (),
+    examples: Sequence[Example] = (),
+    losses: Sequence[str] = (),
+    online: Sequence[Run] = (),
+) -> None:
+    """Write the report of an evaluation of recordings.
+
+    Args:
+        facts: shown on top, by what they are called; "title" is the headline.
+        evaluation: of all frames; None for recordings without truth.
+        windows: scores over time: "bag" (which of the timeline's recordings), "start", "end" (s),
+            and scores by the names of `Evaluation.metrics`, NaN where not known.
+        examples: 40 of them are shown, the worst first and then, in the order given, those of
+            unknown quality.
+        losses: sentences that say what could not be evaluated.
+        online: the same recordings played to a node, shown beside this evaluation.
+    """
+    runs = [Run("offline", timeline, evaluation.metrics if evaluation else {}), *online]
+    chosen = sorted(examples, key=lambda e: (math.isnan(e.quality), e.quality))[:EXAMPLES]
+    names = _class_names(timeline, chosen)
+    colors = _colors(names)
+    script = _script()
+    page = template("bag_evaluation/report.html").render(
+        facts=facts,
+        losses=losses,
+        runs=runs,
+        cards=cards(runs[0]),
+        headline=headline(runs),
+        recordings=_recordings(timeline),
+        classes=list(zip(names, colors, strict=True)),
+        examples=_shown(chosen, timeline),
+        data=_data(runs, windows, chosen, names, colors),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        scored=_parts(evaluation, dict(zip(names, colors, strict=True))),
+        **_FILTERS,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+_FILTERS = {"clock": clock, "percent": percent}
+
+
+def _parts(evaluation: Evaluation | None, colors: Mapping[str, str]) -> dict[str, Any] | None:
+    """Tables, curves and matrices; a class has one colour on the whole page."""
+    if evaluation is None:
+        return None
+    found = parts(evaluation)
+    for curve in found["curves"]:
+        for line in curve["lines"]:
+            line["color"] = colors.get(line["name"], line["color"])
+    return found
+
+
+def _data(
+    runs: Sequence[Run],
+    windows: Sequence[Mapping[str, float]],
+    examples: Sequence[Example],
+    names: Sequence[str],
+    colors: Sequence[str],
+) -> dict[str, Any]:
+    """What the script of the page draws from; only the first run has its objects drawn."""
+    timeline = runs[0].timeline
+    things = [timeline.things.index(name) for name in names if name in timeline.things]
+    return {
+        "bags": timeline.bags,
+        "classes": [{"name": n, "color": c} for n, c in zip(names, colors, strict=True)],
+        "things": [names.index(timeline.things[k]) for k in things],
+        "stretches": stretches([run.timeline for run in runs]),
+        "runs": [packed(r.name, r.timeline, [] if k else things) for k, r in enumerate(runs)],
+        "windows": score_windows(windows, HEADLINES),
+        "examples": [
+            {"bag": e.bag, "time": float(e.time), "classes": [names.index(n) for n in e.classes]}
+            for e in examples
+        ],
+        "palette": COLORS,
+    }
+
+
+def _class_names(timeline: Timeline, examples: Sequence[Example]) -> list[str]:
+    """The classes that occur, the most frequent first."""
+    counts = timeline.objects.sum(0, dtype=np.int64)
+    order = [timeline.things[k] for k in np.argsort(-counts, kind="stable") if counts[k]]
+    return list(dict.fromkeys([*order, *(name for e in examples for name in e.classes)]))
+
+
+def _colors(names: Sequence[str]) -> list[str]:
+    """A colour for each class: those of the charts, then hues a golden angle apart."""
+    more = [f"hsl({137.5 * k % 360:.0f} 50% 55%)" for k in range(len(names) - len(COLORS))]
+    return [*COLORS, *more][: len(names)]
+
+
+def _recordings(timeline: Timeline) -> list[dict[str, Any]]:
+    """A row for each recording."""
+    rows = []
+    for bag, name in enumerate(timeline.bags):
+        part = _of(timeline, timeline.bag == bag)
+        rows.append(
+            {
+                "name": name,
+                "frames": len(part),
+                "lasting": clock(duration(part)) if len(part) else "-",
+                "lost": 1 - part.share_of(PROCESSED) if len(part) else math.nan,
+                "quality": mean(part.quality),
+                "confidence": mean(part.confidence),
+                "flicker": mean(part.flicker),
+            }
+        )
+    return rows
+
+
+def _of(timeline: Timeline, chosen: np.ndarray) -> Timeline:
+    """The frames for which chosen, bool [F], is true."""
+    kept = {
+        name: value[chosen]
+        for name, value in vars(timeline).items()
+        if isinstance(value, np.ndarray)
+    }
+    names = {name: getattr(timeline, name) for name in ("bags", "things", "fates")}
+    return Timeline(**names, **kept)
+
+
+def _shown(examples: Sequence[Example], timeline: Timeline) -> list[dict[str, Any]]:
+    """The examples as the page shows them."""
+    pictures = _pictures(examples)
+    return [
+        {
+            "name": example.name,
+            "bag": timeline.bags[example.bag],
+            "time": clock(example.time),
+            "quality": number(example.quality, 2),
+            "classes": example.classes,
+            "pictures": shown,
+        }
+        for example, shown in zip(examples, pictures, strict=True)
+    ]
+
+
+def _pictures(examples: Sequence[Example]) -> list[dict[str, str]]:
+    """For each example its pictures as data URLs, as large as all of them may be together."""
+    for width, quality in SIZES:
+        made = [
+            {
+                kind: jpeg(picture, width, quality)
+                for kind, picture in _layers(example).items()
+                if picture is not None
+            }
+            for example in examples
+        ]
+        if sum(len(url) for urls in made for url in urls.values()) <= PICTURE_BYTES:
+            break
+    return made
+
+
+def _layers(example: Example) -> dict[str, np.ndarray | None]:
+    return {"picture": example.picture, "found": example.found, "truth": example.truth}
+
+
+def _script() -> str:
+    """The scripts of the page as one."""
+    folder = Path(__file__).parent
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)

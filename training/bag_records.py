@@ -1,0 +1,110 @@
+"""What every file of a recording gives: channels, records, and sentences about what was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import lz4.frame
+import zstandard
+
+# No chunk or message may expand to more. Recorders cut chunks at about 1 MB, or after one message.
+MAX_CHUNK_BYTES = 1 << 30
+
+
+class BadBag(ValueError):
+    """A recording that cannot be read; one sentence with the path, the reason and the next step."""
+
+
+class Damaged(Exception):
+    """A piece of a file that cannot be read; the text says why, to be put into a sentence."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What could not be read of one file.
+
+    start, end: when (ns) the lost messages were received, at the earliest and at the latest;
+    messages: how many they are. None: not known.
+    """
+
+    file: str
+    what: str
+    start: int | None = None
+    end: int | None = None
+    messages: int | None = None
+
+    def __str__(self) -> str:
+        when = ""
+        if self.start is not None and self.end is not None:
+            when = f", received from {self.start / 1e9:.3f} s to {self.end / 1e9:.3f} s"
+        number = "an unknown number of messages" if self.messages is None else self.messages
+        number = "1 message" if number == 1 else f"{number} messages" if self.messages else number
+        lost = "no message" if self.messages == 0 else number
+        return f"{self.file}: {self.what}; {lost} lost{when}."
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A topic with the type of its messages, as a file describes it.
+
+    definition: the text of the type and of those within, in the language `format` (ros2msg or
+    ros2idl; both empty if the file has none); encoding: of the messages, cdr in ROS 2; metadata:
+    further names and values, such as the QoS that was offered.
+    """
+
+    topic: str
+    type: str
+    definition: str
+    format: str = "ros2msg"
+    encoding: str = "cdr"
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+class Record(NamedTuple):
+    """One message as it was recorded: received at `time`, sent at `sent` (ns), still serialised."""
+
+    channel: Channel
+    time: int
+    sent: int
+    data: memoryview
+
+
+def expanded(compression: str, data: bytes | memoryview, size: int) -> bytes | memoryview:
+    """`data` decompressed to exactly `size` bytes; never expands more than that. Else Damaged."""
+    if size > MAX_CHUNK_BYTES:
+        raise Damaged(f"claims to hold {size} bytes, more than the {MAX_CHUNK_BYTES} allowed")
+    try:
+        raw = _expand(compression, data, size)
+    except (zstandard.ZstdError, RuntimeError, MemoryError) as error:
+        raise Damaged(f"does not decompress ({one_line(error)})") from error
+    if len(raw) != size:
+        raise Damaged(f"does not expand to the {size} bytes that it claims")
+    return raw
+
+
+def unpacked(data: bytes | memoryview) -> bytes:
+    """One message that was compressed for itself by zstd. Damaged if it cannot be expanded."""
+    try:
+        size = zstandard.frame_content_size(data)
+    except zstandard.ZstdError as error:
+        raise Damaged(f"does not decompress ({one_line(error)})") from error
+    return bytes(expanded("zstd", data, max(size, 0)))
+
+
+def one_line(error: Exception) -> str:
+    """The text of an error without line breaks and without the point at its end."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _expand(compression: str, data: bytes | memoryview, size: int) -> bytes | memoryview:
+    if compression == "":
+        return data
+    if compression == "lz4":
+        return lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size + 1)
+    if compression != "zstd":
+        raise Damaged(f"is compressed by {compression!r}, not by zstd or lz4")
+    if zstandard.frame_content_size(data) == size:
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+    reader = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
+    return reader.read(size + 1)
