@@ -21,6 +21,11 @@ Color = tuple[int, int, int]  # RGB
 Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2; right and bottom exclusive
 
 GOLDEN = 0.618034  # the fraction that spreads successive shades most evenly
+LUMA = np.array([0.299, 0.587, 0.114])  # of RGB, as in ITU-R BT.601
+LINE_LUMA = 120
+"""Lines are at least so bright: the dark blues of vehicles would be lost on a street."""
+STACKED = 3
+"""Captions that have no place beside their boxes go up to so many lines further off."""
 
 
 def draw(
@@ -38,18 +43,23 @@ def draw(
     min_score    objects below it are not shown
     show_scores  whether captions say how certain an object is, beside what it is
 
-    A caption that has no place beside those of more certain objects is left out.
+    A pixel shows the mask of its most certain object alone, without the class map below. Lines
+    and letters grow with the image. A caption that has no place beside those of more certain
+    objects is left out.
     Returns uint8 RGB [H, W, 3]. ValueError when the image is no such array, or when its size is
     not that of the predictions.
     """
     _check(image, predictions)
-    canvas = np.ascontiguousarray(image).copy()
-    if predictions.semantic is not None:
-        _blend_classes(canvas, predictions.semantic.cpu().numpy(), classes.semantic_colors, alpha)
+    image = np.ascontiguousarray(image)
+    if predictions.semantic is None:
+        canvas = image.copy()
+    else:
+        semantic = predictions.semantic.cpu().numpy()
+        canvas = _blended(image, semantic, classes.semantic_colors, alpha)
     shown = predictions[predictions.scores >= min_score].to("cpu")
     if len(shown):
-        colors = _draw_objects(canvas, shown, classes, alpha)
-        _draw_captions(canvas, shown, classes, colors, show_scores)
+        lines = _draw_objects(canvas, image, shown, classes, alpha)
+        _draw_captions(canvas, shown, classes, lines, show_scores)
     return canvas
 
 
@@ -99,35 +109,37 @@ def _table(colors: np.ndarray) -> np.ndarray:
     return table
 
 
-def _blend_classes(
-    canvas: np.ndarray, semantic: np.ndarray, colors: np.ndarray, alpha: float
-) -> None:
-    """Lay the class map over the canvas; pixels without a class keep their own colour."""
+def _blended(
+    image: np.ndarray, semantic: np.ndarray, colors: np.ndarray, alpha: float
+) -> np.ndarray:
+    """The image under its class map; pixels without a class keep their own colour."""
     semantic = np.ascontiguousarray(semantic)
-    unlabelled = cv2.inRange(semantic, UNLABELLED, UNLABELLED)
-    kept = canvas.copy() if unlabelled.any() else None
-    painted = cv2.applyColorMap(semantic, _table(colors))
-    cv2.addWeighted(painted, alpha, canvas, 1 - alpha, 0, dst=canvas)
-    if kept is not None:
-        cv2.copyTo(kept, unlabelled, canvas)
+    canvas = cv2.applyColorMap(semantic, _table(colors))
+    cv2.addWeighted(canvas, alpha, image, 1 - alpha, 0, dst=canvas)
+    cv2.copyTo(image, cv2.inRange(semantic, UNLABELLED, UNLABELLED), canvas)
+    return canvas
 
 
 def _draw_objects(
-    canvas: np.ndarray, shown: Predictions, classes: Classes, alpha: float
+    canvas: np.ndarray, image: np.ndarray, shown: Predictions, classes: Classes, alpha: float
 ) -> list[Color]:
-    """Masks, then boxes, from the least certain object up; returns the objects' colours."""
+    """Masks, then boxes, from the least certain object up; returns the colours of their lines."""
     boxes = shown.boxes.float().numpy()
     shades = instance_colors(shown.labels.numpy(), boxes, classes)
     colors = [tuple(color) for color in shades.tolist()]
+    lines = [_bright(color) for color in colors]
     thickness = max(1, round(min(canvas.shape[:2]) / 540))
     upwards = range(len(shown) - 1, -1, -1)
     if shown.masks is not None:
         crops, windows = shown.masks.crops(), shown.masks.windows.tolist()
         for i in upwards:
-            _draw_mask(canvas, crops[i].numpy(), windows[i], colors[i], alpha, thickness)
+            mask = np.ascontiguousarray(crops[i].numpy()).view(np.uint8)
+            if mask.size:
+                _tint(canvas, image, mask, windows[i], colors[i], alpha)
+                _outline(canvas, mask, windows[i], lines[i], thickness)
     for i in upwards:
-        _draw_box(canvas, boxes[i], colors[i], thickness)
-    return colors
+        _draw_box(canvas, boxes[i], lines[i], thickness)
+    return lines
 
 
 def _draw_captions(
@@ -142,7 +154,8 @@ def _draw_captions(
     height, taken = _text_height(canvas.shape[:2]), []
     for box, label, score, color in zip(boxes, labels, scores, colors, strict=True):
         name = classes.things[label]
-        tile = _caption(f"{name} {score:.2f}" if show_scores else name, height, color)
+        text = f"{name} {score:.2f}" if show_scores else name
+        tile = _plate(_letters(text, height), color)
         spot = _free_spot(box, tile.shape[:2], canvas.shape[:2], taken)
         if spot is not None:
             x1, y1, x2, y2 = spot
@@ -150,23 +163,25 @@ def _draw_captions(
             taken.append(spot)
 
 
-def _draw_mask(
+def _tint(
     canvas: np.ndarray,
+    image: np.ndarray,
     mask: np.ndarray,
     window: list[int],
     color: Color,
     alpha: float,
-    thickness: int,
 ) -> None:
-    """Tint the mask (bool [h, w], lying in `window`) and draw its outline."""
+    """Show the image through a colour where the mask (uint8 [h, w], in `window`) is set."""
     x1, y1, x2, y2 = window
-    if x2 <= x1 or y2 <= y1:
-        return
-    mask = np.ascontiguousarray(mask).view(np.uint8)
-    region = canvas[y1:y2, x1:x2]
-    cv2.copyTo(cv2.LUT(region, _tint(color, round(alpha, 3))), mask, region)
+    tinted = cv2.LUT(image[y1:y2, x1:x2], _mixed(color, round(alpha, 3)))
+    cv2.copyTo(tinted, mask, canvas[y1:y2, x1:x2])
+
+
+def _outline(
+    canvas: np.ndarray, mask: np.ndarray, window: list[int], color: Color, thickness: int
+) -> None:
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(canvas, outlines, -1, color, thickness, offset=(x1, y1))
+    cv2.drawContours(canvas, outlines, -1, color, thickness, offset=window[:2])
 
 
 def _draw_box(canvas: np.ndarray, box: np.ndarray, color: Color, thickness: int) -> None:
@@ -186,7 +201,10 @@ def _free_spot(
     height, width = min(tile[0], image[0]), min(tile[1], image[1])
     left, right = math.floor(box[0]), math.ceil(box[2]) - width
     above, below = math.floor(box[1]) - height, math.ceil(box[3])
-    places = ((left, above), (left, below), (right, above), (right, below), (left, above + height))
+    places = [(x, y) for y in (above, below) for x in (left, right)]
+    places += [(left, above + height), (math.ceil(box[2]), above + height)]
+    further = [line * height for line in range(1, STACKED + 1)]
+    places += [(left, y) for d in further for y in (above - d, below + d)]
     spots = (_inside(x, y, width, height, image) for x, y in places)
     return next((s for s in spots if not any(_overlap(s, t) for t in taken)), None)
 
@@ -206,20 +224,24 @@ def _text_height(size: tuple[int, int]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _caption(text: str, height: int, color: Color) -> np.ndarray:
-    """`text` in black or white on a plate of `color`: uint8 RGB [h, w, 3]."""
+def _letters(text: str, height: int) -> np.ndarray:
+    """How much of every pixel of a caption is ink: float32 [h, w, 1], 0 to 1."""
     font = _font(height)
     left, _, right, _ = font.getbbox(text)
     _, top, _, bottom = font.getbbox("Ayg0")
     margin = max(1, height // 8)
     size = int(right - left) + 2 * margin, int(bottom - top) + 2 * margin
-    plate = Image.new("RGB", size, color)
-    light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    ink = (0, 0, 0) if light > 140 else (255, 255, 255)
-    ImageDraw.Draw(plate).text((margin - left, margin - top), text, fill=ink, font=font)
-    tile = np.asarray(plate).copy()
-    tile.flags.writeable = False
-    return tile
+    plate = Image.new("L", size)
+    ImageDraw.Draw(plate).text((margin - left, margin - top), text, fill=255, font=font)
+    ink = np.asarray(plate, np.float32)[..., None] / 255
+    ink.flags.writeable = False
+    return ink
+
+
+def _plate(letters: np.ndarray, color: Color) -> np.ndarray:
+    """A caption in black or white on `color`, whichever is read more easily: uint8 [h, w, 3]."""
+    ink = 0 if LUMA @ color > 140 else 255
+    return np.rint(letters * (ink - np.float32(color)) + np.float32(color)).astype(np.uint8)
 
 
 @lru_cache(maxsize=16)
@@ -232,10 +254,17 @@ def _font(height: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=512)
-def _tint(color: Color, alpha: float) -> np.ndarray:
+def _mixed(color: Color, alpha: float) -> np.ndarray:
     """Look-up table uint8 [256, 1, 3] that mixes every value with `color`."""
     values = np.arange(256, dtype=np.float32)[:, None, None]
     return np.rint(values * (1 - alpha) + np.float32(color) * alpha).astype(np.uint8)
+
+
+def _bright(color: Color) -> Color:
+    """The colour for lines: mixed with white up to LINE_LUMA."""
+    luma = float(LUMA @ color)
+    white = max(0.0, (LINE_LUMA - luma) / (255 - luma)) if luma < 255 else 0.0
+    return tuple(round(c + white * (255 - c)) for c in color)
 
 
 @lru_cache(maxsize=1024)
@@ -244,6 +273,6 @@ def _shade(color: Color, index: int) -> Color:
     hue, saturation, value = colorsys.rgb_to_hsv(*(c / 255 for c in color))
     turn = (index * GOLDEN) % 1.0
     shifted = (hue + 0.12 * (((index * GOLDEN + 0.5) % 1.0) - 0.5)) % 1.0
-    bright = max(value, 0.8) if index == 0 else 0.6 + 0.4 * turn
+    bright = (1 + value) / 2 if index == 0 else 0.6 + 0.4 * turn
     pale = saturation * (1 - 0.45 * ((2 * turn) % 1.0))
     return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(shifted, pale, bright))

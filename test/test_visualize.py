@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -91,6 +92,65 @@ def test_the_class_map_is_blended_and_unlabelled_pixels_keep_their_colour():
     drawn = draw(image, seen, CITYSCAPES, alpha=0.5)
     assert np.abs(drawn[10, 10] - (25 + np.array([70, 130, 180]) / 2)).max() <= 1
     assert (drawn[60:] == 50).all()
+
+
+def test_a_mask_shows_the_image_and_not_the_class_map_or_masks_below_it():
+    image = picture()
+    semantic = torch.full(SIZE, CITYSCAPES.semantic.index("sky"), dtype=torch.uint8)
+    alone = draw(image, one_car(), CITYSCAPES)
+    mapped = draw(image, one_car(semantic=semantic), CITYSCAPES)
+    assert (alone[65:95, 55:145] == mapped[65:95, 55:145]).all()
+    car = one_car()
+    twice = Predictions(
+        SIZE,
+        car.boxes.repeat(2, 1),
+        torch.tensor([0.9, 0.4]),
+        torch.tensor([car.labels[0], CITYSCAPES.things.index("person")]),
+        car.masks[[0, 0]],
+    )
+    assert (draw(image, twice, CITYSCAPES)[65:95, 55:145] == alone[65:95, 55:145]).all()
+
+
+@pytest.mark.parametrize("name", CITYSCAPES.things)
+def test_lines_can_be_seen_on_a_dark_street_whatever_the_class(name: str):
+    car = one_car(masks=False)
+    label = torch.tensor([CITYSCAPES.things.index(name)])
+    seen = Predictions(SIZE, car.boxes, car.scores, label)
+    line = draw(np.zeros((*SIZE, 3), np.uint8), seen, CITYSCAPES)[80, 40]
+    assert line @ np.array([0.299, 0.587, 0.114]) > 118
+
+
+def whole_captions(height: int, labels: list[int], center: tuple[int, int]) -> list[bool]:
+    """Whether the captions of objects with the same small box are all whole in the picture."""
+    size, (x, y) = (height, height * 16 // 9), center
+    image = np.zeros((*size, 3), np.uint8)
+
+    def drawn(chosen: list[int], x: float, y: float, half: float) -> np.ndarray:
+        boxes = torch.tensor([[x - half, y - half, x + half, y + half]] * len(chosen))
+        scores = torch.full((len(chosen),), 0.5)
+        return draw(image, Predictions(size, boxes, scores, torch.tensor(chosen)), CITYSCAPES)
+
+    def whole(label: int) -> bool:
+        alone = drawn([label], 9, height // 2, 0)[: height // 2]
+        rows, columns = np.nonzero(alone.any(2))
+        tile = alone[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        near = together[max(0, y - 5 * len(tile)) :][: 10 * len(tile)]
+        near = near[:, max(0, x - tile.shape[1] - 9) :][:, : 2 * tile.shape[1] + 18]
+        misfit = cv2.matchTemplate(near, tile, cv2.TM_SQDIFF_NORMED)
+        return bool(misfit.min() < 1e-4)  # it computes in single precision
+
+    together = drawn(labels, x, y, 4)
+    return [whole(label) for label in labels]
+
+
+@pytest.mark.parametrize("height", [480, 1080])
+def test_captions_of_objects_in_one_place_stand_side_by_side(height: int):
+    assert whole_captions(height, [0, 1, 2, 3, 4, 5, 6], (height, height // 2)) == [True] * 7
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 479), (852, 0), (852, 479)])
+def test_a_caption_in_a_corner_stays_whole_inside_the_image(corner: tuple[int, int]):
+    assert whole_captions(480, [6], corner) == [True]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (7, 13), (480, 640), (2160, 3840)])
