@@ -199,7 +199,8 @@ def test_an_hour_opens(browser: Browser, tmp_path: Path):
     metrics = {m["name"]: m["value"] for m in browser.call("Performance.getMetrics")["metrics"]}
     print(
         f"{path.stat().st_size / 1e6:.1f} MB, drawn after {ready:.0f} ms of wall time"
-        f" ({metrics['TaskDuration']:.2f} s in tasks, {metrics['ScriptDuration']:.2f} s in scripts),"
+        f" ({metrics['TaskDuration']:.2f} s in tasks,"
+        f" {metrics['ScriptDuration']:.2f} s in scripts),"
         f" seen after {time.monotonic() - start:.1f} s"
     )
     browser.ask("document.getElementById('lanes').focus()")

@@ -92,7 +92,7 @@ class _Worker:
         self._process = context.Process(target=_work, args=(theirs, settings), daemon=True)
         self._process.start()
         theirs.close()
-        self.number, self.attempt, self._since = -1, 0, 0.0
+        self.number, self.attempt, self._since, self._ended = -1, 0, 0.0, False
 
     def start(self, number: int, attempt: int, jobs: Sequence[Window]) -> None:
         """Give it a window; whether it is still alive shows later."""
@@ -104,7 +104,8 @@ class _Worker:
         """What came of its window, if it has come; an error of the program is raised here."""
         try:
             found = self.pipe.recv() if self.pipe.poll() else None
-        except (EOFError, OSError):
+        except (EOFError, OSError):  # nobody is at the other end any more
+            self._ended = True
             return None
         if isinstance(found, Exception):
             raise found
@@ -112,16 +113,16 @@ class _Worker:
 
     def is_lost(self) -> bool:
         """Whether there will be no answer."""
-        hung = time.monotonic() - self._since > PATIENCE_S
-        return hung or not (self._process.is_alive() or self.pipe.poll())
+        return self._ended or time.monotonic() - self._since > PATIENCE_S
 
     def stop(self) -> str:
         """End the process; returns how it ended."""
-        alive = self._process.is_alive()
         self.pipe.close()
+        if self._ended:
+            self._process.join(5)
         self._process.kill()
         self._process.join()
-        if alive:
+        if not self._ended:
             return f"gave no answer within {PATIENCE_S:.0f} s, {ATTEMPTS} times"
         code = self._process.exitcode
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
