@@ -159,7 +159,7 @@ def _recordings(timeline: Timeline) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "frames": len(part),
-                "lasting": clock(duration(part)) if len(part) else "-",
+                "duration": clock(duration(part)) if len(part) else "-",
                 "lost": 1 - part.share_of(PROCESSED) if len(part) else math.nan,
                 "quality": mean(part.quality),
                 "confidence": mean(part.confidence),
