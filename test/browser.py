@@ -73,7 +73,7 @@ class Browser:
         self.requests.clear()
         self.resize(width, height)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.call("Emulation.setEmulatedMedia", features=features)
+        self.call("Emulation.setEmulatedMedia", media="", features=features)
         self.call("Page.navigate", url=path.absolute().as_uri())
         self.until("document.readyState === 'complete'")
 

@@ -92,13 +92,10 @@ def write_bag_report(
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         scored=_parts(evaluation, dict(zip(names, colors, strict=True))),
-        **_FILTERS,
+        percent=percent,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
-
-
-_FILTERS = {"clock": clock, "percent": percent}
 
 
 def _parts(evaluation: Evaluation | None, colors: Mapping[str, str]) -> dict[str, Any] | None:
@@ -159,7 +156,7 @@ def _recordings(timeline: Timeline) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "frames": len(part),
-                "lasting": clock(duration(part)) if len(part) else "-",
+                "duration": clock(duration(part)) if len(part) else "-",
                 "lost": 1 - part.share_of(PROCESSED) if len(part) else math.nan,
                 "quality": mean(part.quality),
                 "confidence": mean(part.confidence),
