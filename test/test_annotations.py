@@ -17,6 +17,7 @@ rclpy = pytest.importorskip("rclpy", reason="no rclpy: neither a ROS 2 nor its w
 pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
 
 sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
 from ament_index_python.packages import get_package_share_directory

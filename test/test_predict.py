@@ -1,4 +1,4 @@
-"""`python -m training.predict`: pictures, videos and recordings in; drawn frames and COCO JSON out."""
+"""`python -m training.predict`: any pictures in; drawn frames and COCO JSON out."""
 
 import json
 import sys
