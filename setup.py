@@ -31,6 +31,7 @@ setup(
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.2"],
         "int8": ["nncf>=3.0"],
+        "rerun": ["rerun-sdk"],
         "visualize": ["opencv-python-headless<5", "pillow"],
     },
 )

@@ -93,6 +93,23 @@ def instance_colors(labels: np.ndarray, boxes: np.ndarray, classes: Classes) -> 
     return colors
 
 
+def line_color(color: Color) -> Color:
+    """A colour for lines and captions: mixed with white until it is bright enough to be seen."""
+    luma = float(LUMA @ color)
+    white = max(0.0, LINE_LUMA - luma) / (255 - min(luma, LINE_LUMA))
+    return tuple(round(c + white * (255 - c)) for c in color)
+
+
+def line_width(size: tuple[int, int]) -> int:
+    """Of outlines in an image of (height, width), in pixels: 1 at VGA, 2 at 1080 rows, 4 at 4K."""
+    return max(1, round(min(size) / 540))
+
+
+def text_height(size: tuple[int, int]) -> int:
+    """Of captions in pixels: 10 on small images, 12 at VGA, 21 at 1080 rows, 38 at 4K."""
+    return max(10, round(4 + min(size) / 64))
+
+
 def _check(image: np.ndarray, predictions: Predictions) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         found = f"{image.dtype} {list(image.shape)}"
@@ -127,8 +144,8 @@ def _draw_objects(
     boxes = shown.boxes.float().numpy()
     shades = instance_colors(shown.labels.numpy(), boxes, classes)
     colors = [tuple(color) for color in shades.tolist()]
-    lines = [_bright(color) for color in colors]
-    thickness = max(1, round(min(canvas.shape[:2]) / 540))
+    lines = [line_color(color) for color in colors]
+    thickness = line_width(canvas.shape[:2])
     upwards = range(len(shown) - 1, -1, -1)
     if shown.masks is not None:
         crops, windows = shown.masks.crops(), shown.masks.windows.tolist()
@@ -151,7 +168,7 @@ def _draw_captions(
 ) -> None:
     """Captions beside the boxes; the most certain objects choose their places first."""
     boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
-    height, taken = _text_height(canvas.shape[:2]), []
+    height, taken = text_height(canvas.shape[:2]), []
     for box, label, score, color in zip(boxes, labels, scores, colors, strict=True):
         name = classes.things[label]
         text = f"{name} {score:.2f}" if show_scores else name
@@ -218,11 +235,6 @@ def _overlap(a: Rectangle, b: Rectangle) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _text_height(size: tuple[int, int]) -> int:
-    """Font size in pixels: 10 on small images, 12 at VGA, 21 at 1080 rows, 38 at 4K."""
-    return max(10, round(4 + min(size) / 64))
-
-
 @lru_cache(maxsize=4096)
 def _letters(text: str, height: int) -> np.ndarray:
     """How much of every pixel of a caption is ink: float32 [h, w, 1], 0 to 1."""
@@ -258,13 +270,6 @@ def _mixed(color: Color, alpha: float) -> np.ndarray:
     """Look-up table uint8 [256, 1, 3] that mixes every value with `color`."""
     values = np.arange(256, dtype=np.float32)[:, None, None]
     return np.rint(values * (1 - alpha) + np.float32(color) * alpha).astype(np.uint8)
-
-
-def _bright(color: Color) -> Color:
-    """The colour for lines: mixed with white up to LINE_LUMA."""
-    luma = float(LUMA @ color)
-    white = max(0.0, (LINE_LUMA - luma) / (255 - luma)) if luma < 255 else 0.0
-    return tuple(round(c + white * (255 - c)) for c in color)
 
 
 @lru_cache(maxsize=1024)

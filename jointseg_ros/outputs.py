@@ -21,7 +21,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
-from jointseg_ros import conversions
+from jointseg_ros import annotations, conversions
 from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.parameters import Settings
 
@@ -109,6 +109,23 @@ TOPICS: dict[str, tuple[Topic, ...]] = {"rdsnet": RDSNET, "segrpn": SEGRPN}
 """Of each model, beside the label info and the overlay that all have."""
 
 
+FOXGLOVE = annotations.foxglove_messages()
+ANNOTATIONS = (
+    ()
+    if FOXGLOVE is None
+    else (
+        Topic(
+            "annotations",
+            FOXGLOVE.ImageAnnotations,
+            lambda r: annotations.annotations_message(
+                FOXGLOVE, r.header, r.predictions, r.classes, r.settings.overlay_min_score
+            ),
+        ),
+    )
+)
+"""Of every model, where foxglove_msgs is installed."""
+
+
 def reliable(depth: int, latched: bool = False) -> QoSProfile:
     """Reliable reaches both kinds of subscribers; a latched topic also the late ones."""
     return QoSProfile(
@@ -126,7 +143,7 @@ class CameraOutputs:
         self.published: Counter[str] = Counter()  # messages by topic name
         self._topics = [
             (topic, self._publisher(topic.name, topic.type, reliable(1 if topic.lazy else 5)))
-            for topic in TOPICS[model_type]
+            for topic in (*TOPICS[model_type], *ANNOTATIONS)
         ]
         latched = reliable(1, latched=True)
         self._label_info = self._publisher("label_info", LabelInfo, latched)

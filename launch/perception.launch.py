@@ -66,7 +66,12 @@ ARGUMENTS = (
     ("log_level", "info", ("debug", "info", "warn", "error", "fatal"), "what the nodes log"),
     ("respawn", "false", YES_OR_NO, "start a node again when it has died"),
     ("respawn_delay", "2.0", (), "seconds until then"),
-    ("rviz", "false", YES_OR_NO, "open rviz with the overlays and the colours of the first camera"),
+    (
+        "rviz",
+        "false",
+        YES_OR_NO,
+        "open rviz: overlay, masks and classes of one camera, or the overlays of up to three",
+    ),
     ("overlay", "false", YES_OR_NO, "open a window with the overlay of each model"),
     ("foxglove", "false", YES_OR_NO, "start the bridge to Foxglove"),
 )
@@ -77,10 +82,18 @@ PASSED_ON = {
     "backend": "backend",
     "model.weights": "weights",
 }
-# What rviz/perception.rviz shows, below /<model>/camera/.
+# What the files in rviz/ show, below /<model>/<camera>/: perception.rviz of one camera, and
+# multi_camera.rviz of three.
 IN_RVIZ = {
-    "rdsnet": ("overlay", "instance_labels/color"),
-    "segrpn": ("overlay", "semantic/color"),
+    "perception.rviz": {
+        "rdsnet": ("overlay", "instance_labels/color"),
+        "segrpn": ("overlay", "semantic/color"),
+    },
+    "multi_camera.rviz": {"rdsnet": ("overlay",), "segrpn": ("overlay",)},
+}
+RVIZ_CAMERAS = {
+    "perception.rviz": ("camera",),
+    "multi_camera.rviz": ("front", "left", "right"),
 }
 
 
@@ -187,13 +200,13 @@ def text(value: str) -> ParameterValue:
 def viewers(given: Mapping[str, str]) -> Iterator[Node]:
     """What the user wants to look with."""
     if given["rviz"] == "true":
-        config = str(HERE / "rviz" / "perception.rviz")
+        config = str(HERE / "rviz" / rviz_file(given))
         yield viewer("rviz", "rviz2", arguments=["-d", config], remappings=rviz_topics(given))
     if given["foxglove"] == "true":
         yield viewer("foxglove", "foxglove_bridge")
     if given["overlay"] == "true":
         for model in MODELS[given["model"]]:
-            topic = f"{prefix(given, model)}/overlay"
+            topic = f"{prefix(given, model, cameras(given)[0])}/overlay"
             yield viewer("overlay", "rqt_image_view", name=f"{model}_overlay", arguments=[topic])
 
 
@@ -210,16 +223,23 @@ def viewer(argument: str, package: str, **options: object) -> Node:
     return Node(package=package, executable=package, **options)
 
 
+def rviz_file(given: Mapping[str, str]) -> str:
+    """The file in rviz/ for one camera or for several."""
+    return "perception.rviz" if len(cameras(given)) == 1 else "multi_camera.rviz"
+
+
 def rviz_topics(given: Mapping[str, str]) -> list[tuple[str, str]]:
-    """From the topics written in the rviz file to those of these nodes and the first camera."""
+    """From the topics written in the rviz file to those of these nodes and their first cameras."""
+    file = rviz_file(given)
     return [
-        (f"/{model}/camera/{topic}", f"{prefix(given, model)}/{topic}")
+        (f"/{model}/{written}/{topic}", f"{prefix(given, model, camera)}/{topic}")
         for model in MODELS[given["model"]]
-        for topic in IN_RVIZ[model]
+        for written, camera in zip(RVIZ_CAMERAS[file], cameras(given), strict=False)
+        for topic in IN_RVIZ[file][model]
     ]
 
 
-def prefix(given: Mapping[str, str], model: str) -> str:
-    """Where a model's results for the first camera are published."""
-    parts = [given["namespace"].strip("/"), node_name(given, model), cameras(given)[0]]
+def prefix(given: Mapping[str, str], model: str, camera: str) -> str:
+    """Where a model's results for a camera are published."""
+    parts = [given["namespace"].strip("/"), node_name(given, model), camera]
     return "".join(f"/{part}" for part in parts if part)

@@ -59,22 +59,41 @@ def ros(ros_domain: int) -> Iterator[None]:
 # Files, with or without launch
 
 
-def rviz_topics() -> set[str]:
-    document = yaml.safe_load((LAUNCH / "rviz" / "perception.rviz").read_text())
+def rviz_topics(file: str) -> dict[str, str]:
+    """The topics of the displays of an rviz file, with the type that each display shows."""
+    document = yaml.safe_load((LAUNCH / "rviz" / file).read_text())
     displays = document["Visualization Manager"]["Displays"]
-    return {display["Topic"]["Value"] for display in displays if "Topic" in display}
+    assert {display["Class"] for display in displays} == {"rviz_default_plugins/Image"}
+    return {display["Topic"]["Value"]: "sensor_msgs/msg/Image" for display in displays}
+
+
+def published(cameras: list[str]) -> set[tuple[str, str]]:
+    """The topics and types of both nodes for these cameras."""
+    found: set[tuple[str, str]] = set()
+    for model in ("rdsnet", "segrpn"):
+        node = Node(model)
+        outputs = [CameraOutputs(node, camera, model) for camera in cameras]
+        for name, types in node.get_publisher_names_and_types_by_node(model, "/"):
+            found |= {(name, kind) for kind in types}
+        for one in outputs:
+            one.destroy()
+        node.destroy_node()
+    return found
 
 
 def test_rviz_shows_only_what_the_nodes_publish(ros: None) -> None:
-    published: set[str] = set()
-    for model in ("rdsnet", "segrpn"):
-        node = Node(model)
-        outputs = CameraOutputs(node, "camera", model)
-        published |= {name for name, _ in node.get_publisher_names_and_types_by_node(model, "/")}
-        outputs.destroy()
-        node.destroy_node()
-    assert len(rviz_topics()) == 4
-    assert rviz_topics() <= published
+    one, three = rviz_topics("perception.rviz"), rviz_topics("multi_camera.rviz")
+    assert (len(one), len(three)) == (4, 6)
+    assert set(one.items()) <= published(["camera"])
+    names = configured(MULTI_CAMERA, "rdsnet")["camera_names"]
+    assert set(three.items()) <= published(names)
+
+
+@pytest.mark.parametrize("file", ["perception.rviz", "multi_camera.rviz"])
+def test_every_view_of_rviz_has_a_panel_that_is_open(file: str) -> None:
+    document = yaml.safe_load((LAUNCH / "rviz" / file).read_text())
+    for display in document["Visualization Manager"]["Displays"]:
+        assert document["Window Geometry"][display["Name"]] == {"collapsed": False}
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:

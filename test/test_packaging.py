@@ -271,11 +271,14 @@ DISTRIBUTIONS = {  # where the name to install is not the name to import
 }
 
 
+EXTRAS = {"ray", "rerun"}  # imported by those who ask for them, inside functions
+
+
 def test_the_environment_brings_all_that_training_and_tests_import() -> None:
     files = sorted((ROOT / "tools").glob("requirements-*.txt"))
     brought = set(re.findall(r"^[\w-]+", "\n".join(file.read_text() for file in files), re.M))
     names = set().union(*foreign("training").values(), *foreign("test").values())
-    names -= {*OURS, "tools", *(file.stem for file in sources("test"))}
+    names -= {*OURS, *EXTRAS, "tools", *(file.stem for file in sources("test"))}
     wanted = {DISTRIBUTIONS.get(name, name) for name in names if not ROS_PACKAGE.fullmatch(name)}
     assert {"torch", "rosbags", "pytest"} <= wanted
     assert wanted <= brought
