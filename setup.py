@@ -3,14 +3,19 @@
 from setuptools import find_packages, setup
 
 TRAINING = [
+    "apsw",
     "av",
     "jinja2",
+    "lz4",
+    "markupsafe",
     "mcap>=1.2",
     "opencv-python-headless<5",
     "pillow",
     "pycocotools",
     "rich",
     "rosbags>=0.11",
+    "ruamel.yaml",
+    "zstandard",
 ]
 
 setup(
@@ -28,6 +33,7 @@ setup(
     extras_require={
         "training": TRAINING,
         "tensorboard": ["tensorboard"],
+        "ray": ["ray>=2.40"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.2"],
         "int8": ["nncf>=3.0"],
