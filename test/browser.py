@@ -30,10 +30,11 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         (theirs, self._out), (self._in, ours) = os.pipe(), os.pipe()
-        start = f'exec 3<&{theirs} 4>&{ours}; exec "$@"'  # the browser expects these two numbers
+        # The browser expects these two numbers; another shell may know none above 9.
+        start = f'exec 3<&{theirs} 4>&{ours}; exec "$@"'
         flags = (*FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile}")
         self._process = subprocess.Popen(
-            ["sh", "-c", start, "sh", CHROMIUM, *flags, "about:blank"],
+            ["bash", "-c", start, "bash", CHROMIUM, *flags, "about:blank"],
             pass_fds=(theirs, ours),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

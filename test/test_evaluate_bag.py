@@ -298,6 +298,8 @@ def test_several_recordings_keep_their_own_rows(drive: Path, tmp_path: Path) -> 
     assert "broken.mcap" in found["losses"][0]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # a cluster has to start
 def test_ray_finds_the_same(drive: Path, scored: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     assert run(drive, "--ray", "local", "--workers", "2", "--out", tmp_path / "out") == 0
