@@ -20,6 +20,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,7 +207,7 @@ def _report(
         "command": _command(),
     }
     rows = [
-        {name: float("nan") if value is None else value for name, value in row.items()}
+        {k: float("nan") if v is None else v for k, v in row.items() if k != "frames"}
         for row in outcome.over_time
     ]
     write_bag_report(
@@ -250,8 +251,9 @@ def _runs(online: Online | None) -> list[Run]:
         return []
     found = [Run("node, processed frames", online.timeline, _known(online.processed))]
     if len(online.as_known):
-        nothing = online.timeline.only_times()
-        found.append(Run("node, as known when a frame came", nothing, _known(online.as_known)))
+        unknown = np.full(len(online.timeline), np.nan)
+        same = replace(online.timeline, quality=unknown)
+        found.append(Run("node, as known when a frame came", same, _known(online.as_known)))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,9 +48,3 @@ class Timeline:
         if fate not in self.fates or not len(self):
             return 0.0
         return float((self.fate == self.fates.index(fate)).mean())
-
-    def only_times(self) -> Timeline:
-        """The same frames with nothing known of what was found in them."""
-        none = np.full(len(self), np.nan)
-        unknown = dict.fromkeys(("quality", "confidence", "flicker", "latency_ms"), none)
-        return replace(self, objects=np.zeros_like(self.objects), **unknown)
