@@ -49,7 +49,6 @@ SEMANTIC = "semantic"
 def main() -> int:
     """Predict as the command line says; BadInput for what cannot be used."""
     options = _parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with _progress(options.input.name) as done:
             images, objects, lost = run(options, done)
@@ -246,4 +245,5 @@ def _share(text: str) -> float:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(exit_code(main))
