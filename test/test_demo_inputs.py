@@ -8,7 +8,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from training.bag_images import header_message, image_message, stamp_ns, to_rgb
 from training.bags import BagReader, message_types, new
-from training.demo_inputs import BadInput, convert
+from training.demo_inputs import convert
+from training.problems import BadInput
 
 COLORS = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
 

@@ -168,6 +168,16 @@ def test_show_args_explains_every_argument() -> None:
         assert len(description) > 10, name
 
 
+def test_replay_explains_its_arguments_and_refuses_what_it_cannot_play(tmp_path: Path) -> None:
+    needs_launch()
+    command = ["ros2", "launch", "jointseg_ros", "replay.launch.py"]
+    run = {"capture_output": True, "text": True, "timeout": 100}
+    shown = subprocess.run([*command, "--show-args"], **run)
+    assert shown.returncode == 0 and all(f"'{n}':" in shown.stdout for n in ("bag", "out", "rate"))
+    refused = subprocess.run([*command, f"bag:={tmp_path / 'none.mcap'}"], **run)
+    assert "none.mcap is not there" in refused.stdout + refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

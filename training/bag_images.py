@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from training.bags import new
+from training.bags import BadBag, BagReader, new
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 MAX_PIXELS = 100_000_000
@@ -40,6 +40,23 @@ ENCODINGS = tuple(_ENCODINGS)
 
 class BadImage(ValueError):
     """An image message without a picture in it; one sentence with the reason."""
+
+
+def image_topic(bag: BagReader, topic: str | None = None) -> str:
+    """The camera images of a bag, or those on this topic; BadBag, naming all, if not one."""
+    images = {t.name: t for t in bag.topics.values() if t.type in IMAGE_TYPES}
+    listed = ", ".join(f"{t.name} ({t.type.split('/')[-1]}, {t.count})" for t in images.values())
+    where = bag.path.absolute()
+    if topic in images:
+        return topic
+    if not images:
+        raise BadBag(f"{where} holds no images but {', '.join(bag.topics) or 'no topic at all'}")
+    if topic is not None:
+        raise BadBag(f"{where} holds no images on {topic}; it has {listed}.")
+    cameras = [name for name in images if "/ground_truth/" not in name]
+    if len(cameras) != 1:
+        raise BadBag(f"{where} holds several images; choose one by --topic: {listed}.")
+    return cameras[0]
 
 
 def to_rgb(message: Any) -> np.ndarray:

@@ -29,10 +29,11 @@ from jointseg_core.classes import CITYSCAPES
 from training import seed_spread
 from training.bag_images import stamp_ns
 from training.bags import BadBag, BagReader, merge
-from training.demo_inputs import BadInput, convert
+from training.demo_inputs import convert
 from training.demo_pictures import Panels, SheetRows, Video, sheet
 from training.driving_bag import FRAMES_PER_STREET, IMAGE, RATE_HZ, STREETS, write_driving_bag
 from training.joined import joined
+from training.problems import BadInput
 from training.replay import RESULTS, Replay, ReplayError, replay, working_folder
 from training.scores import SCORES, ModelScores, known_or_none, percentiles
 

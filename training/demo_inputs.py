@@ -13,8 +13,6 @@ from training.driving_bag import CAMERA_INFO, IMAGE, camera_info
 from training.frames import Frame, accepted, open_frames
 from training.problems import BadInput
 
-__all__ = ["BadInput", "convert"]
-
 LONGEST_GAP_NS = 5_000_000_000
 
 

@@ -16,10 +16,16 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from jointseg_core.checkpoint import BadCheckpoint
 from jointseg_core.predictor import Predictor
 from training.datasets import Samples, open_dataset
-from training.evaluation import Evaluation, Models, asked_for_all, evaluate, spread
+from training.evaluation import (
+    Evaluation,
+    Models,
+    asked_for_all,
+    evaluate,
+    open_predictor,
+    spread,
+)
 from training.problems import BadInput, check_folder, exit_code
 from training.report import COLUMNS, HEADLINES, Shown, number, show, worst_and_best, write_report
 from training.scores import known_or_none
@@ -75,12 +81,7 @@ def _check_counts(options: argparse.Namespace) -> None:
 
 
 def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
-    try:
-        return Predictor.from_file(
-            weights, options.device, options.precision, backend=options.backend
-        )
-    except (BadCheckpoint, ValueError) as problem:
-        raise BadInput(str(problem)) from problem
+    return open_predictor(weights, options.device, options.precision, options.backend)
 
 
 def _remap(pairs: list[str] | None) -> dict[str, str | None] | None:

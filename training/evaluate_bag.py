@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from jointseg_core.checkpoint import BadCheckpoint
 from training.bag_evaluation.examples import examples
 from training.bag_evaluation.headline import Run
 from training.bag_evaluation.online import Online, judge_online
@@ -60,7 +59,7 @@ def main() -> int:
     check_folder(options.out, "--out")
     recordings, refused = _survey(options)
     settings = _settings(options, recordings)
-    models = _models(settings)
+    models = settings.models()
     began = time.perf_counter()
     outcome = _evaluate(options, recordings, settings, models)
     outcome.losses[:0] = refused
@@ -121,13 +120,6 @@ def _settings(options: argparse.Namespace, recordings: Sequence[Recording]) -> S
         options.batch,
         options.strict,
     )
-
-
-def _models(settings: Settings) -> Models:
-    try:
-        return settings.models()
-    except (BadCheckpoint, ValueError) as problem:
-        raise BadInput(str(problem)) from problem
 
 
 def _evaluate(

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from jointseg_core import CITYSCAPES
+from jointseg_core.checkpoint import BadCheckpoint
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
@@ -160,6 +162,14 @@ class Evaluation:
         known = ~np.isnan(parts)
         total = np.where(known, parts, 0).sum(0)
         return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+
+
+def open_predictor(weights: Path, device: str, precision: str, backend: str) -> Predictor:
+    """The predictor of a weights file; BadInput where it cannot be loaded or run so."""
+    try:
+        return Predictor.from_file(weights, device, precision, backend=backend)
+    except (BadCheckpoint, ValueError) as problem:
+        raise BadInput(str(problem)) from problem
 
 
 @dataclass(frozen=True, eq=False)

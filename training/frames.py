@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.bag_images import IMAGE_TYPES, MAX_PIXELS, BadImage, stamp_ns, to_rgb
+from training.bag_images import MAX_PIXELS, BadImage, image_topic, stamp_ns, to_rgb
 from training.bags import BadBag, BagReader
 from training.driving_bag import FRAME_ID, START_NS
 from training.problems import BadInput
@@ -160,7 +160,7 @@ def _survey(path: Path, topic: str | None) -> tuple[str, float | None]:
     """The topic whose images are meant, and how many there are a second, if that can be told."""
     try:
         with BagReader(path) as bag:
-            chosen = _chosen_topic(path, bag, topic)
+            chosen = image_topic(bag, topic)
             times = [m.time for m in islice(bag.messages([chosen]), TIMED_FRAMES)]
     except BadBag as error:
         raise BadInput(str(error)) from error
@@ -185,18 +185,3 @@ def _of_recording(path: Path, topic: str, lost: list[str]) -> Iterator[Frame]:
             lost += [f"{name}: {n} messages make no sense." for name, n in bag.skipped.items()]
     except BadBag as error:
         raise BadInput(str(error)) from error
-
-
-def _chosen_topic(path: Path, bag: BagReader, topic: str | None) -> str:
-    images = {t.name: t for t in bag.topics.values() if t.type in IMAGE_TYPES}
-    listed = ", ".join(f"{t.name} ({t.type.split('/')[-1]}, {t.count})" for t in images.values())
-    if topic in images:
-        return topic
-    if not images:
-        held = ", ".join(bag.topics) or "no topic at all"
-        raise BadInput(f"{path.absolute()} holds no images but {held}; {accepted()}")
-    if topic is not None:
-        raise BadInput(f"{path.absolute()} holds no images on {topic}; it has {listed}.")
-    if len(images) > 1:
-        raise BadInput(f"{path.absolute()} holds several images; choose one by --topic: {listed}.")
-    return next(iter(images))

@@ -15,13 +15,7 @@ from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from training.bag_images import stamp_ns, to_rgb
 from training.bags import BagReader
-from training.driving_bag import (
-    IGNORED_MASKS,
-    IMAGE,
-    TRUE_DETECTIONS,
-    TRUE_MASKS,
-    TRUE_SEMANTIC,
-)
+from training.driving_bag import IMAGE, TRUTH
 from training.replay import result_topic
 from training.result_messages import read_predictions, read_target
 
@@ -32,12 +26,6 @@ _RESULTS = {
         "semantic": "semantic/image",
         "foreground": "foreground/image",
     },
-}
-_TRUTH = {
-    "detections": TRUE_DETECTIONS,
-    "masks": TRUE_MASKS,
-    "ignored": IGNORED_MASKS,
-    "semantic": TRUE_SEMANTIC,
 }
 
 
@@ -75,7 +63,7 @@ def joined(
     """Every image of the recording `inputs` with what the recording `outputs` says about it."""
     with ExitStack() as stack:
         seen, found = (stack.enter_context(BagReader(path)) for path in (inputs, outputs))
-        truth = {k: Cursor(seen, t) for k, t in _TRUTH.items() if t in seen.topics}
+        truth = {k: Cursor(seen, t) for k, t in TRUTH.items() if t in seen.topics}
         results = {
             model: {k: Cursor(found, result_topic(model, t)) for k, t in _RESULTS[model].items()}
             for model in models

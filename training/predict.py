@@ -25,7 +25,6 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from jointseg_core.checkpoint import BadCheckpoint
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
@@ -33,7 +32,7 @@ from jointseg_core.visualize import draw
 from training.coco_results import CocoResults
 from training.demo_pictures import Video
 from training.driving_bag import START_NS
-from training.evaluation import Models
+from training.evaluation import Models, open_predictor
 from training.frames import Frame, Frames, accepted, open_frames
 from training.problems import BadInput, check_folder, exit_code
 from training.replay import working_folder
@@ -174,12 +173,7 @@ def _as_it_is(found: Predictions) -> Predictions:
 
 
 def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
-    try:
-        return Predictor.from_file(
-            weights, options.device, options.precision, backend=options.backend
-        )
-    except (BadCheckpoint, ValueError) as problem:
-        raise BadInput(str(problem)) from problem
+    return open_predictor(weights, options.device, options.precision, options.backend)
 
 
 def _about(options: argparse.Namespace, models: Models) -> dict[str, str | float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from jointseg_core.classes import Classes
 from jointseg_core.visualize import draw
+from training.bag_evaluation.headline import processed
 from training.bag_evaluation.outcome import Outcome
 from training.bag_evaluation.part import Frame, Settings, frames_of
 from training.bag_evaluation.report import Example
@@ -29,7 +30,7 @@ def choose(timeline: Timeline, most: int = MOST) -> list[int]:
     """
     if np.isnan(timeline.quality).all():
         badness = np.nan_to_num(timeline.flicker) - 1e-3 * np.nan_to_num(timeline.confidence, nan=1)
-        usable = timeline.fate == 0
+        usable = processed(timeline)
     else:
         badness, usable = -timeline.quality, ~np.isnan(timeline.quality)
     candidates = np.flatnonzero(usable)

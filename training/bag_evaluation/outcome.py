@@ -10,6 +10,7 @@ import numpy as np
 
 from jointseg_core.classes import Classes
 from training.bag_evaluation.flicker import flicker
+from training.bag_evaluation.headline import mean
 from training.bag_evaluation.part import DAMAGED, Part
 from training.bag_evaluation.processes import Answer, Failure
 from training.bag_evaluation.timeline import PROCESSED, Timeline
@@ -117,10 +118,10 @@ class Outcome:
             "metrics": _plain(self.evaluation.metrics) if scored else {},
             "classes": {name: _plain(row) for name, row in table.items()},
             "over_time": self.over_time,
-            "flicker": known_or_none(_mean(timeline.flicker)),
-            "confidence": known_or_none(_mean(timeline.confidence)),
+            "flicker": known_or_none(mean(timeline.flicker)),
+            "confidence": known_or_none(mean(timeline.confidence)),
             "objects_per_frame": {
-                name: known_or_none(_mean(timeline.objects[:, k].astype(float)))
+                name: known_or_none(mean(timeline.objects[:, k].astype(float)))
                 for k, name in enumerate(self.classes.things)
             },
         }
@@ -190,8 +191,3 @@ def _together(parts: Sequence[Part], name: str, columns: Sequence[str]) -> Part:
 
 def _plain(numbers: dict[str, float]) -> dict[str, float | None]:
     return {name: None if value != value else float(value) for name, value in numbers.items()}
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")

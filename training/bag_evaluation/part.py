@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
-from jointseg_core.predictor import Predictor
 from jointseg_core.targets import Target
 from training.ablations.code_version import digest, reached
 from training.bag_evaluation.timeline import PROCESSED
@@ -27,7 +26,7 @@ from training.bag_evaluation.windows import Window
 from training.bag_images import BadImage, stamp_ns, to_rgb
 from training.bags import BagReader
 from training.datasets.sample import Sample
-from training.evaluation import Evaluation, Models, asked_for_all
+from training.evaluation import Evaluation, Models, asked_for_all, open_predictor
 from training.metrics.mistakes import MIN_SCORE
 
 Part = dict[str, np.ndarray]
@@ -59,14 +58,13 @@ class Settings:
     strict: bool = False
 
     def models(self) -> Models:
-        """The model, or two; ValueError for what cannot be loaded. One thread, so that the number
-        of workers decides nothing.
+        """The model, or two; BadInput for what cannot be loaded.
+
+        On one thread, so that the number of workers decides nothing.
         """
         torch.set_num_threads(1)
         first, second = (
-            Predictor.from_file(path, self.device, self.precision, backend=self.backend)
-            if path
-            else None
+            open_predictor(path, self.device, self.precision, self.backend) if path else None
             for path in (self.weights, self.other)
         )
         return Models.between(first.classes, "the recording", first, second)
@@ -100,7 +98,7 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Part:
     Raises BadBag when nothing of the window can be read, or, if strict, not all.
     """
     classes = models.predictor.classes
-    columns, evaluation, clock = _Columns(classes), Evaluation(classes), _Clock()
+    columns, evaluation, clock = _Columns(), Evaluation(classes), _Clock()
     losses: Counter[str] = Counter()
     with _opened(window, settings, classes) as (bag, truth), asked_for_all(models.predictor):
         for group in _groups(_frames(bag, window, truth, losses), settings.batch):
@@ -154,8 +152,7 @@ def load(path: Path) -> Part | None:
 class _Columns:
     """What is kept of every frame."""
 
-    def __init__(self, classes: Classes) -> None:
-        self._classes = classes
+    def __init__(self) -> None:
         self._rows: list[tuple[int, int, str, bool, float]] = []
         self._shown: list[np.ndarray] = []
 
@@ -164,7 +161,7 @@ class _Columns:
         if found is not None:
             shown = found[found.scores >= MIN_SCORE]
             number = np.full((len(shown), 1), len(self._rows), np.float64)
-            columns = number, shown.labels[:, None], shown.boxes, shown.scores[:, None]
+            columns = number, shown.labels[:, None], shown.boxes
             self._shown.append(np.concatenate([np.asarray(c, np.float64) for c in columns], 1))
             if len(shown):
                 confidence = float(shown.scores.double().mean())
@@ -175,7 +172,7 @@ class _Columns:
         times, stamps, fates, known, confidence = (
             zip(*self._rows, strict=True) if self._rows else [[]] * 5
         )
-        shown = np.concatenate([np.zeros((0, 7)), *self._shown])
+        shown = np.concatenate([np.zeros((0, 6)), *self._shown])
         return {
             "frames.time": np.array(times, np.int64),
             "frames.stamp": np.array(stamps, np.int64),
@@ -185,7 +182,6 @@ class _Columns:
             "shown.frame": shown[:, 0].astype(np.int64),
             "shown.label": shown[:, 1].astype(np.int64),
             "shown.box": shown[:, 2:6],
-            "shown.score": shown[:, 6],
         }
 
 
@@ -245,19 +241,18 @@ def score(
 def _opened(
     window: Window, settings: Settings, classes: Classes
 ) -> Iterator[tuple[BagReader, Truth]]:
-    with (
-        BagReader(window.recording.path, settings.strict) as bag,
-        _truth(window, settings, classes) as truth,
-    ):
+    """The recording and what is known of it; annotations are read beside the frames, not after."""
+    path = window.recording.path
+    with ExitStack() as stack:
+        bag = stack.enter_context(BagReader(path, settings.strict))
+        if settings.truth not in ("topics", "none"):
+            truth = CocoTruth(Path(settings.truth), window, classes, settings.tolerance)
+        elif settings.truth == "topics" and window.recording.truth:
+            annotations = stack.enter_context(BagReader(path))
+            truth = TopicTruth(annotations, window, settings.kinds, classes, settings.tolerance)
+        else:
+            truth = NoTruth()
         yield bag, truth
-
-
-def _truth(window: Window, settings: Settings, classes: Classes) -> Truth:
-    if settings.truth == "none" or (settings.truth == "topics" and not window.recording.truth):
-        return NoTruth()
-    if settings.truth == "topics":
-        return TopicTruth(window, settings.kinds, classes, settings.tolerance)
-    return CocoTruth(Path(settings.truth), window, classes, settings.tolerance)
 
 
 def _pairing_columns(truth: Truth) -> Part:

@@ -52,24 +52,20 @@ def in_processes(
                 running[-1].start(*waiting.pop(), jobs)
             wait([worker.pipe for worker in running], timeout=5)
             for worker in list(running):
-                found = worker.answer(jobs)
-                if found is not None:
-                    yield worker.number, found
-                elif worker.is_lost():
-                    running.remove(worker)
-                    lost = worker.stop()
-                    if worker.attempt == ATTEMPTS:
-                        yield worker.number, Failure(f"{jobs[worker.number]}: {lost}")
-                    else:
-                        waiting.append((worker.number, worker.attempt + 1))
+                number, attempt, found = worker.number, worker.attempt, worker.answer()
+                if found is None and not worker.is_lost():
                     continue
-                else:
-                    continue
-                if waiting:
+                if found is not None and waiting:
                     worker.start(*waiting.pop(), jobs)
                 else:
                     running.remove(worker)
-                    worker.stop()
+                    end = worker.stop()
+                if found is not None:
+                    yield number, found
+                elif attempt < ATTEMPTS:
+                    waiting.append((number, attempt + 1))
+                else:
+                    yield number, Failure(f"{jobs[number]}: {end}")
     finally:
         for worker in running:
             worker.stop()
@@ -100,7 +96,7 @@ class _Worker:
         with contextlib.suppress(OSError):
             self.pipe.send(jobs[number])
 
-    def answer(self, jobs: Sequence[Window]) -> Answer | None:
+    def answer(self) -> Answer | None:
         """What came of its window, if it has come; an error of the program is raised here."""
         try:
             found = self.pipe.recv() if self.pipe.poll() else None

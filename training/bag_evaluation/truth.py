@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import torch
@@ -46,13 +45,9 @@ class Pairing:
 
 
 class Truth(Protocol):
-    """The annotations of a window, asked in the order of its frames; use it in a `with`."""
+    """The annotations of a window, asked in the order of its frames."""
 
     pairing: Pairing
-
-    def __enter__(self) -> Truth: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
     def at(self, time: int, stamp: int, size: Size) -> tuple[Target, Tensor] | None:
         """The annotation of a frame and the areas [N] of its objects; None where there is none.
@@ -62,13 +57,18 @@ class Truth(Protocol):
 
 
 class TopicTruth:
-    """Annotations on topics of the recording itself.
+    """Annotations on topics of the recording itself, which is opened for them alone.
 
     kinds: which of detections, masks, ignored and semantic count; a frame has to have all of them.
     """
 
     def __init__(
-        self, window: Window, kinds: tuple[str, ...], classes: Classes, tolerance: int
+        self,
+        bag: BagReader,
+        window: Window,
+        kinds: tuple[str, ...],
+        classes: Classes,
+        tolerance: int,
     ) -> None:
         self.pairing = Pairing()
         self._window, self._classes, self._tolerance = window, classes, tolerance
@@ -76,19 +76,7 @@ class TopicTruth:
         self._kinds = {topics[kind]: kind for kind in kinds}
         self._near: dict[str, dict[int, Message]] = {kind: {} for kind in kinds}
         self._read_until = -1
-
-    def __enter__(self) -> TopicTruth:
-        self._bag = BagReader(self._window.recording.path).__enter__()
-        self._messages = self._of_the_window()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bag.__exit__(kind, error, trace)
+        self._messages = self._of_the_window(bag)
 
     def at(self, time: int, stamp: int, size: Size) -> tuple[Target, Tensor] | None:
         while self._read_until <= time + LATE_NS and not self._has_exactly(stamp):
@@ -105,11 +93,11 @@ class TopicTruth:
         except (ValueError, IndexError) as error:
             raise BadTruth(f"the annotation of the frame at {stamp} ns: {error}") from error
 
-    def _of_the_window(self) -> Iterator[Message]:
+    def _of_the_window(self, bag: BagReader) -> Iterator[Message]:
         start, stop = self._window.start, self._window.stop
         if start is not None and stop is not None:
             start, stop = start - LATE_NS, stop + LATE_NS
-        return self._bag.messages(list(self._kinds), start, stop)
+        return bag.messages(list(self._kinds), start, stop)
 
     def _take(self, message: Message) -> None:
         self._read_until = message.time
@@ -179,12 +167,6 @@ class CocoTruth:
         if window.start in (None, window.recording.start):  # one window tells of all
             self.pairing.seen += self._stamps
 
-    def __enter__(self) -> CocoTruth:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
     def at(self, time: int, stamp: int, size: Size) -> tuple[Target, Tensor] | None:
         right = bisect_left(self._stamps, stamp)
         near = [k for k in (right - 1, right) if 0 <= k < len(self._stamps)]
@@ -219,12 +201,6 @@ class NoTruth:
 
     def __init__(self) -> None:
         self.pairing = Pairing()
-
-    def __enter__(self) -> NoTruth:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
     def at(self, time: int, stamp: int, size: Size) -> None:
         return None

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.bag_images import IMAGE_TYPES
+from training.bag_images import IMAGE_TYPES, image_topic
 from training.bags import BadBag, BagReader
-from training.driving_bag import TRUE_DETECTIONS
+from training.driving_bag import IMAGE, TRUTH
 from training.result_messages import DETECTIONS, MASKS
 
 EDGE_BYTES = 64 << 10
@@ -88,23 +88,6 @@ def windows(recording: Recording, length: int) -> list[Window]:
     return [Window(recording, start, min(start + length, end)) for start in starts]
 
 
-def image_topic(bag: BagReader, topic: str | None = None) -> str:
-    """The images of a bag, or those on this topic; BadBag, naming all, where that is not one."""
-    images = {t.name: t for t in bag.topics.values() if t.type in IMAGE_TYPES}
-    listed = ", ".join(f"{t.name} ({t.type.split('/')[-1]}, {t.count})" for t in images.values())
-    where = bag.path.absolute()
-    if topic in images:
-        return topic
-    if not images:
-        raise BadBag(f"{where} holds no images but {', '.join(bag.topics) or 'no topic at all'}.")
-    if topic is not None:
-        raise BadBag(f"{where} holds no images on {topic}; it has {listed}.")
-    cameras = [name for name in images if "/ground_truth/" not in name]
-    if len(cameras) != 1:
-        raise BadBag(f"{where} holds several images; choose one by --topic: {listed}.")
-    return cameras[0]
-
-
 def fingerprint(path: Path) -> str:
     """Another one for another recording: names, sizes, times of change, both ends of each file."""
     digest = hashlib.sha256()
@@ -126,14 +109,8 @@ def common_truth(recordings: Sequence[Recording]) -> tuple[str, ...]:
 
 def _truth_beside(bag: BagReader, images: str) -> TruthTopics | None:
     """Annotations on the topics below the camera's, named as in the synthetic drives."""
-    camera = images.rsplit("/", 1)[0]
-    base = f"{camera}/{TRUE_DETECTIONS.split('/', 2)[2].rsplit('/', 1)[0]}"
-    names = {
-        "detections": f"{base}/detections",
-        "masks": f"{base}/instance_masks",
-        "ignored": f"{base}/ignored_masks",
-        "semantic": f"{base}/semantic/image",
-    }
+    camera, shown = (name.rsplit("/", 1)[0] for name in (images, IMAGE))
+    names = {kind: camera + topic.removeprefix(shown) for kind, topic in TRUTH.items()}
     found = {kind: name for kind, name in names.items() if name in bag.topics}
     return TruthTopics(**found) if "detections" in found else None
 

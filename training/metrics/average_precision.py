@@ -108,6 +108,7 @@ class Verdicts:
         }
         self._later: list[Mapping[str, np.ndarray]] = []
         self._rankings: dict[tuple[int, int, int], Ranking] | None = None
+        self._whole: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def add(self, evaluation: COCOeval) -> None:
         """More images, as the tools have judged them."""
@@ -127,7 +128,7 @@ class Verdicts:
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """More images, by their columns; their numbers go on behind those that are here."""
         self._later.append(columns)
-        self._rankings = None
+        self._rankings = self._whole = None
 
     def columns(self) -> dict[str, np.ndarray]:
         """All columns, by the names above."""
@@ -138,6 +139,12 @@ class Verdicts:
         self._columns = {k: np.concatenate([part[k] for part in parts]) for k in self._columns}
         self._later = []
         return self._columns
+
+    def whole(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same as `of`, of every image once; kept, since tables and curves ask often."""
+        if self._whole is None:
+            self._whole = self.of(np.ones(len(self.columns()["sought"])))
+        return self._whole
 
     def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Precision over recall [K, A, T, 101], highest recall [K, A, T] and objects [K, A].
@@ -239,7 +246,7 @@ class AveragePrecision:
 
     def curve(self, kind: Kind, label: int, iou: float = 0.5) -> np.ndarray:
         """Precision [101] of one class over recall 0, 0.01 ... 1; NaN where it does not occur."""
-        curves, _, _ = self._verdicts(kind).of(np.ones(len(self)))
+        curves, _, _ = self._verdicts(kind).whole()
         return curves[label, 0, int(np.abs(IOUS - iou).argmin())]
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -273,7 +280,8 @@ class AveragePrecision:
         self._truth, self._unjudged = [], 0
 
     def _score(self, kind: Kind, images: Sequence[int] | None) -> Precision:
-        curves, recall, sought = self._verdicts(kind).of(image_weights(images, len(self)))
+        verdicts, weights = self._verdicts(kind), image_weights(images, len(self))
+        curves, recall, sought = verdicts.whole() if images is None else verdicts.of(weights)
         return self._summary(curves.mean(-1), recall, sought[:, 0])
 
     def _verdicts(self, kind: Kind) -> Verdicts:
