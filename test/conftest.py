@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ import pytest
 import torch
 
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, preset, save_model
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by a shell with `&`
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or no child could be interrupted
 
 TRAINING = {"av", "cv2", "jinja2", "mcap", "pycocotools", "rich", "rosbags"}
 OPTIONAL = {"hypothesis", "mcap", "mcap_ros2", "rosbags"}

@@ -34,9 +34,10 @@ def names_of(settings: Settings) -> list[str]:
 
 
 def peak_precisions(settings: Settings) -> list[str]:
-    """Number formats that some contender computes in."""
+    """Number formats that some contender computes in, and torch too."""
+    own = [precision for precision in settings.precisions if precision != "int8"]
     fastest = ["bf16"] if any(name != "released" for name in settings.peers) else []
-    return list(dict.fromkeys(["fp32", *fastest, *settings.precisions]))
+    return list(dict.fromkeys(["fp32", *fastest, *own]))
 
 
 def precision_of(name: str) -> str:

@@ -75,6 +75,7 @@ def _rdsnet(results: Results) -> Iterator[Row]:
     yield "bf16, times faster than Mask R-CNN", ">=", stock, faster("ours-bf16", "maskrcnn")
     if native:
         yield "fp32, times faster than Mask R-CNN", ">=", 1.9, faster("ours-fp32", "maskrcnn")
+        yield "int8, times faster than Mask R-CNN", ">=", 5.5, faster("ours-int8", "maskrcnn")
         treated = faster("ours-bf16", "maskrcnn-treated")
         yield "bf16, times faster than Mask R-CNN given our treatment", ">=", 1.4, treated
     if bf16:

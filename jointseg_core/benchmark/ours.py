@@ -5,8 +5,12 @@ All that the benchmark knows of the insides of the core is in this file and in `
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +31,7 @@ from jointseg_core.benchmark.planting import (
 )
 from jointseg_core.benchmark.settings import MAX_DETECTIONS, Settings
 from jointseg_core.boxes import encode_boxes
-from jointseg_core.checkpoint import Manifest, Model, build_model, preset
+from jointseg_core.checkpoint import Manifest, Model, build_model, preset, save_model
 from jointseg_core.classes import Classes
 from jointseg_core.correlation import contrast, sample_masks, threshold_masks
 from jointseg_core.predictions import Masks, Predictions
@@ -36,6 +40,9 @@ from jointseg_core.preprocessing import Letterbox, Preprocessing
 from jointseg_core.rdsnet import RDSNet
 from jointseg_core.refinement import BoundaryRefinement, mask_profiles
 from jointseg_core.segrpn import SegRPN
+
+CALIBRATION_PICTURES = 4
+"""For int8: random weights have no accuracy to lose, so a few show the ranges."""
 
 
 def make_scene(settings: Settings) -> Scene:
@@ -75,39 +82,51 @@ def letterbox(settings: Settings) -> Letterbox:
     return Letterbox(settings.image, settings.size)
 
 
-def plant(model: Model, settings: Settings) -> None:
-    """Let a model find the scene: a hook overwrites its output, see `planting`."""
+def plant(model: Model, settings: Settings, network: nn.Module | None = None) -> None:
+    """Let a model find the scene: a hook overwrites its output, see `planting`.
+
+    network is what computes in the model's place, if anything does.
+    """
     scene, frame = make_scene(settings), letterbox(settings)
     boxes = scene.scaled(*frame.scale)
     anchors = torch.cat(model.anchors(settings.size, "cpu"))
+    network = network or model
     if isinstance(model, RDSNet):
-        _plant_classes(model, plant_classes(boxes, scene.labels, anchors), settings.device)
+        _plant_classes(network, plant_classes(boxes, scene.labels, anchors), settings.device)
     else:
-        _plant_proposals(model, boxes, anchors, scene.labels, settings.device)
+        _plant_proposals(network, boxes, anchors, settings.device)
+        model.region_head.register_forward_hook(
+            lambda _, __, output: plant_regions(
+                *output, scene.labels.to(settings.device), background=model.config.num_things
+            )
+        )
 
 
-def _plant_classes(model: nn.Module, planted: Planted, device: str) -> None:
+def _plant_classes(network: nn.Module, planted: Planted, device: str) -> None:
     planted = Planted(*(tensor.to(device) for tensor in planted))
-    model.register_forward_hook(lambda _, __, output: planted.write(output.class_logits))
+    network.register_forward_hook(lambda _, __, output: planted.write(output.class_logits))
 
 
-def _plant_proposals(
-    model: SegRPN, boxes: Tensor, anchors: Tensor, labels: Tensor, device: str
-) -> None:
+def _plant_proposals(network: nn.Module, boxes: Tensor, anchors: Tensor, device: str) -> None:
     best = best_anchors(boxes, anchors)
-    deltas, best, labels = (
-        tensor.to(device) for tensor in (encode_boxes(boxes, anchors[best]), best, labels)
-    )
+    deltas, best = (tensor.to(device) for tensor in (encode_boxes(boxes, anchors[best]), best))
 
     def propose(_: nn.Module, __: tuple, output: tuple) -> None:
         output.objectness[:, best] = PROPOSAL_LOGIT
         output.box_deltas[:, best] = deltas.to(output.box_deltas.dtype)
 
-    def classify(_: nn.Module, __: tuple, output: tuple) -> None:
-        plant_regions(*output, labels, background=model.config.num_things)
+    network.register_forward_hook(propose)
 
-    model.register_forward_hook(propose)
-    model.region_head.register_forward_hook(classify)
+
+class Hooked(nn.Module):
+    """An exported network, which is no module, with the hooks of one."""
+
+    def __init__(self, network: Callable) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> tuple:
+        return self.network(inputs)
 
 
 def make_predictor(settings: Settings, precision: str) -> Predictor:
@@ -115,9 +134,32 @@ def make_predictor(settings: Settings, precision: str) -> Predictor:
     model = make_model(settings)
     classes = Classes(tuple(f"thing {i}" for i in range(settings.classes)))
     manifest = Manifest(model.config, classes, Preprocessing(settings.size))
-    predictor = Predictor(model, manifest, device=settings.device, precision=precision)
-    plant(predictor.model, settings)
+    if precision == "int8":
+        predictor = _in_int8(model, manifest, settings)
+        predictor._network = Hooked(predictor._network)
+    else:
+        predictor = Predictor(model, manifest, device=settings.device, precision=precision)
+    plant(predictor.model, settings, predictor._network)
     return predictor
+
+
+def _in_int8(model: Model, manifest: Manifest, settings: Settings) -> Predictor:
+    """By OpenVINO, exported in another process, whose memory does not count."""
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as work:
+        weights, pictures, out = (Path(work) / name for name in ("w.safetensors", "seen", "int8"))
+        save_model(model, manifest, weights)
+        pictures.mkdir()
+        for seed in range(CALIBRATION_PICTURES):
+            picture = make_picture(replace(settings, image=settings.size, seed=seed))
+            Image.fromarray(picture).save(pictures / f"{seed}.png")
+        command = [sys.executable, "-m", "jointseg_core.export", weights, "--to", "openvino"]
+        command += ["--precision", "int8", "--calibration", pictures, "--out", out]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip())
+        return Predictor.from_file(out, backend="openvino")
 
 
 def ours(
@@ -125,7 +167,7 @@ def ours(
 ) -> Callable[[np.ndarray], Predictions]:
     """Picture to results. Stages: preprocess, net, then what `_mark_stages` says."""
     predictor = make_predictor(settings, precision)
-    last = _mark_stages(predictor.model, clock)
+    last = _mark_stages(predictor.model, predictor._network, clock)
 
     def see(picture: np.ndarray) -> Predictions:
         found = predictor([picture])[0]
@@ -135,14 +177,14 @@ def ours(
     return see
 
 
-def _mark_stages(model: Model, clock: StageClock) -> str:
+def _mark_stages(model: Model, network: nn.Module, clock: StageClock) -> str:
     """Mark where stages end, and return the name of the last one.
 
     RDSNet: decode (with NMS), masks (representations, correlation, crops, MBRM, packing).
     SegRPN: proposals, regions, maps (detections with NMS, and both maps in camera pixels).
     """
-    model.register_forward_pre_hook(lambda *_: clock.mark("preprocess"))
-    model.register_forward_hook(lambda *_: clock.mark("net"))
+    network.register_forward_pre_hook(lambda *_: clock.mark("preprocess"))
+    network.register_forward_hook(lambda *_: clock.mark("net"))
     if isinstance(model, SegRPN):
         model.region_head.register_forward_pre_hook(lambda *_: clock.mark("proposals"))
         model.region_head.register_forward_hook(lambda *_: clock.mark("regions"))

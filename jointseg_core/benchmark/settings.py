@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -86,7 +87,7 @@ def _check(settings: Settings) -> None:
         preset(settings.model, settings.preset)
         device = choose_device(settings.device)
         for precision in settings.precisions:
-            choose_precision(precision, device)
+            _choose(precision, device)
     except ValueError as error:
         raise BadArgument(str(error)) from error
 
@@ -120,7 +121,7 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, str]:
         device=device,
         seed=options.seed,
     )
-    resolved = [choose_precision(p, choose_device(device)) for p in settings.precisions]
+    resolved = [_choose(p, choose_device(device)) for p in settings.precisions]
     return replace(settings, precisions=tuple(dict.fromkeys(resolved))), options.json
 
 
@@ -130,6 +131,15 @@ def default_precisions(device: str) -> tuple[str, ...]:
         return ("bf16", "fp32")
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return ("bf16", "fp32") if fast else ("fp32",)
+
+
+def _choose(precision: str, device: torch.device) -> str:
+    """As `choose_precision`, and int8 where OpenVINO and NNCF make it."""
+    if precision != "int8" or device.type != "cpu":
+        return choose_precision(precision, device)
+    if missing := [name for name in ("openvino", "nncf") if find_spec(name) is None]:
+        raise ValueError(f"precision 'int8' needs {' and '.join(missing)}; pip install them")
+    return precision
 
 
 def _device(name: str) -> str:
@@ -177,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--classes", type=int, help="of things (default 80 for RDSNet, 8 for SegRPN)")
     add("--dets", type=int, help="planted objects, 0 to 100 (default 100)")
     add("--regions", type=int, default=1000, help="proposals of SegRPN (default 1000)")
-    add("--precision", help="of ours, such as bf16,fp32 (default: both where the CPU has bf16)")
+    add("--precision", help="of ours, of bf16,fp32,int8 (default: bf16 where it is fast, and fp32)")
     add("--peers", help="such as released,maskrcnn, or none; each also given our treatment")
     add("--rounds", type=int, help="default 9")
     add("--frames", type=int, help="of each contender in each round (default 2)")
