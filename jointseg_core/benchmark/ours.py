@@ -132,7 +132,9 @@ class Hooked(nn.Module):
 def make_predictor(settings: Settings, precision: str) -> Predictor:
     """A `Predictor` as anybody would make it, whose model then finds the scene."""
     model = make_model(settings)
-    classes = Classes(tuple(f"thing {i}" for i in range(settings.classes)))
+    things = tuple(f"thing {i}" for i in range(settings.classes))
+    pixels = model.config.num_classes if isinstance(model, SegRPN) else 0
+    classes = Classes(things, tuple(f"class {i}" for i in range(pixels)))
     manifest = Manifest(model.config, classes, Preprocessing(settings.size))
     if precision == "int8":
         predictor = _in_int8(model, manifest, settings)
@@ -149,7 +151,7 @@ def _in_int8(model: Model, manifest: Manifest, settings: Settings) -> Predictor:
 
     with tempfile.TemporaryDirectory() as work:
         weights, pictures, out = (Path(work) / name for name in ("w.safetensors", "seen", "int8"))
-        save_model(model, manifest, weights)
+        save_model(model, weights, manifest.classes, manifest.preprocessing)
         pictures.mkdir()
         for seed in range(CALIBRATION_PICTURES):
             picture = make_picture(replace(settings, image=settings.size, seed=seed))
@@ -159,7 +161,7 @@ def _in_int8(model: Model, manifest: Manifest, settings: Settings) -> Predictor:
         done = subprocess.run([*map(str, command)], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr.strip())
-        return Predictor.from_file(out, backend="openvino")
+        return Predictor.from_file(out, precision="auto", backend="openvino")
 
 
 def ours(
