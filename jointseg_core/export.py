@@ -133,7 +133,7 @@ def export_model(request: Request, model: Model | None = None) -> Export:
         checkpoint = folder / CHECKPOINT
         shutil.copy(request.weights, checkpoint)
         shutil.copy(request.weights.with_suffix(".json"), checkpoint.with_suffix(".json"))
-        export = _write_graphs(request, manifest, model or loaded, folder, pictures)
+        export = write_graphs(request, manifest, model or loaded, folder, pictures)
         files = {path.name: sha256(folder, path.name) for path in sorted(folder.iterdir())}
         export = _checked(folder, replace(export, files=files), pictures)
         document = {"format": FORMAT, **asdict(export)}
@@ -154,13 +154,14 @@ def _appearing(out: Path) -> Iterator[Path]:
         folder.rename(out)
 
 
-def _write_graphs(
+def write_graphs(
     request: Request,
     manifest: Manifest,
     model: Model,
     folder: Path,
     pictures: list[np.ndarray],
 ) -> Export:
+    """Write the files of the graphs, without the self-check; pictures are for int8."""
     device, size = choose_device(request.device), manifest.preprocessing.input_size
     inputs = {}
     if pictures:

@@ -72,6 +72,21 @@ def test_segrpn_finds_exactly_the_planted_objects(count):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["rdsnet", "segrpn"])
+def test_int8_networks_find_exactly_the_planted_objects(model):
+    pytest.importorskip("nncf")
+    settings = settings_of("--model", model, "--regions", "150", "--precision", "int8")
+    see = build("ours-int8", settings, StageClock("cpu"))
+    assert describe(see(make_picture(settings)))["objects"] == settings.dets
+
+
+def test_int8_is_refused_without_what_makes_it(monkeypatch, capsys):
+    monkeypatch.setattr("jointseg_core.benchmark.settings.find_spec", lambda name: None)
+    assert main(["--precision", "int8"]) == 2
+    assert "needs openvino and nncf" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["retinanet", "fasterrcnn"])
 def test_peers_find_exactly_the_planted_objects_also_in_bf16(name):
     settings = settings_of("--dets", "12", "--size", "128x128")

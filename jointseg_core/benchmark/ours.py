@@ -5,18 +5,15 @@ All that the benchmark knows of the insides of the core is in this file and in `
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from jointseg_core.benchmark.clock import StageClock
+from jointseg_core.benchmark.int8 import in_int8
 from jointseg_core.benchmark.planting import (
     PROPOSAL_LOGIT,
     QUIET_BIAS,
@@ -31,7 +28,7 @@ from jointseg_core.benchmark.planting import (
 )
 from jointseg_core.benchmark.settings import MAX_DETECTIONS, Settings
 from jointseg_core.boxes import encode_boxes
-from jointseg_core.checkpoint import Manifest, Model, build_model, preset, save_model
+from jointseg_core.checkpoint import Config, Manifest, Model, build_model, preset
 from jointseg_core.classes import Classes
 from jointseg_core.correlation import contrast, sample_masks, threshold_masks
 from jointseg_core.predictions import Masks, Predictions
@@ -40,9 +37,6 @@ from jointseg_core.preprocessing import Letterbox, Preprocessing
 from jointseg_core.rdsnet import RDSNet
 from jointseg_core.refinement import BoundaryRefinement, mask_profiles
 from jointseg_core.segrpn import SegRPN
-
-CALIBRATION_PICTURES = 4
-"""For int8: random weights have no accuracy to lose, so a few show the ranges."""
 
 
 def make_scene(settings: Settings) -> Scene:
@@ -60,21 +54,35 @@ def make_picture(settings: Settings) -> np.ndarray:
     return (blobs + random.integers(0, 56, blobs.shape)).astype(np.uint8)
 
 
-def make_model(settings: Settings) -> Model:
-    """The network with seeded weights whose activations are sane and that finds nothing."""
-    torch.manual_seed(settings.seed)
+def model_config(settings: Settings) -> Config:
+    """The preset with the classes and proposals of the run."""
     config = preset(settings.model, settings.preset)
     own = (
         {"num_classes": settings.classes}
         if settings.model == "rdsnet"
         else {"num_things": settings.classes, "proposals_test": settings.regions}
     )
-    model = build_model(replace(config, max_detections=MAX_DETECTIONS, **own)).eval()
+    return replace(config, max_detections=MAX_DETECTIONS, **own)
+
+
+def make_model(settings: Settings) -> Model:
+    """The network with seeded weights whose activations are sane and that finds nothing."""
+    torch.manual_seed(settings.seed)
+    model = build_model(model_config(settings)).eval()
     calibrate(model.backbone, model.backbone, settings.seed)
     if isinstance(model, RDSNet):
         quieten(model.object_stream.class_logits, QUIET_BIAS, weight=1)
         quieten(model.object_stream.box_deltas)
     return model
+
+
+def make_manifest(settings: Settings) -> Manifest:
+    """What a checkpoint of that model would say."""
+    config = model_config(settings)
+    things = tuple(f"thing {i}" for i in range(settings.classes))
+    pixels = config.num_classes if settings.model == "segrpn" else 0
+    classes = Classes(things, tuple(f"class {i}" for i in range(pixels)))
+    return Manifest(config, classes, Preprocessing(settings.size))
 
 
 def letterbox(settings: Settings) -> Letterbox:
@@ -118,50 +126,16 @@ def _plant_proposals(network: nn.Module, boxes: Tensor, anchors: Tensor, device:
     network.register_forward_hook(propose)
 
 
-class Hooked(nn.Module):
-    """An exported network, which is no module, with the hooks of one."""
-
-    def __init__(self, network: Callable) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Tensor) -> tuple:
-        return self.network(inputs)
-
-
 def make_predictor(settings: Settings, precision: str) -> Predictor:
     """A `Predictor` as anybody would make it, whose model then finds the scene."""
-    model = make_model(settings)
-    things = tuple(f"thing {i}" for i in range(settings.classes))
-    pixels = model.config.num_classes if isinstance(model, SegRPN) else 0
-    classes = Classes(things, tuple(f"class {i}" for i in range(pixels)))
-    manifest = Manifest(model.config, classes, Preprocessing(settings.size))
+    model, manifest = make_model(settings), make_manifest(settings)
     if precision == "int8":
-        predictor = _in_int8(model, manifest, settings)
-        predictor._network = Hooked(predictor._network)
+        pictures = [make_picture(replace(settings, image=settings.size, seed=s)) for s in range(4)]
+        predictor = in_int8(model, manifest, pictures)
     else:
         predictor = Predictor(model, manifest, device=settings.device, precision=precision)
     plant(predictor.model, settings, predictor._network)
     return predictor
-
-
-def _in_int8(model: Model, manifest: Manifest, settings: Settings) -> Predictor:
-    """By OpenVINO, exported in another process, whose memory does not count."""
-    from PIL import Image
-
-    with tempfile.TemporaryDirectory() as work:
-        weights, pictures, out = (Path(work) / name for name in ("w.safetensors", "seen", "int8"))
-        save_model(model, weights, manifest.classes, manifest.preprocessing)
-        pictures.mkdir()
-        for seed in range(CALIBRATION_PICTURES):
-            picture = make_picture(replace(settings, image=settings.size, seed=seed))
-            Image.fromarray(picture).save(pictures / f"{seed}.png")
-        command = [sys.executable, "-m", "jointseg_core.export", weights, "--to", "openvino"]
-        command += ["--precision", "int8", "--calibration", pictures, "--out", out]
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip())
-        return Predictor.from_file(out, precision="auto", backend="openvino")
 
 
 def ours(
