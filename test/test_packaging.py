@@ -100,6 +100,7 @@ LAYERS = (
     {"correlation", "proposals", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},
     {"joint", "rdsnet_fixed", "segrpn_fixed", "mask_kernel"},
+    {"joint_fixed"},
     {"checkpoint", "cuda_graph", "visualize"},
     {"graphs"},
     {"backends"},
