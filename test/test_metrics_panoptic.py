@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from jointseg_core.classes import CITYSCAPES, Classes
+from jointseg_core.panoptic import PanopticFusion
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.metrics import PanopticQuality, Segments, merge_segments, true_segments
+from training.metrics import Agreement, PanopticQuality, Segments, merge_segments, true_segments
 from training.metrics.panoptic import Categories
 
 SIZE = (20, 40)
@@ -142,3 +143,25 @@ def test_other_sizes_and_annotations_of_objects_alone_are_refused():
     other = Segments(np.zeros((3, 4), np.int32), np.zeros(0, np.int64), np.zeros(0, bool))
     with pytest.raises(ValueError, match=r"\(3, 4\).*\(20, 40\)"):
         PanopticQuality(CITYSCAPES).add(other, segments)
+
+
+def test_agreement_is_the_mean_share_of_objects_whose_pixels_are_of_their_class():
+    semantic = half_road()
+    semantic[:10, :5] = CAR
+    masks = [mask(0, 0, 10, 10), mask(0, 0, 5, 5), mask(20, 0, 30, 10), mask(0, 0, 0, 0)]
+    agreement = Agreement(CITYSCAPES)
+    agreement.add(found(masks, [0.9, 0.8, 0.4, 0.9], [2, 2, 2, 2], semantic))
+    agreement.add(found([mask(0, 0, 5, 5)], [0.9], [0], semantic))
+    agreement.add(found([], [], [], semantic))
+    assert agreement.score([0]) == {"agreement": (0.5 + 1) / 2}
+    assert agreement.score()["agreement"] == pytest.approx(1.5 / 3)
+    assert math.isnan(agreement.score([2])["agreement"])
+    again = Agreement(CITYSCAPES)
+    again.extend(agreement.columns())
+    assert again.score() == agreement.score() and len(again) == 3
+
+
+def test_a_model_decides_about_its_own_thresholds():
+    fusion = PanopticFusion((0,), min_score=0.3)  # of a model with a single class
+    seen = replace(found([mask(0, 0, 10, 10)], [0.4], [2]), fusion=fusion)
+    assert shares(merge_segments(seen, CITYSCAPES)) == {CAR: 100}
