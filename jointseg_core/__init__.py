@@ -1,4 +1,4 @@
-"""jointseg_core: two joint perception networks in PyTorch, RDSNet and SegRPN.
+"""jointseg_core: joint perception networks in PyTorch: RDSNet, SegRPN, and one of both.
 
 Readable and usable without ROS, data sets or a GPU.
 """
@@ -13,6 +13,8 @@ from jointseg_core.checkpoint import (
     shipped_weights,
 )
 from jointseg_core.classes import CITYSCAPES, UNLABELLED, Classes
+from jointseg_core.joint import Joint, JointConfig, build_joint
+from jointseg_core.panoptic import Panoptic, PanopticFusion, Segment
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_core.preprocessing import Letterbox, Preprocessing
@@ -26,9 +28,13 @@ __all__ = [
     "UNLABELLED",
     "BadCheckpoint",
     "Classes",
+    "Joint",
+    "JointConfig",
     "Letterbox",
     "Manifest",
     "Masks",
+    "Panoptic",
+    "PanopticFusion",
     "Predictions",
     "Predictor",
     "Preprocessing",
@@ -38,7 +44,9 @@ __all__ = [
     "RDSNetSConfig",
     "SegRPN",
     "SegRPNConfig",
+    "Segment",
     "Target",
+    "build_joint",
     "build_model",
     "build_rdsnet",
     "build_rdsnet_printed",

@@ -19,17 +19,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
-from jointseg_core import rdsnet, rdsnet_s, segrpn
+from jointseg_core import joint, rdsnet, rdsnet_s, segrpn
 from jointseg_core.classes import Classes
+from jointseg_core.joint import Joint, JointConfig, build_joint
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet
 from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
 from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
 
-Model = RDSNet | RDSNetS | SegRPN
-Config = RDSNetConfig | RDSNetSConfig | SegRPNConfig
-CONFIGS = {"rdsnet": RDSNetConfig, "rdsnet_s": RDSNetSConfig, "segrpn": SegRPNConfig}
-PRESETS = {"rdsnet": rdsnet.PRESETS, "rdsnet_s": rdsnet_s.PRESETS, "segrpn": segrpn.PRESETS}
+Model = RDSNet | RDSNetS | SegRPN | Joint
+Config = RDSNetConfig | RDSNetSConfig | SegRPNConfig | JointConfig
+CONFIGS = {
+    "rdsnet": RDSNetConfig,
+    "rdsnet_s": RDSNetSConfig,
+    "segrpn": SegRPNConfig,
+    "joint": JointConfig,
+}
+PRESETS = {
+    "rdsnet": rdsnet.PRESETS,
+    "rdsnet_s": rdsnet_s.PRESETS,
+    "segrpn": segrpn.PRESETS,
+    "joint": joint.PRESETS,
+}
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
 
@@ -54,8 +65,8 @@ class Manifest:
 
     @property
     def model_type(self) -> str:
-        """`rdsnet`, `rdsnet_s` or `segrpn`."""
-        return next(name for name, kind in CONFIGS.items() if isinstance(self.config, kind))
+        """`rdsnet`, `rdsnet_s`, `segrpn` or `joint`."""
+        return next(name for name, kind in CONFIGS.items() if type(self.config) is kind)
 
 
 def preset(model_type: str, name: str) -> Config:
@@ -72,6 +83,8 @@ def preset(model_type: str, name: str) -> Config:
 def build_model(config: Config, backbone_weights: str | None = None) -> Model:
     """The network that a config describes, with random weights or a given ResNet file."""
     match config:
+        case JointConfig():  # before RDSNet's, of which it is one
+            return build_joint(config, backbone_weights)
         case RDSNetConfig():
             return build_rdsnet(config, backbone_weights)
         case RDSNetSConfig():
@@ -187,6 +200,8 @@ def _config(model_type: str, values: dict) -> Config:
 
 def _check_classes(manifest: Manifest, path: Path) -> None:
     match manifest.config:
+        case JointConfig(num_classes=things, num_semantic=semantic):
+            wanted = {"things": things, "semantic": semantic}
         case RDSNetConfig(num_classes=things) | RDSNetSConfig(num_classes=things):
             wanted = {"things": things}
         case SegRPNConfig(num_things=things, num_classes=semantic):

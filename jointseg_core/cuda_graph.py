@@ -11,21 +11,27 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from jointseg_core import rdsnet_fixed, segrpn_fixed
+from jointseg_core import joint_fixed, rdsnet_fixed, segrpn_fixed
 from jointseg_core.boxes import logit
 from jointseg_core.checkpoint import Config, Model
 from jointseg_core.fixed_shapes import Limits, from_bytes, to_bytes
+from jointseg_core.joint import Joint
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox, Preprocessing
 from jointseg_core.rdsnet import RDSNet
 from jointseg_core.segrpn import SegRPN
 
-DECODERS = {RDSNet: rdsnet_fixed.decode_fixed, SegRPN: segrpn_fixed.decode_fixed}
+DECODERS = {
+    RDSNet: rdsnet_fixed.decode_fixed,
+    SegRPN: segrpn_fixed.decode_fixed,
+    Joint: joint_fixed.decode_fixed,
+}
 """Models that decode with fixed shapes."""
 RECORDINGS = 8
 """Combinations of picture sizes that are kept; the one unused for longest makes room."""
@@ -121,7 +127,9 @@ class Recording:
         like = [field for one in self._found for field in one]
         fields = iter(from_bytes(self._host, like))
         found = [type(one)(*(next(fields) for _ in one)) for one in self._found]
-        return [one.to_predictions(frame) for one, frame in zip(found, self.frames, strict=True)]
+        results = [one.to_predictions(frame) for one, frame in zip(found, self.frames, strict=True)]
+        fusion = getattr(self.model, "fusion", None)
+        return [one if one is None else replace(one, fusion=fusion) for one in results]
 
 
 class Replayer:

@@ -13,14 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from jointseg_core.checkpoint import Model
+from jointseg_core.joint import JointOutput
 from jointseg_core.rdsnet import RDSNetOutput
 from jointseg_core.rdsnet_s import RDSNetSOutput
 from jointseg_core.regions import RegionHead
 from jointseg_core.roi_align import BINS
 from jointseg_core.segrpn import SegRPN, SegRPNOutput
 
-Output = RDSNetOutput | RDSNetSOutput | SegRPNOutput
-OUTPUTS = {"rdsnet": RDSNetOutput, "rdsnet_s": RDSNetSOutput, "segrpn": SegRPNOutput}
+Output = RDSNetOutput | RDSNetSOutput | SegRPNOutput | JointOutput
+OUTPUTS = {
+    "rdsnet": RDSNetOutput,
+    "rdsnet_s": RDSNetSOutput,
+    "segrpn": SegRPNOutput,
+    "joint": JointOutput,
+}
 
 Graph = Callable[[Tensor], list[Tensor]]
 """One tensor in fp32 to the tensors of a graph in fp32, valid until the next call."""

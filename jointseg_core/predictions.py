@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from jointseg_core.panoptic import Panoptic, PanopticFusion
 
 
 def check_shape(name: str, tensor: Tensor, *expected: int | None) -> None:
@@ -124,10 +127,11 @@ class Predictions:
     boxes       [N, 4]  float   x1, y1, x2, y2 in pixels, right and bottom exclusive
     scores      [N]     float   0..1
     labels      [N]     int64   0..K-1; background has no label
-    masks       Masks           pixels of each object                (RDSNet, else None)
-    semantic    [H, W]  uint8   class of every pixel                 (SegRPN, else None)
-    confidence  [H, W]  float   probability of that class            (SegRPN, else None)
-    foreground  [H, W]  bool    pixels of any thing                  (SegRPN, else None)
+    masks       Masks           pixels of each object             (RDSNet and joint, else None)
+    semantic    [H, W]  uint8   class of every pixel              (SegRPN and joint, else None)
+    confidence  [H, W]  float   probability of that class         (SegRPN and joint, else None)
+    foreground  [H, W]  bool    pixels of any thing               (SegRPN and joint, else None)
+    fusion      PanopticFusion  how these become one picture      (joint, else None)
     """
 
     image_size: tuple[int, int]
@@ -138,6 +142,7 @@ class Predictions:
     semantic: Tensor | None = None
     confidence: Tensor | None = None
     foreground: Tensor | None = None
+    fusion: PanopticFusion | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -155,6 +160,11 @@ class Predictions:
         """Nothing seen in an image of this size."""
         none = torch.zeros(0)
         return cls(image_size, none.view(0, 4), none, none.long(), Masks.empty())
+
+    @cached_property
+    def panoptic(self) -> Panoptic | None:
+        """The segment of every pixel, computed when first asked for; None without a fusion."""
+        return None if self.fusion is None else self.fusion(self)
 
     def __len__(self) -> int:
         return len(self.scores)

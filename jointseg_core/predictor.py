@@ -101,7 +101,7 @@ class Predictor:
 
     @property
     def model_type(self) -> str:
-        """`rdsnet` or `segrpn`."""
+        """As `Manifest.model_type`."""
         return self.manifest.model_type
 
     @property

@@ -216,10 +216,13 @@ class RDSNet(nn.Module):
     def forward(self, images: Tensor) -> RDSNetOutput:
         """Normalised images [B, 3, H, W]; H and W multiples of 32."""
         levels = self.pyramid(self.backbone(images)[-self.pyramid.inputs :])
-        objects = levels[-5:]  # P3..P7
-        class_logits, box_features, filter_features = self.object_stream(objects)
-        pixels = self.pixel_stream(levels[: self.pyramid.inputs])  # up to P5
-        anchors = self.anchors(tuple(images.shape[-2:]), images.device)
+        return self.streams(levels, tuple(images.shape[-2:]))
+
+    def streams(self, levels: list[Tensor], input_size: tuple[int, int]) -> RDSNetOutput:
+        """Both streams on the pyramid of an input of (H, W) pixels, from its pixel_level to P7."""
+        class_logits, box_features, filter_features = self.object_stream(levels[-5:])  # P3..P7
+        pixels = self.pixel_stream(levels[:-2])  # up to P5
+        anchors = self.anchors(input_size, pixels.device)
         return RDSNetOutput(anchors, class_logits, box_features, filter_features, pixels)
 
     # -- training -----------------------------------------------------------------------------
@@ -426,17 +429,20 @@ def build_rdsnet(config: RDSNetConfig, backbone_weights: str | None = None) -> R
         pyramid=FeaturePyramid(widths, config.channels, coarser),
         anchors=anchors,
         object_stream=ObjectStream(config, anchors.per_cell),
-        pixel_stream=_pixel_stream(config, len(widths)) if config.filter_size else NoPixelStream(),
+        pixel_stream=build_pixel_stream(config),
         refinement=BoundaryRefinement(config.gamma, config.refinement_reach),
     )
 
 
-def _pixel_stream(config: RDSNetConfig, levels: int) -> PixelStream:
+def build_pixel_stream(config: RDSNetConfig) -> nn.Module:
+    """The pixel stream from pixel_level to P5, or none for a network without masks."""
+    if not config.filter_size:
+        return NoPixelStream()
     return PixelStream(
         config.channels,
         config.filter_size,
         config.head_groups,
-        levels=levels,
+        levels=6 - config.pixel_level,
         up=config.pixel_level == 3,
     )
 

@@ -12,6 +12,7 @@ from jointseg_core.classes import UNLABELLED
 from jointseg_core.fixed_shapes import constants
 from jointseg_core.layers import tower
 from jointseg_core.preprocessing import Letterbox, Neighbours
+from jointseg_core.targets import Target
 
 MAP_STRIDE = 4
 """Network pixels per cell of the semantic and the background map."""
@@ -134,6 +135,29 @@ def foreground(
     if not len(background):
         return is_thing(semantic, things)
     return frame.resize(background, MAP_STRIDE)[0] < 0
+
+
+def pixel_maps(
+    semantic_logits: Tensor, background_logits: Tensor, things: tuple[int, ...], frame: Letterbox
+) -> dict[str, Tensor]:
+    """What `Predictions` holds of the pixels of one image: semantic, confidence and foreground.
+
+    Logits [K, h, w] and [1, h, w], or [0, h, w] without a class-agnostic branch.
+    """
+    semantic = class_map(semantic_logits, frame)
+    return {
+        "semantic": semantic,
+        "confidence": confidence(semantic_logits, frame),
+        "foreground": foreground(background_logits, semantic, things, frame),
+    }
+
+
+def trained_pixels(target: Target, stride: int) -> Tensor:
+    """Classes [h, w] of every stride-th row and column, all unlabelled in a target without any."""
+    if target.semantic is None:
+        size = target.masks.shape[1:]
+        return target.labels.new_full(size, UNLABELLED)[::stride, ::stride]
+    return target.semantic[::stride, ::stride]
 
 
 def class_loss(logits: Tensor, semantic: Tensor) -> Tensor:

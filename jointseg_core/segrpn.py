@@ -39,9 +39,8 @@ from jointseg_core.segmentation import (
     Segmentation,
     background_loss,
     class_loss,
-    class_map,
-    confidence,
-    foreground,
+    pixel_maps,
+    trained_pixels,
 )
 from jointseg_core.targets import Target, assign_batch, sample, sample_size
 
@@ -263,11 +262,7 @@ class SegRPN(nn.Module):
 
     def _semantic(self, target: Target) -> Tensor:
         """Classes [h, w] of the pixels that train."""
-        stride = self.config.pixel_loss_stride
-        if target.semantic is None:
-            size = target.masks.shape[1:]
-            return target.labels.new_full(size, UNLABELLED)[::stride, ::stride]
-        return target.semantic[::stride, ::stride]
+        return trained_pixels(target, self.config.pixel_loss_stride)
 
     def _proposal_losses(
         self,
@@ -360,16 +355,13 @@ class SegRPN(nn.Module):
         boxes = frame.to_image(decode_boxes(deltas / scale, regions[:, None]))  # [n, K, 4]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
-        logits = output.semantic_logits[index]
-        semantic = class_map(logits, frame)
+        maps = output.semantic_logits[index], output.background_logits[index]
         return Predictions(
             frame.image_size,
             boxes[rows, labels],
             scores[rows, labels],
             labels,
-            semantic=semantic,
-            confidence=confidence(logits, frame),
-            foreground=foreground(output.background_logits[index], semantic, config.things, frame),
+            **pixel_maps(*maps, config.things, frame),
         )
 
 

@@ -118,14 +118,23 @@ def _decode(
     deltas = deltas[rows, labels] / constants(BOX_WEIGHTS, deltas)
     boxes = frame.to_image(decode_boxes(deltas, regions[rows]))
     kept = detect(boxes, scores, labels, found, limits, capacity)
-    logits = output.semantic_logits[index]
-    semantic = frame.resize(logits, MAP_STRIDE).argmax(0).to(torch.uint8)
+    maps = output.semantic_logits[index], output.background_logits[index]
     return FixedScene(
         torch.stack([kept.count, (kept.exact & exact).long()]),
         kept.select(boxes),
         kept.select(scores),
         kept.select(labels),
-        confidence(logits, frame),
-        semantic,
-        foreground(output.background_logits[index], semantic, model.config.things, frame),
+        **pixel_maps(*maps, model.config.things, frame),
     )
+
+
+def pixel_maps(
+    semantic_logits: Tensor, background_logits: Tensor, things: tuple[int, ...], frame: Letterbox
+) -> dict[str, Tensor]:
+    """What `segmentation.pixel_maps` says, whatever the classes, with the logits of all pixels."""
+    semantic = frame.resize(semantic_logits, MAP_STRIDE).argmax(0).to(torch.uint8)
+    return {
+        "confidence": confidence(semantic_logits, frame),
+        "semantic": semantic,
+        "foreground": foreground(background_logits, semantic, things, frame),
+    }

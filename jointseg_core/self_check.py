@@ -70,7 +70,7 @@ def compare(torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]) 
         "objects": len(objects),
         "same_objects": float(np.mean(objects)) if objects else 1.0,
     }
-    if torch_.model_type == "segrpn":
+    if torch_.model_type in ("segrpn", "joint"):
         pairs = _seen(torch_, exported, pictures, threshold)
         same = [float((a.semantic == b.semantic).float().mean()) for a, b in pairs]
         numbers["same_pixels"] = min(same)

@@ -88,6 +88,12 @@ def segrpn_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _save_untrained("segrpn", tmp_path_factory.mktemp("weights"))
 
 
+@pytest.fixture(scope="session")
+def joint_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained tiny joint network, saved as a checkpoint."""
+    return _save_untrained("joint", tmp_path_factory.mktemp("weights"))
+
+
 def _save_untrained(model_type: str, folder: Path) -> Path:
     torch.manual_seed(0)
     model = build_model(preset(model_type, "tiny"))

@@ -17,6 +17,7 @@ LIMITS = {
     "rdsnet": {"max_masks": 3},
     "rdsnet_s": {"max_masks": 3},
     "segrpn": {"proposal_samples": 40, "region_samples": 24},
+    "joint": {"max_masks": 3},
 }
 """Of each model: fewer samples than there are anchors, masks and regions to choose from."""
 

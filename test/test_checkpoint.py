@@ -23,7 +23,7 @@ from jointseg_core.segrpn import with_true_scale_maps
 PREPROCESSING = Preprocessing((64, 128))
 
 
-@pytest.fixture(params=["rdsnet", "rdsnet_s", "segrpn"])
+@pytest.fixture(params=["rdsnet", "rdsnet_s", "segrpn", "joint"])
 def saved(request, tmp_path):
     model = build_model(preset(request.param, "tiny"))
     path = tmp_path / "weights.safetensors"
@@ -144,5 +144,5 @@ def test_presets_have_names():
     assert preset("rdsnet", "r50").backbone == "r50"
     with pytest.raises(ValueError, match="want one of r101, r50, r18, tiny"):
         preset("rdsnet", "r999")
-    with pytest.raises(ValueError, match="want one of rdsnet, rdsnet_s, segrpn"):
+    with pytest.raises(ValueError, match="want one of rdsnet, rdsnet_s, segrpn, joint"):
         preset("yolo", "tiny")

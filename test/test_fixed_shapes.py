@@ -15,7 +15,6 @@ from torchvision.ops import batched_nms
 from jointseg_core import (
     Letterbox,
     Preprocessing,
-    RDSNet,
     build_model,
     preset,
     rdsnet_fixed,
@@ -23,6 +22,7 @@ from jointseg_core import (
 )
 from jointseg_core import fixed_shapes as fixed
 from jointseg_core.boxes import logit
+from jointseg_core.cuda_graph import DECODERS
 from jointseg_core.refinement import mask_profiles
 
 SIZE = (64, 128)
@@ -36,9 +36,8 @@ def limits(config):
 
 def decode(model, output, frames, bounds=None):
     """What `decode_fixed` of the model gives."""
-    module = rdsnet_fixed if isinstance(model, RDSNet) else segrpn_fixed
     bounds = bounds or limits(model.config)
-    return module.decode_fixed(model, output, frames, bounds, model.config.max_detections)
+    return DECODERS[type(model)](model, output, frames, bounds, model.config.max_detections)
 
 
 # NMS
@@ -151,7 +150,7 @@ def test_masks_in_a_fixed_space_are_those_of_the_crops():
 # Whole models
 
 
-@pytest.fixture(scope="module", params=["rdsnet", "segrpn"])
+@pytest.fixture(scope="module", params=["rdsnet", "segrpn", "joint"])
 def seen(request):
     """A tiny model, its output for two pictures, and how these lie in it."""
     torch.manual_seed(0)
@@ -186,11 +185,15 @@ def assert_equal(one, other):
     torch.testing.assert_close(one.scores, other.scores)
     torch.testing.assert_close(one.boxes, other.boxes)
     assert one.labels.equal(other.labels)
-    if other.masks is None:
-        assert (one.masks, one.foreground.equal(other.foreground)) == (None, True)
+    assert (one.masks is None, one.semantic is None) == (
+        other.masks is None,
+        other.semantic is None,
+    )
+    if other.semantic is not None:
+        assert one.foreground.equal(other.foreground)
         assert (one.semantic != other.semantic).float().mean() < 1e-3  # rounding, at ties
         assert one.confidence.equal(other.confidence)
-    else:
+    if other.masks is not None:
         assert one.masks.windows.equal(other.masks.windows)
         assert (one.masks.pixels != other.masks.pixels).sum() <= 1
 
@@ -224,7 +227,7 @@ def test_retinanet_has_boxes_alone():
 def test_what_does_not_fit_gives_no_result(seen, monkeypatch):
     kind, model, output, frames = seen
     model.config = replace(preset(kind, "tiny"), score_threshold=0.0, nms_iou=0.9)
-    module = rdsnet_fixed if kind == "rdsnet" else segrpn_fixed
+    module = segrpn_fixed if kind == "segrpn" else rdsnet_fixed
     monkeypatch.setattr(module, "PAIRS", 50)  # fewer than the 100 objects that there are
     found = decode(model, output, frames)
     assert [one.to_predictions(frame) for one, frame in zip(found, frames, strict=True)] == [

@@ -63,7 +63,7 @@ def test_limits_change_between_batches(rdsnet):
     assert len(rdsnet([noise(0, 64, 128)])[0]) == 0
 
 
-@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights"])
+@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights", "joint_weights"])
 def test_proposals_come_with_the_results_of_a_call_in_the_pixels_of_each_image(weights, request):
     predictor = Predictor.from_file(request.getfixturevalue(weights), device="cpu")
     predictor.configure(score_threshold=0.005)
@@ -77,7 +77,7 @@ def test_proposals_come_with_the_results_of_a_call_in_the_pixels_of_each_image(w
     assert predictor.with_proposals([]) == ([], [])
 
 
-@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights"])
+@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights", "joint_weights"])
 def test_nothing_is_found_in_the_padding(weights, request):
     predictor = Predictor.from_file(request.getfixturevalue(weights), device="cpu")
     predictor.configure(score_threshold=0.005)
@@ -165,7 +165,7 @@ def test_devices_that_are_not_there_are_refused(name):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
-@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights"])
+@pytest.mark.parametrize("weights", ["rdsnet_weights", "segrpn_weights", "joint_weights"])
 def test_a_gpu_sees_what_the_cpu_sees(weights, request):
     path = request.getfixturevalue(weights)
     results = []

@@ -11,6 +11,7 @@ from jointseg_core.backbone import BACKBONES
 from training.problems import BadInput
 from training.recipes import RECIPES, augmentation_of, fitted, preprocessing_of, steps_of
 from training.runs.command import config_document, parse_command, stored
+from training.runs.options import described
 from training.runs.run_folder import as_json
 
 COCO_PICTURES = 117_266  # of train2017, those with objects
@@ -78,16 +79,25 @@ def test_a_data_set_decides_about_the_classes():
     pets = Classes(("cat", "dog"), ("grass", "cat", "dog"), (1, 2))
     detector = fitted(RECIPES["rdsnet_r50_coco_1x"], pets, "pets").model
     both = fitted(RECIPES["segrpn_r50_cityscapes"], pets, "pets").model
+    joint = fitted(RECIPES["joint_r50_cityscapes"], pets, "pets").model
     assert detector.num_classes == 2
+    assert (joint.num_classes, joint.num_semantic, joint.things) == (2, 3, (1, 2))
     assert (both.num_things, both.num_classes, both.things) == (2, 3, (1, 2))
     assert (
         fitted(RECIPES["segrpn_tiny_synthetic"], CITYSCAPES, "") == RECIPES["segrpn_tiny_synthetic"]
     )
 
 
-def test_segrpn_refuses_objects_alone():
+@pytest.mark.parametrize("name", ["segrpn_r50_cityscapes", "joint_r50_coco"])
+def test_networks_that_learn_pixels_refuse_objects_alone(name):
     with pytest.raises(BadInput, match="pets has no classes of pixels"):
-        fitted(RECIPES["segrpn_r50_cityscapes"], Classes(("cat", "dog")), "pets")
+        fitted(RECIPES[name], Classes(("cat", "dog")), "pets")
+
+
+def test_the_joint_network_refuses_things_that_pixels_have_no_class_for():
+    pets = Classes(("cat", "dog"), ("grass", "cat"), (1, -1))
+    with pytest.raises(BadInput, match="pets has no class of pixels for dog"):
+        fitted(RECIPES["joint_r50_coco"], pets, "pets")
 
 
 def test_pictures_have_the_size_of_the_input_unless_sizes_are_drawn():
@@ -106,6 +116,14 @@ def test_pictures_are_validated_at_the_scale_that_they_train_at(name, size):
     assert seen == augmentation_of(recipe).output_size(size, torch.Generator())
     by_heart = augmentation_of(replace(recipe, overfit=3))
     assert seen == by_heart.output_size(size, torch.Generator()) and not by_heart.flip
+
+
+def test_the_joint_network_has_the_flags_of_rdsnet_and_may_start_from_several_files():
+    flags = ["--model.gamma", "0", "--model.prior", "0.5", "--init", "a.safetensors", "x/b.pth"]
+    command = parse_command(["joint_tiny_synthetic", *flags])
+    assert (command.recipe.model.gamma, command.recipe.model.prior) == (0, 0.5)
+    assert [str(path) for path in command.options.init] == ["a.safetensors", "x/b.pth"]
+    assert all(help_text for _, help_text in described(command.recipe.model).values())
 
 
 def test_flags_change_the_recipe_and_config_json_repeats_it(tmp_path):

@@ -16,7 +16,7 @@ from training.runs.distributed import Ranks
 from training.runs.stages import JointStage, freeze_norms, half_precision
 
 CPU = Ranks(torch.device("cpu"))
-MODELS = ("rdsnet", "rdsnet_s", "segrpn")
+MODELS = ("rdsnet", "rdsnet_s", "segrpn", "joint")
 
 
 @pytest.fixture(scope="module")

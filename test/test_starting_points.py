@@ -43,7 +43,7 @@ def test_our_own_checkpoint_starts_a_model_of_other_classes(tmp_path):
 
 
 def test_the_same_model_is_loaded_whole(tmp_path):
-    for kind in ("rdsnet", "rdsnet_s", "segrpn"):
+    for kind in ("rdsnet", "rdsnet_s", "segrpn", "joint"):
         torch.manual_seed(6)
         start = build_model(preset(kind, "tiny"))
         save_model(start, tmp_path / f"{kind}.safetensors", CITYSCAPES, Preprocessing((64, 64)))

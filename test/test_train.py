@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from tiny_run import run, scenes, words
 
-from jointseg_core import Predictor, load_model
+from jointseg_core import Predictor, load_model, shipped_weights
 from training.runs.command import parse_command
 from training.runs.distributed import Ranks
 from training.runs.preparation import prepare
@@ -239,6 +239,19 @@ def test_rdsnet_s_trains_too(tmp_path, data):
     arguments = words("rdsnet_s_tiny_synthetic", data, tmp_path / "run", steps=1, batch=2)
     assert run(*arguments) == 0
     assert load_model(tmp_path / "run/weights.safetensors")[1].model_type == "rdsnet_s"
+
+
+def test_the_joint_network_starts_from_both_models(tmp_path, data, capsys):
+    arguments = words("joint_tiny_synthetic", data, tmp_path / "run", steps=1, batch=2)
+    starts = [str(shipped_weights(kind)) for kind in ("segrpn", "rdsnet")]
+    assert run(*arguments, "--refinement-steps", "1", "--init", *starts) == 0
+    model, manifest = load_model(tmp_path / "run/weights.safetensors")
+    assert manifest.model_type == "joint" and "pq" in manifest.training["validation"]
+    rdsnet = load_model(starts[1])[0]
+    moved = model.object_stream.class_logits.weight - rdsnet.object_stream.class_logits.weight
+    assert moved.abs().max() < 0.01
+    text = capsys.readouterr().out
+    assert "segrpn of this package" in text and "rdsnet of this package" in text
 
 
 def test_a_rehearsal_leaves_nothing(tmp_path, data, capsys):

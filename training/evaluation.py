@@ -19,6 +19,7 @@ from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 from training.datasets.sample import Sample, Samples
 from training.metrics import (
+    Agreement,
     AveragePrecision,
     CityscapesPrecision,
     Confusion,
@@ -37,7 +38,13 @@ SCORE_THRESHOLD = 0.05
 
 
 Part = (
-    AveragePrecision | Mistakes | ProposalRecall | Confusion | PanopticQuality | CityscapesPrecision
+    AveragePrecision
+    | Mistakes
+    | ProposalRecall
+    | Confusion
+    | PanopticQuality
+    | Agreement
+    | CityscapesPrecision
 )
 
 
@@ -57,6 +64,7 @@ class Evaluation:
         self.pixels = Confusion(len(classes.semantic))
         self.foreground = Confusion(2)
         self.panoptic = PanopticQuality(classes)
+        self.agreement = Agreement(classes)
         self.instances = CityscapesPrecision(classes.things)
 
     def __len__(self) -> int:
@@ -87,8 +95,9 @@ class Evaluation:
         if found.masks is not None and self.classes.things == CITYSCAPES.things:
             self.instances.add(found, target, sample.void)
         if found.masks is not None and found.semantic is not None:
-            segments = merge_segments(found, found.semantic.numpy(), self.classes)
+            segments = merge_segments(found, self.classes)
             self.panoptic.add(segments, true_segments(target, self.classes))
+            self.agreement.add(found)
 
     def columns(self) -> dict[str, np.ndarray]:
         """All that the scores come from, to be given to `extend` in another process."""
@@ -118,12 +127,12 @@ class Evaluation:
             found["miou"] = self.pixels.over(images).mean_iou()
         if self.has(self.foreground):
             found["foreground_miou"] = self.foreground.over(images).mean_iou()
-        for part in (self.panoptic, self.proposals, self.instances):
+        for part in (self.panoptic, self.agreement, self.proposals, self.instances):
             if self.has(part):
                 found |= part.score(images)
         return found
 
-    def has(self, part: Confusion | PanopticQuality | ProposalRecall | CityscapesPrecision) -> bool:
+    def has(self, part: Part) -> bool:
         """Whether a kind of score knows every picture."""
         return 0 < len(part) == len(self)
 

@@ -2,10 +2,12 @@
 
     python -m training.train rdsnet_r50_coco_1x --data /data/coco --backbone resnet50.pth
     python -m training.train rdsnet_tiny_synthetic
+    python -m training.train joint_r50_cityscapes --data /data/cityscapes --init segrpn.safetensors
 
 RDSNet: section 4.1 and the released configurations. RDSNet_s: YOLACT's training, to which that
-section refers. SegRPN: section IV-A. The papers start from ImageNet weights and, but for YOLACT,
-keep their norms fixed; on synthetic scenes everything starts from scratch with trainable norms.
+section refers. SegRPN: section IV-A. The joint network: as RDSNet, with SegRPN's pixels beside. The
+papers start from ImageNet weights and, but for YOLACT, keep their norms fixed; on synthetic scenes
+everything starts from scratch with trainable norms.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from jointseg_core import Classes, Preprocessing, SegRPNConfig, preset
+from jointseg_core import Classes, JointConfig, Preprocessing, SegRPNConfig, preset
 from jointseg_core.checkpoint import Config
 from jointseg_core.rdsnet_s import as_yolact
 from training.datasets.augmentation import Augmentation
@@ -99,21 +101,38 @@ def preprocessing_of(recipe: Recipe) -> Preprocessing:
     return Preprocessing(recipe.input_size, keep_ratio=keep_ratio, by_sides=recipe.by_sides)
 
 
+def learns_pixels(config: Config) -> bool:
+    """Whether a network learns the class of every pixel."""
+    return isinstance(config, SegRPNConfig | JointConfig)
+
+
+def with_classes(config: Config, classes: Classes) -> Config:
+    """The same network for other classes."""
+    things, semantic = len(classes.things), len(classes.semantic)
+    pixels = tuple(k for k in classes.thing_to_semantic if k >= 0)
+    match config:
+        case SegRPNConfig():
+            return replace(config, num_things=things, num_classes=semantic, things=pixels)
+        case JointConfig():
+            return replace(config, num_classes=things, num_semantic=semantic, things=pixels)
+    return replace(config, num_classes=things)
+
+
 def fitted(recipe: Recipe, classes: Classes, data: str) -> Recipe:
     """The recipe for a data set's classes. Raises BadInput where the network cannot learn them."""
-    config = recipe.model
-    if not isinstance(config, SegRPNConfig):
-        return replace(recipe, model=replace(config, num_classes=len(classes.things)))
-    if not classes.semantic:
+    if learns_pixels(recipe.model) and not classes.semantic:
         raise BadInput(
-            f"{data} has no classes of pixels, which SegRPN learns; use a data set in Cityscapes "
-            "layout or with panoptic annotations, or train an rdsnet recipe"
+            f"{data} has no classes of pixels, which this network learns; use a data set in "
+            "Cityscapes layout or with panoptic annotations, or train an rdsnet recipe"
         )
-    things = tuple(k for k in classes.thing_to_semantic if k >= 0)
-    config = replace(
-        config, num_things=len(classes.things), num_classes=len(classes.semantic), things=things
-    )
-    return replace(recipe, model=config)
+    known = dict(zip(classes.things, classes.thing_to_semantic, strict=False))
+    strange = [name for name in classes.things if known.get(name, -1) < 0]
+    if isinstance(recipe.model, JointConfig) and strange:
+        raise BadInput(
+            f"{data} has no class of pixels for {', '.join(strange)}, and the joint network fuses "
+            "objects and pixels; name other things with --classes"
+        )
+    return replace(recipe, model=with_classes(recipe.model, classes))
 
 
 def augmentation_of(recipe: Recipe) -> Augmentation:
@@ -199,6 +218,23 @@ _SEGRPN = Recipe(
     best="box_ap50",
 )
 
+# -- the joint network: as RDSNet trains, on data that has both -----------------------------------
+
+_JOINT_COCO = replace(
+    _RDSNET_1X, model=replace(preset("joint", "r50"), pixel_loss_stride=4), best="pq"
+)
+_JOINT_CITYSCAPES = replace(
+    _RDSNET_1X,
+    model=preset("joint", "r50"),
+    input_size=(512, 1024),
+    by_sides=False,
+    keep_empty=True,
+    steps=24_000,
+    drops=(16 / 24, 22 / 24),
+    validate_every=2000,
+    best="pq",
+)
+
 # -- synthetic scenes -----------------------------------------------------------------------------
 
 
@@ -231,6 +267,7 @@ _TINY_RDSNET = replace(_TINY, refinement_steps=300)
 _TINY_SEGRPN = replace(
     _TINY, model=preset("segrpn", "tiny"), steps=2600, validate_every=650, best="box_ap50"
 )
+_TINY_JOINT = replace(_TINY_RDSNET, model=preset("joint", "tiny"), best="pq")
 _LARGER = {"input_size": (512, 1024), "steps": 6000, "batch": 16, "warm_up": 500}
 
 RECIPES: dict[str, Recipe] = {
@@ -258,5 +295,15 @@ RECIPES: dict[str, Recipe] = {
     "segrpn_r50_synthetic": replace(
         _TINY_SEGRPN, model=_from_scratch("segrpn", "r50"), lr=4e-4, **_LARGER
     ),
+    "joint_r50_cityscapes": _JOINT_CITYSCAPES,
+    "joint_r50_coco": _JOINT_COCO,
+    "joint_tiny_synthetic": _TINY_JOINT,
+    "joint_r18_synthetic": replace(
+        _TINY_JOINT, model=_from_scratch("joint", "r18"), lr=6e-4, **_LARGER
+    ),
+    "joint_r50_synthetic": replace(
+        _TINY_JOINT, model=_from_scratch("joint", "r50"), lr=4e-4, **_LARGER
+    ),
 }
-"""Recipes by name. The papers' are theirs to the number; the larger synthetic ones are untuned."""
+"""Recipes by name. The papers' are theirs to the number; the joint network's on published data and
+the larger synthetic ones are untuned."""

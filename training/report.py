@@ -45,7 +45,12 @@ PIXEL_NUMBERS = {
     "sq": "SQ",
     "rq": "RQ",
     "pq_things": "PQ of things",
+    "sq_things": "SQ of things",
+    "rq_things": "RQ of things",
     "pq_stuff": "PQ of stuff",
+    "sq_stuff": "SQ of stuff",
+    "rq_stuff": "RQ of stuff",
+    "agreement": "objects' pixels of their class",
     "cityscapes_ap": "Cityscapes AP",
     "cityscapes_ap50": "Cityscapes AP50",
 }

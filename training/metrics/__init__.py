@@ -4,6 +4,7 @@ Each class here collects images with `add` and then scores all of them, or any l
 repeats, which is what a bootstrap over images needs. All read `Predictions` and `Target` only.
 """
 
+from training.metrics.agreement import Agreement
 from training.metrics.average_precision import AveragePrecision, Precision
 from training.metrics.cityscapes_instances import CityscapesPrecision
 from training.metrics.mistakes import Mistakes
@@ -14,6 +15,7 @@ from training.metrics.resampling import Difference, paired_bootstrap
 
 __all__ = [
     "MIN_SHARE",
+    "Agreement",
     "AveragePrecision",
     "CityscapesPrecision",
     "Confusion",

@@ -1,28 +1,22 @@
 """Panoptic quality: things and stuff in one picture without overlaps.
 
-Kirillov et al., Panoptic Segmentation (2019). Masks and class maps become one picture by the
-heuristic of Panoptic Feature Pyramid Networks (Kirillov et al., 2019, section 3).
+Kirillov et al., Panoptic Segmentation (2019). How masks and class maps become one picture is in
+`jointseg_core.panoptic`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from jointseg_core.classes import UNLABELLED, Classes
+from jointseg_core.panoptic import VOID, PanopticFusion
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from training.metrics.overlaps import as_array
 from training.metrics.resampling import image_weights
-
-MIN_SCORE = 0.5
-"""Less certain objects are left out."""
-MIN_VISIBLE = 0.5
-"""Objects that show a smaller share of their pixels, behind more certain ones, are left out."""
-MIN_STUFF = 0.002
-"""Stuff on a smaller share of the picture is left out (4096 pixels of 1024 x 2048)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,33 +70,20 @@ class Canvas:
         self._labels: list[int] = []
         self._crowd: list[bool] = []
 
-    def paint(
-        self,
-        label: int,
-        mask: np.ndarray,
-        window: Sequence[int] | None = None,
-        crowd: bool = False,
-        min_visible: float = 0.0,
-    ) -> None:
-        """A mask bool [h, w] that lies in a window x1, y1, x2, y2; it is the picture without one.
-
-        Left out when no pixel is free, or less than a share `min_visible` of them.
-        """
-        x1, y1, x2, y2 = window or (0, 0, *self._ids.shape[::-1])
-        part = self._ids[y1:y2, x1:x2]
-        free = mask & (part == 0)
-        visible = np.count_nonzero(free)
-        if visible and visible >= min_visible * np.count_nonzero(mask):
+    def paint(self, label: int, mask: np.ndarray, crowd: bool = False) -> None:
+        """A mask bool [H, W]; left out when none of its pixels is free."""
+        free = mask & (self._ids == 0)
+        if free.any():
             self._labels.append(label)
             self._crowd.append(crowd)
-            part[free] = len(self._labels)
+            self._ids[free] = len(self._labels)
 
-    def fill(self, semantic: np.ndarray, stuff: np.ndarray, min_pixels: float = 1) -> None:
-        """Paint what a class map [H, W] shows of the classes `stuff` [S] on enough free pixels."""
+    def fill(self, semantic: np.ndarray, stuff: np.ndarray) -> None:
+        """Paint what a class map [H, W] shows of the classes `stuff` [S] on free pixels."""
         free = np.where(self._ids == 0, semantic, UNLABELLED).astype(np.uint8)
         counts = np.bincount(free.ravel(), minlength=256)
         table = np.zeros(256, np.int32)
-        for label in stuff[counts[stuff] >= min_pixels]:
+        for label in stuff[counts[stuff] > 0]:
             self._labels.append(int(label))
             self._crowd.append(False)
             table[label] = len(self._labels)
@@ -113,22 +94,16 @@ class Canvas:
         return Segments(self._ids, np.array(self._labels, np.int64), np.array(self._crowd, bool))
 
 
-def merge_segments(found: Predictions, semantic: np.ndarray | None, classes: Classes) -> Segments:
-    """One picture from masks and a class map [H, W]: objects first, the most certain on top.
-
-    Pixels that the class map calls things, and that belong to no object, stay free.
-    """
-    canvas, categories = Canvas(tuple(found.image_size)), Categories.of(classes)
-    if found.masks is not None:
-        shown = found[found.scores >= MIN_SCORE]
-        shown = shown[(-shown.scores).argsort(stable=True)]
-        parts = shown.masks.windows.tolist(), shown.masks.crops(), shown.labels.tolist()
-        for window, crop, label in zip(*parts, strict=True):
-            number = categories.of_things[label]
-            canvas.paint(number, as_array(crop), window, min_visible=MIN_VISIBLE)
-    if semantic is not None:
-        canvas.fill(semantic, categories.stuff, max(1, MIN_STUFF * semantic.size))
-    return canvas.segments()
+def merge_segments(found: Predictions, classes: Classes) -> Segments:
+    """The panoptic picture of what was found: as its model fuses it, or else as usual."""
+    usual = PanopticFusion(things=())
+    fusion = replace(found.fusion or usual, things=Categories.of(classes).of_things)
+    panoptic = fusion(found)
+    values = np.array([segment.id for segment in panoptic.segments], np.int64)
+    labels = np.array([segment.label for segment in panoptic.segments], np.int64)
+    table = np.zeros(VOID + 1, np.int32)
+    table[values] = np.arange(1, len(values) + 1)
+    return Segments(table[panoptic.ids.numpy()], labels, np.zeros(len(values), bool))
 
 
 def true_segments(target: Target, classes: Classes) -> Segments:
@@ -202,11 +177,14 @@ class PanopticQuality:
         return np.stack([recognition * quality, quality, recognition], 1)
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
-        """pq, sq, rq, pq_things and pq_stuff, of the images with these numbers or of all."""
+        """pq, sq and rq, also of _things and _stuff, of the images with these numbers or of all."""
         found, things = self.classes(images), self.categories.are_things
-        pq, sq, rq = (_mean(column) for column in found.T)
-        parts = {"pq_things": _mean(found[things, 0]), "pq_stuff": _mean(found[~things, 0])}
-        return {"pq": pq, "sq": sq, "rq": rq, **parts}
+        parts = {"": found, "_things": found[things], "_stuff": found[~things]}
+        return {
+            f"{name}{part}": _mean(column)
+            for part, classes in parts.items()
+            for name, column in zip(("pq", "sq", "rq"), classes.T, strict=True)
+        }
 
 
 def _common_pixels(found: Segments, truth: Segments) -> np.ndarray:

@@ -74,7 +74,7 @@ def parsed(text: str, kind: Any) -> Any:
         return None if text.lower() == "none" else parsed(text, kinds[0])
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
-        parts = re.split(r"\s*,\s*" if inner is str else "[x, ]+", text)
+        parts = re.split(r"\s*,\s*" if inner in (str, Path) else "[x, ]+", text)
         return tuple(parsed(part, inner) for part in parts if part)
     if get_origin(kind) is Literal or kind is bool:
         wanted = {str(v).lower(): v for v in (get_args(kind) or (True, False))}
@@ -99,8 +99,9 @@ def described(config: Any, prefix: str = "") -> dict[str, tuple[Any, str]]:
 
 @cache
 def _comments(kind: type) -> dict[str, str]:
-    """The comment behind each field in a dataclass's source."""
-    found = re.finditer(r"^    (\w+): .*?  # (.+)$", inspect.getsource(kind), re.MULTILINE)
+    """The comment behind each field in the source of a dataclass and of those it extends."""
+    sources = [inspect.getsource(one) for one in reversed(kind.__mro__) if is_dataclass(one)]
+    found = re.finditer(r"^    (\w+): .*?  # (.+)$", "".join(sources), re.MULTILINE)
     return {match[1]: match[2] for match in found}
 
 

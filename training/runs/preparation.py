@@ -47,7 +47,7 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
             f"{command.folder} holds a run on other classes than those of {training.name}; "
             "--init and --out start another run from its weights"
         )
-    model, table = start_model(recipe, options, training.classes, resumed=saved is not None)
+    model, tables = start_model(recipe, options, training.classes, resumed=saved is not None)
     command = command._replace(recipe=recipe)
     run = _assembled(command, ranks, stack, training, validation, model)
     done = saved["step"] if saved else 0
@@ -59,7 +59,7 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
         check_pictures(training)
         check_metric(run)
     ranks.wait()  # nobody has refused anything
-    if table:
+    for table in tables:
         run.say(str(table))
     if ranks.first:
         _begin(run, command, saved is not None)
@@ -107,9 +107,9 @@ def _checked(folder: RunFolder, options: Options) -> dict | None:
     for name in ("save_every", "log_every", "keep"):
         if getattr(options, name) < 1:
             raise BadInput(f"--{name.replace('_', '-')} is less than 1")
-    for name in ("init", "backbone"):
-        path = getattr(options, name)
-        if path and not path.is_file():
+    files = {"init": options.init, "backbone": [options.backbone] if options.backbone else []}
+    for name, path in ((name, path) for name, paths in files.items() for path in paths):
+        if not path.is_file():
             raise BadInput(f"--{name}: there is no file {path.absolute()}")
     check_folder(folder.path, "--out")
     if folder.used and not options.resume:
@@ -142,11 +142,11 @@ def _check_start(recipe: Recipe, options: Options) -> None:
 
 def start_model(
     recipe: Recipe, options: Options, classes: Classes, resumed: bool
-) -> tuple[Model, Table | None]:
+) -> tuple[Model, list[Table]]:
     """The network of a recipe: random weights from its seed, then those of given files.
 
-    The table says what became of the weights of --init. Raises BadInput for files that cannot be
-    used, and for a second stage of a network that has none.
+    A table for each file of --init says what became of its weights. Raises BadInput for files that
+    cannot be used, and for a second stage of a network that has none.
     """
     torch.manual_seed(recipe.seed)
     try:
@@ -159,9 +159,8 @@ def start_model(
         raise BadInput(
             "this network has no boundary refinement for a second stage; --refinement-steps 0"
         )
-    if options.init and not resumed:
-        return model, load_starting_point(model, classes, options.init)
-    return model, None
+    files = () if resumed else options.init
+    return model, [load_starting_point(model, classes, path) for path in files]
 
 
 def _begin(run: Run, command: Command, resumed: bool) -> None:

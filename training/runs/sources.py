@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jointseg_core import SegRPNConfig
 from training.datasets import Samples, Subset, open_dataset
 from training.datasets.cache import DecodedCache
 from training.problems import BadInput
-from training.recipes import Recipe
+from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks
 from training.synthesize import SyntheticSet, synthesize
 
@@ -30,7 +29,7 @@ def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samp
         few = _with_objects(training, recipe.overfit)
         return few, few
     validation = _opened(recipe.validation_data or root, "val", recipe, True, cache)
-    _check_classes(training, validation, isinstance(recipe.model, SegRPNConfig))
+    _check_classes(training, validation, learns_pixels(recipe.model))
     return training, validation
 
 

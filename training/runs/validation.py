@@ -9,7 +9,7 @@ from training.runs.run import Run
 from training.runs.snapshots import draw_snapshots, save_snapshots
 from training.runs.stopping import StopSignals
 
-SHOWN = ("box_ap", "box_ap50", "mask_ap", "miou", "foreground_miou")
+SHOWN = ("box_ap", "box_ap50", "mask_ap", "miou", "foreground_miou", "pq")
 """Metrics that a line on the terminal has room for."""
 
 

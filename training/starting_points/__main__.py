@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 
-from jointseg_core.checkpoint import PRESETS, Config, build_model, preset, save_model
+from jointseg_core.checkpoint import PRESETS, build_model, preset, save_model
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.preprocessing import Preprocessing
 from training.problems import BadInput, exit_code
+from training.recipes import learns_pixels, with_classes
 from training.starting_points.fitting import load_starting_point
 from training.starting_points.source import COCO_THINGS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    classes = _classes(options.classes, options.model)
     try:
-        config = _with_classes(preset(options.model, options.preset), classes)
+        config = preset(options.model, options.preset)
+        classes = _classes(options.classes, options.model, learns_pixels(config))
+        config = with_classes(config, classes)
         preprocessing = _preprocessing(options.model, options.size, options.sides)
     except ValueError as error:
         raise BadInput(str(error)) from error
@@ -40,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="r50")
     parser.add_argument(
         "--classes",
-        help="coco, cityscapes or names with commas (default: coco; segrpn: cityscapes)",
+        help="coco, cityscapes or names with commas (default: coco; with pixels: cityscapes)",
     )
     parser.add_argument(
         "--released-refinement",
@@ -66,10 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _classes(choice: str | None, model_type: str) -> Classes:
-    if model_type == "segrpn" and choice not in (None, "cityscapes"):
-        raise BadInput(f"--classes {choice}: segrpn needs classes of pixels too, want cityscapes")
-    match choice or ("cityscapes" if model_type == "segrpn" else "coco"):
+def _classes(choice: str | None, model_type: str, pixels: bool) -> Classes:
+    if pixels and choice not in (None, "cityscapes"):
+        raise BadInput(
+            f"--classes {choice}: {model_type} needs classes of pixels too, want cityscapes"
+        )
+    match choice or ("cityscapes" if pixels else "coco"):
         case "cityscapes":
             return CITYSCAPES
         case "coco":
@@ -86,17 +89,6 @@ def _preprocessing(
     if model_type == "rdsnet_s":
         return Preprocessing(tuple(size or (550, 550)), keep_ratio=False)
     return Preprocessing(tuple(size or (512, 1024)))
-
-
-def _with_classes(config: Config, classes: Classes) -> Config:
-    if "num_things" not in {field.name for field in fields(config)}:
-        return replace(config, num_classes=len(classes.things))
-    return replace(
-        config,
-        num_things=len(classes.things),
-        num_classes=len(classes.semantic),
-        things=classes.thing_to_semantic,
-    )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ READS_FROM = {
     "proposal_head.box_deltas": ("proposal_head.conv",),
     "mask_proposal_head.objectness": ("mask_proposal_head.conv",),
     "mask_proposal_head.box_deltas": ("mask_proposal_head.conv",),
+    "segmentation.classes": ("segmentation.semantic", "segmentation.agnostic"),
+    "segmentation.background": ("segmentation.agnostic",),
     "region_head.class_logits": ("region_head.hidden",),
     "region_head.box_deltas": ("region_head.hidden",),
 }

@@ -1,0 +1,226 @@
+"""The joint network: boxes, masks, the class of every pixel and a panoptic picture in one pass.
+
+One backbone and pyramid carry the two streams of RDSNet and the two segmentation branches of
+SegRPN. The ideas help each other: masks refine boxes (RDSNet 3.3), the class-agnostic branch says
+where objects can be and so reweights what anchors score, as it does for SegRPN's proposals, and
+objects and classes of pixels are fused into one picture (`panoptic`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jointseg_core.anchors import AnchorGrid
+from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
+from jointseg_core.classes import UNLABELLED
+from jointseg_core.losses import divide
+from jointseg_core.panoptic import PanopticFusion
+from jointseg_core.predictions import Predictions
+from jointseg_core.preprocessing import Letterbox
+from jointseg_core.rdsnet import (
+    OCTAVE_SCALES,
+    ObjectStream,
+    RDSNet,
+    RDSNetConfig,
+    RDSNetOutput,
+    build_pixel_stream,
+)
+from jointseg_core.rdsnet import PRESETS as RDSNET_PRESETS
+from jointseg_core.refinement import BoundaryRefinement
+from jointseg_core.segmentation import (
+    Segmentation,
+    background_loss,
+    class_loss,
+    pixel_maps,
+    trained_pixels,
+)
+from jointseg_core.targets import Target
+
+
+@dataclass(frozen=True)
+class JointConfig(RDSNetConfig):
+    """Those numbers of RDSNet, for its objects, and what SegRPN's branches and the fusion need."""
+
+    num_semantic: int = 19
+    things: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18)  # semantic class of each thing
+    branch_channels: int = 128
+    branch_groups: int = 32
+    pixel_loss_stride: int = 1  # every n-th row and column counts in the pixel losses
+    semantic_weight: float = 1.0  # of the loss of pixel classes; those of RDSNet weigh 1
+    agnostic_weight: float = 1.0  # of the loss of things against stuff
+    prior: float = 1.0  # power of the class-agnostic map in what anchors score; 0 = without it
+    panoptic_score: float = 0.5  # less certain objects are left out of the panoptic picture
+    panoptic_visible: float = 0.5  # and those that show a smaller share of their mask
+    panoptic_stuff: float = 0.002  # and stuff on a smaller share of the image
+
+
+class JointOutput(NamedTuple):
+    """What `forward` computes: the output of RDSNet, then that of SegRPN's branches."""
+
+    anchors: list[Tensor]  # per level [h * w * k, 4]
+    class_logits: Tensor  # [B, A, K]
+    box_features: list[Tensor]  # per level [B, C, h, w]
+    filter_features: list[Tensor]  # per level [B, C, h, w]
+    pixels: Tensor  # [B, d, H/4, W/4]
+    semantic_logits: Tensor  # [B, classes, H/4, W/4]
+    background_logits: Tensor  # [B, 1, H/4, W/4]
+
+    @property
+    def objects(self) -> RDSNetOutput:
+        """The part that RDSNet knows."""
+        return RDSNetOutput(*self[:5])
+
+    def image(self, index: int) -> RDSNetOutput:
+        """That part for one image of the batch, without the batch dimension."""
+        return self.objects.image(index)
+
+
+class Joint(RDSNet):
+    """RDSNet on a pyramid that SegRPN's segmentation branches share; see `build_joint`."""
+
+    def __init__(self, config: JointConfig, segmentation: Segmentation, **parts: object) -> None:
+        super().__init__(config, **parts)
+        self.segmentation = segmentation
+
+    def forward(self, images: Tensor) -> JointOutput:
+        """Normalised images [B, 3, H, W]; H and W multiples of 32."""
+        levels = self.pyramid(self.backbone(images))  # P2..P7
+        _, semantic_logits, background_logits = self.segmentation(levels[:5])
+        finest = self.config.pixel_level - 2
+        objects = self.streams(levels[finest:], tuple(images.shape[-2:]))
+        return JointOutput(*objects, semantic_logits, background_logits)
+
+    # -- training -----------------------------------------------------------------------------
+
+    def loss(
+        self,
+        output: JointOutput,
+        targets: list[Target],
+        counts: Mapping[str, float] | None = None,
+    ) -> dict[str, Tensor]:
+        """RDSNet's losses, and SegRPN's `semantic` and `agnostic` with the weights of the config.
+
+        Each is a sum over this batch, divided by its `counts`, by default those of this batch.
+        Images without a semantic map train no pixels.
+        """
+        semantic, config = self._semantic(targets), self.config
+        background, things = output.background_logits, config.things
+        sums = {
+            "semantic": config.semantic_weight * class_loss(output.semantic_logits, semantic),
+            "agnostic": config.agnostic_weight * background_loss(background, semantic, things),
+        }
+        pixels = divide(sums, _pixel_counts(semantic) if counts is None else counts)
+        return super().loss(output.objects, targets, counts) | pixels
+
+    def counts(self, targets: list[Target], input_size: tuple[int, int]) -> dict[str, float]:
+        """What `loss` divides by: RDSNet's counts, and labelled pixels for the other two.
+
+        Of these every pixel_loss_stride-th row and column counts. See `RDSNet.counts`.
+        """
+        return super().counts(targets, input_size) | _pixel_counts(self._semantic(targets))
+
+    def _semantic(self, targets: list[Target]) -> Tensor:
+        """Classes [B, h, w] of the pixels that train."""
+        return torch.stack([trained_pixels(t, self.config.pixel_loss_stride) for t in targets])
+
+    # -- inference ----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decode(self, output: JointOutput, frames: list[Letterbox]) -> list[Predictions]:
+        """Objects with masks and the classes of pixels of each image, in camera pixels."""
+        found = super().decode(self.reweighted(output), frames)
+        maps = zip(output.semantic_logits, output.background_logits, strict=True)
+        return [
+            replace(objects, **pixel_maps(*logits, self.config.things, frame), fusion=self.fusion)
+            for objects, logits, frame in zip(found, maps, frames, strict=True)
+        ]
+
+    @torch.no_grad()
+    def proposals(
+        self, output: JointOutput, frames: list[Letterbox], limit: int = 1000
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Boxes [n, 4] and scores [n] of each image as `RDSNet.proposals`, with the prior."""
+        return super().proposals(self.reweighted(output), frames, limit)
+
+    def reweighted(self, output: JointOutput) -> JointOutput:
+        """The output whose anchors also score what the class-agnostic branch says of their cell.
+
+        The odds of every class are multiplied by a power of the highest probability of a thing in
+        the anchor's cell, as SegRPN adds up the logits of its two proposal heads (2.6 b). Losses
+        are those of the anchors alone.
+        """
+        if not self.config.prior:
+            return output
+        prior = self.config.prior * F.logsigmoid(_cell_logits(output)).to(output.class_logits.dtype)
+        return output._replace(class_logits=output.class_logits + prior[..., None])
+
+    @property
+    def fusion(self) -> PanopticFusion:
+        """How objects and classes become one picture."""
+        config = self.config
+        limits = config.panoptic_score, config.panoptic_visible, config.panoptic_stuff
+        return PanopticFusion(config.things, *limits)
+
+
+def _cell_logits(output: JointOutput) -> Tensor:
+    """The highest logit of a thing in the cell of each anchor [B, A]."""
+    cells, levels = -output.background_logits, []
+    per_cell = len(output.anchors[0]) // output.box_features[0][0, 0].numel()
+    for _ in output.anchors:  # P3..P7
+        cells = F.max_pool2d(cells, 2, ceil_mode=True)
+        levels.append(cells.flatten(1).repeat_interleave(per_cell, 1))
+    return torch.cat(levels, 1)
+
+
+def _pixel_counts(semantic: Tensor) -> dict[str, float]:
+    labelled = int((semantic != UNLABELLED).sum())
+    return {"semantic": labelled, "agnostic": labelled}
+
+
+# -- building ---------------------------------------------------------------------------------
+
+
+def _joined(name: str, **branches: object) -> JointConfig:
+    """The RDSNet of that name for the classes of Cityscapes, with SegRPN's branches."""
+    config = RDSNET_PRESETS[name]
+    objects = {field.name: getattr(config, field.name) for field in fields(config)}
+    return JointConfig(**objects | {"num_classes": 8, **branches})
+
+
+PRESETS = {
+    "r101": _joined("r101"),
+    "r50": _joined("r50"),
+    "r18": _joined("r18", branch_channels=64),
+    "tiny": _joined("tiny", branch_channels=32, branch_groups=8, pixel_loss_stride=2),
+}
+"""Networks by name; `dataclasses.replace` changes single numbers."""
+
+
+def build_joint(config: JointConfig, backbone_weights: str | None = None) -> Joint:
+    """RDSNet as released and SegRPN's branches on a ResNet feature pyramid P2..P7.
+
+    backbone_weights is a ResNet file in torchvision's format; without it weights are random.
+    """
+    backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
+    if backbone_weights:
+        backbone.load_imagenet(backbone_weights)
+    coarser = StridedConvLevels(backbone.widths[-1], config.channels)
+    anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=OCTAVE_SCALES)
+    return Joint(
+        config,
+        backbone=backbone,
+        pyramid=FeaturePyramid(backbone.widths, config.channels, coarser),
+        anchors=anchors,
+        object_stream=ObjectStream(config, anchors.per_cell),
+        pixel_stream=build_pixel_stream(config),
+        refinement=BoundaryRefinement(config.gamma, config.refinement_reach),
+        segmentation=Segmentation(
+            config.channels, config.branch_channels, config.branch_groups, config.num_semantic
+        ),
+    )

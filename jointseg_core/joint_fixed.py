@@ -1,0 +1,65 @@
+"""The joint network's decoding with fixed shapes: objects as RDSNet's, pixels as SegRPN's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointseg_core import rdsnet_fixed, segrpn_fixed
+from jointseg_core.fixed_shapes import Limits
+from jointseg_core.joint import Joint, JointOutput
+from jointseg_core.predictions import Predictions
+from jointseg_core.preprocessing import Letterbox
+from jointseg_core.rdsnet_fixed import FixedObjects
+
+
+class FixedFrame(NamedTuple):
+    """All of one picture in fields of fixed length: those of `FixedObjects`, then the maps."""
+
+    counts: Tensor
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    windows: Tensor
+    bits: Tensor
+    semantic: Tensor  # [H, W] uint8
+    confidence: Tensor  # [H, W]
+    foreground: Tensor  # [H, W] bool
+
+    def to_predictions(self, frame: Letterbox) -> Predictions | None:
+        """The same on the CPU, where these are; None where the result is not exact.
+
+        Without the fusion, which no tensor says.
+        """
+        found = FixedObjects(*self[:6]).to_predictions(frame)
+        maps = dict(zip(self._fields[6:], self[6:], strict=True))
+        return None if found is None else replace(found, **maps)
+
+
+@torch.no_grad()
+def decode_fixed(
+    model: Joint,
+    output: JointOutput,
+    frames: list[Letterbox],
+    limits: Limits,
+    capacity: int,
+) -> list[FixedFrame]:
+    """What `Joint.decode` finds in each image, on the device; M is the capacity.
+
+    limits.detections is at most that.
+    """
+    given = model.reweighted(output), frames, limits, capacity
+    images = zip(
+        rdsnet_fixed.decode_fixed(model, *given),
+        output.semantic_logits,
+        output.background_logits,
+        frames,
+        strict=True,
+    )
+    return [
+        FixedFrame(*found, **segrpn_fixed.pixel_maps(*logits, model.config.things, frame))
+        for found, *logits, frame in images
+    ]

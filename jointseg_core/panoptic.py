@@ -1,0 +1,107 @@
+"""One picture without overlaps from objects and classes of pixels.
+
+The heuristic of Panoptic Feature Pyramid Networks (Kirillov et al., 2019, section 3): objects one
+after the other, the most certain first, each on what the others left free; then what remains of
+stuff. Nothing is computed before somebody asks (see `Predictions.panoptic`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointseg_core.classes import UNLABELLED
+
+if TYPE_CHECKING:
+    from jointseg_core.predictions import Predictions
+
+NUMBERS = 256
+"""Segments of a class that can be told from each other; number 0 is that of stuff."""
+VOID = NUMBERS * UNLABELLED
+"""The value of a pixel whose segment is unsure."""
+
+
+class Segment(NamedTuple):
+    """What lies on the pixels of one value."""
+
+    id: int  # that value
+    label: int  # class of the pixels
+    is_thing: bool
+    score: float  # of the object; of stuff the mean confidence of its pixels
+    area: int  # pixels
+    object: int  # its place among the objects of the `Predictions`, -1 for stuff
+
+
+@dataclass(frozen=True, eq=False)
+class Panoptic:
+    """The segment of every pixel of an image.
+
+    ids       [H, W]  int32   256 * class + number: number 0 for stuff, from 1 on for objects of a
+                              class, the most certain first; VOID where nobody is sure
+    segments  objects, best first, then stuff by class
+    """
+
+    ids: Tensor
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class PanopticFusion:
+    """How objects and classes of pixels become one picture.
+
+    things       for each label of an object the class of its pixels; all other classes are stuff
+    min_score    less certain objects are left out
+    min_visible  and those that show a smaller share of their mask behind more certain ones
+    min_stuff    stuff on a smaller share of the image is left out
+    """
+
+    things: tuple[int, ...]
+    min_score: float = 0.5
+    min_visible: float = 0.5
+    min_stuff: float = 0.002
+
+    @torch.no_grad()
+    def __call__(self, found: Predictions) -> Panoptic:
+        """The picture of what was found; without masks it is stuff alone, or else nothing."""
+        ids = found.boxes.new_full(found.image_size, VOID, dtype=torch.int32)
+        objects = [] if found.masks is None else list(self._paint(ids, found))
+        stuff = [] if found.semantic is None else list(self._fill(ids, found))
+        return Panoptic(ids, (*objects, *stuff))
+
+    def _paint(self, ids: Tensor, found: Predictions) -> Iterator[Segment]:
+        """Objects onto free pixels, those beyond the last number of their class left out."""
+        numbers: Counter[int] = Counter()
+        scores, labels = found.scores.tolist(), found.labels.tolist()
+        windows, crops = found.masks.windows.tolist(), found.masks.crops()
+        for k in sorted(range(len(found)), key=scores.__getitem__, reverse=True):
+            (x1, y1, x2, y2), label = windows[k], self.things[labels[k]]
+            if scores[k] < self.min_score or numbers[label] + 1 == NUMBERS:
+                continue
+            part = ids[y1:y2, x1:x2]
+            free = crops[k] & (part == VOID)
+            area = int(free.sum())
+            if area and area >= self.min_visible * int(crops[k].sum()):
+                numbers[label] += 1
+                segment = Segment(NUMBERS * label + numbers[label], label, True, scores[k], area, k)
+                part.masked_fill_(free, segment.id)
+                yield segment
+
+    def _fill(self, ids: Tensor, found: Predictions) -> Iterator[Segment]:
+        """What is stuff in the class map onto the pixels that are still free."""
+        free = ids == VOID
+        classes = found.semantic.masked_fill(~free, UNLABELLED).flatten().long()
+        areas = torch.bincount(classes, minlength=UNLABELLED + 1).tolist()
+        weights = None if found.confidence is None else found.confidence.flatten().double()
+        sums = torch.bincount(classes, weights, UNLABELLED + 1).tolist()
+        least = max(1, self.min_stuff * ids.numel())
+        values = ids.new_full((UNLABELLED + 1,), VOID)
+        for label, area in enumerate(areas[:UNLABELLED]):
+            if area >= least and label not in self.things:
+                values[label] = NUMBERS * label
+                yield Segment(NUMBERS * label, label, False, sums[label] / area, area, -1)
+        ids.copy_(torch.where(free, values[classes].view_as(ids), ids))
