@@ -105,7 +105,7 @@ LAYERS = (
     {"backends"},
     {"predictor"},
     {"quantization", "self_check"},
-    {"writers"},
+    {"writers", "self_test"},
     {"benchmark", "export"},
 )
 
