@@ -462,6 +462,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 0  # the signal came in the middle of a call, which then found nothing to speak to
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes twice: from the terminal and launch
     if node is not None:
+        watchdog.node = None  # one handle less: the node leaves the network with the last of them
         node.close()  # a batch that hangs is left to its thread, which ends with the process
         node.destroy_node()
     rclpy.try_shutdown()
