@@ -55,6 +55,7 @@ class Manifest:
 
     training  free-form facts: data, steps, command, results
     sha256    of the weights file, in hexadecimal digits
+    self_test  how large the network's output is on a fixed picture, see `self_test.py`
     """
 
     config: Config
@@ -62,6 +63,7 @@ class Manifest:
     preprocessing: Preprocessing
     training: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    self_test: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def model_type(self) -> str:
@@ -122,12 +124,13 @@ def save_model(
     )
     document = {"format": FORMAT, "model": manifest.model_type, **asdict(manifest)}
     path = Path(path)
-    _replace(path, data)
-    _replace(path.with_suffix(".json"), (json.dumps(document, indent=2) + "\n").encode())
+    write_file(path, data)
+    write_file(path.with_suffix(".json"), (json.dumps(document, indent=2) + "\n").encode())
     return manifest
 
 
-def _replace(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file in one step: a reader sees the old one or the new one, and never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
@@ -186,6 +189,7 @@ def _read_manifest(path: Path) -> Manifest:
             preprocessing=Preprocessing(**document["preprocessing"]),
             training=document["training"],
             sha256=document["sha256"],
+            self_test=document.get("self_test", {}),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpoint(f"{path}: not a manifest of this package ({error!r})") from error

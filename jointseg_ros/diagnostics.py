@@ -1,19 +1,21 @@
-"""Messages for /diagnostics from what the monitor noticed: inputs, model, latency, outputs."""
+"""How the node is, from what the monitor noticed: /diagnostics, ~/ready and ~/live."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
+from std_msgs.msg import Bool
 
 from jointseg_core.predictor import Predictor
+from jointseg_ros.levels import ERROR, OK, WARN, Hysteresis, Level, Rhythm, topic_level, worst
 from jointseg_ros.mailbox import Counts
 from jointseg_ros.monitor import Input, Monitor
 from jointseg_ros.parameters import Settings
@@ -21,34 +23,12 @@ from jointseg_ros.parameters import Settings
 if TYPE_CHECKING:
     from jointseg_ros.perception_node import PerceptionNode
 
-OK, WARN, ERROR = 0, 1, 2
-CLEARS_AFTER = 3.0
-"""Seconds without the problem until a level goes down."""
 RECENT = 3.0
 """Seconds that a bad frame or a failure is reported as such."""
-
-
-class Level(NamedTuple):
-    """How bad it is, and why in one sentence."""
-
-    level: int
-    text: str
-
-
-class Hysteresis:
-    """Levels rise at once and fall after some seconds without the problem: they do not flicker."""
-
-    def __init__(self, clears_after: float = CLEARS_AFTER) -> None:
-        self._clears_after = clears_after
-        self._held: dict[str, tuple[float, Level]] = {}  # when it was last so, and what
-
-    def __call__(self, name: str, now: float, found: Level) -> Level:
-        """What to report under this name at this steady time."""
-        at, held = self._held.get(name, (now, found))
-        if found.level >= held.level or now - at >= self._clears_after:
-            self._held[name] = (now, found)
-            return found
-        return Level(held.level, f"{held.text} (over since {now - at:.0f} s)")
+LOOKS = 0.25
+"""Seconds between two looks; what got worse or better is told at once, all of it once a second."""
+PAUSE = 2.0
+"""Seconds between two looks that mean that the process was stopped for a while."""
 
 
 @dataclass(frozen=True)
@@ -78,32 +58,40 @@ def matched_publishers(node: Node, topic: str, kind: str, qos: QoSProfile | None
 
 def input_level(facts: Input, now: float, settings: Settings, matched: Matched) -> Level:
     """The worst that can be said of a camera; `now` in steady seconds."""
-    silence_ms = 1e3 * (now - (facts.last_arrival or facts.watched_since))
+    return worst(_of_input(facts, now, settings, matched))
+
+
+def _of_input(facts: Input, now: float, settings: Settings, matched: Matched) -> Iterator[Level]:
+    """All that can be said of a camera, what matters most first."""
+    publishers = f"{matched.count} publisher{'' if matched.count == 1 else 's'}"
+    rhythm = topic_level(facts.rhythm, now, settings.input_limits, matched.topic, publishers)
     if matched.problems:
-        return Level(ERROR, "; ".join(matched.problems))
-    if silence_ms > settings.diagnostics_input_timeout_ms:
-        publishers = f"{matched.count} publisher{'' if matched.count == 1 else 's'}"
-        text = f"no frame for {silence_ms / 1e3:.1f} s on {matched.topic}, {publishers}"
-        return Level(ERROR, text)
-    if now - facts.last_bad < RECENT:
+        yield Level(ERROR, "; ".join(matched.problems), rhythm.state)
+    elif facts.rhythm.last is None and not matched.count:
+        yield worst((rhythm, Level(WARN, f"no publisher on {matched.topic}", rhythm.state)))
+    if now - facts.last_bad < RECENT and rhythm.state != "TIMEOUT":
         level = ERROR if facts.last_bad > facts.last_good else WARN
-        return Level(level, f"bad frame: {facts.bad_text}")
-    if facts.last_arrival is None and not matched.count:
-        return Level(WARN, f"no publisher on {matched.topic}")
-    return _age_level(facts, now, settings)
+        yield Level(level, f"bad frame: {facts.bad_text}", rhythm.state)
+    if rhythm.level:
+        yield rhythm
+    if now - facts.last_late < RECENT:
+        yield Level(WARN, f"{facts.late_text} are allowed", rhythm.state)
+    if old := _too_old(facts, now, settings):
+        yield Level(WARN, old, rhythm.state)
+    if now - facts.last_backwards < RECENT:
+        yield Level(WARN, "stamps went backwards", rhythm.state)
+    yield Level(OK, "receiving", rhythm.state) if facts.rhythm.last else rhythm
 
 
-def _age_level(facts: Input, now: float, settings: Settings) -> Level:
+def _too_old(facts: Input, now: float, settings: Settings) -> str:
     age_ms = facts.ages_ms.quantile(now, 0.5)
     if age_ms is not None and age_ms > 3.6e6:
         hours = age_ms / 3.6e6
-        return Level(WARN, f"stamps are {hours:.0f} h behind the clock; set use_sim_time for a bag")
+        return f"stamps are {hours:.0f} h behind the clock; set use_sim_time for a bag"
     if age_ms is not None and age_ms > settings.diagnostics_max_age_ms:
         limit = settings.diagnostics_max_age_ms
-        return Level(WARN, f"frames are {age_ms:.0f} ms old at arrival, limit {limit:.0f} ms")
-    if now - facts.last_backwards < RECENT:
-        return Level(WARN, "stamps went backwards")
-    return Level(OK, "receiving" if facts.last_arrival else "waiting for the first frame")
+        return f"frames are {age_ms:.0f} ms old at arrival, limit {limit:.0f} ms"
+    return ""
 
 
 def input_status(
@@ -112,8 +100,9 @@ def input_status(
     """One camera; what became of its frames adds up."""
     values = {
         "topic": matched.topic,
+        "state": level.state,
         "publishers matched": matched.count,
-        "rate [Hz]": f"{facts.arrivals.rate(now):.1f}",
+        "rate [Hz]": f"{facts.rhythm.rate(now):.1f}",
         "age p50 [ms]": _number(facts.ages_ms.quantile(now, 0.5)),
         "age p95 [ms]": _number(facts.ages_ms.quantile(now, 0.95)),
         "received": counts.received,
@@ -123,6 +112,7 @@ def input_status(
         "encoding": facts.encoding,
         "size": facts.size,
         "stamps backwards": facts.backwards,
+        "results after the deadline": facts.late,
         **{f"dropped {reason}": count for reason, count in sorted(counts.dropped.items())},
     }
     if facts.bad_text:
@@ -165,7 +155,8 @@ def model_status(
 def latency_level(monitor: Monitor, now: float, settings: Settings) -> Level:
     """WARN over the limit, ERROR when over it for long, or when a batch does not come to an end."""
     patience_ms = settings.diagnostics_max_consecutive_delay_ms
-    if monitor.busy_since is not None and now - monitor.busy_since > max(2.0, patience_ms / 1e3):
+    allowed_ms = settings.diagnostics_max_processing_time_ms + patience_ms
+    if monitor.busy_since is not None and now - monitor.busy_since > allowed_ms / 1e3:
         return Level(ERROR, f"a batch has been running for {now - monitor.busy_since:.1f} s")
     if monitor.failure and now - monitor.last_failure < RECENT:
         return Level(ERROR, monitor.failure)
@@ -189,78 +180,137 @@ def latency_status(monitor: Monitor, now: float, level: Level) -> DiagnosticStat
         name = "max" if q == 1 else f"p{q * 100:.0f}"
         values[f"total {name} [ms]"] = _number(monitor.total_ms.quantile(now, q))
         values[f"stamp to publication {name} [ms]"] = _number(monitor.latency_ms.quantile(now, q))
+    values["batches over the limit"] = monitor.over_limit
+    values["batches without memory"] = monitor.out_of_memory
     return _status(level, values)
 
 
-def outputs_status(published: dict[str, Counter[str]], rates: dict[str, float]) -> DiagnosticStatus:
-    """Messages and rates of each topic, `camera/topic`."""
-    values = {}
-    for camera, counts in published.items():
-        for topic, count in sorted(counts.items()):
-            name = f"{camera}/{topic}"
-            values[f"{name} messages"] = count
-            values[f"{name} [Hz]"] = f"{rates.get(name, 0):.1f}"
-    return _status(Level(OK, "publishing" if values else "nothing yet"), values)
+def output_level(
+    rhythms: dict[str, Rhythm], now: float, settings: Settings, settle: Hysteresis
+) -> tuple[Level, dict[str, str]]:
+    """The worst topic, and the state of each, `camera/topic`."""
+    levels = {
+        name: settle(f"output {name}", now, topic_level(rhythm, now, settings.output_limits, name))
+        for name, rhythm in rhythms.items()
+    }
+    level = worst(levels.values())
+    text = level.text if level.level else "publishing" if levels else "nothing yet"
+    return level._replace(text=text), {name: level.state for name, level in levels.items()}
+
+
+def outputs_status(
+    rhythms: dict[str, Rhythm], now: float, level: Level, states: dict[str, str]
+) -> DiagnosticStatus:
+    """Messages, rate and state of each topic, `camera/topic`."""
+    values: dict[str, object] = {}
+    for name, rhythm in rhythms.items():
+        if rhythm.count:
+            values[f"{name} messages"] = rhythm.count
+        if rhythm.watched_since is not None:
+            values[f"{name} [Hz]"] = f"{rhythm.rate(now):.1f}"
+            values[f"{name} state"] = states[name]
+    return _status(level, values)
 
 
 class Reporter:
-    """Publishes /diagnostics once a second on a steady clock, in every state of the node."""
+    """Tells how the node is, from a thread of its own that goes on while a model is loaded.
+
+    /diagnostics and ~/live once a second and when a level changes, ~/ready (latched) when it
+    changes; in every state of the node.
+    """
 
     def __init__(self, node: PerceptionNode) -> None:
         self._node = node
         self._settle = Hysteresis()
-        self._counted: dict[str, int] = {}
-        self._counted_at = time.monotonic()
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        node.create_timer(1.0, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._told: list[tuple] = []  # levels and states, as they were published last
+        self._told_at = -1e9
+        self._looked = time.monotonic()
+        self._ready: bool | None = None
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._ready_publisher = node.create_publisher(Bool, "~/ready", latched)
+        self._live_publisher = node.create_publisher(Bool, "~/live", QoSProfile(depth=1))
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+        self._thread.start()
 
-    def report(self) -> None:
-        """Publish the present state."""
+    def close(self) -> None:
+        """Say nothing more."""
+        self._closing.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._closing.wait(LOOKS):
+            try:
+                self.look()
+            except Exception as error:
+                if self._closing.is_set() or not self._node.context.ok():
+                    return
+                self._node.get_logger().error(
+                    f"diagnostics failed: {error}", throttle_duration_sec=1.0
+                )
+
+    def look(self, at_once: bool = False) -> None:
+        """Publish what changed; all of it once a second, or now."""
         node, now = self._node, time.monotonic()
-        with node.monitor.lock:
-            statuses = {
-                **{f"input {camera}": self._input(camera, now) for camera in node.monitor.inputs},
-                "model": self._model(),
-                "latency": self._latency(now),
-                "outputs": outputs_status(node.published(), self._rates(now)),
-            }
+        if now - self._looked > PAUSE:  # the whole process stood still: nothing hangs because of it
+            node.resumed = now
+        self._looked = now
+        statuses = self._statuses(now)
+        gist = [_gist(status) for status in statuses.values()]
+        if self._ready != (ready := node.ready):
+            self._ready = ready
+            self._ready_publisher.publish(Bool(data=ready))
+        if not at_once and gist == self._told and now - self._told_at < 1 - LOOKS / 2:
+            return
+        self._told, self._told_at = gist, now
         for name, status in statuses.items():
             status.name = f"{node.get_name()}: {name}"
             status.hardware_id = node.get_fully_qualified_name()
         message = DiagnosticArray(status=list(statuses.values()))
         message.header.stamp = node.get_clock().now().to_msg()
-        self._publisher.publish(message)
+        self._diagnostics.publish(message)
+        self._live_publisher.publish(Bool(data=node.alive(now)))
+
+    def _statuses(self, now: float) -> dict[str, DiagnosticStatus]:
+        node = self._node
+        with node.monitor.lock:
+            return {
+                **{f"input {camera}": self._input(camera, now) for camera in node.monitor.inputs},
+                "model": self._model(now),
+                "latency": self._latency(now),
+                "outputs": self._outputs(now),
+            }
 
     def _input(self, camera: str, now: float) -> DiagnosticStatus:
         node, facts = self._node, self._node.monitor.inputs[camera]
         matched = node.matched(camera)
-        if node.receiving:
+        watched = facts.rhythm.watched_since is not None
+        if watched:
             level = input_level(facts, now, node.settings, matched)
         else:
             level = Level(OK, f"not subscribed: {node.state}")
-        level = self._settle(f"input {camera} {node.receiving}", now, level)
+        level = self._settle(f"input {camera} {watched}", now, level)
         return input_status(facts, node.counts()[camera], now, level, matched)
 
-    def _model(self) -> DiagnosticStatus:
+    def _model(self, now: float) -> DiagnosticStatus:
         node = self._node
         level = model_level(node.state, node.predictor, node.trouble, node.settings.device)
+        if (since := node.loading_since) is not None:
+            level = worst((level, Level(WARN, f"loading a model for {now - since:.0f} s")))
+        if hopeless := node.hopeless(now):
+            level = Level(ERROR, hopeless)
         return model_status(node.state, node.predictor, level, node.warm_up_ms)
 
     def _latency(self, now: float) -> DiagnosticStatus:
         level = latency_level(self._node.monitor, now, self._node.settings)
         return latency_status(self._node.monitor, now, self._settle("latency", now, level))
 
-    def _rates(self, now: float) -> dict[str, float]:
-        """Messages a second by topic since the last report."""
-        counted = {
-            f"{camera}/{topic}": count
-            for camera, counts in self._node.published().items()
-            for topic, count in counts.items()
-        }
-        seconds = max(now - self._counted_at, 1e-3)
-        rates = {name: (n - self._counted.get(name, 0)) / seconds for name, n in counted.items()}
-        self._counted, self._counted_at = counted, now
-        return rates
+    def _outputs(self, now: float) -> DiagnosticStatus:
+        rhythms = self._node.rhythms()
+        level, states = output_level(rhythms, now, self._node.settings, self._settle)
+        return outputs_status(rhythms, now, level, states)
 
 
 def _status(level: Level, values: dict[str, object]) -> DiagnosticStatus:
@@ -269,6 +319,11 @@ def _status(level: Level, values: dict[str, object]) -> DiagnosticStatus:
         message=level.text,
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
+
+
+def _gist(status: DiagnosticStatus) -> tuple:
+    """What a change of is told at once."""
+    return status.level, [pair.value for pair in status.values if pair.key.endswith("state")]
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jointseg_ros.levels import Rhythm
+
 STAGES = ("queue", "preprocess", "inference", "postprocess", "publish")
 
 
@@ -32,22 +34,13 @@ class Window:
         values = self.values(now)
         return float(np.quantile(values, q)) if values else None
 
-    def rate(self, now: float) -> float:
-        """Values a second, from the first to the last in the window."""
-        times = [at for at, _ in self._values if now - at <= self._seconds]
-        if len(times) < 2 or now - times[-1] > 3:
-            return 0.0
-        return (len(times) - 1) / max(times[-1] - times[0], 1e-3)
-
 
 @dataclass
 class Input:
     """What arrived from one camera."""
 
-    arrivals: Window = field(default_factory=Window)
+    rhythm: Rhythm = field(default_factory=Rhythm)
     ages_ms: Window = field(default_factory=Window)  # at arrival, on the node's clock
-    watched_since: float = 0.0  # steady seconds
-    last_arrival: float | None = None
     last_stamp: int | None = None
     backwards: int = 0  # stamps older than the one before
     last_backwards: float = -1e9
@@ -56,6 +49,9 @@ class Input:
     last_bad: float = -1e9
     bad_text: str = ""
     last_good: float = -1e9
+    late: int = 0  # results published after the deadline
+    last_late: float = -1e9
+    late_text: str = ""
 
 
 @dataclass
@@ -92,13 +88,15 @@ class Monitor:
         self.busy_since: float | None = None  # the batch at hand, steady seconds
         self.failure = ""  # of the last batch, empty when it went well
         self.last_failure = -1e9
+        self.out_of_memory = 0  # batches that the device had no room for
+        self.over_limit = 0  # batches that took longer than they may
 
-    def watch(self) -> None:
-        """Subscriptions begin now."""
-        now = time.monotonic()
+    def watch(self, now: float | None) -> None:
+        """Subscriptions begin at this steady time; None: there are none any more."""
         with self.lock:
             for camera in self.inputs.values():
-                camera.watched_since, camera.last_arrival, camera.last_stamp = now, None, None
+                camera.rhythm.watch(now)
+                camera.last_stamp = None
 
     def arrived(self, camera: str, stamp: int, age_ms: float | None) -> None:
         """A frame came in; stamp in nanoseconds, its age None where the clock does not run yet."""
@@ -108,8 +106,8 @@ class Monitor:
             if facts.last_stamp is not None and stamp < facts.last_stamp:
                 facts.backwards += 1
                 facts.last_backwards = now
-            facts.last_arrival, facts.last_stamp = now, stamp
-            facts.arrivals.add(now, stamp)
+            facts.last_stamp = stamp
+            facts.rhythm.note(now)
             if age_ms is not None:
                 facts.ages_ms.add(now, age_ms)
 
@@ -142,6 +140,20 @@ class Monitor:
         with self.lock:
             self.failure, self.last_failure = text, time.monotonic()
 
+    def no_memory(self) -> None:
+        """The device had no room for a batch."""
+        with self.lock:
+            self.out_of_memory += 1
+
+    def published(self, camera: str, latency_ms: float, deadline_ms: float) -> None:
+        """Results went out so long after the frame's stamp; a deadline of 0 is none."""
+        if not deadline_ms or latency_ms <= deadline_ms:
+            return
+        with self.lock:
+            facts = self.inputs[camera]
+            facts.late, facts.last_late = facts.late + 1, time.monotonic()
+            facts.late_text = f"results {latency_ms:.0f} ms after the stamp, {deadline_ms:.0f} ms"
+
     def finished(
         self, stages: dict[str, float], total_ms: float, latency_ms: float, limit_ms: float
     ) -> None:
@@ -153,4 +165,5 @@ class Monitor:
             self.total_ms.add(now, total_ms)
             self.latency_ms.add(now, latency_ms)
             self.budget.add(now, total_ms, limit_ms)
+            self.over_limit += total_ms > limit_ms
             self.failure = ""

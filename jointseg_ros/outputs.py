@@ -5,7 +5,7 @@ A lazy topic is only filled while somebody listens.
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from jointseg_ros import annotations, conversions
+from jointseg_ros.levels import Rhythm
 from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.parameters import Settings
 
@@ -135,12 +136,21 @@ def reliable(depth: int, latched: bool = False) -> QoSProfile:
     )
 
 
+OVERLAYS = ("overlay", "overlay/compressed")
+"""For people, at a rate of their own: counted, and never judged."""
+
+
 class CameraOutputs:
-    """The publishers of one camera."""
+    """The publishers of one camera.
+
+    rhythms  of the topics by name; a lazy one is watched while somebody listens
+    """
 
     def __init__(self, node: Node, camera: str, model_type: str) -> None:
         self._node, self._prefix = node, f"~/{camera}"
-        self.published: Counter[str] = Counter()  # messages by topic name
+        self.rhythms = {topic.name: Rhythm() for topic in (*TOPICS[model_type], *ANNOTATIONS)} | {
+            name: Rhythm() for name in OVERLAYS
+        }
         self._topics = [
             (topic, self._publisher(topic.name, topic.type, reliable(1 if topic.lazy else 5)))
             for topic in (*TOPICS[model_type], *ANNOTATIONS)
@@ -172,9 +182,20 @@ class CameraOutputs:
     def publish(self, result: Result) -> None:
         """Everything but the overlay; also when nothing was seen."""
         for topic, publisher in self._topics:
+            rhythm = self.rhythms[topic.name]
             if not topic.lazy or publisher.get_subscription_count():
                 publisher.publish(topic.build(result))
-                self.published[topic.name] += 1
+                now = time.monotonic()
+                if topic.lazy and rhythm.watched_since is None:
+                    rhythm.watch(now)
+                rhythm.note(now)
+            elif rhythm.watched_since is not None:
+                rhythm.watch(None)
+
+    def watch(self, now: float | None) -> None:
+        """Results are due from this steady time on; None: not any more."""
+        for topic, _ in self._topics:
+            self.rhythms[topic.name].watch(None if topic.lazy else now)
 
     def wants_overlay(self) -> bool:
         """Whether somebody looks."""
@@ -186,10 +207,10 @@ class CameraOutputs:
         """A drawn picture uint8 [H, W, 3] RGB, raw and as JPEG, to those who listen."""
         if self._overlay.get_subscription_count():
             self._overlay.publish(conversions.image_message(header, picture, "rgb8"))
-            self.published["overlay"] += 1
+            self.rhythms["overlay"].note(time.monotonic())
         if self._overlay_jpeg.get_subscription_count():
             self._overlay_jpeg.publish(conversions.jpeg_message(header, picture))
-            self.published["overlay/compressed"] += 1
+            self.rhythms["overlay/compressed"].note(time.monotonic())
 
     def destroy(self) -> None:
         """Remove the publishers."""

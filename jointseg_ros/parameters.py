@@ -14,7 +14,9 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-GROUPS = ("model", "batch", "overlay", "diagnostics")
+from jointseg_ros.levels import Limits
+
+GROUPS = ("model", "batch", "overlay", "diagnostics", "watchdog")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -121,12 +123,57 @@ class Settings:
     diagnostics_input_timeout_ms: float = _now(
         1000.0, "no frame for longer than this is an ERROR", 1.0, 1e6
     )
+    diagnostics_input_warn_rate_hz: float = _now(
+        5.0, "a camera slower than this is a WARN; 0: not judged", 0.0, 1e3
+    )
+    diagnostics_input_error_rate_hz: float = _now(
+        2.0, "a camera slower than this is an ERROR; 0: not judged", 0.0, 1e3
+    )
+    diagnostics_output_timeout_ms: float = _now(
+        1500.0, "no results for longer than this are an ERROR", 1.0, 1e6
+    )
+    diagnostics_output_warn_rate_hz: float = _now(
+        5.0, "results at a lower rate are a WARN; 0: not judged", 0.0, 1e3
+    )
+    diagnostics_output_error_rate_hz: float = _now(
+        2.0, "results at a lower rate are an ERROR; 0: not judged", 0.0, 1e3
+    )
+    diagnostics_deadline_ms: float = _now(
+        0.0, "results later than this after the stamp are counted, and a WARN; 0: none", 0.0, 3.6e6
+    )
     diagnostics_max_age_ms: float = _now(300.0, "older frames at arrival are a WARN", 0.0, 3.6e6)
+    watchdog_timeout_ms: float = _now(
+        10000.0,
+        "a batch, or the node's thread, that hangs for longer ends the process; 0: never",
+        0.0,
+        3.6e6,
+    )
+    watchdog_loading_timeout_ms: float = _now(
+        600000.0, "loading a model for longer than this ends the process; 0: never", 0.0, 3.6e6
+    )
     autostart: bool = _fixed(True, "configure and activate without being asked")
 
     def __post_init__(self) -> None:
         for name in ("camera_names", "classes_filter"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def input_limits(self) -> Limits:
+        """When a camera is slow or silent."""
+        return Limits(
+            self.diagnostics_input_warn_rate_hz,
+            self.diagnostics_input_error_rate_hz,
+            self.diagnostics_input_timeout_ms,
+        )
+
+    @property
+    def output_limits(self) -> Limits:
+        """When a topic of results is slow or silent."""
+        return Limits(
+            self.diagnostics_output_warn_rate_hz,
+            self.diagnostics_output_error_rate_hz,
+            self.diagnostics_output_timeout_ms,
+        )
 
     @property
     def batch_size(self) -> int:

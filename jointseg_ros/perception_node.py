@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 if __name__ == "__main__":  # a signal during the imports, which take seconds, is no error either
@@ -30,6 +29,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -43,21 +43,26 @@ except ImportError:  # Humble
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.predictor import Predictor
 from jointseg_core.process import keep_memory
+from jointseg_core.self_test import self_test
 from jointseg_ros import parameters
 from jointseg_ros.diagnostics import Matched, Reporter, matched_publishers
+from jointseg_ros.levels import Rhythm
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Camera, Settings
+from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker, apply_settings
 
 DEFAULT_THREADS = max(1, len(os.sched_getaffinity(0)) - 1)  # one core for the executor
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class DeviceLost(RuntimeError):
-    """The GPU reported an error after which nothing works in this process."""
+STUCK = 5.0
+"""Seconds without a sign of the thread that spins the node until it does not count as alive."""
+RECOVERED = 60.0
+"""Seconds that the device has to work after an error until another one is the first again."""
 
 
 class PerceptionNode(LifecycleNode):
@@ -69,18 +74,23 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, node_name: str = "jointseg", **options) -> None:
         super().__init__(node_name, **options)
         self.settings: Settings = parameters.declare(self)
-        self.add_on_set_parameters_callback(self._on_parameters)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self._takes_after = hasattr(self, "add_post_set_parameters_callback")  # not on Humble
+        if self._takes_after:
+            self.add_post_set_parameters_callback(self._take_parameters)
         names = self.settings.camera_names
         self.monitor, self._mailbox = Monitor(names), Mailbox(names)
         self.predictor: Predictor | None = None
         self.trouble = ""  # why the last configure or reload failed
         self.warm_up_ms = 0.0
-        self._enabled = True
+        self.loading_since: float | None = None  # steady seconds
+        self.resumed = self._spun = time.monotonic()  # from when on to judge; the last sign of life
+        self._lost, self._recovered_at = "", -1e9
         self._worker: Worker | None = None
         self._stats = None
         self._outputs: dict[str, CameraOutputs] = {}
         self._subscriptions_by_camera: dict[str, Subscription] = {}
-        self._reporter = Reporter(self)
+        self.reporter = Reporter(self)
         self.create_service(SetBool, "~/enable", self._enable)
         self.create_service(Trigger, "~/reload_model", self._reload)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -100,13 +110,46 @@ class PerceptionNode(LifecycleNode):
         """Whether the node subscribes to its cameras."""
         return bool(self._subscriptions_by_camera)
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a model that is loaded, warmed up and has passed its self-test."""
+        worker = self._worker
+        return self.predictor is not None and not (worker is not None and worker.device_error)
+
+    def alive(self, now: float) -> bool:
+        """Whether the node gets on with its work, at this steady time; loading is work."""
+        spun = now - max(self._spun, self.resumed) < STUCK or self.loading_since is not None
+        return spun and not self.hopeless(now)
+
+    def hopeless(self, now: float) -> str:
+        """Why nothing but a new process can help, at this steady time; empty while all is well."""
+        settings, loading = self.settings, self.loading_since
+        limit = settings.watchdog_timeout_ms
+        hanging = {
+            "a batch has been running": (self.monitor.busy_since, limit),
+            "a model has been loading": (loading, settings.watchdog_loading_timeout_ms),
+            "the node has stood still": (
+                self._spun if loading is None else None,
+                limit and max(limit, 1e3 * STUCK),
+            ),
+        }
+        for what, (since, limit_ms) in hanging.items():
+            took = 0.0 if since is None else now - max(since, self.resumed)
+            if limit_ms and took > limit_ms / 1e3:
+                return f"{what} for {took:.1f} s, limit {limit_ms / 1e3:g} s"
+        return self._lost
+
     def counts(self) -> dict[str, Counts]:
         """What became of the frames, by camera."""
         return self._mailbox.counts()
 
-    def published(self) -> dict[str, Counter[str]]:
-        """Messages published, by camera and topic: copies, since other threads go on counting."""
-        return {camera: outputs.published.copy() for camera, outputs in self._outputs.items()}
+    def rhythms(self) -> dict[str, Rhythm]:
+        """Of every topic with results, `camera/topic`."""
+        return {
+            f"{camera}/{topic}": rhythm
+            for camera, outputs in self._outputs.items()
+            for topic, rhythm in outputs.rhythms.items()
+        }
 
     def matched(self, camera: str) -> Matched:
         """The publishers on a camera's topic."""
@@ -148,7 +191,6 @@ class PerceptionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras and start to work."""
         try:
-            self._enabled = True
             self._worker.start()
             self._subscribe()
         except Exception as error:
@@ -180,9 +222,21 @@ class PerceptionNode(LifecycleNode):
         return SUCCESS
 
     def _look_after_device(self) -> None:
-        """Give up when the GPU has; whoever started the process starts it again."""
-        if self._worker is not None and self._worker.device_error:
-            raise DeviceLost(self._worker.device_error)
+        """A sign of life; and after an error of the device the model is loaded anew, once."""
+        self._spun = time.monotonic()
+        error = "" if self._worker is None else self._worker.device_error
+        if not error or self._lost:
+            return
+        if self._spun - self._recovered_at < RECOVERED:
+            self._lost = f"the device failed again: {error}"
+            return
+        self.get_logger().error(f"{error}; the model is loaded anew")
+        try:
+            self._exchange(self._loaded())
+        except Exception as again:
+            self._lost = f"the device is lost: {error}; loading the model anew failed: {again}"
+            return
+        self._worker.device_error, self._recovered_at = "", time.monotonic()
 
     def close(self) -> bool:
         """Stop the threads; False when inference did not come to an end.
@@ -190,13 +244,25 @@ class PerceptionNode(LifecycleNode):
         Like every transition, it removes subscriptions: call it on the thread that spins the node,
         or when nobody spins it any more.
         """
+        self.reporter.close()
         return self._stop_working("shutdown")
+
+    def destroy_node(self) -> None:
+        """Leave the network, also without `close`."""
+        self.reporter.close()
+        super().destroy_node()
 
     # Model and outputs
 
     def _loaded(self) -> Predictor:
-        """The model of the parameters, warmed up; ValueError with the path and the reason."""
-        settings = self.settings
+        """The model of the parameters, ready for use; ValueError with the path and the reason."""
+        self.loading_since = time.monotonic()
+        try:
+            return self._made_ready(self.settings)
+        finally:
+            self._spun, self.loading_since = time.monotonic(), None
+
+    def _made_ready(self, settings: Settings) -> Predictor:
         torch.set_num_threads(settings.num_threads or DEFAULT_THREADS)
         path = settings.model_weights or shipped_weights(settings.model_type)
         predictor = Predictor.from_file(
@@ -209,6 +275,7 @@ class PerceptionNode(LifecycleNode):
         )
         if reason := _unknown_classes(predictor, settings):
             raise ValueError(reason)
+        self_test(predictor)
         apply_settings(predictor, settings)
         started = time.monotonic()
         predictor.warm_up(range(1, settings.batch_size + 1))
@@ -229,6 +296,12 @@ class PerceptionNode(LifecycleNode):
             lambda: self.settings,
         )
 
+    def _exchange(self, predictor: Predictor) -> None:
+        """Another model from the next batch on."""
+        self.predictor = self._worker.predictor = predictor
+        self.trouble = ""
+        self._publish_label_info()
+
     def _publish_label_info(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
         for outputs in self._outputs.values():
@@ -247,8 +320,14 @@ class PerceptionNode(LifecycleNode):
 
     # Frames
 
+    def _watch(self, now: float | None) -> None:
+        """Frames and results are due from this steady time on; None: not any more."""
+        self.monitor.watch(now)
+        for outputs in self._outputs.values():
+            outputs.watch(now)
+
     def _subscribe(self) -> None:
-        self.monitor.watch()
+        self._watch(time.monotonic())
         for camera in self.settings.cameras:
             self._subscriptions_by_camera[camera.name] = self.create_subscription(
                 _message_type(camera),
@@ -283,6 +362,7 @@ class PerceptionNode(LifecycleNode):
         for subscription in self._subscriptions_by_camera.values():
             self.destroy_subscription(subscription)
         self._subscriptions_by_camera = {}
+        self._watch(None)
 
     def _stop_working(self, reason: str) -> bool:
         self._unsubscribe()
@@ -294,17 +374,22 @@ class PerceptionNode(LifecycleNode):
 
     # Parameters and services
 
-    def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+    def _check_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        """All of the changes or none of them."""
         configured = self.state != "unconfigured"
         settings, reason = parameters.changed(self.settings, changes, configured)
         if not reason and self.predictor is not None:
             reason = _unknown_classes(self.predictor, settings)
-        if not reason:
-            told = self.settings.score_threshold
-            self.settings = settings
-            if settings.score_threshold != told:
-                self._publish_label_info()
+        if not reason and not self._takes_after:
+            self._take_parameters(changes)
         return SetParametersResult(successful=not reason, reason=reason)
+
+    def _take_parameters(self, changes: Sequence[Parameter]) -> None:
+        """Use what was checked, and what no other callback has refused, in one step."""
+        told, configured = self.settings.score_threshold, self.state != "unconfigured"
+        self.settings, _ = parameters.changed(self.settings, changes, configured)
+        if self.settings.score_threshold != told:
+            self._publish_label_info()
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """False drops the subscriptions and keeps the model, true takes them up again."""
@@ -330,9 +415,7 @@ class PerceptionNode(LifecycleNode):
             self.trouble = response.message = f"{error}"
             self.get_logger().error(f"reload failed, the old model stays: {error}")
             return response
-        self.predictor = self._worker.predictor = predictor
-        self.trouble = ""
-        self._publish_label_info()
+        self._exchange(predictor)
         response.success, response.message = True, f"running {predictor.weights}"
         return response
 
@@ -353,17 +436,20 @@ def _unknown_classes(predictor: Predictor, settings: Settings) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
+    """Run the node until SIGINT or SIGTERM, which end it within three seconds in any state.
 
-    Returns 0 after those, 1 when the GPU is lost, 2 for parameters that make no sense.
+    Returns 0 after those, 2 for parameters that make no sense, 5 when the device is lost or a batch
+    hangs: then a new process can help, which `respawn` in the launch file starts.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    node = None
+    node = watchdog = None
     try:
         keep_memory()
-        rclpy.init(args=arguments)
-        node = PerceptionNode()
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        install_signal_handlers(SignalHandlerOptions.ALL)
+        watchdog = Watchdog()
+        node = watchdog.node = PerceptionNode()
         code = _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         code = 0
@@ -376,28 +462,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 0  # the signal came in the middle of a call, which then found nothing to speak to
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes twice: from the terminal and launch
     if node is not None:
-        _end(node)
+        watchdog.node = None  # one handle less: the node leaves the network with the last of them
+        node.close()  # a batch that hangs is left to its thread, which ends with the process
+        node.destroy_node()
     rclpy.try_shutdown()
-    return code
+    return code if watchdog is None else watchdog.code or code
 
 
 def _spin(node: PerceptionNode) -> int:
-    """Work until a signal comes or the GPU is lost; the exit code."""
+    """Work until a signal comes."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    try:
-        executor.spin()
-    except DeviceLost as error:
-        node.get_logger().fatal(f"{error}")
-        return 1
+    executor.spin()
     return 0
-
-
-def _end(node: PerceptionNode) -> None:
-    """Stop the threads and leave the network."""
-    if not node.close():
-        os._exit(1)  # inference hangs; its thread would keep the process alive
-    node.destroy_node()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,7 +62,7 @@ class Worker:
         self._node, self._mailbox, self._outputs = node, mailbox, outputs
         self._stats, self._monitor, self._settings = stats, monitor, settings
         self._complain = Complaints(node.get_logger().warning)
-        self.device_error = ""  # after which the process cannot go on
+        self.device_error = ""  # until somebody has loaded the model anew: no frame is tried
         self._applied: tuple[Predictor, Settings] | None = None
         self._thread: threading.Thread | None = None
         self._overlay: OverlayThread | None = None
@@ -72,7 +74,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout: float = 2.0) -> bool:
+    def stop(self, timeout: float = 1.5) -> bool:
         """End after the batch at hand; False when that did not come to an end in time."""
         self._mailbox.close()
         if self._thread is None or self._overlay is None:
@@ -91,13 +93,17 @@ class Worker:
                 self._process(batch, self._settings(), self.predictor)
             except Exception as error:  # the thread lives on, and no frame is forgotten
                 for frame in batch:
-                    self._failed(frame, "internal", error)
+                    self._failed(frame, Failure.of(error, "internal"))
             finally:
                 self._monitor.end()
 
     def _process(self, batch: list[Frame], settings: Settings, predictor: Predictor) -> None:
         """One batch; whatever happens, each of its frames ends as processed or as dropped."""
         started = time.monotonic()
+        if self.device_error:
+            for frame in batch:
+                self._mailbox.drop(frame, "device")
+            return
         self._apply(predictor, settings)
         pictures = self._decoded([frame for frame in batch if not self._too_old(frame, settings)])
         decoded = time.monotonic()
@@ -160,14 +166,17 @@ class Worker:
         """With results; a batch that fails is tried again frame by frame: one costs only itself."""
         if not pictures:
             return []
-        try:
-            results = predictor([image for _, image in pictures])
+        results = _attempt(predictor, [image for _, image in pictures])
+        if not isinstance(results, Failure):
             return [(*pair, result) for pair, result in zip(pictures, results, strict=True)]
-        except Exception as error:
-            if len(pictures) > 1:
-                return [seen for pair in pictures for seen in self._predicted(predictor, [pair])]
-            self._failed(pictures[0][0], "inference", error)
+        if results.reason == "out_of_memory":
+            self._monitor.no_memory()
+            free_memory()
+        if results.reason == "device" or len(pictures) == 1:
+            for frame, _ in pictures:
+                self._failed(frame, results)
             return []
+        return [seen for pair in pictures for seen in self._predicted(predictor, [pair])]
 
     def _published(
         self,
@@ -183,20 +192,20 @@ class Worker:
         try:
             self._outputs[frame.camera].publish(result)
         except Exception as error:
-            self._failed(frame, "publish", error)
+            self._failed(frame, Failure.of(error, "publish"))
             return False
         if (overlay := self._overlay) is not None:
             overlay.offer(frame.camera, result)
         return True
 
-    def _failed(self, frame: Frame, reason: str, error: Exception) -> None:
-        self._mailbox.drop(frame, reason)
+    def _failed(self, frame: Frame, failure: Failure) -> None:
+        self._mailbox.drop(frame, failure.reason)
         if self._node.context.ok():
-            text = f"{frame.camera}: {reason} failed: {type(error).__name__}: {error}"
+            text = f"{frame.camera}: {failure.reason} failed: {failure.text}"
             self._monitor.failed(text)
-            if is_device_error(error):
+            if failure.reason == "device":
                 self.device_error = text
-            self._complain(reason, text)
+            self._complain(failure.reason, text)
 
     def _account(
         self,
@@ -211,6 +220,8 @@ class Worker:
         latency_ms = max(0.0, self._age_ms(newest))  # the clock may have been set back
         for frame in frames:
             self._mailbox.processed(frame)
+            deadline_ms = settings.diagnostics_deadline_ms
+            self._monitor.published(frame.camera, self._age_ms(frame), deadline_ms)
         limit_ms = settings.diagnostics_max_processing_time_ms
         self._monitor.finished(stages, total_ms, latency_ms, limit_ms)
         message = InferenceStats(
@@ -226,11 +237,45 @@ class Worker:
             self._stats.publish(message)
 
 
-def is_device_error(error: Exception) -> bool:
-    """Whether the GPU is unusable from here on; running out of its memory is not that bad."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return False
-    return "CUDA error" in str(error)
+class Failure(NamedTuple):
+    """Why a frame gave no results; the error is not kept, whose trace would keep its tensors.
+
+    reason  its counter: inference, publish, internal, out_of_memory or device
+    """
+
+    reason: str
+    text: str
+
+    @classmethod
+    def of(cls, error: Exception, reason: str) -> Failure:
+        """What an error means, `reason` where it is none of the machine's."""
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return cls(_of_the_machine(error) or reason, text)
+
+
+def _of_the_machine(error: Exception) -> str:
+    """Whether there was no memory, or the GPU is unusable from here on; empty for the rest."""
+    text = str(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or any(
+        words in text for words in ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    ):
+        return "out_of_memory"
+    broken = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS", "CUDA failure")
+    return "device" if any(words in text for words in broken) else ""
+
+
+def _attempt(predictor: Predictor, images: list[np.ndarray]) -> list[Predictions] | Failure:
+    try:
+        return predictor(images)
+    except Exception as error:
+        return Failure.of(error, "inference")
+
+
+def free_memory() -> None:
+    """Give back what is kept for later, here and on the GPU."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def apply_settings(predictor: Predictor, settings: Settings) -> None:

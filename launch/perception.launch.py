@@ -64,7 +64,7 @@ ARGUMENTS = (
     ("autostart", "true", YES_OR_NO, "configure and activate; false: leave it to a manager"),
     ("use_sim_time", "false", YES_OR_NO, "take the time from /clock, as when a bag is played"),
     ("log_level", "info", ("debug", "info", "warn", "error", "fatal"), "what the nodes log"),
-    ("respawn", "false", YES_OR_NO, "start a node again when it has died"),
+    ("respawn", "true", YES_OR_NO, "start a node again when its process has ended by itself"),
     ("respawn_delay", "2.0", (), "seconds until then"),
     (
         "rviz",

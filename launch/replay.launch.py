@@ -78,6 +78,7 @@ def start(context: LaunchContext) -> list:
         PythonLaunchDescriptionSource(str(HERE / "perception.launch.py")),
         launch_arguments={
             "use_sim_time": "true",
+            "respawn": "false",
             **{k: given[k] for k in ("model", "image_topic", "transport", "weights", "device")},
         }.items(),
     )

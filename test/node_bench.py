@@ -86,7 +86,11 @@ class Bench:
             Parameter(name.replace("__", "."), value=value)
             for name, value in (given | parameters).items()
         ]
-        self.node = PerceptionNode(context=self.context, parameter_overrides=overrides)
+        return self.start_named("jointseg", overrides)
+
+    def start_named(self, name: str, overrides: list[Parameter]) -> PerceptionNode:
+        """Start a node of this name."""
+        self.node = PerceptionNode(name, context=self.context, parameter_overrides=overrides)
         self._spin(self.node)
         return self.node
 

@@ -106,7 +106,7 @@ LAYERS = (
     {"backends"},
     {"predictor"},
     {"quantization", "self_check"},
-    {"writers"},
+    {"writers", "self_test"},
     {"benchmark", "export"},
 )
 

@@ -1,0 +1,96 @@
+"""What is measured while the node runs: memory, threads, descriptors, latencies, a control loop."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One process at one moment, seconds after the start."""
+
+    seconds: float
+    rss_mb: float
+    pss_mb: float  # shared pages divided among those who share them
+    threads: int
+    descriptors: int
+
+
+def sample(pid: int, seconds: float) -> Sample:
+    """From Linux's /proc. Raises OSError when the process has gone."""
+    proc = Path(f"/proc/{pid}")
+    status = (proc / "status").read_text()
+    rollup = (proc / "smaps_rollup").read_text()
+    return Sample(
+        round(seconds, 2),
+        _kb("VmRSS", status) / 1024,
+        _kb("Pss", rollup) / 1024,
+        int(re.search(r"^Threads:\s+(\d+)", status, re.M)[1]),
+        len(os.listdir(proc / "fd")),
+    )
+
+
+def _kb(name: str, text: str) -> int:
+    return int(re.search(rf"^{name}:\s+(\d+) kB", text, re.M)[1])
+
+
+@dataclass
+class Record:
+    """What was measured; times in seconds after the start."""
+
+    samples: list[Sample] = field(default_factory=list)
+    latencies: list[tuple[float, float]] = field(default_factory=list)  # time of arrival, ms
+    control: list[tuple[float, float]] = field(default_factory=list)  # time, ms
+
+    def document(self) -> dict:
+        """For JSON: samples as they are, times as percentiles of ten seconds."""
+        return {
+            "samples": [asdict(one) for one in self.samples],
+            "latency_ms": percentiles(self.latencies),
+            "control_ms": percentiles(self.control),
+        }
+
+
+def percentiles(times: list[tuple[float, float]], seconds: float = 10.0) -> list[dict[str, float]]:
+    """p50, p95 and p99 of every ten seconds."""
+    bins: dict[int, list[float]] = {}
+    for at, ms in times:
+        bins.setdefault(int(at // seconds), []).append(ms)
+    return [
+        {"seconds": (number + 0.5) * seconds, "count": len(values)}
+        | {f"p{q}": round(quantile(values, q / 100), 3) for q in (50, 95, 99)}
+        for number, values in sorted(bins.items())
+    ]
+
+
+def quantile(values: list[float], q: float) -> float:
+    """The smallest value that a share q of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -int(-q * len(ordered) // 1) - 1))]
+
+
+class Control:
+    """The control loop in a process of its own."""
+
+    def __init__(self, record: Record, start: float) -> None:
+        command = [sys.executable, "-m", "jointseg_ros.soak.control"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._record, self._start = record, start
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self._record.control.append((time.monotonic() - self._start, float(line)))
+
+    def close(self) -> None:
+        """Stop it."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()

@@ -1,0 +1,123 @@
+"""Did it pass? Memory, threads, descriptors and latencies after warm-up, one sentence each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jointseg_ros.soak.samples import Record, Sample, quantile
+
+WARM_UP_SHARE, WARM_UP_SECONDS = 0.2, 300.0
+"""The first part of a run is not judged: this share of it, at most so long."""
+BLOCKS = 20
+"""Neighbouring samples are alike; the means of so many blocks are nearly independent."""
+SLOPE_FROM_SECONDS = 1800.0
+"""Shorter runs are judged by growth: a slope in MB/h would be read off minutes."""
+GROWTH_FROM_SECONDS = 300.0
+"""Still shorter ones are judged by a rougher growth."""
+MAX_SLOPE_MB_H, MAX_GROWTH, MAX_ROUGH_GROWTH = 5.0, 0.01, 0.05
+STEADY, MAX_DRIFT = 1.1, 1.1
+"""Largest ratio of the p99 of the second half to that of the first: of control loop and node."""
+
+
+class Finding(NamedTuple):
+    """One thing that was judged; passed is None where it could not be."""
+
+    name: str
+    passed: bool | None
+    text: str
+
+
+def warm_up_seconds(seconds: float) -> float:
+    """How much of a run of so many seconds is not judged."""
+    return min(WARM_UP_SHARE * seconds, WARM_UP_SECONDS)
+
+
+def findings(record: Record, seconds: float) -> Iterator[Finding]:
+    """All that the numbers say about a run of so many seconds."""
+    warm = [one for one in record.samples if one.seconds >= warm_up_seconds(seconds)]
+    if len(warm) < 4:
+        yield Finding("samples", False, f"{len(warm)} samples after warm-up are too few")
+        return
+    yield memory(warm, seconds)
+    for name in ("threads", "descriptors"):
+        yield constant(name, [getattr(one, name) for one in warm])
+    yield drift(record, seconds)
+
+
+def memory(warm: Sequence[Sample], seconds: float) -> Finding:
+    """The slope of long runs, the growth from the first to the last quarter of short ones."""
+    quarter = len(warm) // 4
+    first, last = (
+        float(np.mean([one.pss_mb for one in part])) for part in (warm[:quarter], warm[-quarter:])
+    )
+    growth = last / first - 1
+    slope, low, high = slope_mb_h(warm)
+    text = (
+        f"{first:.1f} to {last:.1f} MB ({growth:+.2%}), "
+        f"slope {slope:+.1f} MB/h, 95 % interval {low:+.1f} to {high:+.1f}"
+    )
+    if seconds >= SLOPE_FROM_SECONDS:
+        return Finding("memory", low <= 0 <= high or high < MAX_SLOPE_MB_H, text)
+    limit = MAX_GROWTH if seconds >= GROWTH_FROM_SECONDS else MAX_ROUGH_GROWTH
+    return Finding("memory", growth < limit, f"{text}; growth has to stay under {limit:.0%}")
+
+
+def slope_mb_h(samples: Sequence[Sample]) -> tuple[float, float, float]:
+    """MB an hour by least squares over the means of blocks, and its 95 % interval."""
+    blocks = np.array_split(np.arange(len(samples)), min(BLOCKS, len(samples)))
+    hours = np.array([np.mean([samples[i].seconds for i in block]) for block in blocks]) / 3600
+    mb = np.array([np.mean([samples[i].pss_mb for i in block]) for block in blocks])
+    x = hours - hours.mean()
+    slope = float(x @ mb / (x @ x))
+    free = len(blocks) - 2
+    rest = mb - mb.mean() - slope * x
+    error = math.sqrt(float(rest @ rest) / free / float(x @ x))
+    return slope, slope - student(free) * error, slope + student(free) * error
+
+
+def student(free: int) -> float:
+    """The 97.5 % quantile of Student's t (Hill's expansion, within 1 % from 4 degrees on)."""
+    z = 1.959964
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / free ** (n + 1) for n, term in enumerate(terms))
+
+
+def constant(name: str, values: Sequence[int]) -> Finding:
+    """Whether there are as many at the end as at the beginning, and never many more."""
+    quarter = len(values) // 4
+    first, last = int(np.median(values[:quarter])), int(np.median(values[-quarter:]))
+    text = f"{first} at first, {last} at the end, {min(values)} to {max(values)} between"
+    return Finding(name, first == last, text)
+
+
+def drift(record: Record, seconds: float) -> Finding:
+    """p99 of the second half against the first, where the control loop shows a steady machine."""
+    node, control = (_halves(times, seconds) for times in (record.latencies, record.control))
+    if node is None or control is None:
+        return Finding("latency", None, "too few results to compare")
+    text = "p99 {:.1f} ms, then {:.1f} ms; control loop {:.1f} ms, then {:.1f} ms".format(
+        *node, *control
+    )
+    ratio = control[1] / control[0]
+    if not 1 / STEADY <= ratio <= STEADY:
+        return Finding("latency", None, f"{text}: the machine was not steady, nothing is compared")
+    return Finding("latency", node[1] / node[0] <= MAX_DRIFT, text)
+
+
+def _halves(times: list[tuple[float, float]], seconds: float) -> tuple[float, float] | None:
+    """p99 of the first and the second half after warm-up."""
+    begin = warm_up_seconds(seconds)
+    middle = (begin + seconds) / 2
+    first = [ms for at, ms in times if begin <= at < middle]
+    second = [ms for at, ms in times if middle <= at]
+    if min(len(first), len(second)) < 200:
+        return None
+    return quantile(first, 0.99), quantile(second, 0.99)
