@@ -21,6 +21,7 @@ from safetensors.torch import save as tensors_to_bytes
 
 from jointseg_core import rdsnet, rdsnet_s, segrpn
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet
 from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
@@ -32,10 +33,6 @@ CONFIGS = {"rdsnet": RDSNetConfig, "rdsnet_s": RDSNetSConfig, "segrpn": SegRPNCo
 PRESETS = {"rdsnet": rdsnet.PRESETS, "rdsnet_s": rdsnet_s.PRESETS, "segrpn": segrpn.PRESETS}
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
-
-
-class BadCheckpoint(ValueError):
-    """Weights that cannot be used; the message names the file, what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,11 @@ class Manifest:
 
 
 def preset(model_type: str, name: str) -> Config:
-    """The config of a preset: `preset("rdsnet", "tiny")`. Raises ValueError for unknown names."""
+    """The config of a preset: `preset("rdsnet", "tiny")`. Raises BadConfig for unknown names."""
     if model_type not in PRESETS:
-        raise ValueError(f"model type {model_type!r}; want one of {', '.join(PRESETS)}")
+        raise BadConfig(f"model type {model_type!r}; want one of {', '.join(PRESETS)}")
     if name not in PRESETS[model_type]:
-        raise ValueError(
+        raise BadConfig(
             f"preset {name!r} of {model_type}; want one of {', '.join(PRESETS[model_type])}"
         )
     return PRESETS[model_type][name]

@@ -11,21 +11,12 @@ import numpy as np
 from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage, Image
 
+from jointseg_core.errors import BadImage
+
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused before they are decoded (8192 x 8192)."""
 
 DEPTH = ("16UC1", "32FC1", "64FC1", "16SC1", "32SC1")
-
-
-class BadImage(ValueError):
-    """A camera message without a usable picture.
-
-    reason  its counter: step, data_size, zero_size, too_large, encoding or undecodable
-    """
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
 
 
 @dataclass(frozen=True)

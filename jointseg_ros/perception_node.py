@@ -41,6 +41,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
 from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.process import keep_memory
 from jointseg_ros import parameters
@@ -56,7 +57,7 @@ DEFAULT_THREADS = max(1, len(os.sched_getaffinity(0)) - 1)  # one core for the e
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class DeviceLost(RuntimeError):
+class DeviceLost(SegError):
     """The GPU reported an error after which nothing works in this process."""
 
 

@@ -19,7 +19,7 @@ from jointseg_core import Classes, Preprocessing, SegRPNConfig, preset
 from jointseg_core.checkpoint import Config
 from jointseg_core.rdsnet_s import as_yolact
 from training.datasets.augmentation import Augmentation
-from training.problems import BadInput
+from training.problems import BadConfig, BadDataset
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def check(recipe: Recipe) -> None:
     for name, least in LEAST.items():
         value = getattr(recipe, name)
         if value is not None and not value >= least:
-            raise BadInput(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+            raise BadConfig(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
     try:
         preprocessing_of(recipe)
     except ValueError as error:
-        raise BadInput(f"--input-size: {error}") from error
+        raise BadConfig(f"--input-size: {error}") from error
 
 
 def preprocessing_of(recipe: Recipe) -> Preprocessing:
@@ -105,7 +105,7 @@ def fitted(recipe: Recipe, classes: Classes, data: str) -> Recipe:
     if not isinstance(config, SegRPNConfig):
         return replace(recipe, model=replace(config, num_classes=len(classes.things)))
     if not classes.semantic:
-        raise BadInput(
+        raise BadDataset(
             f"{data} has no classes of pixels, which SegRPN learns; use a data set in Cityscapes "
             "layout or with panoptic annotations, or train an rdsnet recipe"
         )

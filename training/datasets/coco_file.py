@@ -20,7 +20,7 @@ import numpy as np
 from pycocotools import mask as coco_masks
 
 from training.datasets.pictures import Size
-from training.problems import BadInput, Defect
+from training.problems import BadDataset, Defect
 
 Report = Callable[[Defect], None]
 Outline = list[bytes] | bytes  # polygons of float64 x, y, ..., or one compressed RLE
@@ -89,9 +89,9 @@ def read_json(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
         content = path.read_bytes()
         document = json.loads(content)
     except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}).") from error
+        raise BadDataset(f"{path} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise BadInput(
+        raise BadDataset(
             f"{path} is no complete JSON ({error}; {len(content)} bytes); unpack or write it again."
         ) from error
     held = {
@@ -99,7 +99,9 @@ def read_json(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     }
     if held != set(keys):
         found = ", ".join(list(document)[:8]) if isinstance(document, dict) else "no object"
-        raise BadInput(f"{path} lacks the lists {sorted(set(keys) - held)} of COCO; found {found}.")
+        raise BadDataset(
+            f"{path} lacks the lists {sorted(set(keys) - held)} of COCO; found {found}."
+        )
     return document, hashlib.sha256(content).hexdigest()
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from training.problems import BadInput
+from training.problems import BadCheckpoint
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -99,7 +99,7 @@ class RunFolder:
                 reason = " ".join(str(error).split())[:200]
                 print(f"warning: {path} is damaged: {reason}", file=sys.stderr)
         if paths:
-            raise BadInput(
+            raise BadCheckpoint(
                 f"no usable checkpoint: looked in {self.checkpoints}, found {len(paths)}, all of "
                 "them damaged; delete the folder or name another with --out"
             )

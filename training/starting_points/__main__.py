@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from jointseg_core.checkpoint import PRESETS, Config, build_model, preset, save_model
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.preprocessing import Preprocessing
-from training.problems import BadInput, exit_code
+from training.problems import BadConfig, run_program
 from training.starting_points.fitting import load_starting_point
 from training.starting_points.source import COCO_THINGS
 
@@ -19,11 +18,11 @@ from training.starting_points.source import COCO_THINGS
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     classes = _classes(options.classes, options.model)
+    config = _with_classes(preset(options.model, options.preset), classes)
     try:
-        config = _with_classes(preset(options.model, options.preset), classes)
         preprocessing = _preprocessing(options.model, options.size, options.sides)
     except ValueError as error:
-        raise BadInput(str(error)) from error
+        raise BadConfig(str(error)) from error
     model = build_model(config)
     table = load_starting_point(model, classes, options.weights, options.released_refinement)
     print(table)
@@ -68,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _classes(choice: str | None, model_type: str) -> Classes:
     if model_type == "segrpn" and choice not in (None, "cityscapes"):
-        raise BadInput(f"--classes {choice}: segrpn needs classes of pixels too, want cityscapes")
+        raise BadConfig(f"--classes {choice}: segrpn needs classes of pixels too, want cityscapes")
     match choice or ("cityscapes" if model_type == "segrpn" else "coco"):
         case "cityscapes":
             return CITYSCAPES
@@ -100,4 +99,4 @@ def _with_classes(config: Config, classes: Classes) -> Config:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    run_program(main)
