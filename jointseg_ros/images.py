@@ -16,6 +16,9 @@ from jointseg_core.errors import BadImage
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused before they are decoded (8192 x 8192)."""
 
+BAYER_SIDE = 3
+"""Smaller mosaics would come out black."""
+
 DEPTH = ("16UC1", "32FC1", "64FC1", "16SC1", "32SC1")
 
 
@@ -73,6 +76,9 @@ def image_to_rgb(message: Image) -> np.ndarray:
     if layout in (_UYVY, _YUYV) and message.width % 2:
         text = f"{message.encoding} has pixels in pairs, the width is {message.width}"
         raise BadImage("step", text)
+    if message.encoding.startswith("bayer") and min(pixels.shape) < BAYER_SIDE:
+        text = f"{message.encoding} needs {BAYER_SIDE} pixels each way, found {pixels.shape}"
+        raise BadImage("undecodable", text)
     try:
         return layout.to_rgb(pixels, message)
     except cv2.error as error:

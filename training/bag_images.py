@@ -13,6 +13,8 @@ from training.bags import BagReader, new
 from training.problems import MAX_PIXELS, BadBag, BadImage
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+BAYER_SIDE = 3
+"""Smaller mosaics would come out black."""
 
 # encoding: (bytes a pixel, OpenCV conversion to RGB or None)
 _ENCODINGS: dict[str, tuple[int, int | None]] = {
@@ -105,6 +107,9 @@ def _raw_to_rgb(message: Any) -> np.ndarray:
         rows = (np.ascontiguousarray(rows).view(order) >> 8).astype(np.uint8)
     elif size > 1:
         rows = rows.reshape(message.height, message.width, size)
+    if message.encoding.startswith("bayer") and min(rows.shape) < BAYER_SIDE:
+        text = f"{message.encoding} needs {BAYER_SIDE} pixels each way, found {rows.shape}."
+        raise BadImage("undecodable", text)
     try:
         return rows.copy() if conversion is None else cv2.cvtColor(rows, conversion)
     except cv2.error as error:
