@@ -110,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refusal(bag: Path, out: Path, force: bool) -> str | None:
     if out.suffix != ".mcap":
         return f"OUT is {out}; give the name of an .mcap file."
-    if out.resolve() == bag.resolve() or bag.resolve() in out.resolve().parents:
+    place, source = (Path(os.path.realpath(path)) for path in (out, bag))
+    if place == source or source in place.parents:
         return f"OUT is {out}, part of the recording itself; give another place."
     if out.exists() and not (force and out.is_file()):
         return f"{out.absolute()} exists; give another name or --force."
