@@ -39,7 +39,7 @@ def read_pictures(folder: Path) -> list[np.ndarray]:
 def _read(file: Path, decoder: ModuleType) -> np.ndarray:
     """RGB [H, W, 3]. BadImage for a damaged picture, and for one that claims to be enormous."""
     try:
-        with decoder.open(file) as picture:
+        with decoder.open(file, formats=("JPEG", "PNG")) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 text = f"{file} claims {picture.width} x {picture.height} pixels; leave it out"
                 raise BadImage("too_large", text)

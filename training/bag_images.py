@@ -141,7 +141,7 @@ def _rows(message: Any, size: int) -> np.ndarray:
 
 def _compressed_to_rgb(data: bytes) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise BadImage(
                     "too_large", f"compressed image claims {picture.width} x {picture.height}."

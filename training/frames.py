@@ -14,7 +14,7 @@ from PIL import Image
 from training.bag_images import image_topic, stamp_ns, to_rgb
 from training.bags import BagReader
 from training.driving_bag import FRAME_ID, START_NS
-from training.problems import MAX_PIXELS, BadImage, BadInput
+from training.problems import MAX_PIXELS, PICTURE_FORMATS, BadImage, BadInput
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 RECORDINGS = (".mcap", ".db3")
@@ -118,7 +118,7 @@ def _of_pictures(paths: list[Path], rate_hz: float, lost: list[str]) -> Iterator
 
 
 def _picture(path: Path) -> np.ndarray:
-    with Image.open(path) as opened:
+    with Image.open(path, formats=PICTURE_FORMATS) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise BadImage(
                 "too_large", f"{opened.width} x {opened.height} are more than {MAX_PIXELS} pixels"

@@ -20,6 +20,7 @@ from jointseg_core.errors import (
 
 __all__ = [
     "MAX_PIXELS",
+    "PICTURE_FORMATS",
     "BadBag",
     "BadCheckpoint",
     "BadConfig",
@@ -38,6 +39,8 @@ __all__ += [
     "run_program",
 ]
 
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+"""All that Pillow may decode; it would hand others, such as PostScript, to further programs."""
 MAX_PIXELS = 100_000_000
 """Of a picture; larger ones are refused before they are decoded."""
 

@@ -166,7 +166,10 @@ FILES = [
     salvaged("the second half zeros", damaged(lambda d, _: d[:2000].ljust(len(d), b"\0")), 4),
     salvaged("a byte of a chunk", damaged(chunk_flipped), 4, "recovered: 54", often=True),
     salvaged("a byte of a chunk, lz4", damaged(chunk_flipped, LZ4), 4, "lost:"),
-    *(salvaged(f"20 bytes anywhere, {k}", damaged(scattered(k)), (3, 4), "one.mcap") for k in range(6)),
+    *(
+        salvaged(f"20 bytes anywhere, {k}", damaged(scattered(k)), (3, 4), "one.mcap")
+        for k in range(6)
+    ),
     salvaged("a chunk of 10 GB", damaged(in_chunk_header(16, "<Q", 10 << 30)), 4, often=True),
     salvaged("a chunk of 10 GB, lz4", damaged(in_chunk_header(16, "<Q", 10 << 30), LZ4), 4),
     salvaged("a chunk of -1 bytes", damaged(in_chunk_header(16, "<Q", (1 << 64) - 1)), 4),

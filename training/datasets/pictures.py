@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.problems import MAX_PIXELS, BadDataset, BadInput
+from training.problems import MAX_PIXELS, PICTURE_FORMATS, BadDataset, BadInput
 
 Size = tuple[int, int]  # height, width
 
@@ -64,7 +64,7 @@ def _opened(
     path: Path, size: Size | None = None, other: str = "annotation"
 ) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             if size is not None and (image.height, image.width) != size:
                 raise BadDataset(
                     f"{path} is {image.height}x{image.width} (height x width), but its {other}"
