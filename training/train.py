@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run.say(f"stopped after step {run.progress.step}; --resume goes on from there")
         elif command.options.dry_run:
             run.say("rehearsed: everything works, and nothing was left behind")
-        return stop.run_program
+        return stop.exit_code
 
 
 def learn(run: Run, stop: StopSignals) -> None:
