@@ -169,9 +169,10 @@ def read_export(folder: Path) -> Export:
         export = Export(**document | lists)
         if export.form not in SUFFIXES:
             raise ValueError(f"form {export.form}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        files = dict(export.files).items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"{folder / MANIFEST}: not of this package ({error!r})") from error
-    for name, wanted in export.files.items():
+    for name, wanted in files:
         if sha256(folder, name) != wanted:
             raise BadCheckpoint(
                 f"{folder / name}: SHA-256 is not the one in {MANIFEST}; "

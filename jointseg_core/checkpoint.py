@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,8 @@ def save_model(
 ) -> Manifest:
     """Write PATH (.safetensors) and its manifest; floats are stored as dtype.
 
-    Each file is replaced in one step, the manifest last: a reader never sees half a file.
+    Both are complete beside their places before either is replaced, the manifest last; whoever is
+    killed between the two leaves a manifest that `load_model` finds.
     """
     tensors = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
@@ -106,19 +109,28 @@ def save_model(
     )
     document = {"format": FORMAT, "model": manifest.model_type, **asdict(manifest)}
     path = Path(path)
-    _replace(path, data)
-    _replace(path.with_suffix(".json"), (json.dumps(document, indent=2) + "\n").encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = {
+        path: data,
+        path.with_suffix(".json"): (json.dumps(document, indent=2) + "\n").encode(),
+    }
+    for target, content in written.items():
+        _write(_part(target), content)
+    for target in written:
+        _part(target).replace(target)
     return manifest
 
 
-def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+def _part(path: Path) -> Path:
+    """What a file is called until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
 
 
 def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
@@ -129,8 +141,8 @@ def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
     """
     path = Path(path).resolve()
     data = _read(path, "weights")
-    manifest = _read_manifest(path.with_suffix(".json"))
     digest = hashlib.sha256(data).hexdigest()
+    manifest = _manifest_of(path, digest)
     for wanted, origin in ((manifest.sha256, "its manifest"), (sha256, "the caller")):
         if wanted and digest != wanted.lower():
             raise BadCheckpoint(
@@ -138,14 +150,39 @@ def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
                 "the file is damaged or of another version, copy it again"
             )
     try:
+        tensors = tensors_from_bytes(data)
+        _check_finite(tensors, path)
+        with torch.device("meta"):  # a config of nonsense takes no memory there
+            build_model(manifest.config).load_state_dict(tensors, assign=True)
         model = build_model(manifest.config)
-        model.load_state_dict(tensors_from_bytes(data))
+        model.load_state_dict(tensors)
     except SafetensorError as error:
         raise BadCheckpoint(f"{path}: not a safetensors file ({error})") from error
+    except BadCheckpoint:
+        raise
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadCheckpoint(f"{path}: does not fit the config in its manifest: {reason}") from error
     return model.eval(), manifest
+
+
+def _check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise BadCheckpoint(
+            f"{path}: {len(broken)} of {len(tensors)} tensors hold NaN or infinite values, the "
+            f"first is {broken[0]}; take another file"
+        )
+
+
+def _manifest_of(path: Path, digest: str) -> Manifest:
+    """The manifest beside weights, or the next one, if saving was cut short between the two."""
+    beside = path.with_suffix(".json")
+    if _part(beside).exists():
+        with suppress(BadCheckpoint):
+            if (following := _read_manifest(_part(beside))).sha256 == digest:
+                return following
+    return _read_manifest(beside)
 
 
 def _read(path: Path, what: str) -> bytes:
@@ -171,7 +208,9 @@ def _read_manifest(path: Path) -> Manifest:
             training=document["training"],
             sha256=document["sha256"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not re.fullmatch("[0-9a-fA-F]{64}", manifest.sha256):
+            raise ValueError(f"sha256 is {manifest.sha256!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"{path}: not a manifest of this package ({error!r})") from error
     _check_classes(manifest, path)
     return manifest

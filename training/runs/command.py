@@ -132,7 +132,7 @@ def stored(path: Path) -> tuple[str, Recipe]:
         document = json.loads(path.read_text())
         name = document["recipe"]
         return name, from_values(RECIPES[name], document["fields"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadConfig(
             f"{path} is not the config.json of a run of this version ({error!r}); "
             "name a recipe or another run"

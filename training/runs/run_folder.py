@@ -95,7 +95,7 @@ class RunFolder:
         for path in reversed(paths):
             try:
                 return _verified(path)
-            except (OSError, ValueError, KeyError, RuntimeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 print(f"warning: {path} is damaged: {reason}", file=sys.stderr)
         if paths:
