@@ -1,27 +1,32 @@
 """jointseg_core: joint perception networks in PyTorch: RDSNet, SegRPN, and one of both.
 
-Readable and usable without ROS, data sets or a GPU.
+Readable and usable without ROS, data sets or a GPU. Names are imported when they are asked for:
+programs that only play or mend recordings want the errors alone, and start without torch.
 """
 
-from jointseg_core.checkpoint import (
-    BadCheckpoint,
-    Manifest,
-    build_model,
-    load_model,
-    preset,
-    save_model,
-    shipped_weights,
-)
-from jointseg_core.classes import CITYSCAPES, UNLABELLED, Classes
-from jointseg_core.joint import Joint, JointConfig, build_joint
-from jointseg_core.panoptic import Panoptic, PanopticFusion, Segment
-from jointseg_core.predictions import Masks, Predictions
-from jointseg_core.predictor import Predictor
-from jointseg_core.preprocessing import Letterbox, Preprocessing
-from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet, build_rdsnet_printed
-from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
-from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
-from jointseg_core.targets import Target
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jointseg_core.checkpoint import (
+        Manifest,
+        build_model,
+        load_model,
+        preset,
+        save_model,
+        shipped_weights,
+    )
+    from jointseg_core.classes import CITYSCAPES, UNLABELLED, Classes
+    from jointseg_core.errors import BadCheckpoint, SegError
+    from jointseg_core.joint import Joint, JointConfig, build_joint
+    from jointseg_core.panoptic import Panoptic, PanopticFusion, Segment
+    from jointseg_core.predictions import Masks, Predictions
+    from jointseg_core.predictor import Predictor
+    from jointseg_core.preprocessing import Letterbox, Preprocessing
+    from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet, build_rdsnet_printed
+    from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
+    from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
+    from jointseg_core.targets import Target
 
 __all__ = [
     "CITYSCAPES",
@@ -42,6 +47,7 @@ __all__ = [
     "RDSNetConfig",
     "RDSNetS",
     "RDSNetSConfig",
+    "SegError",
     "SegRPN",
     "SegRPNConfig",
     "Segment",
@@ -57,3 +63,25 @@ __all__ = [
     "save_model",
     "shipped_weights",
 ]
+
+_HOMES = {
+    "checkpoint": "Manifest build_model load_model preset save_model shipped_weights",
+    "classes": "CITYSCAPES UNLABELLED Classes",
+    "errors": "BadCheckpoint SegError",
+    "joint": "Joint JointConfig build_joint",
+    "panoptic": "Panoptic PanopticFusion Segment",
+    "predictions": "Masks Predictions",
+    "predictor": "Predictor",
+    "preprocessing": "Letterbox Preprocessing",
+    "rdsnet": "RDSNet RDSNetConfig build_rdsnet build_rdsnet_printed",
+    "rdsnet_s": "RDSNetS RDSNetSConfig build_rdsnet_s",
+    "segrpn": "SegRPN SegRPNConfig build_segrpn",
+    "targets": "Target",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

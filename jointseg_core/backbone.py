@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
+from jointseg_core.errors import BadCheckpoint
 from jointseg_core.layers import init_xavier
 
 
@@ -108,12 +109,12 @@ class ResNet(nn.Module):
     def load_imagenet(self, path: str | Path) -> None:
         """Load a ResNet file in torchvision's format, without its classifier.
 
-        Raises ValueError naming the keys that are missing or have another shape.
+        Raises BadCheckpoint naming the keys that are missing or have another shape.
         """
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise ValueError(
+            raise BadCheckpoint(
                 f"backbone weights: {Path(path).resolve()} is not a torchvision ResNet file "
                 f"({type(error).__name__}); expected a state dict saved with torch.save"
             ) from error
@@ -121,10 +122,10 @@ class ResNet(nn.Module):
         try:
             missing, unexpected = self.load_state_dict(weights, strict=False)
         except RuntimeError as error:
-            raise ValueError(f"backbone weights: {Path(path).resolve()}: {error}") from error
+            raise BadCheckpoint(f"backbone weights: {Path(path).resolve()}: {error}") from error
         missing = [key for key in missing if not key.endswith("num_batches_tracked")]
         if missing or unexpected:
-            raise ValueError(
+            raise BadCheckpoint(
                 f"backbone weights: {Path(path).resolve()} lacks {missing[:3]} "
                 f"and has {unexpected[:3]} that this ResNet does not know"
             )

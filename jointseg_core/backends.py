@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointseg_core.checkpoint import BadCheckpoint, Model
+from jointseg_core.errors import BadConfig
 from jointseg_core.graphs import Graph, Output, assemble
 from jointseg_core.segrpn import SegRPN
 
@@ -120,7 +121,7 @@ def is_export(path: str | Path) -> bool:
 def open_export(path: str | Path, backend: str, device: str, precision: str) -> Exported:
     """The export in that folder, ready to run by the backend of its form.
 
-    precision is the export's, or "auto". Raises ValueError for what this machine lacks and
+    precision is the export's, or "auto". Raises BadConfig for what this machine lacks and
     BadCheckpoint for a folder that is damaged or of another form.
     """
     folder = Path(path).resolve()
@@ -137,22 +138,22 @@ def open_export(path: str | Path, backend: str, device: str, precision: str) -> 
             f"export again with --to {backend}"
         )
     if precision not in ("auto", export.precision):
-        raise ValueError(
+        raise BadConfig(
             f"precision {precision!r}: {folder} was exported in {export.precision}; "
             f"say that or auto, or export again with --precision {precision}"
         )
     if device.split(":")[0] not in ("auto", export.device):
-        raise ValueError(f"device {device!r}: {folder} was exported to run on {export.device}")
+        raise BadConfig(f"device {device!r}: {folder} was exported to run on {export.device}")
     return Exported(export, open_graphs(folder, export))
 
 
 def check_backend(name: str) -> None:
-    """Raises ValueError for an unknown backend, and for one that is not installed here."""
+    """Raises BadConfig for an unknown backend, and for one that is not installed here."""
     if name not in PACKAGES:
-        raise ValueError(f"backend {name!r}; want one of {', '.join(PACKAGES)}")
+        raise BadConfig(f"backend {name!r}; want one of {', '.join(PACKAGES)}")
     if find_spec(PACKAGES[name]) is None:
         here = [backend for backend, package in PACKAGES.items() if find_spec(package)]
-        raise ValueError(
+        raise BadConfig(
             f"backend {name!r} needs the Python package {PACKAGES[name]}, which is not installed; "
             f"this machine has {', '.join(here)}"
         )
@@ -168,9 +169,10 @@ def read_export(folder: Path) -> Export:
         export = Export(**document | lists)
         if export.form not in SUFFIXES:
             raise ValueError(f"form {export.form}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        files = dict(export.files).items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"{folder / MANIFEST}: not of this package ({error!r})") from error
-    for name, wanted in export.files.items():
+    for name, wanted in files:
         if sha256(folder, name) != wanted:
             raise BadCheckpoint(
                 f"{folder / name}: SHA-256 is not the one in {MANIFEST}; "
@@ -187,7 +189,7 @@ def sha256(folder: Path, name: str) -> str:
 
 
 def open_graphs(folder: Path, export: Export) -> dict[str, Graph]:
-    """The graphs of a folder. Raises ValueError where the machine lacks the export's precision."""
+    """The graphs of a folder. Raises BadConfig where the machine lacks the export's precision."""
     suffix, names = SUFFIXES[export.form], ("dense", "regions")
     files = {
         name: folder / f"{name}{suffix}" for name in names if f"{name}{suffix}" in export.files
@@ -227,7 +229,7 @@ def _open_openvino(file: Path, export: Export) -> Graph:
 
     known = openvino_precisions()
     if export.precision not in known:
-        raise ValueError(
+        raise BadConfig(
             f"precision {export.precision!r}: OpenVINO computes in {', '.join(known)} on this CPU"
         )
     rest = "f32" if export.precision == "fp32" or "bf16" not in known else "bf16"

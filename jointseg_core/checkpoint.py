@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from safetensors.torch import save as tensors_to_bytes
 
 from jointseg_core import joint, rdsnet, rdsnet_s, segrpn
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.joint import Joint, JointConfig, build_joint
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet
@@ -43,10 +46,6 @@ PRESETS = {
 }
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
-
-
-class BadCheckpoint(ValueError):
-    """Weights that cannot be used; the message names the file, what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,11 @@ class Manifest:
 
 
 def preset(model_type: str, name: str) -> Config:
-    """The config of a preset: `preset("rdsnet", "tiny")`. Raises ValueError for unknown names."""
+    """The config of a preset: `preset("rdsnet", "tiny")`. Raises BadConfig for unknown names."""
     if model_type not in PRESETS:
-        raise ValueError(f"model type {model_type!r}; want one of {', '.join(PRESETS)}")
+        raise BadConfig(f"model type {model_type!r}; want one of {', '.join(PRESETS)}")
     if name not in PRESETS[model_type]:
-        raise ValueError(
+        raise BadConfig(
             f"preset {name!r} of {model_type}; want one of {', '.join(PRESETS[model_type])}"
         )
     return PRESETS[model_type][name]
@@ -112,7 +111,8 @@ def save_model(
 ) -> Manifest:
     """Write PATH (.safetensors) and its manifest; floats are stored as dtype.
 
-    Each file is replaced in one step, the manifest last: a reader never sees half a file.
+    Both are complete beside their places before either is replaced, the manifest last; whoever is
+    killed between the two leaves a manifest that `load_model` finds.
     """
     tensors = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
@@ -124,20 +124,30 @@ def save_model(
     )
     document = {"format": FORMAT, "model": manifest.model_type, **asdict(manifest)}
     path = Path(path)
-    write_file(path, data)
-    write_file(path.with_suffix(".json"), (json.dumps(document, indent=2) + "\n").encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = (json.dumps(document, indent=2) + "\n").encode()
+    write_files({path: data, path.with_suffix(".json"): text})
     return manifest
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file in one step: a reader sees the old one or the new one, and never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files beside their places first, then put each there in one step, in this order."""
+    for path, data in contents.items():
+        _write(_part(path), data)
+    for path in contents:
+        _part(path).replace(path)
+
+
+def _part(path: Path) -> Path:
+    """What a file is called until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
 
 
 def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
@@ -148,8 +158,8 @@ def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
     """
     path = Path(path).resolve()
     data = _read(path, "weights")
-    manifest = _read_manifest(path.with_suffix(".json"))
     digest = hashlib.sha256(data).hexdigest()
+    manifest = _manifest_of(path, digest)
     for wanted, origin in ((manifest.sha256, "its manifest"), (sha256, "the caller")):
         if wanted and digest != wanted.lower():
             raise BadCheckpoint(
@@ -157,14 +167,39 @@ def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
                 "the file is damaged or of another version, copy it again"
             )
     try:
+        tensors = tensors_from_bytes(data)
+        _check_finite(tensors, path)
+        with torch.device("meta"):  # a config of nonsense takes no memory there
+            build_model(manifest.config).load_state_dict(tensors, assign=True)
         model = build_model(manifest.config)
-        model.load_state_dict(tensors_from_bytes(data))
+        model.load_state_dict(tensors)
     except SafetensorError as error:
         raise BadCheckpoint(f"{path}: not a safetensors file ({error})") from error
+    except BadCheckpoint:
+        raise
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadCheckpoint(f"{path}: does not fit the config in its manifest: {reason}") from error
     return model.eval(), manifest
+
+
+def _check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise BadCheckpoint(
+            f"{path}: {len(broken)} of {len(tensors)} tensors hold NaN or infinite values, the "
+            f"first is {broken[0]}; take another file"
+        )
+
+
+def _manifest_of(path: Path, digest: str) -> Manifest:
+    """The manifest beside weights, or the next one, if saving was cut short between the two."""
+    beside = path.with_suffix(".json")
+    if _part(beside).exists():
+        with suppress(BadCheckpoint):
+            if (following := _read_manifest(_part(beside))).sha256 == digest:
+                return following
+    return _read_manifest(beside)
 
 
 def _read(path: Path, what: str) -> bytes:
@@ -191,7 +226,9 @@ def _read_manifest(path: Path) -> Manifest:
             sha256=document["sha256"],
             self_test=document.get("self_test", {}),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not re.fullmatch("[0-9a-fA-F]{64}", manifest.sha256):
+            raise ValueError(f"sha256 is {manifest.sha256!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"{path}: not a manifest of this package ({error!r})") from error
     _check_classes(manifest, path)
     return manifest

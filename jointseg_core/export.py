@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +37,8 @@ from jointseg_core.backends import (
     sha256,
 )
 from jointseg_core.checkpoint import Manifest, Model, load_model
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig
 from jointseg_core.graphs import empty_shapes, example, named_tensors, parts
 from jointseg_core.predictor import PRECISIONS, Predictor, choose_device, precisions_of, prepared
 from jointseg_core.quantization import calibration_inputs, read_pictures
@@ -47,7 +48,7 @@ from jointseg_core.writers import REQUIRED, trace, write
 REGION_OUTPUTS = ("class_logits", "box_deltas")
 
 
-class BadExport(ValueError):
+class BadExport(BadConfig):
     """What cannot be exported here, or what does not see what its checkpoint sees."""
 
 
@@ -224,8 +225,8 @@ def main() -> int:
     out = options.out or options.weights.with_suffix("").with_name(
         f"{options.weights.stem}_{options.to}_{options.precision}"
     )
-    try:
-        request = Request(
+    export = export_model(
+        Request(
             options.weights,
             options.to,
             out,
@@ -234,10 +235,7 @@ def main() -> int:
             options.calibration,
             options.device,
         )
-        export = export_model(request)
-    except ValueError as error:  # BadCheckpoint and BadExport are such
-        print(f"export: {error}", file=sys.stderr)
-        return 2
+    )
     check = ", ".join(f"{name} {value}" for name, value in export.self_check.items())
     print(f"{out}: {export.model} for {export.form} in {export.precision}; self-check: {check}")
     return 0
@@ -256,4 +254,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

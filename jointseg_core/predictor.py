@@ -19,6 +19,7 @@ from jointseg_core.backends import CHECKPOINT, Exported, is_export, open_export
 from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
 from jointseg_core.classes import Classes
 from jointseg_core.cuda_graph import replayer_for
+from jointseg_core.errors import BadConfig
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.process import keep_memory
@@ -126,7 +127,7 @@ class Predictor:
         ValueError for another name.
         """
         if unknown := sorted(set(changes) - set(LIMITS)):
-            raise ValueError(f"{unknown[0]} cannot be changed; want one of {', '.join(LIMITS)}")
+            raise BadConfig(f"{unknown[0]} cannot be changed; want one of {', '.join(LIMITS)}")
         known = {name: value for name, value in changes.items() if hasattr(self.model.config, name)}
         self.model.config = replace(self.model.config, **known)
 
@@ -230,7 +231,7 @@ def precisions_of(device: torch.device) -> list[str]:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """The number format of that name. Raises ValueError for one that the device has no units for.
+    """The number format of that name. Raises BadConfig for one that the device has no units for.
 
     "auto" is bf16 where a CPU has instructions for it: the shipped weights lose no accuracy by it
     (docs/results/seed_spread.json against seed_spread_bf16.json).
@@ -238,24 +239,24 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "auto":
         return precisions_of(device)[-1] if device.type == "cpu" else "fp32"
     if name == "int8":
-        raise ValueError("precision 'int8': torch has none here; run an export by its backend")
+        raise BadConfig("precision 'int8': torch has none here; run an export by its backend")
     if name not in PRECISIONS:
-        raise ValueError(f"precision {name!r}; want auto or one of {', '.join(PRECISIONS)}")
+        raise BadConfig(f"precision {name!r}; want auto or one of {', '.join(PRECISIONS)}")
     if name not in (known := precisions_of(device)):
-        raise ValueError(f"precision {name!r}: {device} computes in {' and '.join(known)} only")
+        raise BadConfig(f"precision {name!r}: {device} computes in {' and '.join(known)} only")
     return name
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name. Raises ValueError where this machine has no such device."""
+    """The device of that name. Raises BadConfig where this machine has no such device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"device {name!r}; want auto, cpu, cuda or cuda:N") from error
+        raise BadConfig(f"device {name!r}; want auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
+        raise BadConfig(
             f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices"
         )
     return device

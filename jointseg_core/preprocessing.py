@@ -18,6 +18,7 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 STEP = 32
+MAX_PIXELS = 1 << 26
 """Sides of an input are multiples of this, so that every pyramid level halves the one before."""
 
 
@@ -153,6 +154,8 @@ class Preprocessing:
         step = STEP if self.keep_ratio and not self.by_sides else 1
         if any(side % step or side <= 0 for side in self.input_size):
             raise ValueError(f"input_size is {self.input_size}, expected multiples of {step}")
+        if self.input_size[0] * self.input_size[1] > MAX_PIXELS:
+            raise ValueError(f"input_size is {self.input_size}, more than {MAX_PIXELS} pixels")
         if self.by_sides and not (self.keep_ratio and self.input_size[0] <= self.input_size[1]):
             raise ValueError(
                 f"input_size is {self.input_size}, expected the short side, then the long one, of "

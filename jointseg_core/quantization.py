@@ -7,30 +7,48 @@ quantised, since the shipped weights lose little by it (docs/results/int8_tiny.j
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from jointseg_core.errors import BadDataset, BadImage
 from jointseg_core.predictor import Predictor
 
 MOST_PICTURES, MOST_REGIONS = 200, 200
 """Pictures, and regions of each: more do not change the ranges by much."""
 SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 100_000_000
 
 
 def read_pictures(folder: Path) -> list[np.ndarray]:
     """At most MOST_PICTURES of the PNG and JPEG files below a folder, spread, RGB [H, W, 3].
 
-    Raises ValueError where there are none.
+    Raises BadDataset where there are none, BadImage for one that cannot be read.
     """
     from PIL import Image  # which torchvision brings
 
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
     if not files:
-        raise ValueError(f"--calibration: no {' or '.join(SUFFIXES)} file lies below {folder}")
+        raise BadDataset(f"--calibration: no {' or '.join(SUFFIXES)} file lies below {folder}")
     chosen = files[:: -(-len(files) // MOST_PICTURES)]
-    return [np.array(Image.open(f).convert("RGB")) for f in chosen]
+    return [_read(file, Image) for file in chosen]
+
+
+def _read(file: Path, decoder: ModuleType) -> np.ndarray:
+    """RGB [H, W, 3]. BadImage for a damaged picture, and for one that claims to be enormous."""
+    try:
+        with decoder.open(file, formats=("JPEG", "PNG")) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                text = f"{file} claims {picture.width} x {picture.height} pixels; leave it out"
+                raise BadImage("too_large", text)
+            return np.array(picture.convert("RGB"))
+    except BadImage:
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
+        text = f"{file} cannot be read as a picture ({error}); leave it out or copy it again"
+        raise BadImage("undecodable", text) from error
 
 
 def calibration_inputs(

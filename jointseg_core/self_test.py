@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jointseg_core.checkpoint import BadCheckpoint, write_file
+from jointseg_core.checkpoint import BadCheckpoint, write_files
 from jointseg_core.graphs import named_tensors
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
@@ -89,7 +89,7 @@ def sign(path: Path) -> dict[str, float]:
     predictor = Predictor.from_file(path, device="cpu", precision="fp32")
     manifest = path.with_suffix(".json")
     document = json.loads(manifest.read_text()) | {"self_test": sizes(predictor)}
-    write_file(manifest, (json.dumps(document, indent=2) + "\n").encode())
+    write_files({manifest: (json.dumps(document, indent=2) + "\n").encode()})
     return document["self_test"]
 
 

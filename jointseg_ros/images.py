@@ -11,21 +11,15 @@ import numpy as np
 from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage, Image
 
+from jointseg_core.errors import BadImage
+
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused before they are decoded (8192 x 8192)."""
 
+BAYER_SIDE = 3
+"""Smaller mosaics would come out black."""
+
 DEPTH = ("16UC1", "32FC1", "64FC1", "16SC1", "32SC1")
-
-
-class BadImage(ValueError):
-    """A camera message without a usable picture.
-
-    reason  its counter: step, data_size, zero_size, too_large, encoding or undecodable
-    """
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -82,6 +76,9 @@ def image_to_rgb(message: Image) -> np.ndarray:
     if layout in (_UYVY, _YUYV) and message.width % 2:
         text = f"{message.encoding} has pixels in pairs, the width is {message.width}"
         raise BadImage("step", text)
+    if message.encoding.startswith("bayer") and min(pixels.shape) < BAYER_SIDE:
+        text = f"{message.encoding} needs {BAYER_SIDE} pixels each way, found {pixels.shape}"
+        raise BadImage("undecodable", text)
     try:
         return layout.to_rgb(pixels, message)
     except cv2.error as error:

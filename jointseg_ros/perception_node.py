@@ -41,6 +41,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
 from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.process import keep_memory
 from jointseg_core.self_test import self_test
@@ -63,6 +64,10 @@ STUCK = 5.0
 """Seconds without a sign of the thread that spins the node until it does not count as alive."""
 RECOVERED = 60.0
 """Seconds that the device has to work after an error until another one is the first again."""
+
+
+class DeviceLost(SegError):
+    """The GPU reported an error after which nothing works in this process."""
 
 
 class PerceptionNode(LifecycleNode):

@@ -30,16 +30,18 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadBag, SegError
 from jointseg_ros.serialized import message_class, stamp_ns
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_TYPES = (*IMAGE_TYPES, "sensor_msgs/msg/CameraInfo")
 CLOCK_PERIOD_NS = 15_000_000
 READ_AHEAD_BYTES = 256 << 20
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_INTERRUPTED = 130
 
 
-class PlayerError(RuntimeError):
+class PlayerError(SegError):
     """What stopped the player, in one sentence."""
 
 
@@ -218,20 +220,16 @@ class Player:
 
 
 def main() -> int:
-    """Run the player; the exit code is 0, 1 (nobody listened), 3 (bad file) or 130."""
+    """Run the player: 0 or 130. Raises BadBag, and PlayerError where nobody listens."""
     options = _parser().parse_args(remove_ros_args(sys.argv)[1:])
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("player")
     try:
         recording = Recording(options.bag.absolute(), options.topics)
     except (PlayerError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_BAD_INPUT
+        raise BadBag(str(error)) from error
     try:
         return _play(node, recording, options)
-    except (PlayerError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_FAILED
     finally:
         recording.close()
         node.destroy_node()
@@ -286,4 +284,4 @@ def _subscribers(publisher: Publisher) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -28,13 +28,14 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from jointseg_core.command import run_program
+from jointseg_core.errors import SegError
 from jointseg_ros.serialized import definition, has_header, message_class, stamp_ns
 
 DEPTH = 200
-EXIT_FAILED = 1
 
 
-class RecorderError(RuntimeError):
+class RecorderError(SegError):
     """What stopped the recorder, in one sentence."""
 
 
@@ -147,7 +148,7 @@ def note(log: IO[str] | None, **values: object) -> None:
 
 
 def main() -> int:
-    """Run the recorder; the exit code is 0 after a signal and 1 when it could not record."""
+    """Run the recorder: 0 after a signal. Raises RecorderError when it could not record."""
     options = _parser().parse_args(remove_ros_args(sys.argv)[1:])
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("recorder")
@@ -156,9 +157,6 @@ def main() -> int:
         signal.signal(number, lambda *_: recorder.stop.set())
     try:
         return _record(recorder, options)
-    except (RecorderError, ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_FAILED
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -200,4 +198,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

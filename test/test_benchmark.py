@@ -23,9 +23,11 @@ from jointseg_core.benchmark.ours import make_picture
 from jointseg_core.benchmark.peers import detector, fold_batch_norms, freeze_batch_norms
 from jointseg_core.benchmark.planting import calibrate, street_scene
 from jointseg_core.benchmark.processes import Worker, WorkerFailed, environment
-from jointseg_core.benchmark.settings import BadArgument, parse
+from jointseg_core.benchmark.settings import parse
 from jointseg_core.benchmark.summary import Measured, Ratio, Results, quantile, spread
 from jointseg_core.benchmark.worker import costs, measure
+from jointseg_core.command import exit_code
+from jointseg_core.errors import BadConfig
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--preset", "tiny", "--size", "128x256", "--threads", "1"]
@@ -251,7 +253,7 @@ def test_time_against_the_floor_by_hand():
     ],
 )
 def test_a_wrong_argument_is_refused_in_one_sentence(arguments, message, capsys):
-    assert main(arguments) == 2
+    assert exit_code(lambda: main(arguments)) == 2
     said = capsys.readouterr()
     assert message in said.err
     assert len(said.err.splitlines()) == 1 and not said.out
@@ -264,7 +266,7 @@ def test_what_is_not_said_comes_from_the_presets():
     small, file = parse(["--small", "--json", "out.json", "--precision", "fp32", "--peers", "none"])
     assert (small.preset, small.size, file) == ("r18", (256, 512), "out.json")
     assert names_of(small) == ["ours-fp32", "peak-fp32"]
-    with pytest.raises(BadArgument):
+    with pytest.raises(BadConfig):
         replace(small, threads=0)
 
 

@@ -17,8 +17,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from jointseg_core import CITYSCAPES, Masks, Predictions
+from jointseg_core.errors import BadImage
 from jointseg_ros import conversions
-from jointseg_ros.images import LAYOUTS, BadImage, compressed_to_rgb, image_to_rgb
+from jointseg_ros.images import LAYOUTS, compressed_to_rgb, image_to_rgb
 from jointseg_ros.msg import InstanceMask
 
 HEADER = Header(frame_id="camera_optical")

@@ -19,7 +19,7 @@ from dataset_trees import (
 from training.datasets import Subset, open_dataset
 from training.datasets.cache import DecodedCache
 from training.datasets.workers import in_order
-from training.problems import BadInput
+from training.problems import BadInput, ResourceError
 
 
 @pytest.fixture(params=[write_cityscapes, write_coco])
@@ -64,7 +64,7 @@ def test_the_size_is_told_before_and_not_once_all_is_there(samples, tmp_path, ca
 def test_a_disk_without_room_is_refused(samples, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9000, 0, 9000))
-    with pytest.raises(BadInput, match=r"needs 0 MB for 3 pictures .* has 0 MB free"):
+    with pytest.raises(ResourceError, match=r"needs 0 MB for 3 pictures .* has 0 MB free"):
         DecodedCache(samples, tmp_path / "cache")
 
 
@@ -118,7 +118,7 @@ def test_a_picture_that_cannot_be_read_leaves_nothing(samples, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_told(samples, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="cannot be written"):
+    with pytest.raises(ResourceError, match="cannot be written"):
         DecodedCache(samples, tmp_path / "file")
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from training.bags import BagReader
 from training.demo import FILES, main
 from training.joined import joined
+from training.problems import exit_code
 from training.replay import LARGE_IMAGES, PROFILE_VARIABLES, Replay, _environment
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
@@ -42,7 +43,7 @@ def demo(out: Path, *arguments: object) -> tuple[int, str, str]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(errors):
         patch.setattr(sys, "argv", command)
         try:
-            code = main()
+            code = exit_code(main)
         finally:
             signal.signal(signal.SIGTERM, handler)
     return code, printed.getvalue(), errors.getvalue()

@@ -279,7 +279,7 @@ def test_what_cannot_be_evaluated_is_said_in_one_sentence(
     words: list[str], sentence: str, drive: Path, tmp_path: Path, capsys
 ) -> None:
     given = [word.format(drive=drive) for word in words]
-    assert run(*given, "--out", tmp_path / "out") == 3
+    assert run(*given, "--out", tmp_path / "out") == (2 if "boxes=/x" in words else 3)
     said = capsys.readouterr().err
     assert sentence in said and len(said.splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -262,6 +262,6 @@ def test_without_rerun_the_package_to_install_is_named(
 ):
     monkeypatch.setitem(sys.modules, "rerun", None)
     file = tmp_path / "a.rrd"
-    assert predict(folder_of(tmp_path / "in", "a.png"), "--rerun", file) == 3
+    assert predict(folder_of(tmp_path / "in", "a.png"), "--rerun", file) == 2
     assert "pip install rerun-sdk" in capsys.readouterr().err
     assert not file.exists() and left_behind(tmp_path) == []

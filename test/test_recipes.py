@@ -8,7 +8,7 @@ import torch
 
 from jointseg_core import CITYSCAPES, Classes
 from jointseg_core.backbone import BACKBONES
-from training.problems import BadInput
+from training.problems import BadConfig, BadInput
 from training.recipes import RECIPES, augmentation_of, fitted, preprocessing_of, steps_of
 from training.runs.command import config_document, parse_command, stored
 from training.runs.options import described
@@ -137,9 +137,9 @@ def test_flags_change_the_recipe_and_config_json_repeats_it(tmp_path):
     assert parse_command([str(tmp_path / "config.json")]).recipe == command.recipe
 
 
-def test_a_file_that_is_no_config_is_bad_input(tmp_path):
+def test_a_file_that_is_no_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(BadInput, match=r"config.json is not the config.json of a run"):
+    with pytest.raises(BadConfig, match=r"config.json is not the config.json of a run"):
         parse_command([str(tmp_path / "config.json")])
 
 

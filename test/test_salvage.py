@@ -32,6 +32,7 @@ from rosbags.rosbag2 import Reader, StoragePlugin
 
 from training import salvage
 from training.bags import BadBag, BagReader, BagWriter, message_types, new
+from training.problems import exit_code
 
 
 @pytest.mark.parametrize("compression", [ZSTD, LZ4, PLAIN])
@@ -252,7 +253,9 @@ def test_times_that_jump_come_in_their_order_with_and_without_index(tmp_path: Pa
         path.write_bytes(path.read_bytes()[:-20])
     found, _ = read(path)
     assert found == sorted(messages, key=lambda m: m[0])
-    assert salvage.main([str(path), str(tmp_path / "out.mcap")]) == (4 if damage == "footer" else 0)
+    assert exit_code(lambda: salvage.main([str(path), str(tmp_path / "out.mcap")])) == (
+        4 if damage == "footer" else 0
+    )
     assert read(tmp_path / "out.mcap") == (found, [])
 
 
@@ -386,7 +389,7 @@ def test_the_salvaged_file_is_sound_and_tells_what_was_lost(tmp_path: Path, caps
     first, last = chunks(path)[3][2:]
     path.write_bytes(flipped(path.read_bytes(), chunks(path)[3][1] - 40))
     expected = [m for m in messages if not first <= m[0] <= last]
-    assert salvage.main([str(path), str(out)]) == 4
+    assert exit_code(lambda: salvage.main([str(path), str(out)])) == 4
     said = capsys.readouterr().out
     assert f"/text  {len(expected)} of 60 messages of {STRING}" in said and "wrong checksum" in said
     with out.open("rb") as file:
@@ -407,7 +410,7 @@ def test_salvage_of_a_sound_recording_keeps_every_byte(
 ):
     parts = [texts(range(k, k + 30)) for k in (100, 200)]
     folder = split(tmp_path / "bag", parts, storage)
-    assert salvage.main([str(folder), str(tmp_path / "out.mcap")]) == 0
+    assert exit_code(lambda: salvage.main([str(folder), str(tmp_path / "out.mcap")])) == 0
     assert "nothing was lost" in capsys.readouterr().out
     assert read(tmp_path / "out.mcap") == (parts[0] + parts[1], [])
 
@@ -423,17 +426,20 @@ def test_salvage_refuses_what_it_would_spoil_and_leaves_nothing_when_nothing_is_
             salvage.main([str(path), str(target)])
         assert caught.value.code == 2 and reason in capsys.readouterr().err
     (tmp_path / "bad.mcap").write_bytes(before[:100])
-    assert salvage.main([str(tmp_path / "bad.mcap"), str(tmp_path / "new.mcap")]) == 3
+    assert (
+        exit_code(lambda: salvage.main([str(tmp_path / "bad.mcap"), str(tmp_path / "new.mcap")]))
+        == 3
+    )
     assert "bad.mcap" in capsys.readouterr().err
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"one.mcap", "out.mcap", "bad.mcap"} and out.read_bytes() == b"precious"
-    assert salvage.main([str(path), str(out), "--force"]) == 0
+    assert exit_code(lambda: salvage.main([str(path), str(out), "--force"])) == 0
     assert len(read(out)[0]) == 9 and path.read_bytes() == before
 
 
 def test_a_recording_whose_every_chunk_is_damaged_is_not_salvaged(tmp_path: Path, capsys):
     path = recorded(tmp_path / "one.mcap", texts(range(3)))
     path.write_bytes(flipped(path.read_bytes(), chunks(path)[0][1] - 40))
-    assert salvage.main([str(path), str(tmp_path / "out.mcap")]) == 3
+    assert exit_code(lambda: salvage.main([str(path), str(tmp_path / "out.mcap")])) == 3
     assert "wrong checksum" in capsys.readouterr().err or not (tmp_path / "out.mcap").exists()
     assert {file.name for file in tmp_path.iterdir()} == {"one.mcap"}

@@ -188,9 +188,11 @@ def test_the_command_saves_weights_that_see_every_picture_by_its_sides(tmp_path,
     assert load_model(out)[1].preprocessing.frame((640, 480)).content_size == (1067, 800)
 
 
-def test_the_command_ends_with_3_for_bad_input(tmp_path, capsys, rdsnet_weights):
+def test_the_command_ends_with_3_for_bad_input_and_with_2_for_wrong_words(
+    tmp_path, capsys, rdsnet_weights
+):
     assert exit_code(lambda: main([str(tmp_path / "none.pth"), "--preset", "tiny"])) == 3
     assert "looked for the file" in capsys.readouterr().err
-    assert exit_code(lambda: main([str(rdsnet_weights), "--preset", "r999"])) == 3
+    assert exit_code(lambda: main([str(rdsnet_weights), "--preset", "r999"])) == 2
     segrpn = ["--model", "segrpn", "--preset", "tiny", "--classes", "coco"]
-    assert exit_code(lambda: main([str(rdsnet_weights), *segrpn])) == 3
+    assert exit_code(lambda: main([str(rdsnet_weights), *segrpn])) == 2

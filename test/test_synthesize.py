@@ -31,7 +31,7 @@ from training.datasets.cityscapes import LABEL_IDS, THING_IDS
 from training.datasets.cityscapes_writer import DYNAMIC, NAMES
 from training.datasets.coco_writer import edges, run_lengths, segmentation
 from training.driving_bag import scene_target
-from training.problems import BadInput, exit_code
+from training.problems import BadConfig, BadInput, ResourceError, exit_code
 from training.scenes import Scene, render_scene
 from training.synthesize import MANIFEST, SyntheticSet, synthesize
 
@@ -321,7 +321,7 @@ def test_an_error_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(command.WRITERS["coco"], "finish", full)
     with pytest.raises(OSError, match="No space left"):
         synthesize(tmp_path / "set", wanted("coco"), workers=1)
-    with pytest.raises(BadInput, match=r"cannot write .*No space left.*another place"):
+    with pytest.raises(ResourceError, match=r"cannot write .*No space left.*another place"):
         run(tmp_path / "set", "--format coco --frames 1 --size 64x64 --workers 1")
     assert not list(tmp_path.iterdir())
 
@@ -362,7 +362,7 @@ def test_a_recording_is_a_drive_in_a_folder(
     ],
 )
 def test_a_set_that_cannot_be_rendered_is_refused(changes: dict, complaint: str) -> None:
-    with pytest.raises(BadInput, match=complaint):
+    with pytest.raises(BadConfig, match=complaint):
         wanted(**{"format": "coco", **changes})
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import shlex
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,11 +26,11 @@ from jointseg_core.predictor import choose_device
 from training.ablations import rdsnet, segrpn
 from training.ablations.figures import FIGURES, Finished
 from training.ablations.results import Measured, as_text, partners, table_document
-from training.ablations.runs import Base, Means, Run, Stopped, run_of, train_all
+from training.ablations.runs import Base, Means, Run, run_of, train_all
 from training.ablations.scoring import Task, score_all
 from training.ablations.statistics import MAX_SEEDS
 from training.ablations.study import Study, Table
-from training.problems import BadInput, check_folder, exit_code
+from training.problems import BadConfig, check_folder, run_program
 from training.recipes import RECIPES, Recipe, steps_of
 from training.runs.distributed import Ranks
 from training.runs.environment import environment
@@ -74,14 +73,10 @@ class Command(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0, 3 for bad input, 143 or 130 after a signal, 1 for a training that failed."""
+    """The command: 0; raises Stopped after a signal and for a training that failed."""
     command = parse_command(sys.argv[1:] if arguments is None else arguments)
     torch.set_num_threads(command.options.threads)
-    try:
-        document = ablate(command)
-    except Stopped as problem:
-        print(problem, file=sys.stderr)
-        return problem.code
+    document = ablate(command)
     print(f"\n{as_text(document)}\n")
     path = command.options.results / f"ablation_{command.study.name}_{command.options.size}.json"
     replace_file(path, as_json(document))
@@ -231,7 +226,7 @@ def recipe_name(study: Study, size: str) -> str:
     wanted = f"{study.family}_{size}_synthetic"
     if wanted not in RECIPES:
         sizes = [s for s in SIZES if f"{study.family}_{s}_synthetic" in RECIPES]
-        raise BadInput(
+        raise BadConfig(
             f"{study.name} needs a recipe {wanted}, which training/recipes.py has not; "
             f"--size can be {' or '.join(sizes)}"
         )
@@ -243,14 +238,12 @@ def check(options: Options) -> None:
     limits = {"seeds": (1, MAX_SEEDS), "jobs": (1, 64), "threads": (1, 1024), "workers": (0, 64)}
     for name, (low, high) in limits.items():
         if not low <= (value := getattr(options, name)) <= high:
-            raise BadInput(f"--{name} is {value}, expected {low} to {high}")
+            raise BadConfig(f"--{name} is {value}, expected {low} to {high}")
     if options.resamples < 2:
-        raise BadInput(f"--resamples is {options.resamples}, expected 2 or more; 1000 is usual")
+        raise BadConfig(f"--resamples is {options.resamples}, expected 2 or more; 1000 is usual")
     check_folder(options.out, "--out")
     check_folder(options.results, "--results")
 
 
 if __name__ == "__main__":
-    for name in (signal.SIGINT, signal.SIGTERM):  # so that what was begun is ended first
-        signal.signal(name, lambda number, _: sys.exit(128 + number))
-    sys.exit(exit_code(main))
+    run_program(main)

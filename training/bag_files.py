@@ -13,8 +13,9 @@ from typing import Any
 import zstandard
 from ruamel.yaml import YAML
 
-from training.bag_records import BadBag, Damaged, Loss, one_line
+from training.bag_records import Damaged, Loss, one_line
 from training.mcap_file import McapFile
+from training.problems import BadBag
 from training.sqlite_file import SqliteFile
 
 ACCEPTED = "a rosbag2 directory, a .mcap file or a .db3 file"

@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from training.bags import BadBag, BagReader, new
+from training.bags import BagReader, new
+from training.problems import MAX_PIXELS, BadBag, BadImage
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-MAX_PIXELS = 100_000_000
+BAYER_SIDE = 3
+"""Smaller mosaics would come out black."""
 
 # encoding: (bytes a pixel, OpenCV conversion to RGB or None)
 _ENCODINGS: dict[str, tuple[int, int | None]] = {
@@ -36,10 +38,6 @@ _ENCODINGS: dict[str, tuple[int, int | None]] = {
     "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
 ENCODINGS = tuple(_ENCODINGS)
-
-
-class BadImage(ValueError):
-    """An image message without a picture in it; one sentence with the reason."""
 
 
 def image_topic(bag: BagReader, topic: str | None = None) -> str:
@@ -99,7 +97,9 @@ def stamp_ns(header: Any) -> int:
 def _raw_to_rgb(message: Any) -> np.ndarray:
     if message.encoding not in _ENCODINGS:
         known = ", ".join(ENCODINGS)
-        raise BadImage(f"image encoding {message.encoding[:40]!r}; want one of {known}.")
+        raise BadImage(
+            "encoding", f"image encoding {message.encoding[:40]!r}; want one of {known}."
+        )
     size, conversion = _ENCODINGS[message.encoding]
     rows = _rows(message, size)
     if message.encoding == "mono16":
@@ -107,11 +107,16 @@ def _raw_to_rgb(message: Any) -> np.ndarray:
         rows = (np.ascontiguousarray(rows).view(order) >> 8).astype(np.uint8)
     elif size > 1:
         rows = rows.reshape(message.height, message.width, size)
+    if message.encoding.startswith("bayer") and min(rows.shape) < BAYER_SIDE:
+        text = f"{message.encoding} needs {BAYER_SIDE} pixels each way, found {rows.shape}."
+        raise BadImage("undecodable", text)
     try:
         return rows.copy() if conversion is None else cv2.cvtColor(rows, conversion)
     except cv2.error as error:
         found = f"{message.encoding} image of {message.width} x {message.height}"
-        raise BadImage(f"{found} cannot be converted to RGB ({error.err}).") from error
+        raise BadImage(
+            "undecodable", f"{found} cannot be converted to RGB ({error.err})."
+        ) from error
 
 
 def _rows(message: Any, size: int) -> np.ndarray:
@@ -119,12 +124,16 @@ def _rows(message: Any, size: int) -> np.ndarray:
     height, width, step = message.height, message.width, message.step
     found = f"image of {width} x {height} in {message.encoding}"
     if not 0 < height * width <= MAX_PIXELS:
-        raise BadImage(f"{found} has no size that can be handled (1 to {MAX_PIXELS} pixels).")
+        reason = "too_large" if height * width else "zero_size"
+        text = f"{found} has no size that can be handled (1 to {MAX_PIXELS} pixels)."
+        raise BadImage(reason, text)
     if step < width * size:
-        raise BadImage(f"{found} has step {step}, less than a row of {width * size} bytes.")
+        raise BadImage("step", f"{found} has step {step}, less than a row of {width * size} bytes.")
     data = np.frombuffer(bytes(message.data), np.uint8)
     if len(data) < step * (height - 1) + width * size:
-        raise BadImage(f"{found} has {len(data)} bytes of data, expected {step * height}.")
+        raise BadImage(
+            "data_size", f"{found} has {len(data)} bytes of data, expected {step * height}."
+        )
     if len(data) < step * height:  # the last row may come without its padding
         data = np.pad(data, (0, step * height - len(data)))
     return data[: step * height].reshape(height, step)[:, : width * size]
@@ -132,11 +141,15 @@ def _rows(message: Any, size: int) -> np.ndarray:
 
 def _compressed_to_rgb(data: bytes) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
             if picture.width * picture.height > MAX_PIXELS:
-                raise BadImage(f"compressed image claims {picture.width} x {picture.height}.")
+                raise BadImage(
+                    "too_large", f"compressed image claims {picture.width} x {picture.height}."
+                )
             return np.array(picture.convert("RGB"))
     except BadImage:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
-        raise BadImage(f"compressed image of {len(data)} bytes is damaged ({error}).") from error
+        raise BadImage(
+            "undecodable", f"compressed image of {len(data)} bytes is damaged ({error})."
+        ) from error

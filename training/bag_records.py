@@ -12,10 +12,6 @@ import zstandard
 MAX_CHUNK_BYTES = 1 << 30
 
 
-class BadBag(ValueError):
-    """A recording that cannot be read; one sentence with the path, the reason and the next step."""
-
-
 class Damaged(Exception):
     """A piece of a file that cannot be read; the text says why, to be put into a sentence."""
 

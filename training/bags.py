@@ -23,8 +23,9 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
 from training.bag_files import BagFile, layout, open_files
-from training.bag_records import BadBag, Channel, Damaged, Loss, Record, one_line, unpacked
+from training.bag_records import Channel, Damaged, Loss, Record, one_line, unpacked
 from training.bag_types import how_to_add, message_types, new, types_of
+from training.problems import BadBag
 
 __all__ = ["BadBag", "BagReader", "BagWriter", "Loss", "Message", "Topic", "merge", "new"]
 __all__ += ["message_types"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from jointseg_core import UNLABELLED, Classes
 from training.datasets import Sample, Samples, open_dataset, splits
 from training.datasets.masks import pixel_counts, tight_boxes
 from training.datasets.workers import At, in_order
-from training.problems import BadInput, Defect, exit_code
+from training.problems import BadConfig, BadInput, Defect, run_program
 
 CLEAN, UNUSABLE, DEFECTS = 0, 3, 4
 SIZES = ("small", "medium", "large")
@@ -176,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     if options.workers < 0:
-        raise BadInput(f"--workers is {options.workers}; 0 or more processes can look")
+        raise BadConfig(f"--workers is {options.workers}; 0 or more processes can look")
     console = Console()
     defects: list[Defect] = []
     for split in options.split or splits(options.root) or ["train"]:
@@ -198,4 +197,4 @@ def _tell(defects: Sequence[Defect], out: Callable[..., None]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    run_program(main)

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,13 +26,13 @@ from rich.table import Table
 from jointseg_core.classes import CITYSCAPES
 from training import seed_spread
 from training.bag_images import stamp_ns
-from training.bags import BadBag, BagReader, merge
+from training.bags import BagReader, merge
 from training.demo_inputs import convert
 from training.demo_pictures import Panels, SheetRows, Video, sheet
 from training.driving_bag import FRAMES_PER_STREET, IMAGE, RATE_HZ, STREETS, write_driving_bag
 from training.joined import joined
-from training.problems import BadInput
-from training.replay import RESULTS, Replay, ReplayError, replay, working_folder
+from training.problems import run_program
+from training.replay import RESULTS, Replay, replay, working_folder
 from training.scores import SCORES, ModelScores, known_or_none, percentiles
 
 SEED = 1000
@@ -44,7 +42,6 @@ SYNTHETIC_ONLY = (
     "The shipped weights have seen synthetic streets only: "
     "on real pictures they show that the system works, not how well it could see."
 )
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_RESOURCES, EXIT_INTERRUPTED = 1, 3, 5, 130
 
 Steps = Callable[[str, int | None], Callable[[int], None]]
 """Announces a step of so many parts; the result is told how many are done."""
@@ -65,23 +62,12 @@ class Survey:
         return 1e9 / float(np.median(gaps)) if len(gaps) else RATE_HZ
 
 
-def main() -> int:
-    """Run the demo; the exit code is 0, 1 (a process failed), 2, 3 (bad input), 5 or 130."""
+def main() -> None:
+    """Run the demo. Raises ReplayError where a process failed, BadInput for a bad input."""
     options = _parser().parse_args()
     console = Console()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        metrics = run(options, console)
-    except BadInput as error:
-        return _fail(str(error), EXIT_BAD_INPUT)
-    except (ReplayError, BadBag) as error:
-        return _fail(str(error), EXIT_FAILED)
-    except OSError as error:
-        return _fail(f"{error}; check the space and the rights there.", EXIT_RESOURCES)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written.", EXIT_INTERRUPTED)
+    metrics = run(options, console)
     _report(console, options, metrics)
-    return 0
 
 
 def run(options: argparse.Namespace, console: Console) -> dict:
@@ -237,11 +223,6 @@ def _steps(console: Console) -> Iterator[Steps]:
         yield step
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"demo: {message}", file=sys.stderr)
-    return code
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -281,4 +262,4 @@ def _named_path(text: str) -> tuple[str, Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main, "nothing was written")

@@ -6,7 +6,6 @@ python -m training.driving_bag OUT.mcap --seed 1000
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
 from training.bag_images import header_message, image_message
 from training.bags import BagWriter, new
+from training.problems import run_program
 from training.result_messages import detections_message, masks_message
 from training.scenes import Scene, SceneObject, render_drive
 
@@ -130,7 +130,7 @@ def _masks(header: Any, scene: Scene, objects: list[tuple[int, SceneObject]]) ->
     return masks_message(header, scene.semantic.shape, masks, labels, ids)
 
 
-def main() -> int:
+def main() -> None:
     """Write one bag and say what is in it."""
     parser = argparse.ArgumentParser(prog="driving_bag", description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="the .mcap file to write")
@@ -143,8 +143,7 @@ def main() -> int:
         options.out, options.seed, options.streets, options.frames_per_street, tuple(options.size)
     )
     print(f"{options.out}: {frames} frames at {RATE_HZ:g} Hz from {options.streets} streets")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

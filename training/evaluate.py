@@ -26,7 +26,7 @@ from training.evaluation import (
     open_predictor,
     spread,
 )
-from training.problems import BadInput, check_folder, exit_code
+from training.problems import BadConfig, check_folder, run_program
 from training.report import COLUMNS, HEADLINES, Shown, number, show, worst_and_best, write_report
 from training.scores import known_or_none
 
@@ -77,7 +77,9 @@ def _check_counts(options: argparse.Namespace) -> None:
     for name in ("limit", "batch"):
         count = getattr(options, name)
         if count is not None and count < 1:
-            raise BadInput(f"--{name} {count} leaves nothing to evaluate; name a number from 1 on.")
+            raise BadConfig(
+                f"--{name} {count} leaves nothing to evaluate; name a number from 1 on."
+            )
 
 
 def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
@@ -87,7 +89,7 @@ def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
 def _remap(pairs: list[str] | None) -> dict[str, str | None] | None:
     """From OLD=NEW or OLD= on the command line."""
     if wrong := [pair for pair in pairs or [] if "=" not in pair]:
-        raise BadInput(f"--remap got {wrong[0]!r}; say OLD=NEW, or OLD= to leave a class out.")
+        raise BadConfig(f"--remap got {wrong[0]!r}; say OLD=NEW, or OLD= to leave a class out.")
     return {old: new or None for old, _, new in (pair.partition("=") for pair in pairs or [])}
 
 
@@ -172,4 +174,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    run_program(main)

@@ -44,13 +44,12 @@ from training.bag_evaluation.windows import (
     survey,
     windows,
 )
-from training.bags import BadBag
 from training.datasets.coco_file import read_categories, read_json
 from training.evaluation import Evaluation, Models
-from training.problems import BadInput, check_folder, exit_code, refuse
+from training.problems import BadBag, BadConfig, BadInput, check_folder, refuse, run_program
 from training.report import HEADLINES, number
 
-EXIT_LOSSES, EXIT_INTERRUPTED = 4, 130
+EXIT_LOSSES = 4
 
 
 def main() -> int:
@@ -85,7 +84,7 @@ def _survey(options: argparse.Namespace) -> tuple[list[Recording], list[str]]:
             found.append(survey(path, options.topic, _truth_topics(options), options.strict))
         except BadBag as error:
             if options.strict or len(options.bags) == 1:
-                raise BadInput(str(error)) from error
+                raise
             refused.append(str(error))
     if not found:
         raise BadInput("none of the recordings can be evaluated: " + " ".join(refused))
@@ -97,9 +96,9 @@ def _truth_topics(options: argparse.Namespace) -> TruthTopics | None:
     named = dict(pair.partition("=")[::2] for pair in options.truth_topics or ())
     kinds = [name for name in TruthTopics.__dataclass_fields__]
     if wrong := [name for name in named if name not in kinds]:
-        raise BadInput(f"--truth-topics names {wrong[0]!r}; say KIND=TOPIC, KIND of {kinds}.")
+        raise BadConfig(f"--truth-topics names {wrong[0]!r}; say KIND=TOPIC, KIND of {kinds}.")
     if named and "detections" not in named:
-        raise BadInput("--truth-topics needs detections=TOPIC, by which frames are paired.")
+        raise BadConfig("--truth-topics needs detections=TOPIC, by which frames are paired.")
     return TruthTopics(**named) if named else None
 
 
@@ -223,18 +222,15 @@ def _online(
     if options.online is None:
         return None
     if len(recordings) > 1:
-        raise BadInput("--online belongs to one recording; evaluate one at a time.")
-    try:
-        return judge_online(
-            recordings[0],
-            options.online,
-            settings,
-            models.predictor.classes,
-            options.node,
-            options.rate,
-        )
-    except BadBag as error:
-        raise BadInput(str(error)) from error
+        raise BadConfig("--online belongs to one recording; evaluate one at a time.")
+    return judge_online(
+        recordings[0],
+        options.online,
+        settings,
+        models.predictor.classes,
+        options.node,
+        options.rate,
+    )
 
 
 def _runs(online: Online | None) -> list[Run]:
@@ -376,8 +372,4 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(exit_code(main))
-    except KeyboardInterrupt:
-        print("evaluate_bag: interrupted; what is done stays in parts/.", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    run_program(main, "what is done stays in parts/")

@@ -13,7 +13,6 @@ import numpy as np
 from torch import Tensor
 
 from jointseg_core import CITYSCAPES
-from jointseg_core.checkpoint import BadCheckpoint
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
@@ -175,10 +174,7 @@ class Evaluation:
 
 def open_predictor(weights: Path, device: str, precision: str, backend: str) -> Predictor:
     """The predictor of a weights file; BadInput where it cannot be loaded or run so."""
-    try:
-        return Predictor.from_file(weights, device, precision, backend=backend)
-    except (BadCheckpoint, ValueError) as problem:
-        raise BadInput(str(problem)) from problem
+    return Predictor.from_file(weights, device, precision, backend=backend)
 
 
 @dataclass(frozen=True, eq=False)

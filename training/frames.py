@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.bag_images import MAX_PIXELS, BadImage, image_topic, stamp_ns, to_rgb
-from training.bags import BadBag, BagReader
+from training.bag_images import image_topic, stamp_ns, to_rgb
+from training.bags import BagReader
 from training.driving_bag import FRAME_ID, START_NS
-from training.problems import BadInput
+from training.problems import MAX_PIXELS, PICTURE_FORMATS, BadImage, BadInput
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 RECORDINGS = (".mcap", ".db3")
@@ -118,9 +118,11 @@ def _of_pictures(paths: list[Path], rate_hz: float, lost: list[str]) -> Iterator
 
 
 def _picture(path: Path) -> np.ndarray:
-    with Image.open(path) as opened:
+    with Image.open(path, formats=PICTURE_FORMATS) as opened:
         if opened.width * opened.height > MAX_PIXELS:
-            raise BadImage(f"{opened.width} x {opened.height} are more than {MAX_PIXELS} pixels")
+            raise BadImage(
+                "too_large", f"{opened.width} x {opened.height} are more than {MAX_PIXELS} pixels"
+            )
         return np.array(opened.convert("RGB"))
 
 
@@ -158,30 +160,24 @@ def _of_video(path: Path, rate_hz: float, lost: list[str]) -> Iterator[Frame]:
 
 def _survey(path: Path, topic: str | None) -> tuple[str, float | None]:
     """The topic whose images are meant, and how many there are a second, if that can be told."""
-    try:
-        with BagReader(path) as bag:
-            chosen = image_topic(bag, topic)
-            times = [m.time for m in islice(bag.messages([chosen]), TIMED_FRAMES)]
-    except BadBag as error:
-        raise BadInput(str(error)) from error
+    with BagReader(path) as bag:
+        chosen = image_topic(bag, topic)
+        times = [m.time for m in islice(bag.messages([chosen]), TIMED_FRAMES)]
     gap = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     return chosen, 1e9 / gap if gap > 0 else None
 
 
 def _of_recording(path: Path, topic: str, lost: list[str]) -> Iterator[Frame]:
     """The images of one topic; what is damaged is left out."""
-    try:
-        with BagReader(path) as bag:
-            for message in bag.messages([topic]):
-                try:
-                    picture = to_rgb(message.content)
-                except BadImage as error:
-                    lost.append(f"{topic} at {message.time / 1e9:.3f} s: {error}")
-                    continue
-                header = message.content.header
-                frame_id = header.frame_id or FRAME_ID
-                yield Frame(message.time, stamp_ns(header), frame_id, picture)
-            lost += [str(loss) for loss in bag.losses]
-            lost += [f"{name}: {n} messages make no sense." for name, n in bag.skipped.items()]
-    except BadBag as error:
-        raise BadInput(str(error)) from error
+    with BagReader(path) as bag:
+        for message in bag.messages([topic]):
+            try:
+                picture = to_rgb(message.content)
+            except BadImage as error:
+                lost.append(f"{topic} at {message.time / 1e9:.3f} s: {error}")
+                continue
+            header = message.content.header
+            frame_id = header.frame_id or FRAME_ID
+            yield Frame(message.time, stamp_ns(header), frame_id, picture)
+        lost += [str(loss) for loss in bag.losses]
+        lost += [f"{name}: {n} messages make no sense." for name, n in bag.skipped.items()]

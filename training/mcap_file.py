@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from mcap.opcode import Opcode
 
-from training.bag_records import MAX_CHUNK_BYTES, BadBag, Channel, Damaged, Loss, Record
+from training.bag_records import MAX_CHUNK_BYTES, Channel, Damaged, Loss, Record
 from training.mcap_index import Index, summary, survey
 from training.mcap_records import MAGIC, MESSAGE, Place, Source, contents, counted, records
+from training.problems import BadBag
 
 # The next message of an expanded chunk: its time, the chunk's number and size, the further ones.
 Waiting = tuple[int, int, Record, int, Iterator[Record]]

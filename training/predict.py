@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,11 +33,11 @@ from training.demo_pictures import Video
 from training.driving_bag import START_NS
 from training.evaluation import Models, open_predictor
 from training.frames import Frame, Frames, accepted, open_frames
-from training.problems import BadInput, check_folder, exit_code
+from training.problems import BadInput, check_folder, run_program
 from training.replay import working_folder
 from training.rerun_recording import RerunRecording
 
-EXIT_LOSSES, EXIT_RESOURCES, EXIT_INTERRUPTED = 4, 5, 130
+EXIT_LOSSES = 4
 NAMED_LOSSES = 10
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
 JPEG_QUALITY = 92
@@ -48,15 +47,8 @@ SEMANTIC = "semantic"
 def main() -> int:
     """Predict as the command line says; BadInput for what cannot be used."""
     options = _parser().parse_args()
-    try:
-        with _progress(options.input.name) as done:
-            images, objects, lost = run(options, done)
-    except OSError as error:
-        print(f"predict: {error}; check the space and the rights there.", file=sys.stderr)
-        return EXIT_RESOURCES
-    except KeyboardInterrupt:
-        print("predict: interrupted; nothing was written.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    with _progress(options.input.name) as done:
+        images, objects, lost = run(options, done)
     print(f"{images} images with {objects} objects are in {options.out}")
     for sentence in lost[:NAMED_LOSSES]:
         print(f"left out: {sentence}", file=sys.stderr)
@@ -239,5 +231,4 @@ def _share(text: str) -> float:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(exit_code(main))
+    run_program(main, "nothing was written")

@@ -1,19 +1,48 @@
-"""What is wrong with an input, said once and in one sentence."""
+"""What is wrong with an input, said once; the errors of the core that say it."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jointseg_core.command import exit_code, run_program
+from jointseg_core.errors import (
+    BadBag,
+    BadCheckpoint,
+    BadConfig,
+    BadDataset,
+    BadImage,
+    BadInput,
+    ResourceError,
+    SegError,
+)
 
-class BadInput(ValueError):
-    """Data, weights or options that cannot be used.
+__all__ = [
+    "MAX_PIXELS",
+    "PICTURE_FORMATS",
+    "BadBag",
+    "BadCheckpoint",
+    "BadConfig",
+    "BadDataset",
+    "BadImage",
+    "BadInput",
+]
+__all__ += [
+    "MAX_PIXELS",
+    "Defect",
+    "ResourceError",
+    "SegError",
+    "check_folder",
+    "exit_code",
+    "refuse",
+    "run_program",
+]
 
-    One sentence: what was looked for, where, what was found, what to do.
-    """
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+"""All that Pillow may decode; it would hand others, such as PostScript, to further programs."""
+MAX_PIXELS = 100_000_000
+"""Of a picture; larger ones are refused before they are decoded."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +63,9 @@ class Defect:
 
 
 def refuse(defect: Defect) -> None:
-    """What to do about a defect unless all are wanted: raise BadInput, or go on if one can."""
+    """What to do about a defect unless all are wanted: raise BadDataset, or go on if one can."""
     if not defect.usable:
-        raise BadInput(
+        raise BadDataset(
             f"{str(defect).rstrip('.')}; `python -m training.check_data ROOT` names every defect."
         )
 
@@ -50,12 +79,3 @@ def check_folder(folder: Path, option: str) -> None:
             f"{option}: {folder} cannot be a folder, nothing can be written to {there};"
             " name another one."
         )
-
-
-def exit_code(main: Callable[[], int | None]) -> int:
-    """The exit code of a command: what `main` returns, 3 with one sentence for bad input."""
-    try:
-        return main() or 0
-    except BadInput as problem:
-        print(problem, file=sys.stderr)
-        return 3

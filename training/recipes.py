@@ -21,7 +21,7 @@ from jointseg_core import Classes, JointConfig, Preprocessing, SegRPNConfig, pre
 from jointseg_core.checkpoint import Config
 from jointseg_core.rdsnet_s import as_yolact
 from training.datasets.augmentation import Augmentation
-from training.problems import BadInput
+from training.problems import BadConfig, BadDataset
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def check(recipe: Recipe) -> None:
     for name, least in LEAST.items():
         value = getattr(recipe, name)
         if value is not None and not value >= least:
-            raise BadInput(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+            raise BadConfig(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
     try:
         preprocessing_of(recipe)
     except ValueError as error:
-        raise BadInput(f"--input-size: {error}") from error
+        raise BadConfig(f"--input-size: {error}") from error
 
 
 def preprocessing_of(recipe: Recipe) -> Preprocessing:
@@ -121,14 +121,14 @@ def with_classes(config: Config, classes: Classes) -> Config:
 def fitted(recipe: Recipe, classes: Classes, data: str) -> Recipe:
     """The recipe for a data set's classes. Raises BadInput where the network cannot learn them."""
     if learns_pixels(recipe.model) and not classes.semantic:
-        raise BadInput(
+        raise BadDataset(
             f"{data} has no classes of pixels, which this network learns; use a data set in "
             "Cityscapes layout or with panoptic annotations, or train an rdsnet recipe"
         )
     known = dict(zip(classes.things, classes.thing_to_semantic, strict=False))
     strange = [name for name in classes.things if known.get(name, -1) < 0]
     if isinstance(recipe.model, JointConfig) and strange:
-        raise BadInput(
+        raise BadDataset(
             f"{data} has no class of pixels for {', '.join(strange)}, and the joint network fuses "
             "objects and pixels; name other things with --classes"
         )

@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from training.problems import SegError
+
 ROOT = Path(__file__).resolve().parents[1]
 LARGE_IMAGES = ROOT / "launch/config/fastdds_large_images.xml"
 LARGE_BYTES = 512 << 10
@@ -45,7 +47,7 @@ _ALSO_RECORDED = {
 }
 
 
-class ReplayError(RuntimeError):
+class ReplayError(SegError):
     """A process of the replay failed; one sentence, followed by the last lines it printed."""
 
 

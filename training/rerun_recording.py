@@ -18,7 +18,7 @@ import numpy as np
 from jointseg_core.classes import UNLABELLED, Classes
 from jointseg_core.predictions import Predictions
 from training.frames import Frame
-from training.problems import BadInput
+from training.problems import BadConfig
 from training.replay import working_folder
 
 JPEG_QUALITY = 85
@@ -38,7 +38,7 @@ class RerunRecording:
         try:
             import rerun
         except ImportError as error:
-            raise BadInput(
+            raise BadConfig(
                 "--rerun needs the package rerun-sdk, which is not installed; pip install rerun-sdk"
             ) from error
         self._rerun = rerun

@@ -2,14 +2,14 @@
 
     python -m training.salvage BAG OUT.mcap
 
-Exit codes: 0 nothing was lost, 2 usage, 3 nothing can be read, 4 something was lost.
+Exit codes: 0 nothing was lost, 2 usage, 3 nothing can be read, 4 something was lost, 5 OUT cannot
+be written.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.bag_records import Record
-from training.bags import BadBag, BagReader, BagWriter, Loss, Topic
+from training.bags import BagReader, BagWriter, Loss, Topic
+from training.problems import BadBag, ResourceError, run_program
 
-NOTHING_LOST, USAGE, NOTHING_READ, LOST = 0, 2, 3, 4
+NOTHING_LOST, LOST = 0, 4
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def report(found: Salvaged) -> Iterable[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
+    """Run from the command line; the exit code, or BadBag where nothing can be read."""
     parser = argparse.ArgumentParser(prog="salvage", description=__doc__.splitlines()[0])
     parser.add_argument("bag", type=Path, help="a rosbag2 directory, a .mcap file or a .db3 file")
     parser.add_argument("out", type=Path, help="the .mcap file to write")
@@ -98,11 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(reason)
     try:
         found = salvage(options.bag, options.out)
-    except BadBag as error:
-        print(error, file=sys.stderr)
-        return NOTHING_READ
     except OSError as error:
-        parser.error(f"{options.out.absolute()} cannot be written ({error}); give another place.")
+        where = options.out.absolute()
+        raise ResourceError(f"{where} cannot be written ({error}); give another place.") from error
     print(*report(found), sep="\n")
     print(f"written to {options.out.absolute()}")
     return LOST if found.losses else NOTHING_LOST
@@ -111,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refusal(bag: Path, out: Path, force: bool) -> str | None:
     if out.suffix != ".mcap":
         return f"OUT is {out}; give the name of an .mcap file."
-    if out.resolve() == bag.resolve() or bag.resolve() in out.resolve().parents:
+    place, source = (Path(os.path.realpath(path)) for path in (out, bag))
+    if place == source or source in place.parents:
         return f"OUT is {out}, part of the recording itself; give another place."
     if out.exists() and not (force and out.is_file()):
         return f"{out.absolute()} exists; give another name or --force."
@@ -119,4 +119,4 @@ def _refusal(bag: Path, out: Path, force: bool) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

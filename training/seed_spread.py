@@ -18,6 +18,7 @@ from rich.table import Table
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.predictor import Predictor
 from training.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, scene_target
+from training.problems import run_program
 from training.replay import ROOT, SCORE_THRESHOLD
 from training.scenes import render_drive
 from training.scores import SCORES, ModelScores, known_or_none
@@ -71,7 +72,7 @@ def note(path: Path = RESULTS) -> str:
     return "\n".join([heading, *lines])
 
 
-def main() -> int:
+def main() -> None:
     """Score the seeds, print them with their spread, and write them down if asked to."""
     options = _parser().parse_args()
     predictors = {m: _predictor(m, options.device, options.precision) for m in options.models}
@@ -92,7 +93,6 @@ def main() -> int:
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(document, indent=2) + "\n")
-    return 0
 
 
 def _predictor(model: str, device: str, precision: str) -> Predictor:
@@ -144,4 +144,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

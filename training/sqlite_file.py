@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import apsw
 
-from training.bag_records import MAX_CHUNK_BYTES, BadBag, Channel, Loss, Record, one_line
+from training.bag_records import MAX_CHUNK_BYTES, Channel, Loss, Record, one_line
+from training.problems import BadBag
 
 MAX_GAP = 1 << 14  # rows at a damaged place that are looked for one by one
 MAX_PLACES = 1 << 8

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -33,7 +32,7 @@ from rich.progress import Progress, track
 
 from training.datasets import cityscapes_writer, coco_writer
 from training.driving_bag import write_driving_bag
-from training.problems import BadInput, exit_code
+from training.problems import BadConfig, BadInput, ResourceError, run_program
 from training.scenes import render_scene
 from training.scenes.scene import DIFFICULTIES, check_request
 
@@ -70,7 +69,7 @@ class SyntheticSet:
             count = 0 if self.format == "bag" else -(-self.frames // 8)
             object.__setattr__(self, "val_frames", count)
         for complaint in _complaints(self):
-            raise BadInput(complaint)
+            raise BadConfig(complaint)
 
 
 def _complaints(wanted: SyntheticSet) -> Iterator[str]:
@@ -192,7 +191,7 @@ def _processes(workers: int) -> Iterator[Run]:
         with ProcessPoolExecutor(workers, context, _settle) as pool:
             yield partial(pool.map, chunksize=CHUNK)
     except BrokenProcessPool as problem:
-        raise BadInput(
+        raise ResourceError(
             f"one of {workers} processes that render died, most likely for want of memory;"
             " try fewer --workers."
         ) from problem
@@ -242,13 +241,11 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         root = synthesize(out, wanted, workers)
     except OSError as problem:
-        raise BadInput(f"cannot write {out}: {problem}; name another place.") from problem
+        raise ResourceError(f"cannot write {out}: {problem}; name another place.") from problem
     print(
         f"{root}: {wanted.frames} frames, {wanted.val_frames} of val, in the format {wanted.format}"
     )
 
 
 if __name__ == "__main__":
-    for name in (signal.SIGINT, signal.SIGTERM):  # so that what is unfinished is cleared away
-        signal.signal(name, lambda number, _: sys.exit(128 + number))
-    sys.exit(exit_code(main))
+    run_program(main)

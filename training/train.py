@@ -12,7 +12,6 @@ not been.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -21,18 +20,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from training.datasets.loading import batches
-from training.problems import exit_code
+from training.problems import run_program
 from training.recipes import augmentation_of
 from training.runs.command import parse_command, shortened
 from training.runs.distributed import joined
 from training.runs.preparation import prepare
-from training.runs.run import Diverged, Run
+from training.runs.run import Run
 from training.runs.stopping import StopSignals
 from training.runs.validation import finish, validate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0, 1 for a run that diverged, 143 or 130 for a signal. May raise BadInput."""
+    """The command: 0, or 143 or 130 for a signal. Raises Diverged as well."""
     command = parse_command(sys.argv[1:] if arguments is None else arguments)
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(command.options.device))
@@ -41,11 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command = shortened(command, Path(folder))
         run = prepare(command, ranks, stack)
         stop = stack.enter_context(StopSignals())
-        try:
-            learn(run, stop)
-        except Diverged as problem:
-            print(problem, file=sys.stderr)
-            return 1
+        learn(run, stop)
         if run.progress.step == run.total:
             finish(run, stop)
         if stop.number or run.progress.step < run.total:
@@ -88,6 +83,4 @@ def learn(run: Run, stop: StopSignals) -> None:
 
 
 if __name__ == "__main__":
-    for name in (signal.SIGINT, signal.SIGTERM):  # so that what is unfinished is cleared away
-        signal.signal(name, lambda number, _: sys.exit(128 + number))
-    sys.exit(exit_code(main))
+    run_program(main)

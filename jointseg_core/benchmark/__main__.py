@@ -23,31 +23,23 @@ from pathlib import Path
 from jointseg_core.benchmark.contenders import names_of
 from jointseg_core.benchmark.goals import goals
 from jointseg_core.benchmark.machine import load_average, machine
-from jointseg_core.benchmark.processes import Worker, WorkerFailed
+from jointseg_core.benchmark.processes import Worker
 from jointseg_core.benchmark.report import report
-from jointseg_core.benchmark.settings import BadArgument, Settings, parse
+from jointseg_core.benchmark.settings import Settings, parse
 from jointseg_core.benchmark.summary import Measured, Results
+from jointseg_core.command import run_program
+from jointseg_core.errors import SegError
 
 
-class GateFailed(RuntimeError):
+class GateFailed(SegError):
     """Results that differ, so that times would mean nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        settings, file = parse(arguments)
-    except BadArgument as problem:
-        print(f"benchmark: {problem}", file=sys.stderr)
-        return 2
-    try:
-        document = run(settings)
-    except (GateFailed, WorkerFailed) as problem:
-        print(f"benchmark: nothing was timed to the end: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    settings, file = parse(arguments)
+    document = run(settings)
     command = shlex.join(["python", "-m", "jointseg_core.benchmark", *arguments])
     document = {"command": command, **document}
     if file:
@@ -108,4 +100,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

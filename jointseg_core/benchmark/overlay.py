@@ -24,6 +24,7 @@ from torch import Tensor
 
 from jointseg_core.benchmark.planting import street_scene
 from jointseg_core.classes import CITYSCAPES
+from jointseg_core.command import run_program
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import draw
 
@@ -127,4 +128,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_program(main)

@@ -11,13 +11,14 @@ from types import TracebackType
 
 from jointseg_core.benchmark.settings import Settings
 from jointseg_core.benchmark.worker import serve
+from jointseg_core.errors import SegError
 
 # Workers are forked from a process that has imported everything and done nothing.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["jointseg_core.benchmark.worker"])
 
 
-class WorkerFailed(RuntimeError):
+class WorkerFailed(SegError):
     """A contender that could not be built or broke; the message names it and its reason."""
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 import torch
 
 from jointseg_core.checkpoint import preset
+from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device, choose_precision
 
 PEERS = {
@@ -41,10 +42,6 @@ PRESETS = {
 """What the command line does not say."""
 
 
-class BadArgument(ValueError):
-    """A setting that cannot be measured; the message says what can."""
-
-
 @dataclass(frozen=True)
 class Settings:
     """One run. Sizes are (height, width) in pixels."""
@@ -69,38 +66,35 @@ class Settings:
 
 
 def _check(settings: Settings) -> None:
-    """Raise BadArgument for what the models or this machine cannot do."""
+    """Raise BadConfig for what the models or this machine cannot do."""
     if any(side % 32 or side <= 0 for side in settings.size):
-        raise BadArgument(f"--size is {_text(settings.size)}, expected multiples of 32")
+        raise BadConfig(f"--size is {_text(settings.size)}, expected multiples of 32")
     if not 0 <= settings.dets <= MAX_DETECTIONS:
-        raise BadArgument(f"--dets is {settings.dets}, expected 0 to {MAX_DETECTIONS}")
+        raise BadConfig(f"--dets is {settings.dets}, expected 0 to {MAX_DETECTIONS}")
     for name in ("classes", "regions", "rounds", "frames", "threads"):
         if (number := getattr(settings, name)) < 1:
-            raise BadArgument(f"--{name} is {number}, expected at least 1")
+            raise BadConfig(f"--{name} is {number}, expected at least 1")
     if settings.model == "segrpn" and settings.regions < settings.dets:
-        raise BadArgument(f"--regions is {settings.regions}, fewer than --dets {settings.dets}")
+        raise BadConfig(f"--regions is {settings.regions}, fewer than --dets {settings.dets}")
     for peer in settings.peers:
         if peer not in PEERS[settings.model]:
             known = ", ".join(PEERS[settings.model])
-            raise BadArgument(f"--peers names {peer!r}; {settings.model} has {known}, or none")
-    try:
-        preset(settings.model, settings.preset)
-        device = choose_device(settings.device)
-        for precision in settings.precisions:
-            _choose(precision, device)
-    except ValueError as error:
-        raise BadArgument(str(error)) from error
+            raise BadConfig(f"--peers names {peer!r}; {settings.model} has {known}, or none")
+    preset(settings.model, settings.preset)
+    device = choose_device(settings.device)
+    for precision in settings.precisions:
+        _choose(precision, device)
 
 
 def parse(arguments: Sequence[str]) -> tuple[Settings, str]:
     """The settings of a command line, and the file for JSON or "".
 
-    Raises BadArgument; exits for --help and for what argparse itself refuses.
+    Raises BadConfig; exits for --help and for what argparse itself refuses.
     """
     options = _parser().parse_args(arguments)
     default = PRESETS["small" if options.small else "full"]
     if options.json and not Path(options.json).resolve().parent.is_dir():
-        raise BadArgument(f"--json is {options.json}, in a folder that does not exist")
+        raise BadConfig(f"--json is {options.json}, in a folder that does not exist")
     device = _device(options.device)
     size = _size(options.size, "--size") if options.size else default["size"]
     settings = Settings(
@@ -138,7 +132,7 @@ def _choose(precision: str, device: torch.device) -> str:
     if precision != "int8" or device.type != "cpu":
         return choose_precision(precision, device)
     if missing := [name for name in ("openvino", "nncf") if find_spec(name) is None]:
-        raise ValueError(f"precision 'int8' needs {' and '.join(missing)}; pip install them")
+        raise BadConfig(f"precision 'int8' needs {' and '.join(missing)}; pip install them")
     return precision
 
 
@@ -146,7 +140,7 @@ def _device(name: str) -> str:
     try:
         return str(choose_device(name))
     except ValueError as error:
-        raise BadArgument(str(error)) from error
+        raise BadConfig(str(error)) from error
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -156,7 +150,7 @@ def _names(text: str | None) -> tuple[str, ...]:
 def _size(text: str, option: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise BadArgument(f"{option} is {text!r}, expected HEIGHTxWIDTH such as 512x1024")
+        raise BadConfig(f"{option} is {text!r}, expected HEIGHTxWIDTH such as 512x1024")
     return int(height), int(width)
 
 
@@ -168,7 +162,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise BadArgument(message)
+        raise BadConfig(message)
 
 
 def _parser() -> argparse.ArgumentParser:

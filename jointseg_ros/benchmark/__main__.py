@@ -17,7 +17,6 @@ import math
 import os
 import random
 import shlex
-import signal
 import socket
 import sys
 import tempfile
@@ -30,6 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the node does
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import Predictor
 from jointseg_core.process import keep_memory
 from jointseg_ros import large_images
@@ -39,7 +39,6 @@ from jointseg_ros.benchmark.trial import highest_rate, trial
 from jointseg_ros.benchmark.usage import machine
 from jointseg_ros.images import MAX_PIXELS
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 MAX_CAMERAS = 16
 REPORTED = (
     "ROS_DISTRO",
@@ -62,31 +61,20 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}\n")
+        self.exit(BadConfig.exit_code, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 0, 1 (the node failed), 2 (arguments that make no sense) or 130."""
+    """Run the benchmark. Raises BenchmarkError where the node fails."""
     options = _options(arguments)
     keep_memory()
-    try:
-        predictor = Predictor.from_file(
-            options.weights or shipped_weights(options.model),
-            options.device,
-            options.precision,
-            model_type=options.model,
-        )
-    except ValueError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _measure(options, predictor)
-    except BenchmarkError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    predictor = Predictor.from_file(
+        options.weights or shipped_weights(options.model),
+        options.device,
+        options.precision,
+        model_type=options.model,
+    )
+    return _measure(options, predictor)
 
 
 def _measure(options: argparse.Namespace, predictor: Predictor) -> int:

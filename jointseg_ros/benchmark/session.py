@@ -22,6 +22,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
+from jointseg_core.errors import SegError
 from jointseg_ros.benchmark.cameras import Cameras
 from jointseg_ros.benchmark.listener import NODE, Listener
 from jointseg_ros.benchmark.usage import Usage
@@ -35,7 +36,7 @@ ON_THE_WAY_SECONDS = 0.3
 """Messages that were published need no longer to arrive."""
 
 
-class BenchmarkError(RuntimeError):
+class BenchmarkError(SegError):
     """What stopped the benchmark, in one sentence."""
 
 

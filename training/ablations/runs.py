@@ -34,7 +34,7 @@ from training import train
 from training.ablations.code_version import training_code
 from training.ablations.study import Row, Table
 from training.datasets import Samples
-from training.problems import BadInput
+from training.problems import BadConfig, BadInput, SegError
 from training.recipes import Recipe, steps_of
 from training.runs.command import config_document
 from training.runs.options import as_values, changed
@@ -47,12 +47,12 @@ PLACES = ("data", "validation_data")
 """Fields of a recipe that say where pictures are, which decides nothing."""
 
 
-class Stopped(Exception):
-    """A signal or a problem ended a training; `code` is the exit code that says so."""
+class Stopped(SegError):
+    """A signal or a problem ended a training; the exit code says which."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.exit_code = code
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _train_part(waiting: deque[Run], queue: Queue) -> None:
                 running.remove(training)
                 try:
                     _settle(training, queue)
-                except (Stopped, BadInput):
+                except SegError:
                     _end(running)
                     raise
             if waiting and len(running) < queue.means.jobs:
@@ -266,8 +266,9 @@ def _settle(training: _Training, queue: Queue) -> None:
     code, run = training.poll(), training.run
     if code == 0:
         queue.finish(run)
-    elif code == 3:
-        raise BadInput(f"{run.label}: {training.last_words()}")
+    elif code in (BadConfig.exit_code, BadInput.exit_code):
+        kind = BadInput if code == BadInput.exit_code else BadConfig
+        raise kind(f"{run.label}: {training.last_words()}")
     else:
         folder = run.folder(queue.means.out).path
         raise Stopped(code, f"{run.label} ended with exit code {code}; see {folder}")

@@ -21,9 +21,10 @@ from training.bag_evaluation.part import Frame, Settings, frames_of, score
 from training.bag_evaluation.timeline import PROCESSED, Timeline
 from training.bag_evaluation.windows import Recording, Window
 from training.bag_images import stamp_ns
-from training.bags import BadBag, BagReader
+from training.bags import BagReader
 from training.evaluation import Evaluation
 from training.metrics.mistakes import MIN_SCORE
+from training.problems import BadBag
 from training.result_messages import DETECTIONS, read_predictions
 from training.scores import known_or_none, percentiles
 

@@ -23,11 +23,12 @@ from training.ablations.code_version import digest, reached
 from training.bag_evaluation.timeline import PROCESSED
 from training.bag_evaluation.truth import BadTruth, CocoTruth, NoTruth, TopicTruth, Truth
 from training.bag_evaluation.windows import Window
-from training.bag_images import BadImage, stamp_ns, to_rgb
+from training.bag_images import stamp_ns, to_rgb
 from training.bags import BagReader
 from training.datasets.sample import Sample
 from training.evaluation import Evaluation, Models, asked_for_all, open_predictor
 from training.metrics.mistakes import MIN_SCORE
+from training.problems import BadImage
 
 Part = dict[str, np.ndarray]
 """Columns of a window: `frames.*`, `shown.*`, `evaluation.*`, `truth.*`, `losses`, `seconds`."""

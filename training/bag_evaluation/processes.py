@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 
 from training.bag_evaluation.part import Part, Settings, evaluate_window
 from training.bag_evaluation.windows import Window
-from training.bags import BadBag
+from training.problems import BadBag
 
 ATTEMPTS = 3
 PATIENCE_S = 900.0

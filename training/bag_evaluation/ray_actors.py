@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from training.bag_evaluation.part import Settings
 from training.bag_evaluation.processes import ATTEMPTS, Answer, Failure, answer
 from training.bag_evaluation.windows import Window
-from training.problems import BadInput
+from training.problems import BadConfig, ResourceError
 from training.runs.environment import ROOT
 
 
@@ -72,7 +72,7 @@ def _connected(address: str, workers: int):
     try:
         import ray
     except ImportError as error:
-        raise BadInput("--ray needs Ray; install it with: pip install ray") from error
+        raise BadConfig("--ray needs Ray; install it with: pip install ray") from error
     local = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(
@@ -84,7 +84,7 @@ def _connected(address: str, workers: int):
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(
+        raise ResourceError(
             f"no Ray cluster at {address} ({reason}); start one with ray start."
         ) from error
     return ray

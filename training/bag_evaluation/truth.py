@@ -22,7 +22,7 @@ from training.bag_images import stamp_ns
 from training.bags import BagReader, Message
 from training.datasets.coco import paint
 from training.datasets.coco_file import CocoPicture, read_coco
-from training.problems import BadInput, refuse
+from training.problems import BadDataset, refuse
 from training.result_messages import read_boxes, read_masks, read_plane
 
 LATE_NS = 2_000_000_000
@@ -31,7 +31,7 @@ LATE_NS = 2_000_000_000
 Size = tuple[int, int]
 
 
-class BadTruth(ValueError):
+class BadTruth(BadDataset):
     """The annotation of one frame that cannot be used; one sentence with the reason."""
 
 
@@ -217,7 +217,7 @@ def stamp_of(picture: CocoPicture) -> int:
         return int(whole[1])
     if parts := re.match(r"(\d{1,10})[._](\d{9})(\.[A-Za-z]\w*)?$", name):
         return int(parts[1]) * 1_000_000_000 + int(parts[2])
-    raise BadInput(
+    raise BadDataset(
         f"picture {picture.file_name!r} of the annotations is not named by a stamp; name it by the"
         " nanoseconds of its frame, as in 1700000000123456789.png."
     )

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.bag_images import IMAGE_TYPES, image_topic
-from training.bags import BadBag, BagReader
+from training.bags import BagReader
 from training.driving_bag import IMAGE, TRUTH
+from training.problems import BadBag
 from training.result_messages import DETECTIONS, MASKS
 
 EDGE_BYTES = 64 << 10

@@ -9,7 +9,7 @@ from pathlib import Path
 from training.datasets.cityscapes import CityscapesSamples
 from training.datasets.coco import CocoSamples
 from training.datasets.sample import Sample, Samples, Subset
-from training.problems import BadInput, Defect, refuse
+from training.problems import BadDataset, Defect, refuse
 
 __all__ = ["Sample", "Samples", "Subset", "open_dataset", "splits"]
 
@@ -35,7 +35,7 @@ def open_dataset(
     root = Path(root).expanduser()
     if is_cityscapes(root):
         if classes or remap:
-            raise BadInput(
+            raise BadDataset(
                 f"{root} is Cityscapes, whose 8 things are fixed; leave out the classes."
             )
         samples: Samples = CityscapesSamples(root, split, report)
@@ -80,11 +80,11 @@ def find_annotations(root: Path, split: str) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise BadInput(
+        raise BadDataset(
             f"several files in {root} may be the {split} split,"
             f" {', '.join(str(path.relative_to(root)) for path in found)}; name one of them."
         )
-    raise BadInput(_nothing(root, split))
+    raise BadDataset(_nothing(root, split))
 
 
 def _annotations(root: Path, split: str) -> list[Path]:

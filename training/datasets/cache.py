@@ -19,7 +19,7 @@ from jointseg_core import Target
 from training.datasets.masks import pack, unpack
 from training.datasets.pictures import Size
 from training.datasets.sample import Sample, Samples
-from training.problems import BadInput
+from training.problems import BadDataset, ResourceError
 
 FORMAT = 2
 MARGIN = 1.1  # what masks and boxes need beside pixels, about
@@ -77,7 +77,7 @@ class DecodedCache:
         if not key.exists():
             others = [entry.name for entry in self.folder.iterdir() if entry.name[0] != "."]
             if others and not key.exists():
-                raise BadInput(
+                raise BadDataset(
                     f"{self.folder} is to be a cache, but holds {', '.join(sorted(others)[:5])};"
                     " name an empty or a new folder."
                 )
@@ -85,7 +85,7 @@ class DecodedCache:
                 temporary.write_text(json.dumps(asked | {"name": self.name}))
         found = json.loads(key.read_text())
         if any(found.get(name) != value for name, value in asked.items()):
-            raise BadInput(
+            raise BadDataset(
                 f"{self.folder} holds the cache of another data set, {found.get('name')}, wanted"
                 f" {self.name} (or its files have changed); name another folder or remove this one."
             )
@@ -102,7 +102,7 @@ class DecodedCache:
         free = shutil.disk_usage(self.folder).free
         told = f"{_megabytes(needed)} for {len(missing)} pictures of {self.name}"
         if needed > free:
-            raise BadInput(
+            raise ResourceError(
                 f"the cache needs {told}, but {self.folder} has {_megabytes(free)} free; name a"
                 " folder on another disk, or go without a cache."
             )
@@ -170,10 +170,10 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """A disk that is full or cannot be written is bad input."""
+    """Raises ResourceError where the disk is full or cannot be written."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise BadInput(
+        raise ResourceError(
             f"the cache in {folder} cannot be written ({error}); name a folder with room for it."
         ) from error

@@ -26,7 +26,7 @@ from training.datasets.pictures import (
 )
 from training.datasets.sample import Sample
 from training.datasets.store import FlatStore
-from training.problems import BadInput, Defect, refuse
+from training.problems import BadDataset, BadInput, Defect, refuse
 
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The label id in the files of each of the 19 classes, which are train ids 0 to 18."""
@@ -159,7 +159,7 @@ def _found(folder: Path, split: str, ending: str) -> set[str]:
         place = folder if folder.is_dir() else folder.parent
         here = ", ".join(sorted(child.name for child in place.iterdir())[:8]) or "nothing"
         zips = "leftImg8bit_trainvaltest.zip" if "left" in ending else "gtFine_trainvaltest.zip"
-        raise BadInput(
+        raise BadDataset(
             f"Cityscapes is incomplete: looked for {folder}/{split}/*/*{ending} and found none"
             f" ({place} holds {here}); unpack {zips} there."
         )
@@ -170,7 +170,7 @@ def _checked_labels(path: Path, size: Size) -> np.ndarray:
     labels = read_labels(path, size)
     if labels.min() < 0 or labels.max() > LAST_ID:
         wrong = sorted({int(i) for i in np.unique(labels) if not 0 <= i <= LAST_ID})
-        raise BadInput(
+        raise BadDataset(
             f"{path} holds label ids {wrong[:5]}, Cityscapes has 0 to {LAST_ID};"
             " are these train ids or another data set's?"
         )
@@ -180,7 +180,7 @@ def _checked_labels(path: Path, size: Size) -> np.ndarray:
 def _checked_instances(path: Path, size: Size) -> np.ndarray:
     instances = read_labels(path, size)
     if instances.dtype == np.uint8:
-        raise BadInput(
+        raise BadDataset(
             f"{path} has 8 bits a pixel and so cannot hold instance ids (label * 1000 + number),"
             " which need 16; write it again as a 16-bit PNG, or unpack the original."
         )
@@ -188,7 +188,7 @@ def _checked_instances(path: Path, size: Size) -> np.ndarray:
     numbered = np.isin(ids // 1000, (*THING_IDS, *IGNORED_THINGS))
     wrong = ids[~numbered & ((ids > LAST_ID) | (ids < 0))]
     if len(wrong):
-        raise BadInput(
+        raise BadDataset(
             f"{path} holds instance ids {wrong[:5].tolist()}; known are label ids 0 to {LAST_ID}"
             f" and label * 1000 + number for the labels {(*THING_IDS, *IGNORED_THINGS)}."
         )

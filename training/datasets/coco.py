@@ -23,7 +23,7 @@ from training.datasets.panoptic import Panoptic, find_panoptic
 from training.datasets.pictures import Size, fingerprint, read_picture
 from training.datasets.sample import Sample
 from training.datasets.store import FlatStore
-from training.problems import BadInput, Defect, refuse
+from training.problems import BadDataset, Defect, refuse
 
 
 class CocoSamples:
@@ -61,12 +61,12 @@ class CocoSamples:
         self._facts = (file.digest, things, labels)
         self.name = f"coco {split} at {annotations} ({len(pictures)} pictures)"
         if not pictures:
-            raise BadInput(
+            raise BadDataset(
                 f"{annotations} lists {len(file.pictures)} pictures, none of them can be used; is"
                 " it the right file, and are its pictures unpacked?"
             )
         if not self._has_objects.any():
-            raise BadInput(
+            raise BadDataset(
                 f"none of the {len(pictures)} pictures of {annotations} has an object of a wanted"
                 f" class, which are {', '.join(things) or 'none'}; found are {_counted(file)}."
             )
@@ -139,7 +139,7 @@ def choose_things(
     _require("classes", classes or (), names, file)
     things = tuple(classes) if classes else names
     if len(set(things)) < len(things):
-        raise BadInput(f"the classes {', '.join(things)} name one twice; name each once")
+        raise BadDataset(f"the classes {', '.join(things)} name one twice; name each once")
     return things, {id: things.index(name) for id, name in renamed.items() if name in things}
 
 
@@ -148,7 +148,7 @@ def _require(option: str, wanted: Iterable[str], names: Iterable[str], file: Coc
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            raise BadInput(
+            raise BadDataset(
                 f"{option} names {name!r}, which {file.path} does not have; found are"
                 f" {_counted(file)}" + (f"; did you mean {close[0]!r}?" if close else ".")
             )
@@ -200,7 +200,7 @@ def find_pictures(annotations: Path, split: str, file: CocoFile) -> Path:
     found = {folder: sum((folder / name).is_file() for name in some) for folder in folders}
     best = max(found, key=lambda folder: found[folder])
     if some and not found[best]:
-        raise BadInput(
+        raise BadDataset(
             f"the pictures of {annotations} are missing: looked for {some[0]} in"
             f" {', '.join(str(folder) for folder in found)}; unpack {names[0]}.zip in {root}."
         )

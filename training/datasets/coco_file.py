@@ -13,15 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_masks
 
 from training.datasets.pictures import Size
-from training.problems import BadInput, Defect
+from training.problems import BadDataset, Defect
 
+MAX_NAME = 1024
 Report = Callable[[Defect], None]
 Outline = list[bytes] | bytes  # polygons of float64 x, y, ..., or one compressed RLE
 
@@ -89,9 +90,9 @@ def read_json(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
         content = path.read_bytes()
         document = json.loads(content)
     except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}).") from error
+        raise BadDataset(f"{path} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise BadInput(
+        raise BadDataset(
             f"{path} is no complete JSON ({error}; {len(content)} bytes); unpack or write it again."
         ) from error
     held = {
@@ -99,7 +100,9 @@ def read_json(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     }
     if held != set(keys):
         found = ", ".join(list(document)[:8]) if isinstance(document, dict) else "no object"
-        raise BadInput(f"{path} lacks the lists {sorted(set(keys) - held)} of COCO; found {found}.")
+        raise BadDataset(
+            f"{path} lacks the lists {sorted(set(keys) - held)} of COCO; found {found}."
+        )
     return document, hashlib.sha256(content).hexdigest()
 
 
@@ -130,6 +133,10 @@ def _pictures(entries: list[Any], path: Path, report: Report) -> dict[int, CocoP
             report(Defect(where, f"{wanted}, is {_short(entry)}"))
             continue
         name, image_id = entry["file_name"], entry["id"]
+        if not _lies_below(name):
+            told = "leads out of the folder of the pictures, or is no name of a file"
+            report(Defect(where, f"its file_name {_short(name)} {told}"))
+            continue
         if image_id in pictures:
             taken = pictures[image_id].file_name
             report(Defect(where, f"its id {image_id} is taken by {taken}"))
@@ -303,6 +310,13 @@ def whole(value: Any) -> bool:
 def _positive(value: Any) -> bool:
     """A side in pixels; other tools write it as 640.0 too."""
     return (whole(value) or isinstance(value, float)) and 0 < value < 1e6 and value == int(value)
+
+
+def _lies_below(name: str) -> bool:
+    """Whether a name stays in the folder that it belongs to."""
+    path = PurePosixPath(name)
+    plain = len(name) <= MAX_NAME and "\0" not in name
+    return plain and not path.is_absolute() and ".." not in path.parts
 
 
 def text(value: Any) -> bool:

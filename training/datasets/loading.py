@@ -18,7 +18,7 @@ from training.datasets.augmentation import Augmentation, padded
 from training.datasets.pictures import Size
 from training.datasets.sample import Samples
 from training.datasets.workers import At, in_order
-from training.problems import BadInput
+from training.problems import BadDataset, BadInput
 
 WINDOW = 64  # batches among which pictures are sorted by their shape
 
@@ -52,7 +52,7 @@ def batches(
     if not 0 <= rank < world <= batch_size:
         raise ValueError(f"rank {rank} of {world} shares batches of {batch_size} pictures")
     if not len(samples):
-        raise BadInput(f"{samples.name} has no picture to train on.")
+        raise BadDataset(f"{samples.name} has no picture to train on.")
     maker = _Maker(samples, augmentation, Order(samples, batch_size, seed), rank, world, multiple)
     numbers = itertools.count(start)
     for packed in in_order(maker, numbers, workers, samples.sample_name):

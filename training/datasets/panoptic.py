@@ -18,7 +18,7 @@ from jointseg_core import UNLABELLED
 from training.datasets.coco_file import has, read_categories, read_json, text, whole
 from training.datasets.pictures import Size, fingerprint, read_segments
 from training.datasets.store import FlatStore
-from training.problems import BadInput, refuse
+from training.problems import BadDataset, refuse
 
 
 class Panoptic:
@@ -38,7 +38,7 @@ class Panoptic:
         self.path, self.folder = path, folder
         self.names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
         if len(self.names) > UNLABELLED:
-            raise BadInput(f"{path} has {len(self.names)} classes; {UNLABELLED} are possible.")
+            raise BadDataset(f"{path} has {len(self.names)} classes; {UNLABELLED} are possible.")
         labels = {
             id: UNLABELLED if name is None else self.names.index(name)
             for id, name in renamed.items()
@@ -46,7 +46,7 @@ class Panoptic:
         try:
             entries = dict(_entry(entry, labels) for entry in document["annotations"])
         except (KeyError, TypeError) as error:
-            raise BadInput(
+            raise BadDataset(
                 f"{path} has an annotation that lacks or does not know {error}; expected image_id,"
                 " file_name and segments_info with id and category_id."
             ) from error
@@ -54,7 +54,7 @@ class Panoptic:
 
     def _of(self, image_id: int, entries: Mapping[int, tuple[str, list]]) -> tuple[str, list]:
         if image_id not in entries:
-            raise BadInput(f"{self.path} has no annotation of the image with id {image_id}.")
+            raise BadDataset(f"{self.path} has no annotation of the image with id {image_id}.")
         return entries[image_id]
 
     def file(self, index: int) -> Path:
@@ -102,7 +102,7 @@ def find_panoptic(instances: Path) -> tuple[Path, Path] | None:
     for folder in folders:
         if folder.is_dir():
             return path, folder
-    raise BadInput(
+    raise BadDataset(
         f"{path} is there, but its maps are not: looked for {' and '.join(map(str, folders))};"
         f" unpack {path.stem}.zip there, or move the JSON away to do without classes of pixels."
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.problems import BadInput
+from training.problems import MAX_PIXELS, PICTURE_FORMATS, BadDataset, BadInput
 
 Size = tuple[int, int]  # height, width
 
@@ -34,7 +34,7 @@ def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
     """uint8 [H, W, 3] RGB; BadInput for a file that is damaged or not of `size`, as annotated."""
     with _opened(path, size) as image:
         if image.mode.startswith(DEEP):
-            raise BadInput(f"{path} has more than 8 bits a colour ({image.mode}), expected RGB.")
+            raise BadDataset(f"{path} has more than 8 bits a colour ({image.mode}), expected RGB.")
         return np.array(image.convert("RGB"))
 
 
@@ -43,7 +43,7 @@ def read_labels(path: Path, size: Size | None = None) -> np.ndarray:
     with _opened(path, size, "picture") as image:
         values = np.array(image)
     if values.ndim != 2:
-        raise BadInput(
+        raise BadDataset(
             f"{path} has {values.shape[2]} colours a pixel, expected one number of a map of ids;"
             " is it another file under this name?"
         )
@@ -54,7 +54,7 @@ def read_segments(path: Path, size: Size) -> np.ndarray:
     """Ids R + 256 G + 65536 B, int64 [H, W], of COCO's panoptic maps."""
     with _opened(path, size, "picture") as image:
         if image.mode != "RGB":
-            raise BadInput(f"{path} is no panoptic map: it is {image.mode}, expected RGB.")
+            raise BadDataset(f"{path} is no panoptic map: it is {image.mode}, expected RGB.")
         red, green, blue = np.moveaxis(np.array(image).astype(np.int64), -1, 0)
     return red + 256 * green + 65536 * blue
 
@@ -64,11 +64,16 @@ def _opened(
     path: Path, size: Size | None = None, other: str = "annotation"
 ) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             if size is not None and (image.height, image.width) != size:
-                raise BadInput(
+                raise BadDataset(
                     f"{path} is {image.height}x{image.width} (height x width), but its {other}"
                     f" is of {size[0]}x{size[1]}; {_why_not(image, size)}."
+                )
+            if image.height * image.width > MAX_PIXELS:
+                raise BadDataset(
+                    f"{path} claims {image.height}x{image.width} (height x width), more than"
+                    f" {MAX_PIXELS} pixels; leave it out, or make it smaller."
                 )
             yield image
     except BadInput:
@@ -76,7 +81,7 @@ def _opened(
     except FileNotFoundError as error:
         raise _missing(path) from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
-        raise BadInput(
+        raise BadDataset(
             f"{path} cannot be read as a picture ({_one_line(error)}); unpack it again."
         ) from error
 

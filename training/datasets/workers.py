@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from training.problems import BadInput
+from training.problems import BadDataset, BadInput
 
 T = TypeVar("T")
 AHEAD = 2  # results that each worker may have finished or begun before they are asked for
@@ -97,7 +97,7 @@ class Worker:
         with suppress(ConnectionError):
             files = socket.recv_fds(self._socket, 16, 1)[1]
         if not files:
-            raise BadInput(self._death(name))
+            raise BadDataset(self._death(name))
         result = _received(files[0])
         if isinstance(result, BaseException):
             raise result

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.problems import BadInput
+from training.problems import BadConfig
 from training.recipes import RECIPES, Recipe
 from training.runs.environment import command_line
 from training.runs.options import Parser, add_flags, as_values, changed, described, from_values
@@ -94,12 +94,12 @@ def _of_run(config: Path, name: str, changes: Mapping[str, Any]) -> Recipe:
     """The recipe that a run began with. Raises BadInput for changes that it cannot go on with."""
     begun, recipe = stored(config)
     if begun != name:
-        raise BadInput(f"{config} is of {begun}, not of {name}; name another folder with --out")
+        raise BadConfig(f"{config} is of {begun}, not of {name}; name another folder with --out")
     now = as_values(recipe)
     for key in sorted(changes):
         kept = key.startswith("model.") or key == "optimizer"
         if kept and as_values(changed(recipe, changes))[key] != now[key]:
-            raise BadInput(
+            raise BadConfig(
                 f"{config} has {key} {now[key]}, and a run keeps its network and optimizer; leave "
                 "the flag out, or start another run with --init and --out"
             )
@@ -132,8 +132,8 @@ def stored(path: Path) -> tuple[str, Recipe]:
         document = json.loads(path.read_text())
         name = document["recipe"]
         return name, from_values(RECIPES[name], document["fields"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadConfig(
             f"{path} is not the config.json of a run of this version ({error!r}); "
             "name a recipe or another run"
         ) from error

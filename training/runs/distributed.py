@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from jointseg_core.predictor import choose_device
-from training.problems import BadInput
+from training.problems import BadConfig
 
 PATIENCE = timedelta(hours=2)
 """How long the others wait for the first process, which alone validates and writes."""
@@ -66,7 +66,7 @@ class Ranks:
 def joined(device: str) -> Iterator[Ranks]:
     """This process's place; `device` as for `choose_device`, under torchrun one GPU a process.
 
-    Raises BadInput for a device that this machine lacks.
+    Raises BadConfig for a device that this machine lacks.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -74,8 +74,8 @@ def joined(device: str) -> Iterator[Ranks]:
         device = f"cuda:{local}"
     try:
         chosen = choose_device(device)
-    except ValueError as error:
-        raise BadInput(f"--device: {error}") from error
+    except BadConfig as error:
+        raise BadConfig(f"--device: {error}") from error
     if world == 1:
         yield Ranks(chosen)
         return

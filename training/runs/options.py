@@ -135,10 +135,16 @@ def as_values(config: Any) -> dict[str, Any]:
 
 
 def from_values(config: T, values: Mapping[str, Any]) -> T:
-    """The inverse of `as_values`, for a dataclass of the same types; KeyError as `changed`."""
+    """The inverse of `as_values`, for a dataclass of the same types; KeyError as `changed`.
+
+    Raises TypeError for a value of another type than its field.
+    """
     kinds = described(config)
     if unknown := sorted(set(values) - set(kinds)):
         raise KeyError(f"{type(config).__name__} has no field {unknown[0]}")
+    for name, value in values.items():
+        if not _fits(value, kinds[name][0]):
+            raise TypeError(f"{name} is {value!r}, expected {kinds[name][0]}")
     return changed(config, {n: _typed(v, kinds[n][0]) for n, v in values.items()})
 
 
@@ -146,6 +152,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is one of a field's type."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        first, *rest = get_args(kind)
+        inner = [first] * len(value) if rest == [...] else [first, *rest]
+        return (
+            isinstance(value, list) and len(value) == len(inner) and all(map(_fits, value, inner))
+        )
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, {float: int | float, Path: str}.get(kind, kind))
 
 
 def _typed(value: Any, kind: Any) -> Any:

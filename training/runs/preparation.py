@@ -9,7 +9,7 @@ import torch
 from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
 from training.datasets import Samples, Subset
-from training.problems import BadInput, check_folder
+from training.problems import BadCheckpoint, BadConfig, BadInput, check_folder
 from training.recipes import Recipe, augmentation_of, check, fitted, steps_of
 from training.runs.average import Average
 from training.runs.command import Command, Options, config_document
@@ -34,7 +34,7 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     recipe, options = command.recipe, command.options
     check(recipe)
     if recipe.batch < ranks.world:
-        raise BadInput(f"--batch is {recipe.batch}, fewer pictures than processes: {ranks.world}")
+        raise BadConfig(f"--batch is {recipe.batch}, fewer pictures than processes: {ranks.world}")
     saved = _checked(RunFolder(command.folder), options)
     if saved is None:
         _check_start(recipe, options)
@@ -52,7 +52,9 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     run = _assembled(command, ranks, stack, training, validation, model)
     done = saved["step"] if saved else 0
     if not done <= run.total > 0:
-        raise BadInput(f"there is nothing to do: {done} of {run.total} steps are done; see --steps")
+        raise BadConfig(
+            f"there is nothing to do: {done} of {run.total} steps are done; see --steps"
+        )
     if saved:
         run.load_state_dict(saved)
     elif ranks.first:
@@ -106,14 +108,14 @@ def _checked(folder: RunFolder, options: Options) -> dict | None:
     """The state to go on from, None for a new run. Raises BadInput for a folder in use."""
     for name in ("save_every", "log_every", "keep"):
         if getattr(options, name) < 1:
-            raise BadInput(f"--{name.replace('_', '-')} is less than 1")
+            raise BadConfig(f"--{name.replace('_', '-')} is less than 1")
     files = {"init": options.init, "backbone": [options.backbone] if options.backbone else []}
     for name, path in ((name, path) for name, paths in files.items() for path in paths):
         if not path.is_file():
-            raise BadInput(f"--{name}: there is no file {path.absolute()}")
+            raise BadCheckpoint(f"--{name}: there is no file {path.absolute()}")
     check_folder(folder.path, "--out")
     if folder.used and not options.resume:
-        raise BadInput(
+        raise BadConfig(
             f"{folder.path} holds a run; --resume goes on with it, --out names another folder"
         )
     return folder.newest() if folder.used else None
@@ -127,7 +129,7 @@ def _check_start(recipe: Recipe, options: Options) -> None:
     if options.backbone or options.init:
         return
     if recipe.pretrained:
-        raise BadInput(
+        raise BadConfig(
             "this recipe starts from ImageNet weights, but neither --backbone nor --init names "
             "any; give a ResNet file in torchvision's format, or train from scratch with "
             "--pretrained false"
@@ -151,12 +153,10 @@ def start_model(
     torch.manual_seed(recipe.seed)
     try:
         model = build_model(recipe.model, None if resumed else options.backbone)
-    except (ValueError, OSError) as error:
-        raise BadInput(str(error)) from error
     except KeyError as error:
-        raise BadInput(f"there is no {error} among the backbones and norms of networks") from error
+        raise BadConfig(f"there is no {error} among the backbones and norms of networks") from error
     if recipe.refinement_steps and getattr(model, "refinement", None) is None:
-        raise BadInput(
+        raise BadConfig(
             "this network has no boundary refinement for a second stage; --refinement-steps 0"
         )
     files = () if resumed else options.init

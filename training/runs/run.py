@@ -16,6 +16,7 @@ from torch import Tensor
 from jointseg_core import Manifest, Predictor, Target, save_model
 from jointseg_core.checkpoint import Model
 from training.datasets import Samples
+from training.problems import SegError
 from training.recipes import Recipe, preprocessing_of
 from training.runs.average import Average
 from training.runs.command import Options
@@ -30,7 +31,7 @@ NAMES_SHOWN = 8
 """Pictures that a message names."""
 
 
-class Diverged(RuntimeError):
+class Diverged(SegError):
     """Too many steps in a row had no finite loss; the message says which and what to do."""
 
 

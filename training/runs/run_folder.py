@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from training.problems import BadInput
+from training.problems import BadCheckpoint
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -95,11 +95,11 @@ class RunFolder:
         for path in reversed(paths):
             try:
                 return _verified(path)
-            except (OSError, ValueError, KeyError, RuntimeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 print(f"warning: {path} is damaged: {reason}", file=sys.stderr)
         if paths:
-            raise BadInput(
+            raise BadCheckpoint(
                 f"no usable checkpoint: looked in {self.checkpoints}, found {len(paths)}, all of "
                 "them damaged; delete the folder or name another with --out"
             )

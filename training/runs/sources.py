@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.datasets import Samples, Subset, open_dataset
 from training.datasets.cache import DecodedCache
-from training.problems import BadInput
+from training.problems import BadConfig, BadDataset
 from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks
 from training.synthesize import SyntheticSet, synthesize
@@ -36,7 +36,7 @@ def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samp
 def check_pictures(training: Samples) -> None:
     """Raises BadInput where pictures to learn from show no object, or the first cannot be read."""
     if not any(training.has_objects(index) for index in range(len(training))):
-        raise BadInput(
+        raise BadDataset(
             f"none of the pictures of {training.name} shows an object to learn; "
             "`python -m training.check_data ROOT` counts what is there"
         )
@@ -48,7 +48,7 @@ def _check_classes(training: Samples, validation: Samples, pixels: bool) -> None
     for kind in ("things", "semantic") if pixels else ("things",):
         ours, theirs = (getattr(samples.classes, kind) for samples in (training, validation))
         if ours != theirs:
-            raise BadInput(
+            raise BadDataset(
                 f"the {kind} of {validation.name} are {', '.join(theirs) or 'none'}, those of "
                 f"{training.name} {', '.join(ours) or 'none'}; both need the same annotations, "
                 "and --classes names the things to find"
@@ -58,7 +58,7 @@ def _check_classes(training: Samples, validation: Samples, pixels: bool) -> None
 def scenes_of(recipe: Recipe, ranks: Ranks) -> Path:
     """The folder of a recipe's synthetic scenes, which the first process makes."""
     if not recipe.scenes:
-        raise BadInput("this recipe trains on a data set of yours; name it with --data")
+        raise BadConfig("this recipe trains on a data set of yours; name it with --data")
     height, width = recipe.input_size
     wanted = SyntheticSet(
         "cityscapes", recipe.scenes, recipe.validation_scenes, size=recipe.input_size
@@ -87,5 +87,5 @@ def _with_objects(samples: Samples, count: int) -> Samples:
     """The first pictures that show objects."""
     indices = [i for i in range(len(samples)) if samples.has_objects(i)][:count]
     if not indices:
-        raise BadInput(f"{samples.name} has no picture with objects to learn by heart")
+        raise BadDataset(f"{samples.name} has no picture with objects to learn by heart")
     return Subset(samples, indices)

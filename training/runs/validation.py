@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jointseg_core import SegRPNConfig
 from training.evaluation import Evaluation, evaluate, spread
-from training.problems import BadInput
+from training.problems import BadConfig
 from training.runs.run import Run
 from training.runs.snapshots import draw_snapshots, save_snapshots
 from training.runs.stopping import StopSignals
@@ -25,7 +25,7 @@ def check_metric(run: Run) -> None:
     known = evaluate(run.predictor(), run.validation, limit=1).metrics
     names = {*known, *(name.replace("box_", "mask_") for name in known)}
     if run.recipe.best not in (known if isinstance(run.recipe.model, SegRPNConfig) else names):
-        raise BadInput(
+        raise BadConfig(
             f"--best: validation gives no {run.recipe.best}; want one of {', '.join(known)}"
         )
 

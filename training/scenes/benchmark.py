@@ -15,6 +15,7 @@ import time
 import cv2
 import numpy as np
 
+from training.problems import run_program
 from training.scenes.camera import Camera
 from training.scenes.codes import FIRST_OBJECT
 from training.scenes.painter import FRACTION, Light, Painter
@@ -97,4 +98,4 @@ def main(words: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

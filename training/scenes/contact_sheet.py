@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from jointseg_core.classes import CITYSCAPES
+from training.problems import ResourceError, run_program
 from training.scenes.scene import Scene, render_scene
 
 
@@ -48,10 +49,10 @@ def main(words: list[str] | None = None) -> None:
     scenes = [render_scene(arguments.seed, index) for index in indices]
     sheet = contact_sheet(scenes, arguments.columns)
     if not cv2.imwrite(arguments.out, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise SystemExit(
+        raise ResourceError(
             f"cannot write {arguments.out}: want a .png or .jpg name in an existing folder"
         )
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
+from training.problems import run_program
 from training.scenes.drive import render_drive
 from training.scenes.scene import Scene, SceneObject, render_scene
 
@@ -118,4 +119,4 @@ def main(words: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from jointseg_core.checkpoint import PRESETS, build_model, preset, save_model
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.preprocessing import Preprocessing
-from training.problems import BadInput, exit_code
+from training.problems import BadConfig, run_program
 from training.recipes import learns_pixels, with_classes
 from training.starting_points.fitting import load_starting_point
 from training.starting_points.source import COCO_THINGS
@@ -18,13 +17,13 @@ from training.starting_points.source import COCO_THINGS
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
+    config = preset(options.model, options.preset)
+    classes = _classes(options.classes, options.model, learns_pixels(config))
+    config = with_classes(config, classes)
     try:
-        config = preset(options.model, options.preset)
-        classes = _classes(options.classes, options.model, learns_pixels(config))
-        config = with_classes(config, classes)
         preprocessing = _preprocessing(options.model, options.size, options.sides)
     except ValueError as error:
-        raise BadInput(str(error)) from error
+        raise BadConfig(str(error)) from error
     model = build_model(config)
     table = load_starting_point(model, classes, options.weights, options.released_refinement)
     print(table)
@@ -69,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _classes(choice: str | None, model_type: str, pixels: bool) -> Classes:
     if pixels and choice not in (None, "cityscapes"):
-        raise BadInput(
+        raise BadConfig(
             f"--classes {choice}: {model_type} needs classes of pixels too, want cityscapes"
         )
     match choice or ("cityscapes" if pixels else "coco"):
@@ -92,4 +91,4 @@ def _preprocessing(
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    run_program(main)

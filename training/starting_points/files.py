@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from jointseg_core.checkpoint import BadCheckpoint, load_model
-from training.problems import BadInput
 from training.starting_points import torchvision_files
 from training.starting_points.heads import class_rows
 from training.starting_points.released_rdsnet import released_rdsnet
@@ -31,11 +30,11 @@ _RESNET = {"conv1.weight", "bn1.running_var", "layer4.0.conv1.weight"}
 def read_source(path: Path) -> Source:
     """The weights of a file under our names. Raises BadInput for what cannot be used."""
     if not path.is_file():
-        raise BadInput(f"starting point: looked for the file {path}, found none; {KNOWN}")
+        raise BadCheckpoint(f"starting point: looked for the file {path}, found none; {KNOWN}")
     source = _own(path) if path.suffix == ".safetensors" else _foreign(path)
     broken = [name for name, tensor in source.tensors.items() if not tensor.isfinite().all()]
     if broken:
-        raise BadInput(
+        raise BadCheckpoint(
             f"starting point {path}: {len(broken)} of {len(source.tensors)} tensors hold NaN or "
             f"infinite values, the first is {source.origins[broken[0]]}; use another file"
         )
@@ -46,7 +45,7 @@ def _own(path: Path) -> Source:
     try:
         model, manifest = load_model(path)
     except BadCheckpoint as error:
-        raise BadInput(f"starting point {error}") from error
+        raise BadCheckpoint(f"starting point {error}") from error
     tensors = without_counters(model.state_dict())
     return Source(
         kind=f"{manifest.model_type} of this package",
@@ -63,7 +62,7 @@ def _foreign(path: Path) -> Source:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise BadInput(
+        raise BadCheckpoint(
             f"starting point {path}: not a file of plain tensors ({type(error).__name__}), it is "
             f"damaged, of another kind, or holds more than torch reads safely; {KNOWN}"
         ) from error
@@ -77,7 +76,7 @@ def _foreign(path: Path) -> Source:
     if _RESNET.issubset(tensors):
         return torchvision_files.resnet(tensors)
     names = ", ".join(list(tensors)[:3]) or "no tensors"
-    raise BadInput(f"starting point {path}: holds {names}, which is of no known kind; {KNOWN}")
+    raise BadCheckpoint(f"starting point {path}: holds {names}, which is of no known kind; {KNOWN}")
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from jointseg_core.checkpoint import Model
 from jointseg_core.classes import Classes
 from jointseg_core.rdsnet_s import RDSNetSConfig
-from training.problems import BadInput
+from training.problems import BadCheckpoint
 from training.starting_points.files import read_source
 from training.starting_points.heads import ClassRows, class_rows, match_rows
 from training.starting_points.released_rdsnet import RELEASED_REFINEMENT
@@ -108,7 +108,7 @@ def _check_backbone(model: Model, state: Mapping[str, Tensor], source: Source, p
             list(tensors[found].shape) if found in tensors else "missing"
             for tensors in (source.tensors, state)
         )
-        raise BadInput(
+        raise BadCheckpoint(
             f"starting point {path}: the backbone of this {source.kind} is not the model's "
             f"{model.config.backbone}, {found} is {there} in the file and {here} in the model; "
             "build the model on the file's backbone or take another file"

@@ -1,0 +1,96 @@
+"""How every program of this package ends.
+
+Exit codes: 0 done, 1 tried and failed, 2 usage, 3 bad input, 4 done with parts left out, 5 memory,
+disk, rights or devices do not suffice, 130 and 143 after SIGINT and SIGTERM. What went wrong is one
+sentence on the error output; the option --debug, which every program takes, adds the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from jointseg_core.errors import ResourceError, SegError
+
+STOPPED = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM)}
+DEBUG = "--debug"
+
+
+def run_program(main: Callable[[], int | None], interrupted: str = "") -> NoReturn:
+    """Be the program `main`: end the process with its exit code.
+
+    SIGINT and SIGTERM unwind it, so that what is unfinished is cleared away; `interrupted` says
+    what is left then.
+    """
+    debug = DEBUG in sys.argv
+    sys.argv[:] = [word for word in sys.argv if word != DEBUG]
+    for number in STOPPED.values():
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        code = exit_code(main, debug)
+    except SystemExit as end:
+        if end.code in STOPPED:
+            _say(f"{_name()}: interrupted{interrupted and f'; {interrupted}'}.")
+        raise
+    sys.exit(code)
+
+
+def exit_code(main: Callable[[], int | None], debug: bool = False) -> int:
+    """What `main` returns; for what it raises, one sentence on the error output and its code."""
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _say(sentence(error))
+        return code_of(error)
+
+
+def code_of(error: Exception) -> int:
+    """The exit code that an error calls for."""
+    if isinstance(error, SegError):
+        return error.exit_code
+    return ResourceError.exit_code if _is_of_resources(error) else SegError.exit_code
+
+
+def sentence(error: Exception) -> str:
+    """What to tell about an error."""
+    if isinstance(error, SegError):
+        return str(error)
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    if isinstance(error, OSError):
+        return f"{_name()}: {text}; check the space and the rights there."
+    if _is_of_resources(error):
+        return f"{_name()}: out of memory ({text}); take smaller pictures or batches."
+    return f"{_name()}: nobody foresaw {type(error).__name__}: {text}; {DEBUG} shows where it was."
+
+
+def _is_of_resources(error: Exception) -> bool:
+    """Of memory in torch as well, which is not imported for that."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return (
+        isinstance(error, OSError | MemoryError)
+        or "OutOfMemoryError" in names
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _name() -> str:
+    path = Path(sys.argv[0])
+    return path.parent.name if path.stem == "__main__" else path.stem
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

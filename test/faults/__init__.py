@@ -1,0 +1,1 @@
+"""Faults and what is promised about them: each case in a process of its own, under limits."""
