@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.overlaps import as_array, covered, mask_areas, mask_intersections
+from training.metrics.overlaps import SharedPixels, as_array, covered
 from training.metrics.resampling import image_weights
 
 IOUS = np.arange(0.5, 1.0, 0.05)
@@ -49,16 +48,24 @@ class CityscapesPrecision:
         """How many images there are."""
         return len(self._sought)
 
-    def add(self, predictions: Predictions, target: Target, void: np.ndarray | None = None) -> None:
+    def add(
+        self,
+        predictions: Predictions,
+        target: Target,
+        void: np.ndarray | None = None,
+        shared: SharedPixels | None = None,
+    ) -> None:
         """One more image; crowds of the target are its groups.
 
         void: bool [H, W], what is annotated but not as one of the classes; without it, the pixels
-        that the target's class map calls unlabelled. ValueError when the results have no masks.
+        that the target's class map calls unlabelled. shared: of both, where it is known already.
+        ValueError when the results have no masks.
         """
         if predictions.masks is None:
             raise ValueError("the results have no masks")
-        predictions = predictions[torch.from_numpy(mask_areas(predictions.masks) > 0)]
-        pair = _Pair.of(predictions, target, _unlabelled(target) if void is None else void)
+        shared = shared or SharedPixels.of(predictions, target)
+        void = _unlabelled(target) if void is None else void
+        pair = _Pair.of(predictions, target, void, shared).that_show()
         for label in np.unique(pair.labels):
             mine = pair.only(label)
             for level, threshold in enumerate(IOUS):
@@ -122,25 +129,32 @@ class _Pair:
     wanted: np.ndarray  # labels [G]
     groups: np.ndarray  # [G]
     sizes: np.ndarray  # [G]
-    common: np.ndarray  # [D, G]
+    common: np.ndarray  # [D, G], of pairs of a class
 
     @classmethod
-    def of(cls, found: Predictions, target: Target, void: np.ndarray) -> _Pair:
-        truth = Masks.from_bitmaps(target.masks)
+    def of(
+        cls, found: Predictions, target: Target, void: np.ndarray, shared: SharedPixels
+    ) -> _Pair:
         return cls(
             as_array(found.scores),
             as_array(found.labels),
-            mask_areas(found.masks),
+            shared.found,
             covered(found.masks, void),
             as_array(target.labels),
             as_array(target.crowd),
-            mask_areas(truth),
-            mask_intersections(found.masks, truth),
+            shared.truth,
+            shared.common,
         )
 
     def only(self, label: int) -> _Pair:
         """The detections and objects of one class."""
-        mine, theirs = self.labels == label, self.wanted == label
+        return self._chosen(self.labels == label, self.wanted == label)
+
+    def that_show(self) -> _Pair:
+        """The detections that have any pixel, and all objects."""
+        return self._chosen(self.pixels > 0, np.ones(len(self.wanted), bool))
+
+    def _chosen(self, mine: np.ndarray, theirs: np.ndarray) -> _Pair:
         found = (v[mine] for v in (self.scores, self.labels, self.pixels, self.in_void))
         objects = (v[theirs] for v in (self.wanted, self.groups, self.sizes))
         return _Pair(*found, *objects, self.common[np.ix_(mine, theirs)])
