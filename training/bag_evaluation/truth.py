@@ -140,20 +140,22 @@ class TopicTruth:
     ) -> Annotation:
         known = self._known(detections)
         boxes, _, labels = read_boxes(detections, self._classes, known)
-        bitmaps = rectangles(boxes, size)
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        if masks is not None:
+        if masks is None:
+            bitmaps = rectangles(boxes, size)
+            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        else:
             bitmaps = read_masks(masks)[0][torch.tensor(known, dtype=torch.bool)].bitmaps(size)
             areas = bitmaps.sum((1, 2)).double()
         groups, of = read_masks(ignored) if ignored is not None else (Masks.empty(), labels[:0])
+        ignored = groups.bitmaps(size)
         target = Target(
             torch.cat([boxes, groups.windows.double()]),
             torch.cat([labels, of]),
-            torch.cat([bitmaps, groups.bitmaps(size)]),
+            torch.cat([bitmaps, ignored]),
             None if semantic is None else read_plane(semantic).long(),
             torch.arange(len(boxes) + len(groups)) >= len(boxes),
         )
-        areas = torch.cat([areas, groups.bitmaps(size).sum((1, 2)).double()])
+        areas = torch.cat([areas, ignored.sum((1, 2)).double()])
         far = read_distances(detections)[torch.tensor(known, dtype=torch.bool)]
         return Annotation(target, areas, torch.cat([far, torch.full((len(groups),), torch.nan)]))
 

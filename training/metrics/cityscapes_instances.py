@@ -8,7 +8,7 @@ curve of precision over recall is measured at every score rather than at 101 rec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +68,7 @@ class CityscapesPrecision:
         pair = _Pair.of(predictions, target, void, shared).that_show()
         for label in np.unique(pair.labels):
             mine = pair.only(label)
-            for level, threshold in enumerate(IOUS):
-                judged = mine.judge(float(threshold))
+            for level, judged in enumerate(mine.judge(IOUS.tolist())):
                 self._counted[label][level].append(_Counted(len(self), *judged))
         self._sought.append(np.bincount(pair.wanted[pair.sought], minlength=len(self.names)))
 
@@ -164,19 +163,20 @@ class _Pair:
         """Which objects are not ignored [G]."""
         return ~self.groups & (self.sizes >= MIN_PIXELS)
 
-    def judge(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and whether they are right [n], of the detections that count."""
-        over = self.common / (self.pixels[:, None] + self.sizes - self.common) > threshold
-        claims = [np.sort(self.scores[one])[::-1] for one in over[:, self.sought].T]
-        right = [claim[:1] for claim in claims]
-        wrong = [claim[1:] for claim in claims] + [self.scores[~over.any(1) & self._bad(threshold)]]
-        scores = np.concatenate([*right, *wrong])
-        return scores, np.arange(len(scores)) < sum(map(len, right))
-
-    def _bad(self, threshold: float) -> np.ndarray:
-        """Which detections [D] lie too little in void, groups and small objects to be excused."""
+    def judge(self, thresholds: Sequence[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each threshold scores and whether they are right [n], of detections that count."""
+        overlaps = self.common / (self.pixels[:, None] + self.sizes - self.common)
         twice = self.groups.astype(int) + (self.sizes < MIN_PIXELS)  # a small group counts as both
-        return (self.in_void + self.common @ twice) / self.pixels <= threshold
+        excused = (self.in_void + self.common @ twice) / self.pixels
+        sought = self.sought
+        for threshold in thresholds:
+            over = overlaps > threshold
+            lost = ~over.any(1) & (excused <= threshold)
+            claimed = [column for column in over[:, sought].T if column.any()]
+            claims = [np.sort(self.scores[column])[::-1] for column in claimed]
+            wrong = [*(claim[1:] for claim in claims), self.scores[lost]]
+            scores = np.concatenate([*(claim[:1] for claim in claims), *wrong])
+            yield scores, np.arange(len(scores)) < len(claims)
 
 
 def _unlabelled(target: Target) -> np.ndarray:

@@ -37,18 +37,13 @@ class DistanceRecall:
 
     def add(self, predictions: Predictions, target: Target, distances: Tensor | None) -> None:
         """One more image; distances [N] in m, NaN or None where they are not known."""
-        known = np.full(len(target.labels), np.nan) if distances is None else as_array(distances)
-        shown = predictions[predictions.scores >= MIN_SCORE]
-        shown = shown[(-shown.scores).argsort(stable=True)]
-        crowd, wanted = as_array(target.crowd), as_array(target.labels)
-        same = as_array(shown.labels)[:, None] == wanted
-        overlaps = box_overlaps(as_array(shown.boxes), as_array(target.boxes), crowd)
-        matched = match(np.where(same, overlaps, -1), crowd[None], crowd, np.array([MIN_IOU]))
-        found = np.isin(np.arange(len(wanted)), matched)
         counts = np.zeros((len(EDGES), 2), np.int64)
-        counted = ~crowd & (known >= EDGES[0])
-        ranges = np.searchsorted(EDGES, known[counted], "right") - 1
-        np.add.at(counts, ranges, np.stack([found[counted], np.ones(len(ranges))], 1).astype(int))
+        if distances is not None:
+            known = as_array(distances)
+            counted = ~as_array(target.crowd) & (known >= EDGES[0])
+            ranges = np.searchsorted(EDGES, known[counted], "right") - 1
+            right = _are_found(predictions, target)[counted]
+            np.add.at(counts, ranges, np.stack([right, np.ones_like(right)], 1).astype(int))
         self._images.append(counts)
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -74,3 +69,14 @@ class DistanceRecall:
         recall = np.divide(found, sought, out=np.full(len(EDGES), np.nan), where=sought > 0)
         named = {f"recall_{name}": float(v) for name, v in zip(RANGES, recall, strict=True)}
         return named | {f"objects_{name}": int(n) for name, n in zip(RANGES, sought, strict=True)}
+
+
+def _are_found(predictions: Predictions, target: Target) -> np.ndarray:
+    """Which objects bool [N] are found."""
+    shown = predictions[predictions.scores >= MIN_SCORE]
+    shown = shown[(-shown.scores).argsort(stable=True)]
+    crowd, wanted = as_array(target.crowd), as_array(target.labels)
+    same = as_array(shown.labels)[:, None] == wanted
+    overlaps = box_overlaps(as_array(shown.boxes), as_array(target.boxes), crowd)
+    matched = match(np.where(same, overlaps, -1), crowd[None], crowd, np.array([MIN_IOU]))
+    return np.isin(np.arange(len(wanted)), matched)
