@@ -9,6 +9,7 @@ import numpy as np
 from training.bag_evaluation.headline import Run
 from training.bag_evaluation.report import Example
 from training.bag_evaluation.timeline import Timeline
+from training.evaluation import Evaluation
 
 THINGS = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
 START_NS = 1_700_000_000_000_000_000
@@ -37,6 +38,12 @@ def made_timeline(
     )
 
 
+def offline(timeline: Timeline, evaluation: Evaluation | None = None) -> Run:
+    """The frames evaluated without a clock."""
+    metrics = evaluation.metrics if evaluation else {}
+    return Run("offline", timeline, metrics, evaluation=evaluation)
+
+
 def played(timeline: Timeline, name: str = "at 1x", fate: str = "overwritten") -> Run:
     """The same frames played to a node that loses every fifth one."""
     lost = np.arange(len(timeline)) % 5 == 4
@@ -51,5 +58,5 @@ def example(number: int = 0, size: tuple[int, int] = (40, 60), **other: object) 
     planes = [np.full((*size, 3), shade, np.uint8) for shade in (90, 160, 230)]
     known = {"classes": ("car",), "quality": number / 100} | other
     picture, found, truth = planes
-    parts = {"picture": picture, "found": found, "truth": truth} | known
+    parts = {"picture": picture, "found": {"found": found}, "truth": truth} | known
     return Example(**{"name": f"frame {number}", "bag": 0, "time": number / 10} | parts)

@@ -5,12 +5,13 @@ import io
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bag_timelines import THINGS, example, made_timeline, played
+from bag_timelines import THINGS, example, made_timeline, offline, played
 from pages import NASTY, Page, evaluation
 from PIL import Image
 
@@ -18,12 +19,23 @@ from jointseg_core import Classes
 from training.bag_evaluation.headline import Run, clock, headline
 from training.bag_evaluation.packed import packed, score_windows, stretches
 from training.bag_evaluation.report import PICTURE_BYTES, write_bag_report
+from training.bag_evaluation.timeline import Timeline
+from training.evaluation import Evaluation
 
 NUMPY = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "f4": "<f4", "f8": "<f8", "i8": "<i8"}
 
 
-def written(folder: Path, *arguments: object, **more: object) -> Page:
-    write_bag_report(folder / "new" / "report.html", *arguments, **more)
+def written(
+    folder: Path,
+    frames: Timeline,
+    facts: dict[str, str],
+    scored: Evaluation | None = None,
+    *more: object,
+    online: Sequence[Run] = (),
+    **named: object,
+) -> Page:
+    runs = [offline(frames, scored), *online]
+    write_bag_report(folder / "new" / "report.html", runs, facts, *more, **named)
     return Page(folder / "new" / "report.html")
 
 
@@ -61,7 +73,7 @@ def test_text_from_recordings_is_text_everywhere(tmp_path: Path):
         [{"bag": 0, "start": 0, "end": 1, NASTY: 0.5}],
         [example(name=NASTY, classes=(NASTY, "<!--"))],
         [NASTY],
-        [played(frames, NASTY, NASTY)],
+        online=[played(frames, NASTY, NASTY)],
     )
     assert seen.open == [] and seen.tags.count("script") == 2
     assert seen.text.count(NASTY) >= 12
@@ -110,8 +122,12 @@ def test_windows_keep_what_is_not_known():
 def test_the_headline_tells_what_the_delay_costs():
     frames = made_timeline(100)
     live = played(frames)
-    runs = [Run("offline", frames, {"box_ap": 0.5}), replace(live, metrics={"box_ap": 0.4})]
-    rows = {row.title: row for part in headline(runs).values() for row in part}
+    scores = {"metrics": {"box_ap": 0.4}, "as_known": {"box_ap": 0.1}}
+    runs = [Run("offline", frames, {"box_ap": 0.5}), replace(live, **scores)]
+    sections = headline(runs)
+    (late,) = sections.pop("scores of what was known when a frame came")
+    assert late.values == ["-", "0.100"] and late.changes == ["", "\u22120.300"]
+    rows = {row.title: row for part in sections.values() for row in part}
     assert rows["box AP"].values == ["0.500", "0.400"]
     assert rows["box AP"].changes == ["", "\u22120.100"]
     assert rows["processed"].values == ["100", "80"]
@@ -120,6 +136,22 @@ def test_the_headline_tells_what_the_delay_costs():
     middle = np.nanmedian(live.timeline.latency_ms)
     assert rows["median, ms"].values == ["-", f"{middle:.1f}"]
     assert "unreadable" not in rows
+
+
+def test_models_that_ran_beside_each_other_are_not_compared_but_all_shown(tmp_path: Path):
+    frames = made_timeline(20)
+    runs = [
+        replace(played(frames, name), metrics={"box_ap": ap}, evaluation=evaluation())
+        for name, ap in (("one", 0.5), ("two", 0.25))
+    ]
+    (row, *_) = headline(runs)["scores"]
+    assert row.values == ["0.500", "0.250"] and row.changes == ["", ""]
+    layers = {name: np.zeros((40, 60, 3), np.uint8) for name in ("one", "two")}
+    write_bag_report(tmp_path / "a.html", runs, {"title": "A"}, examples=[example(found=layers)])
+    page = Page(tmp_path / "a.html")
+    assert page.tags.count("img") == 5 and page.tags.count("h3") == 2 * 5 and page.open == []
+    for text in ("box AP, one", "box AP, two", "p95 latency, two"):
+        assert text in page.text
 
 
 def test_losses_stand_before_the_numbers(tmp_path: Path):
@@ -167,7 +199,7 @@ def test_the_worst_frames_come_first_and_are_forty(tmp_path: Path):
 def test_an_hour_with_forty_large_pictures_stays_small(tmp_path: Path):
     frames = made_timeline(36_000)
     noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
-    layers = {"picture": noise, "found": noise[::-1], "truth": noise[:, ::-1]}
+    layers = {"picture": noise, "found": {"found": noise[::-1]}, "truth": noise[:, ::-1]}
     examples = [example(k, **layers) for k in range(40)]
     written(tmp_path, frames, {"title": "A"}, online=[played(frames)])
     bare = (tmp_path / "new" / "report.html").stat().st_size

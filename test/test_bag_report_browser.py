@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bag_timelines import example, made_timeline, played
+from bag_timelines import example, made_timeline, offline, played
 from browser import CHROMIUM, NAMES, Browser
 from pages import NASTY, evaluation
 from PIL import Image
@@ -45,8 +45,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for s in range(0, 10, 2)
     ]
     facts = {"title": "A replay", "weights": "/a/very/" + "long/" * 30 + "path.safetensors"}
-    parts = (evaluation(), windows, examples, [f"{LONG} is cut off."])
-    write_bag_report(path, frames, facts, *parts, [played(frames), played(frames, "at 2x")])
+    runs = [offline(frames, evaluation()), played(frames), played(frames, "at 2x")]
+    write_bag_report(path, runs, facts, windows, examples, [f"{LONG} is cut off."])
     return path
 
 
@@ -188,7 +188,7 @@ def test_hostile_text_stays_text(browser: Browser, tmp_path: Path):
     run, one = played(frames, MARKUP, MARKUP), example(3, name=MARKUP, classes=(MARKUP,))
     windows = [{"bag": 0, "start": 0, "end": 2, MARKUP: 0.5}]
     facts = {"title": MARKUP, MARKUP: MARKUP}
-    write_bag_report(path, frames, facts, None, windows, [one], [MARKUP], [run])
+    write_bag_report(path, [offline(frames), run], facts, windows, [one], [MARKUP])
     shown(browser, path)
     browser.click(".chip[data-class='0']")
     browser.click("[data-layer=found]")
@@ -200,7 +200,7 @@ def test_hostile_text_stays_text(browser: Browser, tmp_path: Path):
 
 @pytest.mark.parametrize("frames", [0, 1])
 def test_few_frames_open_too(browser: Browser, tmp_path: Path, frames: int):
-    write_bag_report(tmp_path / "report.html", made_timeline(frames), {"title": "A"})
+    write_bag_report(tmp_path / "report.html", [offline(made_timeline(frames))], {"title": "A"})
     browser.open(tmp_path / "report.html")
     assert browser.ask("document.querySelectorAll('canvas').length") == 2 * frames
     assert browser.problems == []
@@ -210,9 +210,10 @@ def test_few_frames_open_too(browser: Browser, tmp_path: Path, frames: int):
 def test_an_hour_opens(browser: Browser, tmp_path: Path):
     frames, path = made_timeline(36_000, ("a", "b", "c")), tmp_path / "report.html"
     noise = np.random.default_rng(0).integers(0, 255, (270, 480, 3), np.uint8)
-    layers = {"picture": noise, "found": noise[::-1], "truth": noise[:, ::-1]}
+    layers = {"picture": noise, "found": {"found": noise[::-1]}, "truth": noise[:, ::-1]}
     examples = [example(100 * k, **layers) for k in range(40)]
-    write_bag_report(path, frames, {"title": "A"}, None, (), examples, online=[played(frames)])
+    runs = [offline(frames), played(frames)]
+    write_bag_report(path, runs, {"title": "A"}, (), examples)
     shown(browser, path)
     ready = browser.ask("performance.getEntriesByName('drawn')[0].startTime")
     metrics = {m["name"]: m["value"] for m in browser.call("Performance.getMetrics")["metrics"]}

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pages import Page
 from PIL import Image
 
 from training.bags import BagReader
@@ -18,6 +20,7 @@ from training.demo import FILES, main
 from training.joined import joined
 from training.problems import exit_code
 from training.replay import LARGE_IMAGES, PROFILE_VARIABLES, Replay, _environment
+from training.report import number
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("jointseg_ros.msg", reason="needs the messages of this package")
@@ -49,6 +52,10 @@ def demo(out: Path, *arguments: object) -> tuple[int, str, str]:
     return code, printed.getvalue(), errors.getvalue()
 
 
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
 def processes_naming(path: Path) -> list[str]:
     """The command lines of running processes in which this path occurs."""
     found = []
@@ -78,14 +85,14 @@ def short_drive(
     return out
 
 
-def test_the_demo_leaves_its_five_files_and_nothing_else(short_drive: Path):
+def test_the_demo_leaves_its_files_and_nothing_else(short_drive: Path):
     assert {p.name for p in short_drive.iterdir()} == set(FILES)
     assert [p.name for p in short_drive.parent.iterdir()] == ["demo"]
     assert processes_naming(short_drive.parent) == []
 
 
 def test_metrics_have_the_agreed_form(short_drive: Path):
-    metrics = json.loads((short_drive / "metrics.json").read_text())
+    metrics = read(short_drive / "metrics.json")
     assert set(metrics) == {"seed", "frames_in", "models"}
     assert (metrics["seed"], metrics["frames_in"]) == (1007, 6)
     rdsnet, segrpn = metrics["models"]["rdsnet"], metrics["models"]["segrpn"]
@@ -102,7 +109,7 @@ def test_metrics_have_the_agreed_form(short_drive: Path):
 
 
 def test_the_results_carry_the_headers_of_the_images_and_join_with_the_truth(short_drive: Path):
-    metrics = json.loads((short_drive / "metrics.json").read_text())["models"]
+    metrics = read(short_drive / "metrics.json")["models"]
     frames = list(
         joined(short_drive / "input.mcap", short_drive / "output.mcap", ["rdsnet", "segrpn"])
     )
@@ -114,6 +121,23 @@ def test_the_results_carry_the_headers_of_the_images_and_join_with_the_truth(sho
     assert all(
         f.results["segrpn"] is None or f.results["segrpn"].foreground is not None for f in frames
     )
+
+
+def test_the_report_says_of_each_model_what_metrics_json_says(short_drive: Path):
+    page, models = Page(short_drive / "report.html"), read(short_drive / "metrics.json")["models"]
+    assert page.open == [] and page.tags.count("figure") > 2
+    text = " ".join(page.text.split())
+    for name, title in (("box_ap", "box AP"), ("foreground_miou", "foreground mIoU")):
+        shown = re.search(rf"{title}\s*(\d\.\d{{3}}|-)\s*(\d\.\d{{3}}|-)", text).groups()
+        wanted = [m.get(name) for m in models.values()]
+        values = [None if value == "-" else float(value) for value in shown]
+        assert values == pytest.approx(wanted, abs=0.0006)
+    for model, numbers in models.items():
+        latency = rf"{number(numbers['latency_ms']['p95'], 0)} ms\s*p95 latency, {model}"
+        assert re.search(latency, text)
+    assert "scores of what was known when a frame came" in text
+    for shown in ("picture", "rdsnet", "segrpn", "truth"):
+        assert ("data-layer", shown) in page.attributes
 
 
 def test_the_recording_of_the_results_lies_in_the_time_of_the_input(short_drive: Path):
@@ -151,7 +175,12 @@ def test_own_pictures_are_replayed_without_scores_and_the_summary_says_what_the_
     )
     assert code == 0, errors
     assert "synthetic streets only" in printed and "box ap" not in printed
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    metrics = read(tmp_path / "out/metrics.json")
+    page = Page(tmp_path / "out/report.html")
+    assert "mean confidence" in page.text and "p95 latency" in page.text
+    assert "box AP" not in page.text.split('"bags"')[0] and ("data-layer", "truth") not in (
+        page.attributes
+    )
     numbers = metrics["models"]["rdsnet"]
     assert metrics["seed"] is None and metrics["frames_in"] == 3
     assert numbers["box_ap50"] is None and numbers["mask_ap"] is None

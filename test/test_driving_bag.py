@@ -10,7 +10,7 @@ from training import driving_bag
 from training.bag_images import stamp_ns, to_rgb
 from training.bags import BagReader
 from training.driving_bag import scene_messages, scene_target, write_driving_bag
-from training.result_messages import read_plane, read_target
+from training.result_messages import read_distances, read_plane, read_target
 from training.scenes import Scene, SceneObject, render_drive
 
 SEED, STREETS, FRAMES, SIZE = 1234, 2, 2, (128, 256)
@@ -77,6 +77,16 @@ def test_pictures_and_truth_are_those_of_the_scenes(drive: Path):
             wanted = getattr(expected[order], name)
             assert torch.equal(getattr(truth, name), wanted), name
         assert torch.allclose(truth.boxes.float(), expected[order].boxes)
+
+
+def test_the_truth_knows_how_far_away_its_objects_are(drive: Path):
+    found = by_topic(drive)["/camera/ground_truth/detections"]
+    for k, (_, scene) in enumerate(render_drive(SEED, STREETS, FRAMES, 10.0, SIZE)):
+        wanted = [o.position[2] for o in scene.objects if o.label >= 0 and not o.crowd]
+        assert read_distances(found[k].content).tolist() == wanted and min(wanted) > 0
+    unknown = scene_messages(10**9, tiny_scene())["/camera/ground_truth/detections"]
+    assert unknown.detections[0].results[0].pose.pose.position.z == 0
+    assert read_distances(unknown).isnan().all()
 
 
 def target_of(found: dict[str, list], k: int):

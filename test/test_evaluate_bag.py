@@ -175,6 +175,28 @@ def test_boxes_alone_are_annotation_enough_and_unpaired_ones_are_counted(
     assert abs(found["metrics"]["box_ap"] - numbers(scored)["metrics"]["box_ap"]) < 0.25
 
 
+def test_recall_by_distance_is_there_where_the_annotation_tells_distances(
+    drive: Path, scored: Path, tmp_path: Path
+) -> None:
+    metrics = numbers(scored)["metrics"]
+    objects = [o for s in Scenes().scenes for o in s.objects if o.label >= 0 and not o.crowd]
+    near = sum(o.position[2] < 15 for o in objects)
+    assert metrics["objects_0_15_m"] == near > 0 and 0 < metrics["recall_0_15_m"] <= 1
+    assert "Objects by distance" in (scored / "report.html").read_text()
+
+    def change(topic: str, content):
+        for one in content.detections if topic == TRUE_DETECTIONS else ():
+            one.results[0].pose.pose.position.z = 0.0
+        return content
+
+    bag = rewritten(drive, tmp_path / "flat.mcap", change)
+    assert run(bag, "--workers", "0", "--out", tmp_path / "out") == 0
+    found = numbers(tmp_path / "out")["metrics"]
+    assert {k: v for k, v in metrics.items() if k in found} == found
+    assert {k.split("_")[0] for k in metrics.keys() - found.keys()} == {"recall", "objects"}
+    assert "Objects by distance" not in (tmp_path / "out/report.html").read_text()
+
+
 def test_annotations_may_come_from_a_coco_json_named_by_stamps(
     drive: Path, scored: Path, tmp_path: Path
 ) -> None:

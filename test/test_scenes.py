@@ -23,7 +23,8 @@ from training.scenes import (
 )
 from training.scenes.camera import NEAR, Camera
 from training.scenes.codes import FIRST_OBJECT
-from training.scenes.scene import LEAST_FRACTION
+from training.scenes.scene import LEAST_FRACTION, take_picture
+from training.scenes.street import any_street
 from training.scenes.traffic import KINDS, counts
 
 SEED, STREETS, FRAMES = 1000, 20, 2
@@ -207,6 +208,26 @@ def test_projection_of_a_point_worked_out_by_hand() -> None:
     pixels, depth = camera.project(np.array([[2.0, 0.0, 10.0]]))
     assert pixels.tolist() == [[200 + 300 * 2 / 10, 100 + 300 * 1.5 / 10]]
     assert depth.tolist() == [10]
+
+
+def test_objects_stand_where_the_picture_shows_them() -> None:
+    """The middle of the near edge of a footprint is seen at the foot of its object."""
+    rng, seen = np.random.default_rng(3), 0
+    for _ in range(12):
+        street = any_street(rng, (256, 512), "default")
+        camera = street.camera
+        for thing in take_picture(street, 0.0, rng).objects:
+            x, y, z = thing.position
+            inside = thing.box[0] > 2 and thing.box[2] < 510 and thing.box[3] < 230
+            if thing.crowd or thing.visible_fraction < 1 or z < 6 or not inside:
+                continue
+            column = (camera.centre + (-1 if street.mirrored else 1) * x * camera.focal / z) / 2
+            column = 512 - column if street.mirrored else column
+            row = (camera.horizon + y * camera.focal / z) / 2
+            assert thing.box[0] - 4 < column < thing.box[2] + 4
+            assert row == pytest.approx(thing.box[3], abs=6)
+            seen += 1
+    assert seen > 20
 
 
 def test_a_polygon_is_cut_where_it_passes_the_camera() -> None:

@@ -74,7 +74,11 @@ def scene_messages(stamp: int, scene: Scene) -> dict[str, Any]:
         IMAGE: image_message(scene.image, header),
         CAMERA_INFO: camera_info(header, size),
         TRUE_DETECTIONS: detections_message(
-            header, [o.box for _, o in objects], names, [str(o.track_id) for _, o in objects]
+            header,
+            [o.box for _, o in objects],
+            names,
+            [str(o.track_id) for _, o in objects],
+            [o.position for _, o in objects],
         ),
         TRUE_MASKS: _masks(header, scene, objects),
         IGNORED_MASKS: _masks(header, scene, [(k, o) for k, o in things if o.crowd]),

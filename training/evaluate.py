@@ -17,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jointseg_core.predictor import Predictor
-from training.datasets import Samples, open_dataset
+from training.datasets import Samples, open_dataset, read_remap
 from training.evaluation import (
     Evaluation,
     Models,
@@ -41,9 +41,8 @@ def main() -> int:
     other = _predictor(options.other, options) if options.other else None
     if options.out:
         check_folder(options.out, "--out")
-    samples = open_dataset(
-        options.dataset, options.split, classes=options.classes, remap=_remap(options.remap)
-    )
+    remap = read_remap(options.remap or ())
+    samples = open_dataset(options.dataset, options.split, classes=options.classes, remap=remap)
     evaluation = _with_progress(predictor, samples, other, options)
     console = Console(width=None if sys.stdout.isatty() else 140)
     _print(console, evaluation)
@@ -84,13 +83,6 @@ def _check_counts(options: argparse.Namespace) -> None:
 
 def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
     return open_predictor(weights, options.device, options.precision, options.backend)
-
-
-def _remap(pairs: list[str] | None) -> dict[str, str | None] | None:
-    """From OLD=NEW or OLD= on the command line."""
-    if wrong := [pair for pair in pairs or [] if "=" not in pair]:
-        raise BadConfig(f"--remap got {wrong[0]!r}; say OLD=NEW, or OLD= to leave a class out.")
-    return {old: new or None for old, _, new in (pair.partition("=") for pair in pairs or [])}
 
 
 def _with_progress(

@@ -20,7 +20,6 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +44,7 @@ from training.bag_evaluation.windows import (
     windows,
 )
 from training.datasets.coco_file import read_categories, read_json
-from training.evaluation import Evaluation, Models
+from training.evaluation import Models
 from training.problems import BadBag, BadConfig, BadInput, check_folder, refuse, run_program
 from training.report import HEADLINES, number
 
@@ -203,14 +202,18 @@ def _report(
     ]
     write_bag_report(
         options.out / "report.html",
-        timeline,
+        [_offline(outcome, timeline), *([] if online is None else [online.run("node")])],
         facts,
-        outcome.evaluation if len(outcome.evaluation) else None,
         rows,
         list(examples(outcome, timeline, settings, models)),
         document["losses"],
-        _runs(online),
     )
+
+
+def _offline(outcome: Outcome, timeline: Timeline) -> Run:
+    if not len(outcome.evaluation):
+        return Run("offline", timeline)
+    return Run("offline", timeline, outcome.evaluation.metrics, evaluation=outcome.evaluation)
 
 
 def _online(
@@ -231,22 +234,6 @@ def _online(
         options.node,
         options.rate,
     )
-
-
-def _runs(online: Online | None) -> list[Run]:
-    """What the report shows beside the evaluation of every frame."""
-    if online is None:
-        return []
-    found = [Run("node, processed frames", online.timeline, _known(online.processed))]
-    if len(online.as_known):
-        unknown = np.full(len(online.timeline), np.nan)
-        same = replace(online.timeline, quality=unknown)
-        found.append(Run("node, as known when a frame came", same, _known(online.as_known)))
-    return found
-
-
-def _known(evaluation: Evaluation) -> dict[str, float]:
-    return evaluation.metrics if len(evaluation) else {}
 
 
 def _command() -> str:

@@ -22,6 +22,7 @@ from training.metrics import (
     AveragePrecision,
     CityscapesPrecision,
     Confusion,
+    DistanceRecall,
     Mistakes,
     PanopticQuality,
     ProposalRecall,
@@ -29,6 +30,7 @@ from training.metrics import (
     merge_segments,
     true_segments,
 )
+from training.metrics.overlaps import SharedPixels
 from training.problems import BadInput
 from training.translation import Translation
 
@@ -39,6 +41,7 @@ SCORE_THRESHOLD = 0.05
 Part = (
     AveragePrecision
     | Mistakes
+    | DistanceRecall
     | ProposalRecall
     | Confusion
     | PanopticQuality
@@ -59,6 +62,7 @@ class Evaluation:
         self.pictures: list[str] = []
         self.objects = AveragePrecision(classes.things)
         self.mistakes = Mistakes(classes.things)
+        self.distances = DistanceRecall()
         self.proposals = ProposalRecall()
         self.pixels = Confusion(len(classes.semantic))
         self.foreground = Confusion(2)
@@ -80,8 +84,10 @@ class Evaluation:
         """
         target = sample.target
         self.pictures.append(sample.name)
-        self.objects.add(found, target, sample.areas)
+        shared = None if found.masks is None else SharedPixels.of(found, target)
+        self.objects.add(found, target, sample.areas, shared)
         self.mistakes.add(found, target)
+        self.distances.add(found, target, sample.distances)
         if proposals is not None:
             self.proposals.add(*proposals, target, sample.areas)
         if target.semantic is None:
@@ -92,7 +98,7 @@ class Evaluation:
             things = foreground_truth(target.semantic, self.classes)
             self.foreground.add(found.foreground, things)
         if found.masks is not None and self.classes.things == CITYSCAPES.things:
-            self.instances.add(found, target, sample.void)
+            self.instances.add(found, target, sample.void, shared)
         if found.masks is not None and found.semantic is not None:
             segments = merge_segments(found, self.classes)
             self.panoptic.add(segments, true_segments(target, self.classes))
@@ -121,7 +127,7 @@ class Evaluation:
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
         """The same of the pictures with these numbers alone, repeats allowed."""
-        found = self.objects.score(images)
+        found = self.objects.score(images) | self.distances.score(images)
         if self.has(self.pixels):
             found["miou"] = self.pixels.over(images).mean_iou()
         if self.has(self.foreground):

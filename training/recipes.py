@@ -36,6 +36,7 @@ class Recipe:
     data: Path | None = None  # data set: its folder or a COCO JSON; scenes are made where it lacks
     validation_data: Path | None = None  # another one to validate on; none = the val split of data
     classes: tuple[str, ...] = ()  # things to find in a COCO data set, with commas; none = all
+    remap: tuple[str, ...] = ()  # other names there, OLD=NEW with commas; OLD= leaves one out
     keep_empty: bool = True  # also train on pictures without objects
     scenes: int = 0  # synthetic training scenes to make; 0 = the data set must be there
     validation_scenes: int = 500  # and validation scenes

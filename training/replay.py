@@ -64,14 +64,18 @@ class Replay:
     published: dict[int, int] = field(default_factory=dict)
     arrived: dict[str, dict[int, int]] = field(default_factory=dict)
 
-    def latencies_ms(self, model: str) -> list[float]:
-        """From the publication of a frame to the arrival of the last of its results, by frame."""
+    def latency_by_stamp(self, model: str) -> dict[int, float]:
+        """From the publication of a frame to the arrival of the last of its results, ms."""
         topics = [self.arrived.get(result_topic(model, name), {}) for name in RESULTS[model]]
-        return [
-            (max(arrived[stamp] for arrived in topics) - moment) / 1e6
+        return {
+            stamp: (max(arrived[stamp] for arrived in topics) - moment) / 1e6
             for stamp, moment in self.published.items()
             if all(stamp in arrived for arrived in topics)
-        ]
+        }
+
+    def latencies_ms(self, model: str) -> list[float]:
+        """The same of each frame that was processed, by frame."""
+        return list(self.latency_by_stamp(model).values())
 
 
 def result_topic(model: str, name: str) -> str:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from jointseg_core.visualize import draw
 from training.evaluation import Evaluation
+from training.metrics.distances import EDGES, RANGES
 from training.runs.snapshots import as_seen
 
 PICTURE_WIDTH = 720
@@ -54,6 +56,7 @@ PIXEL_NUMBERS = {
     "cityscapes_ap": "Cityscapes AP",
     "cityscapes_ap50": "Cityscapes AP50",
 }
+FAR = (*(f"{a} to {b} m" for a, b in pairwise(EDGES)), f"{EDGES[-1]} m and more")
 COLUMNS = {
     "objects": "objects",
     "box_ap": "box AP",
@@ -112,6 +115,7 @@ def parts(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "metrics": evaluation.metrics,
         "pixel_numbers": PIXEL_NUMBERS,
+        "distances": dict(zip(RANGES, FAR, strict=True)),
         "columns": {k: v for k, v in COLUMNS.items() if _occurs(k, table)},
         "table": table,
         "curves": curves(evaluation),

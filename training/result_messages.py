@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import compress
 from typing import Any
@@ -21,10 +22,19 @@ RUNS = 0
 
 
 def detections_message(
-    header: Any, boxes: Sequence[Sequence[float]], names: Sequence[str], ids: Sequence[str]
+    header: Any,
+    boxes: Sequence[Sequence[float]],
+    names: Sequence[str],
+    ids: Sequence[str],
+    positions: Sequence[Sequence[float]] | None = None,
 ) -> Any:
-    """A vision_msgs Detection2DArray of annotated boxes (xyxy, pixels), all with score 1."""
-    found = [_detection(header, *one) for one in zip(boxes, names, ids, strict=True)]
+    """A vision_msgs Detection2DArray of annotated boxes (xyxy, pixels), all with score 1.
+
+    positions: where the objects stand in the optical frame of the camera, x, y, z in metres; NaN
+    where that is not known, and None where it is of no object.
+    """
+    positions = positions or [(math.nan,) * 3] * len(boxes)
+    found = [_detection(header, *one) for one in zip(boxes, names, ids, positions, strict=True)]
     return new(DETECTIONS, header=header, detections=found)
 
 
@@ -64,6 +74,17 @@ def read_boxes(
         torch.tensor(scores, dtype=torch.float64),
         torch.tensor(labels, dtype=torch.int64),
     )
+
+
+def read_distances(message: Any) -> Tensor:
+    """How far before the camera the objects of a Detection2DArray stand, m [N].
+
+    That is z of the first hypothesis' pose, which is in the frame of the header, the camera's
+    optical one. NaN where it is not above 0: nobody filled it in.
+    """
+    found = [one.results[0].pose.pose.position.z for one in message.detections]
+    depth = torch.tensor(found, dtype=torch.float64)
+    return torch.where(depth > 0, depth, torch.nan)
 
 
 def read_masks(message: Any) -> tuple[Masks, Tensor]:
@@ -136,7 +157,9 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
     return np.diff(np.flatnonzero(flat[1:] != flat[:-1]), prepend=0).astype(np.uint32)
 
 
-def _detection(header: Any, box: Sequence[float], name: str, track: str) -> Any:
+def _detection(
+    header: Any, box: Sequence[float], name: str, track: str, stands: Sequence[float]
+) -> Any:
     x1, y1, x2, y2 = (float(v) for v in box)
     position = new("vision_msgs/msg/Point2D", x=(x1 + x2) / 2, y=(y1 + y2) / 2)
     center = new("vision_msgs/msg/Pose2D", position=position, theta=0.0)
@@ -144,20 +167,21 @@ def _detection(header: Any, box: Sequence[float], name: str, track: str) -> Any:
     return new(
         "vision_msgs/msg/Detection2D",
         header=header,
-        results=[_with_pose(hypothesis)],
+        results=[_with_pose(hypothesis, stands)],
         bbox=new("vision_msgs/msg/BoundingBox2D", center=center, size_x=x2 - x1, size_y=y2 - y1),
         id=track,
     )
 
 
-def _with_pose(hypothesis: Any) -> Any:
+def _with_pose(hypothesis: Any, position: Sequence[float]) -> Any:
+    x, y, z = position if all(map(math.isfinite, position)) else (0.0, 0.0, 0.0)
     pose = new(
         "geometry_msgs/msg/Pose",
-        position=new("geometry_msgs/msg/Point", x=0.0, y=0.0, z=0.0),
+        position=new("geometry_msgs/msg/Point", x=x, y=y, z=z),
         orientation=new("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0),
     )
-    nowhere = new("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=np.zeros(36))
-    return new("vision_msgs/msg/ObjectHypothesisWithPose", hypothesis=hypothesis, pose=nowhere)
+    exact = new("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=np.zeros(36))
+    return new("vision_msgs/msg/ObjectHypothesisWithPose", hypothesis=hypothesis, pose=exact)
 
 
 def _mask(index: int, window: list[int], crop: Tensor, label: int, track: str) -> Any:

@@ -76,7 +76,7 @@ def _drawn(frame: Frame, timeline: Timeline, number: int, models: Models) -> Exa
     labels = set(found.labels[found.scores >= MIN_SCORE].tolist())
     truth = None
     if frame.truth is not None:
-        target, _ = frame.truth
+        target = frame.truth.target
         labels |= set(target.labels[~target.crowd].tolist())
         truth = draw(frame.image, as_seen(target, found), classes, show_scores=False)
     return Example(
@@ -85,7 +85,7 @@ def _drawn(frame: Frame, timeline: Timeline, number: int, models: Models) -> Exa
         time=float(timeline.time[number]),
         quality=float(timeline.quality[number]),
         picture=frame.image,
-        found=draw(frame.image, found, classes),
+        found={"found": draw(frame.image, found, classes)},
         truth=truth,
         classes=tuple(classes.things[label] for label in sorted(labels)),
     )

@@ -2,8 +2,9 @@
 
 const figures = [...document.querySelectorAll("figure.frame")];
 const viewer = document.getElementById("viewer");
-const LAYERS = ["picture", "found", "truth"];
-let open = 0, layer = "found";
+const LAYERS = viewer ? [...viewer.querySelectorAll("[data-layer]")].map((button) => button.dataset.layer) : [];
+const imageOf = (k, kind) => [...figures[k].querySelectorAll("[data-layer]")].find((one) => one.dataset.layer === kind);
+let open = 0, layer = "";
 
 function showFrame(k) {
   const figure = figures[k];
@@ -24,8 +25,7 @@ function filterFrames() {
 
 function enlarge(k, kind) {
   open = k;
-  const images = figures[k].querySelectorAll("[data-layer]");
-  const found = [...images].find((one) => one.dataset.layer === kind) || images[1];
+  const found = imageOf(k, kind) || imageOf(k, "picture");
   layer = kind;
   const image = viewer.querySelector("img"), source = found.querySelector("img");
   image.src = source.src;
@@ -35,7 +35,7 @@ function enlarge(k, kind) {
   const place = [figures[k].querySelector("[data-jump]").textContent, quality ? quality.textContent : ""];
   document.getElementById("viewer-place").textContent = place.filter(Boolean).join(" · ");
   for (const button of viewer.querySelectorAll("[data-layer]")) {
-    button.hidden = ![...images].some((one) => one.dataset.layer === button.dataset.layer);
+    button.hidden = !imageOf(k, button.dataset.layer);
     button.setAttribute("aria-pressed", button.dataset.layer === found.dataset.layer);
   }
   if (!viewer.open) viewer.showModal();
@@ -48,7 +48,7 @@ function step(by) {
 }
 
 function turn(by) {
-  const there = LAYERS.filter((kind) => figures[open].querySelector(`[data-layer="${kind}"]`));
+  const there = LAYERS.filter((kind) => imageOf(open, kind));
   const at = Math.max(0, there.indexOf(layer));
   enlarge(open, there[(at + by + there.length) % there.length]);
 }
@@ -67,7 +67,7 @@ if (viewer) {
     button.addEventListener("click", () => step(Number(button.dataset.step)));
   }
   viewer.querySelector("[data-close]").addEventListener("click", () => viewer.close());
-  viewer.addEventListener("close", () => figures[open].querySelector(`[data-layer="${layer}"], [data-layer]`).focus());
+  viewer.addEventListener("close", () => (imageOf(open, layer) || imageOf(open, "picture")).focus());
   viewer.addEventListener("keydown", (event) => {
     const deeds = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), ArrowUp: () => turn(-1), ArrowDown: () => turn(1) };
     if (deeds[event.key]) { event.preventDefault(); deeds[event.key](); }

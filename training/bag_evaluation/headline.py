@@ -10,6 +10,7 @@ import numpy as np
 
 from training.bag_evaluation.packed import DEFAULT_GAP_S
 from training.bag_evaluation.timeline import PROCESSED, Timeline
+from training.evaluation import Evaluation
 from training.report import HEADLINES, number
 from training.scores import percentiles
 
@@ -18,17 +19,26 @@ from training.scores import percentiles
 class Run:
     """One pass over the recordings: without a clock, or played to a node at some rate.
 
-    metrics  its scores by name, as `Evaluation.metrics`; none without truth
+    metrics     its scores by name, as `Evaluation.metrics`; none without truth
+    as_known    those of all frames by what was known when each came; none without a clock
+    evaluation  what tables, curves and matrices are made from, if they are to be shown
     """
 
     name: str
     timeline: Timeline
     metrics: Mapping[str, float] = field(default_factory=dict)
+    as_known: Mapping[str, float] = field(default_factory=dict)
+    evaluation: Evaluation | None = None
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether it took time: whether a latency is known."""
+        return bool(np.isfinite(self.timeline.latency_ms).any())
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a value for every run, and what it differs by from the first one."""
+    """A line of the table: a value for every run, and what it differs by where that is a cost."""
 
     title: str
     values: Sequence[str]
@@ -39,6 +49,7 @@ def headline(runs: Sequence[Run]) -> dict[str, list[Row]]:
     """The rows of the table, by what they are about; what no run knows is left out."""
     sections = {
         "scores": _scores(runs),
+        "scores of what was known when a frame came": _known_scores(runs),
         "frames": _frames(runs),
         "latency": _latencies(runs),
         "what was found": _contents(runs),
@@ -47,19 +58,21 @@ def headline(runs: Sequence[Run]) -> dict[str, list[Row]]:
 
 
 def cards(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """The few numbers to see first, each with what it is."""
-    timeline, metrics = runs[0].timeline, runs[0].metrics
-    scores = [name for name in ("mask_ap", "box_ap", "miou", "pq") if name in metrics]
-    seen = [(number(metrics[name]), HEADLINES[name]) for name in scores]
-    if not scores:
-        seen.append((number(mean(timeline.confidence)), "mean confidence"))
-        seen.append((number(objects_per_frame(timeline), 1), "objects in a frame"))
-    seen.append((percent(mean(timeline.flicker)), "flicker"))
+    """The few numbers to see first, each with what it is.
+
+    Where the first run has no clock, it says how good the model is; else each run has a say.
+    """
+    judged = runs if runs[0].has_clock else runs[:1]
+    seen: list[tuple[str, str]] = []
+    for run in judged:
+        whose = f", {run.name}" if len(judged) > 1 else ""
+        seen += [(value, title + whose) for value, title in _first_numbers(run)]
     for run in runs:
         p95 = percentiles(run.timeline.latency_ms[np.isfinite(run.timeline.latency_ms)])["p95"]
         if p95 is not None:
             seen.append((f"{p95:.0f} ms", f"p95 latency, {run.name}"))
-    seen.append((number(len(timeline)), "frame" if len(timeline) == 1 else "frames"))
+    frames = len(runs[0].timeline)
+    seen.append((number(frames), "frame" if frames == 1 else "frames"))
     return seen
 
 
@@ -103,13 +116,39 @@ def clock(seconds: float) -> str:
     return f"{'-' if seconds < 0 and tenths else ''}{start}:{rest // 10:02}.{rest % 10}"
 
 
+def _first_numbers(run: Run) -> list[tuple[str, str]]:
+    timeline, metrics = run.timeline, run.metrics
+    scores = [name for name in ("mask_ap", "box_ap", "miou", "pq") if name in metrics]
+    seen = [(number(metrics[name]), HEADLINES[name]) for name in scores]
+    if not scores:
+        seen.append((number(mean(timeline.confidence)), "mean confidence"))
+        seen.append((number(objects_per_frame(timeline), 1), "objects in a frame"))
+    known = np.isfinite(timeline.flicker).any()
+    return [*seen, *([(percent(mean(timeline.flicker)), "flicker")] if known else [])]
+
+
 def _scores(runs: Sequence[Run]) -> list[Row]:
+    """What each run scores; beside one without a clock, what the others lack."""
     rows = {
         title: [run.metrics.get(name, math.nan) for run in runs]
         for name, title in HEADLINES.items()
     }
     rows["mean quality of a frame"] = [mean(run.timeline.quality) for run in runs]
-    return [_row(title, values, _changed) for title, values in rows.items() if _any(values)]
+    return [
+        _row(title, values, [math.nan if runs[0].has_clock else values[0]] * len(runs))
+        for title, values in rows.items()
+        if _any(values)
+    ]
+
+
+def _known_scores(runs: Sequence[Run]) -> list[Row]:
+    """The same by what was known, and what each run loses by that."""
+    rows = {
+        title: [[of.get(name, math.nan) for of in (run.as_known, run.metrics)] for run in runs]
+        for name, title in HEADLINES.items()
+    }
+    pairs = {title: list(zip(*values, strict=True)) for title, values in rows.items()}
+    return [_row(title, *values) for title, values in pairs.items() if _any(values[0])]
 
 
 def _frames(runs: Sequence[Run]) -> list[Row]:
@@ -155,13 +194,17 @@ def _contents(runs: Sequence[Run]) -> list[Row]:
     return [row for row, values in zip(rows, known, strict=True) if _any(values)]
 
 
-def _row(title: str, values: Sequence[float], change=lambda *_: "", digits: int = 3) -> Row:
-    changes = [change(value, values[0]) if k else "" for k, value in enumerate(values)]
-    return Row(title, [number(value, digits) for value in values], changes)
+def _row(
+    title: str, values: Sequence[float], others: Sequence[float] | None = None, digits: int = 3
+) -> Row:
+    """A row of values, each with what it differs by from the one in its place of `others`."""
+    pairs = zip(values, others or values, strict=True)
+    return Row(title, [number(v, digits) for v in values], [_changed(*pair) for pair in pairs])
 
 
-def _changed(value: float, first: float) -> str:
-    return "" if math.isnan(value - first) else f"{value - first:+.3f}".replace("-", "\u2212")
+def _changed(value: float, before: float) -> str:
+    same = math.isnan(value - before) or value == before
+    return "" if same else f"{value - before:+.3f}".replace("-", "\u2212")
 
 
 def _any(values: Sequence[float]) -> bool:

@@ -10,7 +10,7 @@ const beside = (i) => {
 };
 
 function shareLane(title, name, tall) {
-  const both = [runs[0], axis.replayed].filter((run, k) => run && (k === 0 || name === "quality") && known(run[name]));
+  const both = [runs[0], axis.replayed].filter((run) => run && known(run[name]));
   const tones = both.map((run) => (run === axis.replayed ? "orange" : "blue"));
   if (!both.length) return null;
   return {
@@ -26,7 +26,8 @@ function shareLane(title, name, tall) {
 
 function madeLanes() {
   const live = axis.replayed || runs[0];
-  const late = [axis.replayed, runs[0]].find((run) => run && known(run.latency));
+  const late = [runs[0], axis.replayed].filter((run) => run && known(run.latency));
+  const tone = (run) => axis.colors[late.length === 1 ? "violet" : run === axis.replayed ? "orange" : "blue"];
   const drops = [];
   for (const run of axis.replayed ? [runs[0], axis.replayed] : [runs[0]]) {
     run.fates.forEach((name, fate) => {
@@ -54,7 +55,7 @@ function madeLanes() {
       value: (i) => fixed(rate(live, stretchAt(base.x[i]), base.x[i])[1], 1),
     },
     runs[0].objects.length && {
-      title: "objects", height: 72, extent: "", legend: [], draw: stacked,
+      title: axis.replayed ? `objects, ${runs[0].name}` : "objects", height: 72, extent: "", legend: [], draw: stacked,
       value: (i) => {
         const k = at(runs[0], i);
         const counts = report.things.map((n, t) => [n, k < 0 ? 0 : runs[0].objects[t][k]]);
@@ -62,17 +63,17 @@ function madeLanes() {
         return shown.map(([n, count]) => `${count} ${report.classes[n].name}`).join(", ") || "none";
       },
     },
-    late && {
-      title: "latency", height: 52, extent: "ms", legend: late === axis.replayed ? [[late.name, "violet"]] : [],
+    late.length && {
+      title: "latency", height: 52, extent: "ms", legend: axis.replayed ? late.map((run) => [run.name, tone(run)]) : [],
       draw: (ctx, area) => {
-        const max = largest(late, late.latency);
-        line(ctx, area, late, late.latency, max, axis.colors.violet);
+        const max = Math.max(...late.map((run) => largest(run, run.latency)));
+        late.forEach((run) => line(ctx, area, run, run.latency, max, tone(run)));
         return max;
       },
-      value: (i) => {
-        const k = at(late, i);
-        return k >= 0 && late.latency[k] === late.latency[k] ? `${fixed(late.latency[k], 1)} ms` : "-";
-      },
+      value: (i) => late.map((run) => {
+        const k = at(run, i);
+        return k >= 0 && run.latency[k] === run.latency[k] ? `${fixed(run.latency[k], 1)} ms` : "-";
+      }).join(" / "),
     },
     drops.length && {
       title: "without a result", height: drops.length * MARKS, extent: "",

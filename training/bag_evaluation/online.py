@@ -17,6 +17,7 @@ import numpy as np
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from training.bag_evaluation.flicker import flicker
+from training.bag_evaluation.headline import Run
 from training.bag_evaluation.part import Frame, Settings, frames_of, score
 from training.bag_evaluation.timeline import PROCESSED, Timeline
 from training.bag_evaluation.windows import Recording, Window
@@ -62,6 +63,7 @@ class Online:
     processed  the scores of the frames that were processed
     as_known   the scores of all frames by what was known when they came; those before the first
                result, `too_early`, are left out
+    judged     the numbers of the frames in `processed`
     counters   the last frame counters of the node's statistics, none where they were not recorded
     """
 
@@ -69,7 +71,12 @@ class Online:
     processed: Evaluation
     as_known: Evaluation
     too_early: int
+    judged: list[int]
     counters: dict[str, int] = field(default_factory=dict)
+
+    def run(self, name: str) -> Run:
+        """The same for a report."""
+        return Run(name, self.timeline, _known(self.processed), _known(self.as_known))
 
     def document(self) -> dict:
         """The numbers for metrics.json."""
@@ -99,20 +106,32 @@ def judge_online(
     which it was played. The recorder has to have used the recording's own time (use_sim_time), as
     a result's age is measured in it. BadBag for outputs without results.
     """
-    book = _Book(recording, settings, classes, rate)
     with BagReader(outputs, settings.strict) as bag:
-        results = _results(bag, _prefix(bag, node))
-        following = next(results, None)
-        for frame in frames_of(Window(recording), settings, classes):
-            book.frame(frame)
-            while following is not None and following.arrived <= frame.time:
-                book.result(following)
-                following = next(results, None)
-            book.known(frame)
-        while following is not None:
+        return judge_node(recording, bag, _prefix(bag, node), settings, classes, rate)
+
+
+def judge_node(
+    recording: Recording,
+    outputs: BagReader,
+    prefix: str,
+    settings: Settings,
+    classes: Classes,
+    rate: float = 1.0,
+) -> Online:
+    """The same for the node whose topics begin with `prefix`, even if it published nothing."""
+    book = _Book(recording, settings, classes, rate)
+    results = _results(outputs, prefix)
+    following = next(results, None)
+    for frame in frames_of(Window(recording), settings, classes):
+        book.frame(frame)
+        while following is not None and following.arrived <= frame.time:
             book.result(following)
             following = next(results, None)
-        return book.closed(_counters(bag))
+        book.known(frame)
+    while following is not None:
+        book.result(following)
+        following = next(results, None)
+    return book.closed(_counters(outputs, prefix))
 
 
 class _Book:
@@ -129,7 +148,7 @@ class _Book:
         self._times: list[int] = []
         self._stamps: list[int] = []
         self._latency: dict[int, float] = {}
-        self._found: dict[int, Predictions] = {}
+        self._found: dict[int, _Shown] = {}
         self._judged: list[int] = []
         self._processed, self._as_known = Evaluation(classes), Evaluation(classes)
 
@@ -161,17 +180,19 @@ class _Book:
         if result.stamp not in self._waiting:
             return
         number, frame = self._waiting.pop(result.stamp)
+        # A node takes the newest frame, so that earlier ones have been passed over.
+        self._waiting = {s: w for s, w in self._waiting.items() if s > result.stamp}
         found = result.predictions(frame.image.shape[:2], self._classes)
         self._latency[number] = (result.arrived - frame.time) / 1e6 / self._rate
-        self._found[number] = found[found.scores >= MIN_SCORE]
+        self._found[number] = _Shown.of(found)
         if frame.truth is not None:
             self._judged.append(number)
             score(self._processed, self._label(frame), frame, found, self._settings)
 
     def closed(self, counters: dict[str, int]) -> Online:
         """Everything, when there is no more."""
-        timeline = self._timeline()
-        return Online(timeline, self._processed, self._as_known, self._too_early, counters)
+        parts = self._processed, self._as_known, self._too_early, self._judged
+        return Online(self._timeline(), *parts, counters)
 
     def _label(self, frame: Frame) -> str:
         return f"{self._name} at {frame.stamp} ns"
@@ -183,13 +204,12 @@ class _Book:
         shown = sorted(self._found.items())
         for number, found in shown:
             columns["latency_ms"][number] = self._latency[number]
-            if len(found):
-                columns["confidence"][number] = float(found.scores.mean())
-            objects[number] = np.bincount(found.labels.numpy(), minlength=len(things))
+            columns["confidence"][number] = found.confidence
+            objects[number] = np.bincount(found.labels, minlength=len(things))
         columns["quality"][self._judged] = self._processed.quality()
         seen = np.isin(np.arange(count), list(self._found))
-        labels = [found.labels.numpy() for _, found in shown]
-        boxes = [found.boxes.numpy() for _, found in shown]
+        labels = [found.labels for _, found in shown]
+        boxes = [found.boxes for _, found in shown]
         times = np.array(self._times, np.int64)
         return Timeline(
             bags=(self._name,),
@@ -202,13 +222,28 @@ class _Book:
             flicker=flicker(
                 np.zeros(count, np.int64),
                 seen,
-                np.repeat([k for k, _ in shown], [len(found) for _, found in shown]).astype(int),
+                np.repeat([k for k, _ in shown], [len(some) for some in labels]).astype(int),
                 np.concatenate([np.zeros(0, np.int64), *labels]),
                 np.concatenate([np.zeros((0, 4)), *boxes]),
             ),
             objects=objects,
             **columns,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What is kept of a result: the objects that a viewer shows."""
+
+    labels: np.ndarray
+    boxes: np.ndarray
+    confidence: float
+
+    @classmethod
+    def of(cls, found: Predictions) -> _Shown:
+        shown = found.scores >= MIN_SCORE
+        confidence = float(found.scores[shown].mean()) if shown.any() else float("nan")
+        return cls(found.labels[shown].numpy(), found.boxes[shown].numpy(), confidence)
 
 
 def _prefix(bag: BagReader, node: str | None) -> str:
@@ -233,7 +268,7 @@ def _results(bag: BagReader, prefix: str) -> Iterator[Result]:
     topics = {f"{prefix}/{name}": part for part, name in PARTS.items()}
     topics = {topic: part for topic, part in topics.items() if topic in bag.topics}
     waiting: dict[int, dict[str, Any]] = {}
-    for message in bag.messages(list(topics)):
+    for message in bag.messages(list(topics)) if topics else ():
         stamp = stamp_ns(message.content.header)
         parts = waiting.setdefault(stamp, {})
         parts[topics[message.topic]] = message.content
@@ -242,9 +277,11 @@ def _results(bag: BagReader, prefix: str) -> Iterator[Result]:
             waiting = {other: found for other, found in waiting.items() if other > stamp}
 
 
-def _counters(bag: BagReader) -> dict[str, int]:
-    """The frame counters of the last statistics of a node in the recording."""
+def _counters(bag: BagReader, prefix: str) -> dict[str, int]:
+    """The frame counters of a node's last statistics in the recording; its own or all there are."""
     topics = [topic.name for topic in bag.topics.values() if topic.type == STATS]
+    own = [name for name in topics if prefix.startswith(f"{name.rsplit('/', 1)[0]}/")]
+    topics = own or (topics if len(topics) == 1 else [])
     last = None
     for message in bag.messages(topics) if topics else ():
         last = message.content
@@ -252,7 +289,9 @@ def _counters(bag: BagReader) -> dict[str, int]:
     return {} if last is None else {name: int(getattr(last, name)) for name in names}
 
 
+def _known(evaluation: Evaluation) -> dict[str, float]:
+    return evaluation.metrics if len(evaluation) else {}
+
+
 def _numbers(evaluation: Evaluation) -> dict[str, float | None]:
-    if not len(evaluation):
-        return {}
-    return {name: known_or_none(value) for name, value in evaluation.metrics.items()}
+    return {name: known_or_none(value) for name, value in _known(evaluation).items()}

@@ -14,14 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
-from jointseg_core.targets import Target
 from training.ablations.code_version import digest, reached
 from training.bag_evaluation.timeline import PROCESSED
-from training.bag_evaluation.truth import BadTruth, CocoTruth, NoTruth, TopicTruth, Truth
+from training.bag_evaluation.truth import (
+    Annotation,
+    BadTruth,
+    CocoTruth,
+    NoTruth,
+    TopicTruth,
+    Truth,
+)
 from training.bag_evaluation.windows import Window
 from training.bag_images import stamp_ns, to_rgb
 from training.bags import BagReader
@@ -90,7 +95,7 @@ class Frame:
     time: int
     stamp: int
     image: np.ndarray | None
-    truth: tuple[Target, Tensor] | None
+    truth: Annotation | None
 
 
 def evaluate_window(window: Window, settings: Settings, models: Models) -> Part:
@@ -232,10 +237,11 @@ def score(
     evaluation: Evaluation, name: str, frame: Frame, found: Predictions, settings: Settings
 ) -> None:
     """Add what was found in a frame whose annotation is known."""
-    target, areas = frame.truth
+    truth = frame.truth
     if settings.truth == "topics" and "masks" not in settings.kinds:
         found = replace(found, masks=None)  # boxes alone are annotated
-    evaluation.add(Sample(name, frame.stamp, frame.image, target, areas), found)
+    known = truth.target, truth.areas, None, truth.distances
+    evaluation.add(Sample(name, frame.stamp, frame.image, *known), found)
 
 
 @contextmanager

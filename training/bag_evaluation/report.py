@@ -16,7 +16,6 @@ from markupsafe import Markup
 from training.bag_evaluation.headline import Run, cards, clock, duration, headline, mean, percent
 from training.bag_evaluation.packed import packed, score_windows, stretches
 from training.bag_evaluation.timeline import PROCESSED, Timeline
-from training.evaluation import Evaluation
 from training.report import COLORS, HEADLINES, jpeg, number, parts, template
 
 EXAMPLES = 40
@@ -36,7 +35,7 @@ class Example:
     time     seconds since the first frame of its recording
     quality  0 to 1, see `Evaluation.quality`; NaN without truth
     picture  RGB [H, W, 3]
-    found    the same with what was found drawn over it
+    found    the same with what was found drawn over it, for each of those that looked
     truth    the same with what is there, or None where it is not known
     classes  names of the classes of objects in it, found or true
     """
@@ -46,34 +45,31 @@ class Example:
     time: float
     quality: float
     picture: np.ndarray
-    found: np.ndarray
+    found: Mapping[str, np.ndarray]
     truth: np.ndarray | None
     classes: tuple[str, ...]
 
 
 def write_bag_report(
     path: Path,
-    timeline: Timeline,
+    runs: Sequence[Run],
     facts: Mapping[str, str],
-    evaluation: Evaluation | None = None,
     windows: Sequence[Mapping[str, float]] = (),
     examples: Sequence[Example] = (),
     losses: Sequence[str] = (),
-    online: Sequence[Run] = (),
 ) -> None:
     """Write the report of an evaluation of recordings.
 
     Args:
+        runs: over the same frames; the first one is drawn in full, one other beside it.
         facts: shown on top, by what they are called; "title" is the headline.
-        evaluation: of all frames; None for recordings without truth.
         windows: scores over time: "bag" (which of the timeline's recordings), "start", "end" (s),
-            and scores by the names of `Evaluation.metrics`, NaN where not known.
+            and scores by the names of `Evaluation.metrics` or others, NaN where not known.
         examples: 40 of them are shown, the worst first and then, in the order given, those of
             unknown quality.
         losses: sentences that say what could not be evaluated.
-        online: the same recordings played to a node, shown beside this evaluation.
     """
-    runs = [Run("offline", timeline, evaluation.metrics if evaluation else {}), *online]
+    timeline = runs[0].timeline
     chosen = sorted(examples, key=lambda e: (math.isnan(e.quality), e.quality))[:EXAMPLES]
     names = _class_names(timeline, chosen)
     colors = _colors(names)
@@ -91,22 +87,26 @@ def write_bag_report(
         data=_data(runs, windows, chosen, names, colors),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        scored=_parts(evaluation, dict(zip(names, colors, strict=True))),
+        scored=_scored(runs, dict(zip(names, colors, strict=True))),
+        layers=_layer_names(chosen),
         percent=percent,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
 
 
-def _parts(evaluation: Evaluation | None, colors: Mapping[str, str]) -> dict[str, Any] | None:
-    """Tables, curves and matrices; a class has one colour on the whole page."""
-    if evaluation is None:
-        return None
-    found = parts(evaluation)
-    for curve in found["curves"]:
-        for line in curve["lines"]:
-            line["color"] = colors.get(line["name"], line["color"])
-    return found
+def _scored(runs: Sequence[Run], colors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Tables, curves and matrices of each run that has them, with its name where several do.
+
+    A class has one colour on the whole page.
+    """
+    judged = [run for run in runs if run.evaluation is not None]
+    found = [parts(run.evaluation) for run in judged]
+    lines = (line for one in found for curve in one["curves"] for line in curve["lines"])
+    for line in lines:
+        line["color"] = colors.get(line["name"], line["color"])
+    names = [run.name if len(judged) > 1 else "" for run in judged]
+    return [{"name": name, **one} for name, one in zip(names, found, strict=True)]
 
 
 def _data(
@@ -207,7 +207,14 @@ def _pictures(examples: Sequence[Example]) -> list[dict[str, str]]:
 
 
 def _layers(example: Example) -> dict[str, np.ndarray | None]:
-    return {"picture": example.picture, "found": example.found, "truth": example.truth}
+    return {"picture": example.picture, **example.found, "truth": example.truth}
+
+
+def _layer_names(examples: Sequence[Example]) -> list[str]:
+    """What can be looked at, in the order of the page."""
+    found = dict.fromkeys(name for example in examples for name in example.found)
+    known = any(example.truth is not None for example in examples)
+    return ["picture", *found, *(["truth"] if known else [])]
 
 
 def _script() -> str:

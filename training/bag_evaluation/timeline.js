@@ -30,11 +30,13 @@ function makeTimeline(board) {
     canvas.style.height = `${height}px`;
     const ctx = canvas.getContext("2d");
     ctx.setTransform(canvas.width / axis.width, 0, 0, ratio, 0, 0);
-    ctx.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+    ctx.font = font();
     ctx.textBaseline = "middle";
     return ctx;
   }
 
+  const font = () => `12px ${getComputedStyle(document.body).fontFamily}`;
+  const title = (lane) => LABEL * (1 + lane.below.length);
   const top = () => (report.bags.length > 1 ? NAMES : 0) + (pins.length ? PINS : 0);
 
   function draw() {
@@ -42,14 +44,17 @@ function makeTimeline(board) {
     themed();
     lanes = madeLanes();
     axis.width = Math.max(120, board.clientWidth);
-    height = top() + lanes.reduce((sum, lane) => sum + LABEL + lane.height + SPACE, 0) + TICKS;
+    const ruler = back.getContext("2d");
+    ruler.font = font();
+    for (const lane of lanes) lane.below = rowsBelow(ruler, lane);
+    height = top() + lanes.reduce((sum, lane) => sum + title(lane) + lane.height + SPACE, 0) + TICKS;
     axis.scale = axis.width / (axis.to - axis.from);
     const ctx = sized(back);
     ground(ctx);
     let y = top();
     for (const lane of lanes) {
       lane.top = y;
-      const area = { top: y + LABEL, bottom: y + LABEL + lane.height };
+      const area = { top: y + title(lane), bottom: y + title(lane) + lane.height };
       ctx.strokeStyle = axis.colors.line;
       ctx.lineWidth = 1;
       ctx.strokeRect(-1, area.bottom + 0.5, axis.width + 2, 0);
@@ -64,12 +69,32 @@ function makeTimeline(board) {
     performance.mark("drawn");
   }
 
+  // A legend that does not fit between title and value stands below them, in rows.
+  function rowsBelow(ctx, lane) {
+    const wide = (text) => ctx.measureText(text).width + 10;
+    const names = lane.legend.map(([name, color]) => ({ text: `■ ${name}`, color, at: 0 }));
+    const beside = [lane.title, `0 to 0000 ${lane.extent}`, ...names.map((name) => name.text)];
+    if (beside.reduce((sum, text) => sum + wide(text), 0) < axis.width * 0.65) return [];
+    const rows = [];
+    let x = Infinity;
+    for (const name of names) {
+      if (x + wide(name.text) > axis.width) { rows.push([]); x = 0; }
+      rows.at(-1).push({ ...name, at: x });
+      x += wide(name.text);
+    }
+    return rows;
+  }
+
   function label(ctx, lane, max) {
     const middle = lane.top + LABEL / 2;
     const words = [[lane.title, axis.colors.ink]];
     const extent = max === undefined ? lane.extent : `0 to ${max.toLocaleString("en")} ${lane.extent}`;
     if (extent) words.push([extent, axis.colors.soft]);
-    for (const [name, color] of lane.legend) words.push([`■ ${name}`, axis.colors[color] || color]);
+    if (!lane.below.length) words.push(...lane.legend.map(([name, color]) => [`■ ${name}`, axis.colors[color] || color]));
+    lane.below.forEach((row, k) => row.forEach(({ text, color, at }) => {
+      ctx.fillStyle = axis.colors[color] || color;
+      ctx.fillText(text, at, middle + LABEL * (1 + k));
+    }));
     let x = 0;
     for (const [text, color] of words) {
       ctx.fillStyle = color;

@@ -23,12 +23,21 @@ from training.bags import BagReader, Message
 from training.datasets.coco import paint
 from training.datasets.coco_file import CocoPicture, read_coco
 from training.problems import BadDataset, refuse
-from training.result_messages import read_boxes, read_masks, read_plane
+from training.result_messages import read_boxes, read_distances, read_masks, read_plane
 
 LATE_NS = 2_000_000_000
 """Annotations may have been recorded so long before or after their frame."""
 
 Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """What is known of a frame: its objects with their areas [N] and, in m, their distances [N]."""
+
+    target: Target
+    areas: Tensor
+    distances: Tensor | None = None
 
 
 class BadTruth(BadDataset):
@@ -49,8 +58,8 @@ class Truth(Protocol):
 
     pairing: Pairing
 
-    def at(self, time: int, stamp: int, size: Size) -> tuple[Target, Tensor] | None:
-        """The annotation of a frame and the areas [N] of its objects; None where there is none.
+    def at(self, time: int, stamp: int, size: Size) -> Annotation | None:
+        """The annotation of a frame; None where there is none.
 
         time and stamp of the frame in ns. BadTruth for one that is there and cannot be used.
         """
@@ -78,7 +87,7 @@ class TopicTruth:
         self._read_until = -1
         self._messages = self._of_the_window(bag)
 
-    def at(self, time: int, stamp: int, size: Size) -> tuple[Target, Tensor] | None:
+    def at(self, time: int, stamp: int, size: Size) -> Annotation | None:
         while self._read_until <= time + LATE_NS and not self._has_exactly(stamp):
             if (message := next(self._messages, None)) is None:
                 break
@@ -128,23 +137,27 @@ class TopicTruth:
         masks: Any | None = None,
         ignored: Any | None = None,
         semantic: Any | None = None,
-    ) -> tuple[Target, Tensor]:
+    ) -> Annotation:
         known = self._known(detections)
         boxes, _, labels = read_boxes(detections, self._classes, known)
-        bitmaps = rectangles(boxes, size)
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        if masks is not None:
+        if masks is None:
+            bitmaps = rectangles(boxes, size)
+            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        else:
             bitmaps = read_masks(masks)[0][torch.tensor(known, dtype=torch.bool)].bitmaps(size)
             areas = bitmaps.sum((1, 2)).double()
         groups, of = read_masks(ignored) if ignored is not None else (Masks.empty(), labels[:0])
+        ignored = groups.bitmaps(size)
         target = Target(
             torch.cat([boxes, groups.windows.double()]),
             torch.cat([labels, of]),
-            torch.cat([bitmaps, groups.bitmaps(size)]),
+            torch.cat([bitmaps, ignored]),
             None if semantic is None else read_plane(semantic).long(),
             torch.arange(len(boxes) + len(groups)) >= len(boxes),
         )
-        return target, torch.cat([areas, groups.bitmaps(size).sum((1, 2)).double()])
+        areas = torch.cat([areas, ignored.sum((1, 2)).double()])
+        far = read_distances(detections)[torch.tensor(known, dtype=torch.bool)]
+        return Annotation(target, areas, torch.cat([far, torch.full((len(groups),), torch.nan)]))
 
     def _known(self, detections: Any) -> list[bool]:
         """Which objects are of a class of the model; the others are counted and left out."""
@@ -167,7 +180,7 @@ class CocoTruth:
         if window.start in (None, window.recording.start):  # one window tells of all
             self.pairing.seen += self._stamps
 
-    def at(self, time: int, stamp: int, size: Size) -> tuple[Target, Tensor] | None:
+    def at(self, time: int, stamp: int, size: Size) -> Annotation | None:
         right = bisect_left(self._stamps, stamp)
         near = [k for k in (right - 1, right) if 0 <= k < len(self._stamps)]
         best = min(near, key=lambda k: abs(self._stamps[k] - stamp), default=None)
@@ -176,7 +189,7 @@ class CocoTruth:
         self.pairing.used.append(self._stamps[best])
         return self._target(self._pictures[best], size)
 
-    def _target(self, picture: CocoPicture, size: Size) -> tuple[Target, Tensor]:
+    def _target(self, picture: CocoPicture, size: Size) -> Annotation:
         if picture.size != size:
             raise BadTruth(
                 f"{picture.file_name} is annotated as {picture.size[1]} x {picture.size[0]}, its"
@@ -193,7 +206,7 @@ class CocoTruth:
             masks,
             crowd=torch.tensor([o.crowd for o in known], dtype=torch.bool),
         )
-        return target, torch.where(areas.isnan(), masks.sum((1, 2)).double(), areas)
+        return Annotation(target, torch.where(areas.isnan(), masks.sum((1, 2)).double(), areas))
 
 
 class NoTruth:

@@ -9,9 +9,9 @@ from pathlib import Path
 from training.datasets.cityscapes import CityscapesSamples
 from training.datasets.coco import CocoSamples
 from training.datasets.sample import Sample, Samples, Subset
-from training.problems import BadDataset, Defect, refuse
+from training.problems import BadConfig, BadDataset, Defect, refuse
 
-__all__ = ["Sample", "Samples", "Subset", "open_dataset", "splits"]
+__all__ = ["Sample", "Samples", "Subset", "open_dataset", "read_remap", "splits"]
 
 
 def open_dataset(
@@ -44,6 +44,13 @@ def open_dataset(
     if keep_empty:
         return samples
     return Subset(samples, [i for i in range(len(samples)) if samples.has_objects(i)])
+
+
+def read_remap(pairs: Sequence[str]) -> dict[str, str | None]:
+    """Other names for categories from OLD=NEW, or OLD= to leave one out; BadConfig for others."""
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise BadConfig(f"--remap got {wrong[0]!r}; say OLD=NEW, or OLD= to leave a class out.")
+    return {old: new or None for old, _, new in (pair.partition("=") for pair in pairs)}
 
 
 def splits(root: Path | str) -> list[str]:

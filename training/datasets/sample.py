@@ -23,6 +23,7 @@ class Sample:
     target    in pixels of this picture, objects as they were annotated
     areas     [N] float, pixels of each object as annotated; None: count those of its mask
     void      bool [H, W], where Cityscapes excuses what is found; None: where no class is annotated
+    distances [N] float, metres from the camera to each object; NaN or None where not known
     """
 
     name: str
@@ -31,6 +32,7 @@ class Sample:
     target: Target
     areas: Tensor | None = None
     void: np.ndarray | None = None
+    distances: Tensor | None = None
 
 
 class Samples(Protocol):

@@ -7,6 +7,7 @@ repeats, which is what a bootstrap over images needs. All read `Predictions` and
 from training.metrics.agreement import Agreement
 from training.metrics.average_precision import AveragePrecision, Precision
 from training.metrics.cityscapes_instances import CityscapesPrecision
+from training.metrics.distances import DistanceRecall
 from training.metrics.mistakes import Mistakes
 from training.metrics.panoptic import PanopticQuality, Segments, merge_segments, true_segments
 from training.metrics.pixels import MIN_SHARE, Confusion, foreground_truth
@@ -20,6 +21,7 @@ __all__ = [
     "CityscapesPrecision",
     "Confusion",
     "Difference",
+    "DistanceRecall",
     "Mistakes",
     "PanopticQuality",
     "Precision",

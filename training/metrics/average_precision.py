@@ -1,8 +1,8 @@
 """COCO's average precision of boxes and of masks, over all images or any list of them.
 
 Lin et al., Microsoft COCO, as its tools compute it: 101 recall points, IoU 0.50 to 0.95, at most
-100 detections of a class in an image, crowds ignored. The tools judge every image once, of which
-some bits are kept for each detection. Scoring any list of images then only accumulates, so that a
+100 detections of a class in an image, crowds ignored. Every image is judged once, of which some
+bits are kept for each detection. Scoring any list of images then only accumulates, so that a
 thousand resamples take seconds, and an hour of video fits into memory.
 """
 
@@ -14,19 +14,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.judging import AREAS, IOUS, RECALLS, annotations, count_sought, encoded, judge
-from training.metrics.overlaps import mask_areas, object_areas
+from training.metrics.judging import AREA_RANGES, AREAS, IOUS, RECALLS
+from training.metrics.matching import match
+from training.metrics.overlaps import SharedPixels, as_array, box_overlaps, object_areas
 from training.metrics.resampling import image_weights
 
 Kind = Literal["box", "mask"]
 KINDS: tuple[Kind, ...] = ("box", "mask")
-TOGETHER = 64
-"""So many images are judged at a time: what the tools need for one is gone before the next."""
+BITS = (1 << np.arange(len(IOUS), dtype=np.uint16))[:, None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Ranking:
 
 
 class Verdicts:
-    """What the COCO tools say of images with their detections and objects: columns that grow.
+    """What is said of images with their detections and objects: columns that grow.
 
     image    int [D]        where a detection was made, ascending
     label    int [D]        its class; of an image and class, the best detection first
@@ -110,20 +109,39 @@ class Verdicts:
         self._rankings: dict[tuple[int, int, int], Ranking] | None = None
         self._whole: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
-    def add(self, evaluation: COCOeval) -> None:
-        """More images, as the tools have judged them."""
-        params = evaluation.params
-        shape = len(params.catIds), len(params.areaRng), len(params.imgIds)
-        verdicts = np.array(evaluation.evalImgs, object).reshape(shape)
-        sought = np.vectorize(count_sought, otypes=[np.int32])(verdicts)
-        found = [
-            _of_one(image, label, verdicts[label, :, image])
-            for image, label in np.ndindex(shape[2], shape[0])
-            if verdicts[label, 0, image] is not None
-        ]
-        columns = {k: v[:0] for k, v in self._columns.items()}
-        columns |= {k: np.concatenate([one[k] for one in found]) for k in (found or [{}])[0]}
-        self.extend({**columns, "sought": sought.transpose(2, 0, 1)})
+    def add(
+        self,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        areas: np.ndarray,
+        overlaps: np.ndarray,
+        objects: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ) -> None:
+        """One more image.
+
+        labels, scores, areas [D]: of the detections, those of a class together and the best first.
+        overlaps [D, G]: their IoU with objects; below 0 where these are of another class.
+        objects: labels, areas and crowd [G].
+        """
+        wanted, sizes, crowd = objects
+        excused = crowd | _is_outside(sizes)  # [A, G]
+        matched = match(overlaps, excused, crowd, IOUS)  # [A, T, D]
+        hit = matched >= 0
+        no = np.zeros((len(AREAS), 1), bool)
+        by_match = np.take_along_axis(np.append(excused, no, 1)[:, None], matched, 2)
+        counted = ~np.where(hit, by_match, _is_outside(areas)[:, None])
+        sought = np.zeros((1, *self._columns["sought"].shape[1:]), np.int32)
+        np.add.at(sought[0], wanted, (~excused).T)
+        self.extend(
+            {
+                "image": np.zeros(len(labels), np.int32),
+                "label": labels.astype(np.int32),
+                "score": scores,
+                "hits": (hit * BITS).sum(1).T.astype(np.uint16),
+                "counted": (counted * BITS).sum(1).T.astype(np.uint16),
+                "sought": sought,
+            }
+        )
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """More images, by their columns; their numbers go on behind those that are here."""
@@ -189,44 +207,52 @@ class AveragePrecision:
         self.has_masks = False
         self._limit = limit
         self._images = 0
-        self._unjudged = 0
-        self._truth: list[dict] = []
-        self._found: dict[Kind, list[dict]] = {"box": [], "mask": []}
-        self._judged = {kind: Verdicts(len(self.names)) for kind in self._found}
+        self._verdicts = {kind: Verdicts(len(self.names)) for kind in KINDS}
 
     def __len__(self) -> int:
         """How many images there are."""
         return self._images
 
-    def add(self, predictions: Predictions, target: Target, areas: Tensor | None = None) -> None:
+    def add(
+        self,
+        predictions: Predictions,
+        target: Target,
+        areas: Tensor | None = None,
+        shared: SharedPixels | None = None,
+    ) -> None:
         """One more image; crowds of the target are ignored rather than sought.
 
         areas [N]: pixels of the objects as annotated; without them, those of their masks.
-        ValueError when sizes differ or a score is not a number.
+        shared: of both, where it is known already. ValueError when sizes differ or a score is not
+        a number.
         """
         size = tuple(predictions.image_size)
         if len(target.labels) and tuple(target.masks.shape[1:]) != size:
             raise ValueError(f"target is {tuple(target.masks.shape[1:])}, predictions {size}")
         if not bool(torch.isfinite(predictions.scores).all()):
             raise ValueError("a score is not a finite number")
-        self._truth += annotations(
-            self._unjudged,
-            target.boxes,
-            category_id=target.labels.tolist(),
-            area=object_areas(target, areas).tolist(),
-            iscrowd=target.crowd.tolist(),
-            segmentation=encoded(Masks.from_bitmaps(target.masks), size),
-        )
-        self._add_found("box", predictions)
-        if predictions.masks is not None:
+        labels, scores = as_array(predictions.labels), as_array(predictions.scores)
+        wanted, crowd = as_array(target.labels), as_array(target.crowd)
+        best = self._best(labels, scores)
+        same = labels[best, None] == wanted
+
+        def judge(kind: Kind, sizes: np.ndarray, overlaps: np.ndarray) -> None:
+            counted = best[: len(sizes)]  # none of the masks that results do not have
+            known = np.where(same[: len(sizes)], overlaps, -1)
+            objects = wanted, object_areas(target, areas), crowd
+            self._verdicts[kind].add(labels[counted], scores[counted], sizes, known, objects)
+
+        boxes = as_array(predictions.boxes)[best]
+        sides = boxes[:, 2:] - boxes[:, :2]
+        overlaps = box_overlaps(boxes, as_array(target.boxes), crowd)
+        judge("box", sides[:, 0] * sides[:, 1], overlaps)
+        if predictions.masks is None:
+            judge("mask", np.zeros(0), overlaps[:0])
+        else:
             self.has_masks = True
-            masks = encoded(predictions.masks, size)
-            sizes = mask_areas(predictions.masks).tolist()
-            self._add_found("mask", predictions, area=sizes, segmentation=masks)
+            shared = shared or SharedPixels.of(predictions, target)
+            judge("mask", shared.found[best], shared.overlaps(crowd)[best])
         self._images += 1
-        self._unjudged += 1
-        if self._unjudged == TOGETHER:
-            self._judge()
 
     def boxes(self, images: Sequence[int] | None = None) -> Precision:
         """Precision by the overlap of boxes, of the images with these numbers or of all."""
@@ -246,49 +272,36 @@ class AveragePrecision:
 
     def curve(self, kind: Kind, label: int, iou: float = 0.5) -> np.ndarray:
         """Precision [101] of one class over recall 0, 0.01 ... 1; NaN where it does not occur."""
-        curves, _, _ = self._verdicts(kind).whole()
+        curves, _, _ = self._verdicts[kind].whole()
         return curves[label, 0, int(np.abs(IOUS - iou).argmin())]
 
     def columns(self) -> dict[str, np.ndarray]:
         """All that the scores come from, to be given to `extend` elsewhere."""
         kinds = {
-            f"{kind}.{k}": v for kind in KINDS for k, v in self._verdicts(kind).columns().items()
+            f"{kind}.{k}": v for kind in KINDS for k, v in self._verdicts[kind].columns().items()
         }
         return {"has_masks": np.array(self.has_masks), **kinds}
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The images of another one; their numbers go on behind those that are here."""
         for kind in KINDS:
-            verdicts, prefix = self._verdicts(kind), f"{kind}."
+            verdicts, prefix = self._verdicts[kind], f"{kind}."
             verdicts.extend(
                 {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
             )
         self.has_masks |= bool(columns["has_masks"])
         self._images += len(columns["box.sought"])
 
-    def _add_found(self, kind: Kind, found: Predictions, **columns: Sequence) -> None:
-        columns |= {"category_id": found.labels.tolist(), "score": found.scores.tolist()}
-        self._found[kind] += annotations(self._unjudged, found.boxes, **columns)
-
-    def _judge(self) -> None:
-        """Let the tools look at what was added since the last time; the rest is only counted."""
-        params = {"catIds": range(len(self.names)), "maxDets": [self._limit]}
-        for kind, ious in (("box", "bbox"), ("mask", "segm")):
-            rows = self._truth, self._found[kind], self._unjudged, ious
-            self._judged[kind].add(judge(*rows, **params))
-            self._found[kind] = []
-        self._truth, self._unjudged = [], 0
+    def _best(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """The detections of each class that count, those of a class together, the best first."""
+        order = np.lexsort((-scores, labels))
+        first = np.searchsorted(labels[order], labels[order])
+        return order[np.arange(len(order)) - first < self._limit]
 
     def _score(self, kind: Kind, images: Sequence[int] | None) -> Precision:
-        verdicts, weights = self._verdicts(kind), image_weights(images, len(self))
+        verdicts, weights = self._verdicts[kind], image_weights(images, len(self))
         curves, recall, sought = verdicts.whole() if images is None else verdicts.of(weights)
         return self._summary(curves.mean(-1), recall, sought[:, 0])
-
-    def _verdicts(self, kind: Kind) -> Verdicts:
-        """What the tools say of all that was added."""
-        if self._unjudged:
-            self._judge()
-        return self._judged[kind]
 
     def _summary(self, ap: np.ndarray, recall: np.ndarray, counts: np.ndarray) -> Precision:
         """From numbers [classes, areas, IoUs], NaN for no such objects."""
@@ -305,19 +318,9 @@ class AveragePrecision:
         )
 
 
-def _of_one(image: int, label: int, verdicts: Sequence[dict]) -> dict[str, np.ndarray]:
-    """The detections of a class in an image, from what the tools say of them by area."""
-    scores = np.array(verdicts[0]["dtScores"], float)
-    bits = (1 << np.arange(len(IOUS), dtype=np.uint16))[:, None]
-    hits = [((one["dtMatches"] > 0) * bits).sum(0) for one in verdicts]
-    counted = [(~one["dtIgnore"] * bits).sum(0) for one in verdicts]
-    return {
-        "image": np.full(len(scores), image, np.int32),
-        "label": np.full(len(scores), label, np.int32),
-        "score": scores,
-        "hits": np.stack(hits, 1).astype(np.uint16),
-        "counted": np.stack(counted, 1).astype(np.uint16),
-    }
+def _is_outside(areas: np.ndarray) -> np.ndarray:
+    """Which areas [N] do not belong to each of A ranges, bool [A, N]."""
+    return (areas < AREA_RANGES[:, :1]) | (areas > AREA_RANGES[:, 1:])
 
 
 def _mean(values: np.ndarray) -> float:

@@ -8,16 +8,15 @@ curve of precision over recall is measured at every score rather than at 101 rec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.overlaps import as_array, covered, mask_areas, mask_intersections
+from training.metrics.overlaps import SharedPixels, as_array, covered
 from training.metrics.resampling import image_weights
 
 IOUS = np.arange(0.5, 1.0, 0.05)
@@ -49,20 +48,27 @@ class CityscapesPrecision:
         """How many images there are."""
         return len(self._sought)
 
-    def add(self, predictions: Predictions, target: Target, void: np.ndarray | None = None) -> None:
+    def add(
+        self,
+        predictions: Predictions,
+        target: Target,
+        void: np.ndarray | None = None,
+        shared: SharedPixels | None = None,
+    ) -> None:
         """One more image; crowds of the target are its groups.
 
         void: bool [H, W], what is annotated but not as one of the classes; without it, the pixels
-        that the target's class map calls unlabelled. ValueError when the results have no masks.
+        that the target's class map calls unlabelled. shared: of both, where it is known already.
+        ValueError when the results have no masks.
         """
         if predictions.masks is None:
             raise ValueError("the results have no masks")
-        predictions = predictions[torch.from_numpy(mask_areas(predictions.masks) > 0)]
-        pair = _Pair.of(predictions, target, _unlabelled(target) if void is None else void)
+        shared = shared or SharedPixels.of(predictions, target)
+        void = _unlabelled(target) if void is None else void
+        pair = _Pair.of(predictions, target, void, shared).that_show()
         for label in np.unique(pair.labels):
             mine = pair.only(label)
-            for level, threshold in enumerate(IOUS):
-                judged = mine.judge(float(threshold))
+            for level, judged in enumerate(mine.judge(IOUS.tolist())):
                 self._counted[label][level].append(_Counted(len(self), *judged))
         self._sought.append(np.bincount(pair.wanted[pair.sought], minlength=len(self.names)))
 
@@ -122,25 +128,32 @@ class _Pair:
     wanted: np.ndarray  # labels [G]
     groups: np.ndarray  # [G]
     sizes: np.ndarray  # [G]
-    common: np.ndarray  # [D, G]
+    common: np.ndarray  # [D, G], of pairs of a class
 
     @classmethod
-    def of(cls, found: Predictions, target: Target, void: np.ndarray) -> _Pair:
-        truth = Masks.from_bitmaps(target.masks)
+    def of(
+        cls, found: Predictions, target: Target, void: np.ndarray, shared: SharedPixels
+    ) -> _Pair:
         return cls(
             as_array(found.scores),
             as_array(found.labels),
-            mask_areas(found.masks),
+            shared.found,
             covered(found.masks, void),
             as_array(target.labels),
             as_array(target.crowd),
-            mask_areas(truth),
-            mask_intersections(found.masks, truth),
+            shared.truth,
+            shared.common,
         )
 
     def only(self, label: int) -> _Pair:
         """The detections and objects of one class."""
-        mine, theirs = self.labels == label, self.wanted == label
+        return self._chosen(self.labels == label, self.wanted == label)
+
+    def that_show(self) -> _Pair:
+        """The detections that have any pixel, and all objects."""
+        return self._chosen(self.pixels > 0, np.ones(len(self.wanted), bool))
+
+    def _chosen(self, mine: np.ndarray, theirs: np.ndarray) -> _Pair:
         found = (v[mine] for v in (self.scores, self.labels, self.pixels, self.in_void))
         objects = (v[theirs] for v in (self.wanted, self.groups, self.sizes))
         return _Pair(*found, *objects, self.common[np.ix_(mine, theirs)])
@@ -150,19 +163,20 @@ class _Pair:
         """Which objects are not ignored [G]."""
         return ~self.groups & (self.sizes >= MIN_PIXELS)
 
-    def judge(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and whether they are right [n], of the detections that count."""
-        over = self.common / (self.pixels[:, None] + self.sizes - self.common) > threshold
-        claims = [np.sort(self.scores[one])[::-1] for one in over[:, self.sought].T]
-        right = [claim[:1] for claim in claims]
-        wrong = [claim[1:] for claim in claims] + [self.scores[~over.any(1) & self._bad(threshold)]]
-        scores = np.concatenate([*right, *wrong])
-        return scores, np.arange(len(scores)) < sum(map(len, right))
-
-    def _bad(self, threshold: float) -> np.ndarray:
-        """Which detections [D] lie too little in void, groups and small objects to be excused."""
+    def judge(self, thresholds: Sequence[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each threshold scores and whether they are right [n], of detections that count."""
+        overlaps = self.common / (self.pixels[:, None] + self.sizes - self.common)
         twice = self.groups.astype(int) + (self.sizes < MIN_PIXELS)  # a small group counts as both
-        return (self.in_void + self.common @ twice) / self.pixels <= threshold
+        excused = (self.in_void + self.common @ twice) / self.pixels
+        sought = self.sought
+        for threshold in thresholds:
+            over = overlaps > threshold
+            lost = ~over.any(1) & (excused <= threshold)
+            claimed = [column for column in over[:, sought].T if column.any()]
+            claims = [np.sort(self.scores[column])[::-1] for column in claimed]
+            wrong = [*(claim[1:] for claim in claims), self.scores[lost]]
+            scores = np.concatenate([*(claim[:1] for claim in claims), *wrong])
+            yield scores, np.arange(len(scores)) < len(claims)
 
 
 def _unlabelled(target: Target) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.judging import EVERY_AREA, annotations, judge
-from training.metrics.overlaps import as_array
+from training.metrics.matching import match
+from training.metrics.overlaps import as_array, box_overlaps
 
 MIN_SCORE, MIN_IOU = 0.3, 0.5
 """What a viewer shows, and when two boxes count as the same object."""
@@ -36,20 +36,10 @@ class Mistakes:
         shown = predictions[predictions.scores >= MIN_SCORE]
         shown = shown[(-shown.scores).argsort(stable=True)]
         crowd, truth = as_array(target.crowd), as_array(target.labels)
-        objects = annotations(0, target.boxes, iscrowd=crowd.tolist())
-        found = annotations(0, shown.boxes, score=shown.scores.tolist())
-        judged = judge(
-            objects,
-            found,
-            iouThrs=[MIN_IOU],
-            maxDets=[len(found)],
-            areaRng=[EVERY_AREA],
-        )
-        matched, labels = np.zeros((2, 0), int)
-        if verdict := judged.evalImgs[0]:
-            free = ~verdict["dtIgnore"][0]
-            matched = verdict["dtMatches"][0][free].astype(int) - 1
-            labels = as_array(shown.labels)[free]
+        overlaps = box_overlaps(as_array(shown.boxes), as_array(target.boxes), crowd)
+        matched = match(overlaps, crowd[None], crowd, np.array([MIN_IOU]))[0, 0]
+        free = ~np.append(crowd, False)[matched]
+        matched, labels = matched[free], as_array(shown.labels)[free]
         background = len(self.names)
         counts = np.zeros_like(self.counts)
         np.add.at(counts, (np.append(truth, background)[matched], labels), 1)

@@ -36,9 +36,8 @@ class ProposalRecall:
         Crowds of the target are ignored; areas [N] as for `AveragePrecision.add`.
         """
         crowd, areas = as_array(target.crowd), object_areas(target, areas)
-        truth = annotations(0, target.boxes, iscrowd=crowd.tolist(), area=areas.tolist())
-        found = annotations(0, boxes, score=scores.tolist())
-        judged = judge(truth, found, accumulate=True, maxDets=LIMITS)
+        truth = annotations(target.boxes, iscrowd=crowd.tolist(), area=areas.tolist())
+        judged = judge(truth, annotations(boxes, score=scores.tolist()), LIMITS)
         sought = [count_sought(verdict) for verdict in judged.evalImgs]
         self._sought.append(sought)
         self._found.append(judged.eval["recall"][:, 0] * np.reshape(sought, (-1, 1)))

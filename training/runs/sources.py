@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.datasets import Samples, Subset, open_dataset
+from training.datasets import Samples, Subset, open_dataset, read_remap
 from training.datasets.cache import DecodedCache
 from training.problems import BadConfig, BadDataset
 from training.recipes import Recipe, learns_pixels
@@ -79,7 +79,8 @@ def _opened(
     root: Path, split: str, recipe: Recipe, keep_empty: bool, cache: Path | None
 ) -> Samples:
     classes = recipe.classes or None
-    samples = open_dataset(root, split, classes=classes, keep_empty=keep_empty)
+    remap = read_remap(recipe.remap)
+    samples = open_dataset(root, split, classes=classes, remap=remap, keep_empty=keep_empty)
     return DecodedCache(samples, cache / split) if cache else samples
 
 

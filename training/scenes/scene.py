@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cmp_to_key
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
 from training.scenes import ground
-from training.scenes.camera import Camera, placed
+from training.scenes.camera import NEAR, Camera, placed
 from training.scenes.codes import FIRST_OBJECT, LAST_OBJECT, VOID
 from training.scenes.painter import Painter
 from training.scenes.roadside import Standing
@@ -34,6 +35,9 @@ class SceneObject:
     box: tuple[float, float, float, float]  # of the visible part, x1, y1, x2, y2 in pixels
     visible_fraction: float  # visible pixels / pixels in the picture if nothing stood before it
     caravan: bool = False  # a caravan or trailer: of no class, yet Cityscapes numbers them
+    position: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    """Where it stands: metres right of, below and before the camera to the middle of the near edge
+    of its footprint, at least 0.6 before it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class _Claim:
     crowd: bool
     track_id: int
     alone: int  # pixels
+    position: tuple[float, float, float]  # in metres, as of a SceneObject
 
 
 def take_picture(
@@ -150,11 +155,17 @@ def _paint_actor(
     if codes[-1] > LAST_OBJECT:
         return []
     alone = _paint_and_measure(painter, actor, time, codes)
-    crowd = bool(actor.members)
+    crowd, position = bool(actor.members), _position(painter.camera, actor, time)
     return [
-        _Claim(code, label, crowd, track + k, area)
+        _Claim(code, label, crowd, track + k, area, position)
         for k, (code, label, area) in enumerate(zip(codes, actor.labels, alone, strict=True))
     ]
+
+
+def _position(camera: Camera, actor: Actor, time: float) -> tuple[float, float, float]:
+    x, z = actor.at(time)
+    before = max(z - actor.half[1] - camera.z, NEAR)
+    return float(x - camera.x), float(camera.elevation), float(before)
 
 
 def _paint_and_measure(painter: Painter, actor: Actor, time: float, codes: list[int]) -> list[int]:
@@ -261,14 +272,17 @@ def _scene(
     if street.mirrored:
         codes, shadows, picture = (cv2.flip(plane, 1) for plane in (codes, shadows, picture))
     image = develop(picture, codes, shadows, street.sensor, street.light, below, rng)
-    semantic, instances, objects = _annotate(codes, claims)
+    semantic, instances, objects = _annotate(codes, claims, -1.0 if street.mirrored else 1.0)
     return Scene(image, semantic, instances, objects)
 
 
 def _annotate(
-    codes: np.ndarray, claims: list[_Claim]
+    codes: np.ndarray, claims: list[_Claim], right: float
 ) -> tuple[np.ndarray, np.ndarray, tuple[SceneObject, ...]]:
-    """Semantic classes, instances and objects from the codes; what hardly shows becomes void."""
+    """Semantic classes, instances and objects from the codes; what hardly shows becomes void.
+
+    right: 1, or -1 in a mirrored picture.
+    """
     to_class = np.full(256, UNLABELLED, np.uint8)
     to_class[:VOID] = np.arange(VOID)
     to_instance = np.zeros(256, np.uint16)
@@ -283,7 +297,9 @@ def _annotate(
         box = (float(x), float(y), float(x + w), float(y + h))
         share = area / claim.alone
         label, caravan = max(claim.label, UNKNOWN), claim.label == CARAVAN
-        objects.append(SceneObject(label, claim.crowd, claim.track_id, box, share, caravan))
+        x, y, z = claim.position
+        known = label, claim.crowd, claim.track_id, box, share, caravan
+        objects.append(SceneObject(*known, (right * x, y, z)))
         to_instance[claim.code] = len(objects)
         if claim.label >= 0:
             to_class[claim.code] = CITYSCAPES.thing_to_semantic[claim.label]

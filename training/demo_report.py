@@ -1,0 +1,162 @@
+"""The demo's report: how every node did, and the worst frames beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.classes import CITYSCAPES
+from jointseg_core.visualize import draw
+from training.bag_evaluation.examples import choose
+from training.bag_evaluation.headline import Run, duration
+from training.bag_evaluation.online import Online, judge_node
+from training.bag_evaluation.part import Settings
+from training.bag_evaluation.report import Example, write_bag_report
+from training.bag_evaluation.timeline import Timeline
+from training.bag_evaluation.windows import common_truth, survey
+from training.bags import BagReader
+from training.demo_pictures import MIN_SCORE, as_predictions
+from training.joined import Joined
+from training.replay import Replay, result_topic
+from training.report import HEADLINES
+
+SCORES = {"rdsnet": ("box_ap", "mask_ap"), "segrpn": ("box_ap", "miou")}
+"""What the timeline shows of each model."""
+WINDOW_S, MOST_WINDOWS = 1.0, 60
+
+
+class DemoReport:
+    """Collects what the report shows: first all judgements, then the worst frames as they pass."""
+
+    def __init__(self, judged: Mapping[str, Online]) -> None:
+        self._judged = judged
+        self._worst = _all(judged)
+        self._wanted = set(choose(self._worst))
+        self._examples: list[Example] = []
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Path,
+        outputs: Path,
+        replays: Mapping[str, Replay],
+        progress: Callable[[int], None] = lambda models: None,
+    ) -> DemoReport:
+        """Judge what the nodes published, recorded into `outputs`, while `inputs` was played.
+
+        progress is told how many models have been judged.
+        """
+        recording, judged = survey(inputs), {}
+        with BagReader(outputs) as bag:
+            for model, replay in replays.items():
+                settings = Settings(shipped_weights(model), kinds=common_truth([recording]))
+                prefix = result_topic(model, "detections").removesuffix("/detections")
+                found = judge_node(recording, bag, prefix, settings, CITYSCAPES)
+                judged[model] = _timed(found, replay.latency_by_stamp(model))
+                progress(len(judged))
+        return cls(judged)
+
+    def offer(self, number: int, frame: Joined) -> None:
+        """Frame `number` of the recording, counted from 0; it is drawn if it is a bad one."""
+        if number in self._wanted:
+            self._examples.append(self._example(number, frame))
+
+    def write(self, path: Path, facts: Mapping[str, str]) -> None:
+        """Write the page; facts as for `write_bag_report`."""
+        told = {model: text for model, one in self._judged.items() if (text := _fate(one))}
+        runs = [_run(model, one) for model, one in self._judged.items()]
+        write_bag_report(path, runs, {**facts, **told}, list(self._windows()), self._examples)
+
+    def _example(self, number: int, frame: Joined) -> Example:
+        shown = {m: found[found.scores >= MIN_SCORE] for m, found in frame.results.items() if found}
+        truth = None if frame.truth is None else as_predictions(frame.truth)
+        labels = {k for one in shown.values() for k in one.labels.tolist()}
+        labels |= set() if truth is None else set(truth.labels.tolist())
+        return Example(
+            name=f"frame {number + 1}",
+            bag=0,
+            time=float(self._worst.time[number]),
+            quality=float(self._worst.quality[number]),
+            picture=frame.picture,
+            found={m: draw(frame.picture, one, CITYSCAPES) for m, one in shown.items()},
+            truth=truth and draw(frame.picture, truth, CITYSCAPES, show_scores=False),
+            classes=tuple(CITYSCAPES.things[label] for label in sorted(labels)),
+        )
+
+    def _windows(self) -> Iterator[dict[str, float]]:
+        """The scores of each second, or of as many seconds as make sixty windows."""
+        length = max(WINDOW_S, duration(self._worst) / MOST_WINDOWS)
+        gap = duration(self._worst) / len(self._worst)
+        place = (self._worst.time // length).astype(int)
+        for k in np.unique(place).tolist():
+            times = self._worst.time[place == k]
+            scores = {
+                f"{model} {HEADLINES[name]}": value
+                for model, one in self._judged.items()
+                for name, value in _scores(model, one, place == k).items()
+            }
+            if scores:
+                yield {
+                    "bag": 0,
+                    "start": float(times.min()),
+                    "end": float(times.max() + gap),
+                    **scores,
+                }
+
+
+def _timed(online: Online, latency_ms: Mapping[int, float]) -> Online:
+    """With latencies on the steady clock of the replay, finer than that of the recording."""
+    stamps = online.timeline.stamp.tolist()
+    known = np.array([latency_ms.get(stamp, np.nan) for stamp in stamps])
+    return replace(online, timeline=replace(online.timeline, latency_ms=known))
+
+
+def _run(model: str, online: Online) -> Run:
+    run = online.run(model)
+    return replace(run, evaluation=online.processed if len(online.processed) else None)
+
+
+def _scores(model: str, online: Online, frames: np.ndarray) -> dict[str, float]:
+    """Of the frames for which `frames`, bool [F], is true; none where none of them was judged."""
+    numbers = np.flatnonzero(frames[online.judged]).tolist()
+    if not numbers:
+        return {}
+    found = online.processed.score(numbers)
+    return {name: found[name] for name in SCORES[model] if name in found}
+
+
+def _all(judged: Mapping[str, Online]) -> Timeline:
+    """How bad each frame was for all models together; known where each has a result, if it can."""
+    lines = [one.timeline for one in judged.values()]
+    fate = np.max([line.fate for line in lines], 0)  # 0: processed
+    if fate.all():
+        fate = np.min([line.fate for line in lines], 0)
+    return replace(
+        lines[0],
+        fate=fate,
+        quality=np.where(fate == 0, _mean([line.quality for line in lines]), np.nan),
+        confidence=_mean([line.confidence for line in lines]),
+        flicker=_mean([line.flicker for line in lines]),
+    )
+
+
+def _mean(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of what is known of each frame [F]; NaN where nothing is."""
+    known = ~np.isnan(columns)
+    total = np.where(known, columns, 0).sum(0)
+    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+
+
+def _fate(online: Online) -> str:
+    """Where the frames went that a node has no result for."""
+    counts = online.counters
+    if not counts:
+        return ""
+    return (
+        f"{counts['frames_received']} of {len(online.timeline)} frames reached the node; it"
+        f" processed {counts['frames_processed']} and dropped {counts['frames_dropped']}"
+    )
