@@ -1,0 +1,124 @@
+"""The soak run judges what it measures, and a short one with the real node passes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+
+from sensor_msgs.msg import Image
+
+from jointseg_ros.images import BadImage, image_to_rgb
+from jointseg_ros.soak.faults import SPOILERS, events
+from jointseg_ros.soak.samples import Record, Sample, percentiles, quantile
+from jointseg_ros.soak.verdict import findings, slope_mb_h, student
+
+ROOT = Path(__file__).parents[1]
+HOUR = 3600.0
+
+
+def record(
+    growth_mb_h: float = 0.0, threads: int = 20, late: float = 1.0, busy: float = 1.0
+) -> Record:
+    """An hour, in the second half of which things may be worse."""
+    found = Record()
+    for second in range(3600):
+        wave = 0.5 if second // 30 % 2 else -0.5
+        mb = 500 + growth_mb_h * second / HOUR + wave
+        later = second >= 2000
+        found.samples.append(Sample(second, mb, mb, threads if later else 20, 19))
+        for tenth in range(10):
+            ms = 20.0 + (tenth == 9)
+            found.latencies.append((second + tenth / 10, ms * (late if later else 1)))
+            found.control.append((second + tenth / 10, ms * (busy if later else 1)))
+    return found
+
+
+def judged(one: Record, seconds: float = HOUR) -> dict[str, bool | None]:
+    return {found.name: found.passed for found in findings(one, seconds)}
+
+
+def test_a_run_without_a_trend_passes() -> None:
+    assert judged(record()) == dict.fromkeys(("memory", "threads", "descriptors", "latency"), True)
+
+
+@pytest.mark.parametrize(("growth", "passed"), [(3.0, True), (10.0, False), (-10.0, True)])
+def test_an_hour_is_judged_by_the_slope_of_its_memory(growth: float, passed: bool) -> None:
+    assert judged(record(growth_mb_h=growth))["memory"] is passed
+
+
+@pytest.mark.parametrize(("growth", "passed"), [(20.0, True), (80.0, False)])
+def test_ten_minutes_are_judged_by_the_growth_of_memory(growth: float, passed: bool) -> None:
+    one = record(growth_mb_h=growth)
+    one.samples = one.samples[:600]
+    assert judged(one, 600.0)["memory"] is passed
+
+
+def test_one_thread_more_fails() -> None:
+    assert judged(record(threads=21))["threads"] is False
+
+
+def test_latency_is_compared_only_while_the_control_loop_is_steady() -> None:
+    assert judged(record(late=1.3))["latency"] is False
+    assert judged(record(late=1.3, busy=1.3))["latency"] is None
+
+
+def test_the_interval_of_a_slope_is_that_of_least_squares() -> None:
+    scipy = pytest.importorskip("scipy.stats", reason="scipy is not installed")
+    samples = record(growth_mb_h=7.0).samples[::180]
+    slope, low, high = slope_mb_h(samples)
+    fit = scipy.linregress([s.seconds / HOUR for s in samples], [s.pss_mb for s in samples])
+    assert slope == pytest.approx(fit.slope)
+    half = fit.stderr * scipy.t.ppf(0.975, len(samples) - 2)
+    assert (low, high) == pytest.approx((slope - half, slope + half), rel=1e-3)
+    for free in (4, 10, 18, 100):
+        assert student(free) == pytest.approx(scipy.t.ppf(0.975, free), rel=0.01)
+
+
+def test_quantiles_and_percentiles_are_values_that_occurred() -> None:
+    values = [float(v) for v in range(1, 101)]
+    assert [quantile(values, q) for q in (0.0, 0.5, 0.99, 1.0)] == [1, 50, 99, 100]
+    [row] = percentiles([(at / 100, v) for at, v in enumerate(values)])
+    assert (row["count"], row["p50"], row["p99"]) == (100, 50, 99)
+
+
+@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+def test_what_spoils_a_message_makes_it_a_bad_one(spoil) -> None:
+    message = Image(height=8, width=16, encoding="rgb8", step=48, data=bytes(8 * 48))
+    image_to_rgb(message)
+    spoil(message)
+    with pytest.raises(BadImage):
+        image_to_rgb(message)
+
+
+def test_faults_have_their_share_and_every_kind_comes() -> None:
+    some = list(islice(events(0.05, seed=1), 5000))
+    kinds = [event.fault for event in some]
+    assert 0.04 < 1 - kinds.count("") / len(kinds) < 0.06
+    assert set(kinds) == {"", "bad", "size", "backwards", "stall"}
+    assert {event.spoil for event in some} == {None, *SPOILERS}
+    assert some == list(islice(events(0.05, seed=1), 5000))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_short_run_with_the_real_node_passes(rdsnet_weights: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jointseg_ros.soak", "--minutes", "0.33", "--rate", "5"]
+    command += ["--image", "64x128", "--faults", "0.2", "--weights", str(rdsnet_weights)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads((tmp_path / "soak.json").read_text())
+    assert {found["name"] for found in document["findings"]} >= {"memory", "threads", "counters"}
+    assert document["counts"]["answered"] > 0 and document["counts"]["events"]["bad"] > 0
+    assert any(name.startswith("dropped bad_image") for name in document["counts"]["node"])
+    chart = [sys.executable, "-m", "training.soak_chart", str(tmp_path / "soak.json")]
+    assert subprocess.run(chart, cwd=ROOT, timeout=100).returncode == 0
+    assert (tmp_path / "soak.png").stat().st_size > 10_000
