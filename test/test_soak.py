@@ -73,7 +73,7 @@ def test_the_interval_of_a_slope_is_that_of_least_squares() -> None:
     scipy = pytest.importorskip("scipy.stats", reason="scipy is not installed")
     samples = record(growth_mb_h=7.0).samples[::180]
     slope, low, high = slope_mb_h(samples)
-    fit = scipy.linregress([s.seconds / HOUR for s in samples], [s.pss_mb for s in samples])
+    fit = scipy.linregress([s.seconds / HOUR for s in samples], [s.anon_mb for s in samples])
     assert slope == pytest.approx(fit.slope)
     half = fit.stderr * scipy.t.ppf(0.975, len(samples) - 2)
     assert (low, high) == pytest.approx((slope - half, slope + half), rel=1e-3)

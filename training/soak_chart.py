@@ -39,7 +39,7 @@ def chart(document: dict) -> Image.Image:
     return picture
 
 
-_MEMORY = (("resident", "rss_mb"), ("proportional", "pss_mb"))
+_MEMORY = (("resident", "rss_mb"), ("its own", "anon_mb"))
 _COUNTS = ("threads", "descriptors")
 _POINTS = 120
 

@@ -19,7 +19,7 @@ class Sample:
 
     seconds: float
     rss_mb: float
-    pss_mb: float  # shared pages divided among those who share them
+    anon_mb: float  # of it what the process has for itself: no libraries, no shared memory
     threads: int
     descriptors: int
 
@@ -28,11 +28,10 @@ def sample(pid: int, seconds: float) -> Sample:
     """From Linux's /proc. Raises OSError when the process has gone."""
     proc = Path(f"/proc/{pid}")
     status = (proc / "status").read_text()
-    rollup = (proc / "smaps_rollup").read_text()
     return Sample(
         round(seconds, 2),
         _kb("VmRSS", status) / 1024,
-        _kb("Pss", rollup) / 1024,
+        _kb("RssAnon", status) / 1024,
         int(re.search(r"^Threads:\s+(\d+)", status, re.M)[1]),
         len(os.listdir(proc / "fd")),
     )

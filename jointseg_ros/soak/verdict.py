@@ -52,7 +52,7 @@ def memory(warm: Sequence[Sample], seconds: float) -> Finding:
     """The slope of long runs, the growth from the first to the last quarter of short ones."""
     quarter = len(warm) // 4
     first, last = (
-        float(np.mean([one.pss_mb for one in part])) for part in (warm[:quarter], warm[-quarter:])
+        float(np.mean([one.anon_mb for one in part])) for part in (warm[:quarter], warm[-quarter:])
     )
     growth = last / first - 1
     slope, low, high = slope_mb_h(warm)
@@ -70,7 +70,7 @@ def slope_mb_h(samples: Sequence[Sample]) -> tuple[float, float, float]:
     """MB an hour by least squares over the means of blocks, and its 95 % interval."""
     blocks = np.array_split(np.arange(len(samples)), min(BLOCKS, len(samples)))
     hours = np.array([np.mean([samples[i].seconds for i in block]) for block in blocks]) / 3600
-    mb = np.array([np.mean([samples[i].pss_mb for i in block]) for block in blocks])
+    mb = np.array([np.mean([samples[i].anon_mb for i in block]) for block in blocks])
     x = hours - hours.mean()
     slope = float(x @ mb / (x @ x))
     free = len(blocks) - 2
