@@ -1,1 +1,199 @@
-CASES = []
+"""D. The running node: bad frames, strange clocks, nonsense parameters; over real DDS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from node_bench import SOME, Bench, frame, send_until_heard, stamp_of, until
+from sensor_msgs.msg import CompressedImage
+from std_srvs.srv import Trigger
+from vision_msgs.msg import Detection2DArray
+
+from faults.contract import Case
+from jointseg_core import CITYSCAPES, Preprocessing, build_model, preset, save_model
+
+DETECTIONS = "/jointseg/camera/detections"
+
+
+def played(name: str, play: Callable[[Bench], None], often: bool = False, **limits: Any) -> Case:
+    """A node and an observer; `play` says what happens."""
+
+    def made(folder: Path) -> tuple[Path]:
+        torch.manual_seed(0)
+        path = folder / "a.safetensors"
+        model = build_model(preset("rdsnet", "tiny"))
+        save_model(model, path, CITYSCAPES, Preprocessing((64, 128)))
+        return (path,)
+
+    def run(weights: Path) -> None:
+        bench = Bench({"rdsnet": weights})
+        try:
+            play(bench)
+        finally:
+            bench.close()
+
+    limits = {"seconds": 60, "megabytes": 500, "often": often} | limits
+    return Case("nodes", name, made, run, **limits)
+
+
+def spoiled(stamp: int, **fields: Any) -> Any:
+    message = frame(stamp)
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+BAD = {
+    "step": {"step": 7},
+    "data_size": {"data": bytes(5)},
+    "zero_size": {"height": 0},
+    "too_large": {"height": 1 << 31, "width": 1 << 31, "step": (1 << 32) - 1},
+    "encoding": {"encoding": "foo8" * 5000},
+}
+
+
+def _bad_frames(bench: Bench) -> None:
+    """Each costs itself alone, is counted by its reason, and the next good one is processed."""
+    node = bench.active()
+    detections, camera = bench.listen(DETECTIONS, Detection2DArray), bench.camera()
+    send_until_heard(camera, frame(1), detections)
+    for number, (reason, fields) in enumerate(BAD.items(), start=1):
+        camera.publish(spoiled(100 + number, **fields))
+        until(lambda key=f"bad_image:{reason}": node.counts()["camera"].dropped.get(key) == 1)
+        sent = send_until_heard(camera, frame(10 + number), detections)
+        assert sent.header.frame_id == "front_optical"
+    assert not {stamp_of(m) for m in detections} & set(range(101, 106))
+
+
+def _many_bad_frames(bench: Bench) -> None:
+    """Memory after 2,000 bad frames is that after 200, within 5 %."""
+    node = bench.active()
+    detections, camera = bench.listen(DETECTIONS, Detection2DArray), bench.camera(qos=1)
+    send_until_heard(camera, frame(1), detections)
+    pages = {}
+    for count in (200, 2000):
+        while sum(node.counts()["camera"].dropped.values()) < count:
+            before = node.counts()["camera"].received
+            camera.publish(spoiled(5, step=7))
+            until(lambda before=before: node.counts()["camera"].received > before)
+        pages[count] = int(Path("/proc/self/statm").read_text().split()[1])
+    assert pages[2000] <= 1.05 * pages[200], pages
+    send_until_heard(camera, frame(2), detections)
+
+
+def _clocks(bench: Bench) -> None:
+    """Stamps that are zero, go back, repeat or lie in the future are copied as they are."""
+    bench.active()
+    detections, camera = bench.listen(DETECTIONS, Detection2DArray), bench.camera()
+    for stamp in (5_000_000_000, 1, 0, 2_000_000_000_000_000_000, 3, 3):
+        send_until_heard(camera, frame(stamp), detections)
+
+
+def _sizes(bench: Bench) -> None:
+    bench.active()
+    detections, camera = bench.listen(DETECTIONS, Detection2DArray), bench.camera()
+    sizes = [(480, 640), (720, 1280), (480, 640), (1, 1), (7, 13), (640, 480)]
+    for stamp, size in enumerate(sizes, start=1):
+        send_until_heard(camera, frame(stamp, size=size), detections)
+
+
+def _burst(bench: Bench) -> None:
+    """300 frames at once: the newest is processed, and every other one is counted."""
+    node = bench.active(**SOME)
+    detections, camera = bench.listen(DETECTIONS, Detection2DArray, depth=400), bench.camera(qos=5)
+    send_until_heard(camera, frame(1), detections)
+    for stamp in range(2, 302):
+        camera.publish(frame(stamp))
+    send_until_heard(camera, frame(500), detections)
+    counts = until(lambda: (c := node.counts()["camera"]).pending == 0 and c)
+    assert counts.received == counts.processed + sum(counts.dropped.values())
+
+
+def _parameters(bench: Bench) -> None:
+    """What makes no sense is refused with a reason; the old value stays."""
+    node = bench.active()
+    before = node.settings
+    for name, value in [
+        ("score_threshold", 1.5),
+        ("score_threshold", float("nan")),
+        ("score_threshold", "high"),
+        ("score_threshold", -1),
+        ("max_detections", 0),
+        ("max_detections", 1 << 62),
+        ("nobody_knows_this", 1),
+        ("device", "cuda:0"),
+        ("classes_filter", ["unicorn"]),
+        ("model.type", "segrpn"),
+    ]:
+        result = bench.set(name, value)
+        assert not result.successful and result.reason, name
+        assert node.settings is before
+    for number in range(200):
+        assert bench.set("score_threshold", 0.1 + number / 1000).successful
+    detections = bench.listen(DETECTIONS, Detection2DArray)
+    send_until_heard(bench.camera(), frame(1), detections)
+
+
+def _reload(bench: Bench) -> None:
+    """Damaged weights do not replace those that work."""
+    node = bench.active()
+    old = node.predictor
+    for name, data in {"cut": old.weights.read_bytes()[:999], "garbage": b"x" * 50}.items():
+        path = old.weights.with_name(f"{name}.safetensors")
+        path.write_bytes(data)
+        path.with_suffix(".json").write_bytes(old.weights.with_suffix(".json").read_bytes())
+        assert bench.set("model.weights", str(path)).successful
+        response = bench.call(Trigger, "/jointseg/reload_model")
+        assert not response.success and str(path) in response.message
+        assert node.predictor is old
+    detections = bench.listen(DETECTIONS, Detection2DArray)
+    send_until_heard(bench.camera(), frame(1), detections)
+
+
+def _cycles(bench: Bench, rounds: int) -> None:
+    """Configure, activate, deactivate, clean up: no thread is left, and memory settles."""
+    node = bench.start(autostart=False)
+    threads, pages = threading.active_count(), []
+    for _ in range(rounds):
+        for step in ("configure", "activate", "deactivate", "cleanup"):
+            bench.run(getattr(node, f"trigger_{step}"))
+        assert threading.active_count() == threads
+        pages.append(int(Path("/proc/self/statm").read_text().split()[1]))
+    assert pages[-1] <= 1.05 * pages[rounds // 2], pages
+
+
+def _missing(bench: Bench) -> None:
+    node = bench.start(autostart=False, model__weights="/nowhere/a.safetensors")
+    bench.run(node.trigger_configure)
+    assert node.state == "unconfigured" and "/nowhere/a.safetensors" in node.trouble
+
+
+def _compressed(bench: Bench) -> None:
+    """What is no picture is counted; a topic of nonsense does not stop the node."""
+    node = bench.active(cameras__camera__transport="compressed")
+    camera = bench.camera("/camera/image_raw/compressed", CompressedImage)
+    for number, data in enumerate((b"", b"\xff\xd8\xff", bytes(range(256)), b"%!PS-Adobe"), 1):
+        until(lambda: node.counts()["camera"].pending == 0)
+        camera.publish(CompressedImage(header=frame(number).header, format="jpeg", data=data))
+        until(lambda n=number: sum(node.counts()["camera"].dropped.values()) == n)
+    assert node.counts()["camera"].processed == 0 and node.receiving
+
+
+CASES = [
+    played("bad frames of every kind", _bad_frames, often=True),
+    played("2,000 bad frames", _many_bad_frames),
+    played("stamps of zero, going back, in the future", _clocks, often=True),
+    played("sizes that change", _sizes),
+    played("300 frames at once", _burst),
+    played("parameters of nonsense, then 200 that are good", _parameters),
+    played("damaged weights to reload", _reload),
+    played("weights that are not there", _missing),
+    played("10 turns through the states", partial(_cycles, rounds=10)),
+    played("100 turns through the states", partial(_cycles, rounds=100), seconds=120),
+    played("compressed images that are none", _compressed),
+]
