@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from jointseg_core import CITYSCAPES, Classes
+from jointseg_core import CITYSCAPES, Classes, preset
 from jointseg_core.backbone import BACKBONES
 from training.problems import BadConfig, BadInput
 from training.recipes import RECIPES, augmentation_of, fitted, preprocessing_of, steps_of
@@ -123,7 +123,7 @@ def test_the_joint_network_has_the_flags_of_rdsnet_and_may_start_from_several_fi
     command = parse_command(["joint_tiny_synthetic", *flags])
     assert (command.recipe.model.gamma, command.recipe.model.prior) == (0, 0.5)
     assert [str(path) for path in command.options.init] == ["a.safetensors", "x/b.pth"]
-    assert all(help_text for _, help_text in described(command.recipe.model).values())
+    assert described(command.recipe.model)["gamma"] == described(preset("rdsnet", "tiny"))["gamma"]
 
 
 def test_flags_change_the_recipe_and_config_json_repeats_it(tmp_path):
