@@ -22,6 +22,7 @@ from jointseg_core.targets import Target
 from training.metrics.judging import AREAS, IOUS, RECALLS, annotations, count_sought, encoded, judge
 from training.metrics.overlaps import mask_areas, object_areas
 from training.metrics.resampling import image_weights
+from training.problems import BadInput
 
 Kind = Literal["box", "mask"]
 KINDS: tuple[Kind, ...] = ("box", "mask")
@@ -208,7 +209,7 @@ class AveragePrecision:
         if len(target.labels) and tuple(target.masks.shape[1:]) != size:
             raise ValueError(f"target is {tuple(target.masks.shape[1:])}, predictions {size}")
         if not bool(torch.isfinite(predictions.scores).all()):
-            raise ValueError("a score is not a finite number")
+            raise BadInput("a score of what was found is not a finite number; check the weights")
         self._truth += annotations(
             self._unjudged,
             target.boxes,
