@@ -57,7 +57,7 @@ def pictures(folder: Path) -> list:
 
 def usage(name: str) -> Case:
     run = f"training.{name}"
-    return program(f"{name} with an unknown word", run, words("--nonsense"), 2, "--nonsense")
+    return program(f"{name} with an unknown word", run, words("--nonsense"), 2, "usage")
 
 
 def help_of(name: str) -> Case:
@@ -166,7 +166,7 @@ def _no_network(folder: Path) -> None:
 
 def _core_alone(folder: Path) -> None:
     """The core imports where nothing optional is installed."""
-    absent = "rosbags mcap cv2 PIL rclpy rich pycocotools av onnx onnxruntime openvino"
+    absent = "rosbags mcap cv2 rclpy rich pycocotools av onnx onnxruntime openvino"
     code = (
         "import sys\n"
         f"for name in {absent.split()!r}: sys.modules[name] = None\n"
