@@ -3,19 +3,19 @@
 from setuptools import find_packages, setup
 
 TRAINING = [
-    "apsw",
-    "av",
-    "jinja2",
-    "lz4",
-    "markupsafe",
+    "apsw>=3.40",
+    "av>=12",
+    "jinja2>=3.0",
+    "lz4>=4.0",
+    "markupsafe>=2.0",
     "mcap>=1.2",
     "opencv-python-headless<5",
-    "pillow",
-    "pycocotools",
-    "rich",
+    "pillow>=10.1",
+    "pycocotools>=2.0.6",
+    "rich>=12",
     "rosbags>=0.11",
-    "ruamel.yaml",
-    "zstandard",
+    "ruamel.yaml>=0.17",
+    "zstandard>=0.21",
 ]
 
 setup(
@@ -29,15 +29,15 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["jointseg_core", "jointseg_core.*"]),
     package_data={"jointseg_core": ["weights/*.safetensors", "weights/*.json"]},
-    install_requires=["torch>=2.11", "torchvision>=0.26", "numpy", "safetensors"],
+    install_requires=["torch>=2.11", "torchvision>=0.26", "numpy>=1.21", "safetensors>=0.4.3"],
     extras_require={
         "training": TRAINING,
-        "tensorboard": ["tensorboard"],
+        "tensorboard": ["tensorboard>=2.10"],
         "ray": ["ray>=2.40"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.2"],
         "int8": ["nncf>=3.0"],
-        "rerun": ["rerun-sdk"],
-        "visualize": ["opencv-python-headless<5", "pillow"],
+        "rerun": ["rerun-sdk>=0.20"],
+        "visualize": ["opencv-python-headless<5", "pillow>=10.1"],
     },
 )

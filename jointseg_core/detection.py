@@ -13,6 +13,8 @@ from jointseg_core.boxes import has_area
 PROPOSAL_IOU = 0.7
 """Proposals may overlap by this much; they only have to miss nothing."""
 
+MOST_CANDIDATES = 20_000
+
 
 def best_of_levels(
     scores: Tensor, sizes: Iterable[int], limit: int, threshold: float = float("-inf")
@@ -36,10 +38,14 @@ def detect(
     """Rows [n] and classes [n] of what scores above the threshold and survives NMS, best first.
 
     scores [N, K]; boxes [N, 4], or [N, K, 4] where each class has its own. Boxes without area,
-    such as those in the padding, are not found.
+    such as those in the padding, are not found. Of more candidates than MOST_CANDIDATES, as noise
+    gives an untrained network, the best are taken, so that the time is bounded.
     """
     per_class = boxes if boxes.ndim == 3 else boxes[:, None]
     rows, labels = ((scores > threshold) & has_area(per_class)).nonzero(as_tuple=True)
+    if len(rows) > MOST_CANDIDATES:
+        best = scores[rows, labels].sort(descending=True, stable=True).indices[:MOST_CANDIDATES]
+        rows, labels = rows[best], labels[best]
     found, certainty = per_class.expand(*scores.shape, 4)[rows, labels], scores[rows, labels]
     # in fp64, since NMS by class shifts boxes by the class, which in fp32 changes what overlaps
     keep = batched_nms(found.double(), certainty.double(), labels, nms_iou)[:limit]

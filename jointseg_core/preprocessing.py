@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jointseg_core.errors import BadImage
 from jointseg_core.fixed_shapes import constants
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -216,8 +217,9 @@ class Preprocessing:
 
 
 def _checked(image: np.ndarray) -> tuple[int, int]:
+    if not isinstance(image, np.ndarray):
+        raise BadImage("encoding", f"image is a {type(image).__name__}, expected a NumPy array")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
-            f"image is {image.dtype} {list(image.shape)}, expected uint8 [H, W, 3] RGB"
-        )
+        found = f"{image.dtype} {list(image.shape)}"
+        raise BadImage("encoding", f"image is {found}, expected uint8 [H, W, 3] RGB")
     return image.shape[:2]

@@ -192,14 +192,15 @@ class BagWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self._writer.finish()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
-        if kind is None:
-            os.replace(self._unfinished, self.path)
-        else:
+        try:
+            if kind is None:
+                self._writer.finish()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                os.replace(self._unfinished, self.path)
+        finally:
+            with suppress(OSError):  # what a full disk did not take
+                self._file.close()
             self._unfinished.unlink(missing_ok=True)
 
     def write(self, topic: str, message: Any, time: int) -> None:

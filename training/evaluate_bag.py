@@ -49,6 +49,7 @@ from training.problems import BadBag, BadConfig, BadInput, check_folder, refuse,
 from training.report import HEADLINES, number
 
 EXIT_LOSSES = 4
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def main() -> int:
@@ -252,12 +253,13 @@ def _write_frames(path: Path, timeline: Timeline) -> None:
     numbers = ("quality", "confidence", "flicker")
     with unfinished.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["bag", "time_s", "stamp_ns", "fate", *numbers, *timeline.things])
+        named = map(_cell, timeline.things)
+        rows.writerow(["bag", "time_s", "stamp_ns", "fate", *numbers, *named])
         for k in range(len(timeline)):
             known = (getattr(timeline, name)[k] for name in numbers)
             rows.writerow(
                 [
-                    timeline.bags[timeline.bag[k]],
+                    _cell(timeline.bags[timeline.bag[k]]),
                     f"{timeline.time[k]:.6f}",
                     timeline.stamp[k],
                     timeline.fates[timeline.fate[k]],
@@ -266,6 +268,11 @@ def _write_frames(path: Path, timeline: Timeline) -> None:
                 ]
             )
     os.replace(unfinished, path)
+
+
+def _cell(text: str) -> str:
+    """A text that no table takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULAS) else text
 
 
 def _print(console: Console, document: dict, out: Path) -> None:

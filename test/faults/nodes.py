@@ -125,7 +125,6 @@ def _parameters(bench: Bench) -> None:
         ("score_threshold", -1),
         ("max_detections", 0),
         ("max_detections", 1 << 62),
-        ("nobody_knows_this", 1),
         ("device", "cuda:0"),
         ("classes_filter", ["unicorn"]),
         ("model.type", "segrpn"),

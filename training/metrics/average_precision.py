@@ -22,6 +22,7 @@ from training.metrics.judging import AREA_RANGES, AREAS, IOUS, RECALLS
 from training.metrics.matching import match
 from training.metrics.overlaps import SharedPixels, as_array, box_overlaps, object_areas
 from training.metrics.resampling import image_weights
+from training.problems import BadInput
 
 Kind = Literal["box", "mask"]
 KINDS: tuple[Kind, ...] = ("box", "mask")
@@ -230,7 +231,7 @@ class AveragePrecision:
         if len(target.labels) and tuple(target.masks.shape[1:]) != size:
             raise ValueError(f"target is {tuple(target.masks.shape[1:])}, predictions {size}")
         if not bool(torch.isfinite(predictions.scores).all()):
-            raise ValueError("a score is not a finite number")
+            raise BadInput("a score of what was found is not a finite number; check the weights")
         labels, scores = as_array(predictions.labels), as_array(predictions.scores)
         wanted, crowd = as_array(target.labels), as_array(target.crowd)
         best = self._best(labels, scores)
