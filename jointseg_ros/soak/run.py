@@ -210,10 +210,12 @@ def run(plan: Plan, folder: Path) -> tuple[Record, dict, list[Finding]]:
         code = _stop(process)
         return record, _counts(soak), list(_findings(soak, code, log.read_text()))
     finally:
-        closing.set()
-        spinning.join()
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave the node alone
+            signal.signal(number, signal.SIG_IGN)
         process.kill()
         process.wait()
+        closing.set()
+        spinning.join()
         soak.destroy_node()
         rclpy.try_shutdown()
 
