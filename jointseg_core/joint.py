@@ -54,7 +54,7 @@ class JointConfig(RDSNetConfig):
     pixel_loss_stride: int = 1  # every n-th row and column counts in the pixel losses
     semantic_weight: float = 1.0  # of the loss of pixel classes; those of RDSNet weigh 1
     agnostic_weight: float = 1.0  # of the loss of things against stuff
-    prior: float = 1.0  # power of the class-agnostic map in what anchors score; 0 = without it
+    prior: float = 0.0  # power of the class-agnostic map in what anchors score; 0 = without it
     panoptic_score: float = 0.5  # less certain objects are left out of the panoptic picture
     panoptic_visible: float = 0.5  # and those that show a smaller share of their mask
     panoptic_stuff: float = 0.002  # and stuff on a smaller share of the image

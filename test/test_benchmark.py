@@ -73,6 +73,14 @@ def test_segrpn_finds_exactly_the_planted_objects(count):
     assert describe(see(make_picture(settings)))["objects"] == count
 
 
+@pytest.mark.parametrize("name", ["ours-fp32", "both-fp32"])
+def test_the_joint_network_and_both_others_find_exactly_the_planted_objects(name):
+    settings = settings_of("--dets", "40", "--model", "joint", "--regions", "150", peers="both")
+    assert name in names_of(settings)
+    found = build(name, settings, StageClock("cpu"))(make_picture(settings))
+    assert describe(found)["objects"] == 40 and found.semantic.shape == settings.image
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["rdsnet", "segrpn"])
 def test_int8_networks_find_exactly_the_planted_objects(model):

@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from jointseg_core import Predictor, cuda_graph, rdsnet_fixed, shipped_weights
+from jointseg_core import (
+    CITYSCAPES,
+    Manifest,
+    Predictor,
+    build_joint,
+    cuda_graph,
+    load_model,
+    preset,
+    rdsnet_fixed,
+    shipped_weights,
+)
 from jointseg_core.cuda_graph import Replayer
 
 
@@ -19,10 +29,22 @@ def blobs(seed, *size):
     return noise(seed, size[0] // 16, size[1] // 16).repeat(16, 0).repeat(16, 1)
 
 
-@pytest.fixture(params=["rdsnet", "segrpn"])
+def joint_predictor():
+    """A joint network with the shipped RDSNet's objects, and pixels of random weights."""
+    torch.manual_seed(0)
+    model, source = build_joint(preset("joint", "tiny")), load_model(shipped_weights("rdsnet"))
+    model.load_state_dict(source[0].state_dict(), strict=False)
+    manifest = Manifest(model.config, CITYSCAPES, source[1].preprocessing)
+    return Predictor(model.eval(), manifest, device="cpu")
+
+
+@pytest.fixture(params=["rdsnet", "segrpn", "joint"])
 def pair(request):
-    """A predictor with the shipped weights, and the same by recordings that record nothing."""
-    predictor = Predictor.from_file(shipped_weights(request.param), device="cpu")
+    """A predictor that finds objects, and the same by recordings that record nothing."""
+    if request.param == "joint":
+        predictor = joint_predictor()
+    else:
+        predictor = Predictor.from_file(shipped_weights(request.param), device="cpu")
     predictor.configure(max_detections=8)
     preprocessing = predictor.manifest.preprocessing
     return predictor, Replayer(predictor.model, preprocessing, predictor.device, torch.float32)
@@ -42,8 +64,9 @@ def assert_same(found, wanted):
         if other.masks is not None:
             assert one.masks.windows.equal(other.masks.windows)
             assert (one.masks.pixels != other.masks.pixels).float().mean() < 1e-4
-        else:
+        if other.semantic is not None:
             assert (one.semantic != other.semantic).float().mean() < 1e-3
+        assert one.fusion == other.fusion
 
 
 def test_a_recording_gives_what_the_predictor_gives_for_all_sizes(pair):

@@ -87,7 +87,8 @@ def test_pictures_without_classes_of_pixels_train_the_rest(network):
     assert network.counts([bare], SIZE)["semantic"] == 0
 
 
-def test_the_prior_multiplies_the_odds_of_anchors_by_the_best_pixel_of_their_cell(network):
+def test_the_prior_multiplies_the_odds_of_anchors_by_the_best_pixel_of_their_cell():
+    network = build_joint(replace(TINY, prior=1.0)).eval()
     output = network(picture()[0])
     background = torch.full_like(output.background_logits, 20.0)  # a thing nowhere ..
     background[0, 0, 5, 9] = log(3)  # .. but in one cell, with a probability of 1 / 4
@@ -106,14 +107,14 @@ def test_the_prior_multiplies_the_odds_of_anchors_by_the_best_pixel_of_their_cel
 
 
 def test_without_a_prior_anchors_score_by_themselves():
-    network = build_joint(replace(TINY, prior=0.0)).eval()
+    network = build_joint(TINY).eval()
     output = network(picture()[0])
     assert network.reweighted(output) is output
 
 
 def test_everything_of_a_picture_comes_in_camera_pixels(network):
     output = network(picture()[0])
-    network.config = replace(TINY, score_threshold=0.0, prior=0.0, panoptic_score=0.0)
+    network.config = replace(TINY, score_threshold=0.0, panoptic_score=0.0)
     (found,) = network.decode(output, [Letterbox((32, 60), SIZE)])
     network.config = TINY
     assert len(found) == len(found.masks) == 100

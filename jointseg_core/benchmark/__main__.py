@@ -3,6 +3,7 @@
     python -m jointseg_core.benchmark                          RDSNet-R50, some minutes on two cores
     python -m jointseg_core.benchmark --small                  a quick look, under two minutes
     python -m jointseg_core.benchmark --model segrpn --regions 300
+    python -m jointseg_core.benchmark --model joint --peers both
     python -m jointseg_core.benchmark --image 1080x1920 --json out.json
 
 Every contender lives in a process of its own, and only one works at a time. Results are compared

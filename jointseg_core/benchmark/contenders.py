@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointseg_core.benchmark.clock import StageClock
-from jointseg_core.benchmark.ours import ours
+from jointseg_core.benchmark.ours import both, ours
 from jointseg_core.benchmark.peers import peer
 from jointseg_core.benchmark.released import Published, released
 from jointseg_core.benchmark.settings import Settings
@@ -27,7 +27,10 @@ def names_of(settings: Settings) -> list[str]:
     """Contenders in the order of their turns."""
     names = [f"ours-{precision}" for precision in settings.precisions]
     for name in settings.peers:
-        names += [name] if name == "released" else [name, name + TREATED]
+        if name == "both":
+            names += [f"both-{precision}" for precision in settings.precisions]
+        else:
+            names += [name] if name == "released" else [name, name + TREATED]
     if "released" in settings.peers:
         names += list(TAILS)
     return names + [f"peak-{precision}" for precision in peak_precisions(settings)]
@@ -36,13 +39,13 @@ def names_of(settings: Settings) -> list[str]:
 def peak_precisions(settings: Settings) -> list[str]:
     """Number formats that some contender computes in, and torch too."""
     own = [precision for precision in settings.precisions if precision != "int8"]
-    fastest = ["bf16"] if any(name != "released" for name in settings.peers) else []
+    fastest = ["bf16"] if any(name not in ("released", "both") for name in settings.peers) else []
     return list(dict.fromkeys(["fp32", *fastest, *own]))
 
 
 def precision_of(name: str) -> str:
     """What a contender computes in; for tails, fp32."""
-    if name.startswith(("ours-", "peak-")):
+    if name.startswith(("ours-", "both-", "peak-")):
         return name.partition("-")[2]
     return "bf16" if name.endswith(TREATED) else "fp32"
 
@@ -52,6 +55,8 @@ def build(name: str, settings: Settings, clock: StageClock) -> Callable[[np.ndar
     kind, _, precision = name.partition("-")
     if kind == "ours":
         return ours(settings, precision, clock)
+    if kind == "both":
+        return both(settings, precision, clock)
     if kind == "released":
         return released(settings, clock)
     if kind == "tail":

@@ -26,7 +26,7 @@ def check_results(settings: Settings) -> dict:
     """Compare our results in fp32 with those of another computation of the same network.
 
     RDSNet: the mask tail alone has to give the bits and boxes of the published computation with one
-    resize; the whole pipeline its objects, and its masks and boxes up to rounding. SegRPN: the
+    resize; the whole pipeline its objects, and its masks and boxes up to rounding. The others: the
     prepared model has to give what the network gives as trained, up to rounding. The answer holds
     `passed`, `reason` ("" if passed) and the counts.
     """
@@ -38,7 +38,7 @@ def check_results(settings: Settings) -> dict:
         reasons = [_tail_reason(one) for one in tails] + [_pipeline_reason(pipeline, settings)]
         report = {"tail": tails, "pipeline": pipeline}
     else:
-        pipeline = _compare_segrpn(settings)
+        pipeline = _compare_with_trained(settings)
         reasons, report = [_pipeline_reason(pipeline, settings)], {"pipeline": pipeline}
     reason = next((reason for reason in reasons if reason), "")
     return {"passed": not reason, "reason": reason, **report}
@@ -58,7 +58,7 @@ def _compare_rdsnet(settings: Settings) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _compare_segrpn(settings: Settings) -> dict[str, float]:
+def _compare_with_trained(settings: Settings) -> dict[str, float]:
     picture, model = make_picture(settings), make_model(settings).to(settings.device)
     found = make_predictor(settings, "fp32")([picture])[0]
     plant(model, settings)
@@ -67,7 +67,9 @@ def _compare_segrpn(settings: Settings) -> dict[str, float]:
     wanted = model.decode(output, [letterbox(settings)])[0].to("cpu")
     report = _compare_objects(found, wanted)
     report["share_differing"] = float((found.semantic != wanted.semantic).float().mean())
-    return {"regions": len(model.propose(output)[0]), **report}
+    if settings.model == "segrpn":
+        report["regions"] = len(model.propose(output)[0])
+    return report
 
 
 def _compare_objects(found: Predictions, wanted: Predictions) -> dict[str, float]:

@@ -47,7 +47,7 @@ def goals(results: Results) -> list[Goal]:
     settings = results.settings
     if not _counts(settings):
         return []
-    rows = {"rdsnet": _rdsnet, "segrpn": _segrpn}[settings.model](results)
+    rows = {"rdsnet": _rdsnet, "segrpn": _segrpn, "joint": _joint}[settings.model](results)
     if settings.device.startswith("cuda"):
         rows = _rdsnet_on_gpu(results) if settings.model == "rdsnet" else iter(())
     return [Goal(*row) for row in rows if row[-1] is not None]
@@ -60,7 +60,7 @@ def _counts(settings: Settings) -> bool:
         and settings.image in ((512, 1024), (1080, 1920))
         and settings.dets == 100
         and (settings.threads == 2 or settings.device != "cpu")
-        and (settings.model == "segrpn" or settings.classes == 80)
+        and (settings.model != "rdsnet" or settings.classes == 80)
     )
 
 
@@ -97,6 +97,18 @@ def _segrpn(results: Results) -> Iterator[Row]:
     yield f"bf16, times faster than {pair}", ">=", 8, faster("ours-bf16", "pair")
     treated = faster("ours-bf16", "pair-treated")
     yield f"bf16, times faster than {pair}, given our treatment", ">=", 2.6, treated
+    yield from _memory(results)
+
+
+def _joint(results: Results) -> Iterator[Row]:
+    for precision in results.settings.precisions:
+        ours, both = f"ours-{precision}", f"both-{precision}"
+        if both in results.measured:
+            time = results.faster(both, ours)
+            yield f"{precision}, time against RDSNet, then SegRPN", "<=", 0.7, time
+            gflop, others = (results.measured[name].costs["gflop"] for name in (ours, both))
+            cost = Ratio(gflop / others, 0.0)
+            yield f"{precision}, GFLOP against RDSNet, then SegRPN", "<=", 0.7, cost
     yield from _memory(results)
 
 

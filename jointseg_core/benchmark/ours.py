@@ -31,6 +31,7 @@ from jointseg_core.boxes import encode_boxes
 from jointseg_core.checkpoint import Config, Manifest, Model, build_model, preset
 from jointseg_core.classes import Classes
 from jointseg_core.correlation import contrast, sample_masks, threshold_masks
+from jointseg_core.joint import Joint
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_core.preprocessing import Letterbox, Preprocessing
@@ -58,9 +59,9 @@ def model_config(settings: Settings) -> Config:
     """The preset with the classes and proposals of the run."""
     config = preset(settings.model, settings.preset)
     own = (
-        {"num_classes": settings.classes}
-        if settings.model == "rdsnet"
-        else {"num_things": settings.classes, "proposals_test": settings.regions}
+        {"num_things": settings.classes, "proposals_test": settings.regions}
+        if settings.model == "segrpn"
+        else {"num_classes": settings.classes}
     )
     return replace(config, max_detections=MAX_DETECTIONS, **own)
 
@@ -80,8 +81,9 @@ def make_manifest(settings: Settings) -> Manifest:
     """What a checkpoint of that model would say."""
     config = model_config(settings)
     things = tuple(f"thing {i}" for i in range(settings.classes))
-    pixels = config.num_classes if settings.model == "segrpn" else 0
-    classes = Classes(things, tuple(f"class {i}" for i in range(pixels)))
+    counted = {"segrpn": "num_classes", "joint": "num_semantic"}.get(settings.model)
+    pixels = range(getattr(config, counted)) if counted else ()
+    classes = Classes(things, tuple(f"class {i}" for i in pixels))
     return Manifest(config, classes, Preprocessing(settings.size))
 
 
@@ -153,11 +155,32 @@ def ours(
     return see
 
 
+def both(
+    settings: Settings, precision: str, clock: StageClock
+) -> Callable[[np.ndarray], Predictions]:
+    """What the joint network is for, by two: RDSNet, then SegRPN. A stage for each."""
+    first, second = (
+        make_predictor(replace(settings, model=name, peers=()), precision)
+        for name in ("rdsnet", "segrpn")
+    )
+
+    def see(picture: np.ndarray) -> Predictions:
+        objects = first([picture])[0]
+        clock.mark("rdsnet")
+        pixels = second([picture])[0]
+        clock.mark("segrpn")
+        maps = {name: getattr(pixels, name) for name in ("semantic", "confidence", "foreground")}
+        return replace(objects, **maps)
+
+    return see
+
+
 def _mark_stages(model: Model, network: nn.Module, clock: StageClock) -> str:
     """Mark where stages end, and return the name of the last one.
 
     RDSNet: decode (with NMS), masks (representations, correlation, crops, MBRM, packing).
     SegRPN: proposals, regions, maps (detections with NMS, and both maps in camera pixels).
+    The joint network: RDSNet's, the last one with the maps.
     """
     network.register_forward_pre_hook(lambda *_: clock.mark("preprocess"))
     network.register_forward_hook(lambda *_: clock.mark("net"))
@@ -172,7 +195,7 @@ def _mark_stages(model: Model, network: nn.Module, clock: StageClock) -> str:
         return filters_at(*arguments)
 
     model.object_stream.filters_at = marked
-    return "masks"
+    return "masks and maps" if isinstance(model, Joint) else "masks"
 
 
 def mask_tail(

@@ -18,8 +18,10 @@ from jointseg_core.predictor import choose_device, choose_precision
 PEERS = {
     "rdsnet": ("released", "maskrcnn", "retinanet", "fasterrcnn", "deeplab"),
     "segrpn": ("pair", "fasterrcnn", "deeplab", "maskrcnn", "retinanet"),
+    "joint": ("both", "pair", "fasterrcnn", "deeplab", "maskrcnn", "retinanet"),
 }
-"""Of each model what it can be compared with; `pair` is Faster R-CNN, then DeepLabV3."""
+"""Of each model what it can be compared with; `pair` is Faster R-CNN, then DeepLabV3, `both` our
+RDSNet, then our SegRPN."""
 MAX_DETECTIONS = 100
 PRESETS = {
     "full": {
@@ -28,7 +30,11 @@ PRESETS = {
         "dets": 100,
         "rounds": 9,
         "frames": 2,
-        "peers": {"rdsnet": ("released", "maskrcnn", "retinanet"), "segrpn": ("pair",)},
+        "peers": {
+            "rdsnet": ("released", "maskrcnn", "retinanet"),
+            "segrpn": ("pair",),
+            "joint": ("both",),
+        },
     },
     "small": {
         "preset": "r18",
@@ -36,7 +42,7 @@ PRESETS = {
         "dets": 30,
         "rounds": 3,
         "frames": 1,
-        "peers": {"rdsnet": ("released", "maskrcnn"), "segrpn": ("pair",)},
+        "peers": {"rdsnet": ("released", "maskrcnn"), "segrpn": ("pair",), "joint": ("both",)},
     },
 }
 """What the command line does not say."""
@@ -46,7 +52,7 @@ PRESETS = {
 class Settings:
     """One run. Sizes are (height, width) in pixels."""
 
-    model: str  # rdsnet or segrpn
+    model: str  # rdsnet, segrpn or joint
     preset: str
     size: tuple[int, int]  # the network's input
     image: tuple[int, int]  # the camera's picture
@@ -74,7 +80,7 @@ def _check(settings: Settings) -> None:
     for name in ("classes", "regions", "rounds", "frames", "threads"):
         if (number := getattr(settings, name)) < 1:
             raise BadConfig(f"--{name} is {number}, expected at least 1")
-    if settings.model == "segrpn" and settings.regions < settings.dets:
+    if settings.model != "rdsnet" and settings.regions < settings.dets:
         raise BadConfig(f"--regions is {settings.regions}, fewer than --dets {settings.dets}")
     for peer in settings.peers:
         if peer not in PEERS[settings.model]:
@@ -102,7 +108,7 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, str]:
         preset=options.preset or default["preset"],
         size=size,
         image=_size(options.image, "--image") if options.image else size,
-        classes=options.classes or {"rdsnet": 80, "segrpn": 8}[options.model],
+        classes=options.classes or 80 if options.model == "rdsnet" else 8,
         dets=default["dets"] if options.dets is None else options.dets,
         regions=options.regions,
         precisions=_names(options.precision) or default_precisions(device),
@@ -168,8 +174,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m jointseg_core.benchmark",
-        description="Speed of RDSNet and SegRPN from picture to results, measured in turn with "
-        "torchvision's models and with RDSNet as published.",
+        description="Speed of RDSNet, SegRPN and the joint network from picture to results, "
+        "measured in turn with torchvision's models and with RDSNet as published.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -178,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--preset", help="network, such as r50, r18 or tiny (default r50)")
     add("--size", metavar="HxW", help="input of the network (default 512x1024)")
     add("--image", metavar="HxW", help="the camera's picture (default: as --size)")
-    add("--classes", type=int, help="of things (default 80 for RDSNet, 8 for SegRPN)")
+    add("--classes", type=int, help="of things (default 80 for RDSNet, else 8)")
     add("--dets", type=int, help="planted objects, 0 to 100 (default 100)")
     add("--regions", type=int, default=1000, help="proposals of SegRPN (default 1000)")
     add("--precision", help="of ours, of bf16,fp32,int8 (default: bf16 where it is fast, and fp32)")
