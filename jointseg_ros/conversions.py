@@ -24,9 +24,10 @@ from vision_msgs.msg import (
 )
 
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import colorize
-from jointseg_ros.images import BadImage, compressed_to_rgb, image_to_rgb
+from jointseg_ros.images import MAX_PIXELS, BadImage, compressed_to_rgb, image_to_rgb
 from jointseg_ros.msg import InstanceMask, InstanceMaskArray
 
 __all__ = [
@@ -123,16 +124,14 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
 def masks_from_message(message: InstanceMaskArray) -> Masks:
     """The masks of a message, in its order.
 
-    Raises ValueError where the runs or bits do not fill a window, or the window leaves the image.
+    Raises BadInput where the runs or bits do not fill a window, or the window leaves the image.
     """
     windows, crops = [], []
     for mask in message.masks:
         roi = mask.roi
         x2, y2 = roi.x_offset + roi.width, roi.y_offset + roi.height
         if x2 > message.width or y2 > message.height:
-            raise ValueError(
-                f"a mask ends at {x2, y2}, the image at {message.width, message.height}"
-            )
+            raise BadInput(f"a mask ends at {x2, y2}, the image at {message.width, message.height}")
         windows.append([roi.x_offset, roi.y_offset, x2, y2])
         crops.append(torch.from_numpy(_crop(mask)))
     return Masks.from_crops(torch.tensor(windows, dtype=torch.int64).view(-1, 4), crops)
@@ -142,13 +141,15 @@ def _crop(mask: InstanceMask) -> np.ndarray:
     """The contents of a mask's window, bool [h, w]."""
     height, width = mask.roi.height, mask.roi.width
     size = height * width
+    if size > MAX_PIXELS:
+        raise BadInput(f"a mask's window is {height} x {width}, more than {MAX_PIXELS} pixels")
     if mask.encoding == InstanceMask.ENCODING_RLE:
         runs = np.frombuffer(mask.rle, np.uint32)
         total = int(runs.sum(dtype=np.uint64))
     else:
         total = 8 * len(mask.bitmap) if len(mask.bitmap) != (size + 7) // 8 else size
     if total != size:
-        raise ValueError(f"a mask of {total} pixels does not fill its window of {height} x {width}")
+        raise BadInput(f"a mask of {total} pixels does not fill its window of {height} x {width}")
     if mask.encoding == InstanceMask.ENCODING_RLE:
         flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     else:

@@ -15,6 +15,7 @@ from jointseg_core.classes import Classes
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
 from training.bags import new
+from training.problems import MAX_PIXELS, BadInput
 
 DETECTIONS, MASKS = "vision_msgs/msg/Detection2DArray", "jointseg_ros/msg/InstanceMaskArray"
 RUNS = 0
@@ -88,14 +89,14 @@ def read_distances(message: Any) -> Tensor:
 
 
 def read_masks(message: Any) -> tuple[Masks, Tensor]:
-    """The masks of an InstanceMaskArray and their labels [N]; ValueError for a malformed mask."""
+    """The masks of an InstanceMaskArray and their labels [N]; BadInput for a malformed mask."""
     windows, crops = [], []
     for mask in message.masks:
         roi = mask.roi
         x2, y2 = roi.x_offset + roi.width, roi.y_offset + roi.height
         if x2 > message.width or y2 > message.height:
             image = f"{message.width} x {message.height}"
-            raise ValueError(f"a mask reaches {x2}, {y2} in an image of {image}")
+            raise BadInput(f"a mask reaches {x2}, {y2} in an image of {image}")
         windows.append((roi.x_offset, roi.y_offset, x2, y2))
         crops.append(torch.from_numpy(_pixels(mask)))
     labels = torch.tensor([mask.class_id for mask in message.masks], dtype=torch.int64)
@@ -210,13 +211,14 @@ def _mask(index: int, window: list[int], crop: Tensor, label: int, track: str) -
 def _pixels(mask: Any) -> np.ndarray:
     """The mask inside its window, bool [h, w]."""
     shape = (mask.roi.height, mask.roi.width)
+    size, runs = shape[0] * shape[1], np.asarray(mask.rle, np.uint32)
+    found = int(runs.sum(dtype=np.uint64)) if mask.encoding == RUNS else 8 * len(mask.bitmap)
+    if size > MAX_PIXELS or found < size or (mask.encoding == RUNS and found != size):
+        raise BadInput(f"a mask of {shape} pixels holds {found} of at most {MAX_PIXELS}")
     if mask.encoding == RUNS:
-        flat = np.repeat(np.arange(len(mask.rle)) & 1, mask.rle).astype(bool)
-    else:
-        flat = np.unpackbits(np.asarray(mask.bitmap, np.uint8))[: shape[0] * shape[1]].astype(bool)
-    if len(flat) != shape[0] * shape[1]:
-        raise ValueError(f"a mask of {shape} pixels holds {len(flat)}")
-    return flat.reshape(shape)
+        return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape)
+    bits = np.unpackbits(np.asarray(mask.bitmap, np.uint8), count=size)
+    return bits.astype(bool).reshape(shape)
 
 
 def _label(name: str, classes: Classes) -> int:

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def scene(size: tuple[int, int], objects: int) -> tuple[np.ndarray, Predictions]:
     """A picture uint8 RGB [H, W, 3] of noise and what is to be seen in it, with all that is drawn.
 
-    Raises ValueError where a picture of that size has no room for so many objects.
+    Raises BadConfig where a picture of that size has no room for so many objects.
     """
     rng = np.random.default_rng(0)
     image = rng.integers(60, 200, (*size, 3), np.uint8)

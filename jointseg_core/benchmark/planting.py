@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d, box_iou
 
+from jointseg_core.errors import BadConfig
+
 DUPLICATE_IOU = 0.65
 """Above the NMS threshold of every contender's detections, below that of proposals."""
 SIDES = (28 / 512, 210 / 512)
@@ -43,7 +45,7 @@ def street_scene(count: int, image_size: tuple[int, int], classes: int, seed: in
     """Boxes of street-like sizes: their crops, 1.2 times as large, cover about 3 % each.
 
     No two overlap by half, no two of a class by a quarter, so NMS keeps them all. Raises
-    ValueError where a picture has no room for so many.
+    BadConfig where a picture has no room for so many.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
@@ -61,7 +63,7 @@ def _place(
         limits = torch.where(labels[: len(boxes)] == label, 0.25, 0.5)
         if (box_iou(box, boxes)[0] < limits).all():
             return box
-    raise ValueError(f"no room for more than {len(boxes)} objects in {size[0]}x{size[1]}")
+    raise BadConfig(f"no room for more than {len(boxes)} objects in {size[0]}x{size[1]}")
 
 
 def _street_box(size: tuple[int, int], generator: torch.Generator) -> Tensor:

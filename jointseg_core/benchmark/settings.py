@@ -143,10 +143,7 @@ def _choose(precision: str, device: torch.device) -> str:
 
 
 def _device(name: str) -> str:
-    try:
-        return str(choose_device(name))
-    except ValueError as error:
-        raise BadConfig(str(error)) from error
+    return str(choose_device(name))
 
 
 def _names(text: str | None) -> tuple[str, ...]:
