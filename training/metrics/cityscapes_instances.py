@@ -24,15 +24,6 @@ MIN_PIXELS = 100
 """Objects of fewer pixels are ignored."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Counted:
-    """The detections of one class in one image that count at one IoU: scores, right [n]."""
-
-    image: int
-    scores: np.ndarray
-    right: np.ndarray
-
-
 class CityscapesPrecision:
     """Collects the masks of many images, then scores all or some of them together.
 
@@ -41,12 +32,12 @@ class CityscapesPrecision:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._counted: list[list[list[_Counted]]] = [[[] for _ in IOUS] for _ in self.names]
-        self._sought: list[np.ndarray] = []  # per image [classes]
+        self._parts: list[dict[str, np.ndarray]] = []  # as `columns` has them
+        self._images = 0
 
     def __len__(self) -> int:
         """How many images there are."""
-        return len(self._sought)
+        return self._images
 
     def add(
         self,
@@ -66,47 +57,56 @@ class CityscapesPrecision:
         shared = shared or SharedPixels.of(predictions, target)
         void = _unlabelled(target) if void is None else void
         pair = _Pair.of(predictions, target, void, shared).that_show()
-        for label in np.unique(pair.labels):
-            mine = pair.only(label)
-            for level, judged in enumerate(mine.judge(IOUS.tolist())):
-                self._counted[label][level].append(_Counted(len(self), *judged))
-        self._sought.append(np.bincount(pair.wanted[pair.sought], minlength=len(self.names)))
+        judged = {
+            int(label) * len(IOUS) + level: one
+            for label in np.unique(pair.labels)
+            for level, one in enumerate(pair.only(label).judge(IOUS.tolist()))
+        }
+        counts = [len(scores) for scores, _ in judged.values()]
+        self.extend(
+            {
+                "sought": np.bincount(pair.wanted[pair.sought], minlength=len(self.names))[None],
+                "image": np.zeros(sum(counts), np.int32),
+                "cell": np.repeat(np.array(list(judged), np.int32), counts),
+                "scores": np.concatenate([np.zeros(0), *(one for one, _ in judged.values())]),
+                "right": np.concatenate([np.zeros(0, bool), *(one for _, one in judged.values())]),
+            }
+        )
 
     def columns(self) -> dict[str, np.ndarray]:
-        """All that the scores come from, to be given to `extend` elsewhere."""
-        rows = [
-            (one, label, level)
-            for label, levels in enumerate(self._counted)
-            for level, counted in enumerate(levels)
-            for one in counted
-        ]
-        return {
-            "sought": np.reshape(self._sought, (-1, len(self.names))),
-            "image": np.array([one.image for one, _, _ in rows], np.int64),
-            "label": np.array([label for _, label, _ in rows], np.int64),
-            "level": np.array([level for _, _, level in rows], np.int64),
-            "lengths": np.array([len(one.scores) for one, _, _ in rows], np.int64),
-            "scores": np.concatenate([np.zeros(0), *(one.scores for one, _, _ in rows)]),
-            "right": np.concatenate([np.zeros(0, bool), *(one.right for one, _, _ in rows)]),
-        }
+        """All that the scores come from, to be given to `extend` elsewhere.
+
+        sought [I, K] objects of each class in each image; and of every detection that counts for a
+        class and IoU (cell = 10 class + place of the IoU), in the order of cells: image, scores,
+        whether it is right.
+        """
+        if len(self._parts) != 1:
+            none = {"image": np.int32, "cell": np.int32, "scores": float, "right": bool}
+            parts = [{name: np.zeros(0, kind) for name, kind in none.items()}, *self._parts]
+            whole = {name: np.concatenate([part[name] for part in parts]) for name in none}
+            order = np.argsort(whole["cell"], kind="stable")
+            sought = [np.zeros((0, len(self.names)), np.int64), *(p["sought"] for p in self._parts)]
+            whole = {name: values[order] for name, values in whole.items()}
+            self._parts = [{"sought": np.concatenate(sought), **whole}]
+        return self._parts[0]
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The images of another one, behind those that are here."""
-        ends = columns["lengths"].cumsum()[:-1]
-        parts = (np.split(columns[name], ends) for name in ("scores", "right"))
-        places = (columns[name].tolist() for name in ("image", "label", "level"))
-        for image, label, level, scores, right in zip(*places, *parts, strict=False):
-            self._counted[label][level].append(_Counted(len(self) + image, scores, right))
-        self._sought += list(columns["sought"])
+        self._parts.append({**columns, "image": columns["image"] + np.int32(self._images)})
+        self._images += len(columns["sought"])
 
     def classes(self, images: Sequence[int] | None = None) -> np.ndarray:
         """Average precision [classes, 10 IoUs]; NaN for a class without objects."""
-        weights = image_weights(images, len(self))
-        sought = np.tensordot(weights, np.reshape(self._sought, (-1, len(self.names))), 1)
+        columns, weights = self.columns(), image_weights(images, len(self))
+        sought = np.tensordot(weights, columns["sought"], 1)
         found = np.full((len(self.names), len(IOUS)), np.nan)
-        for label in np.flatnonzero(sought):
-            for level, counted in enumerate(self._counted[label]):
-                found[label, level] = _area_below(counted, weights, sought[label])
+        ends = np.searchsorted(columns["cell"], np.arange(found.size + 1))
+        for label, level in np.ndindex(found.shape):
+            if sought[label]:
+                place = label * len(IOUS) + level
+                mine = slice(ends[place], ends[place + 1])
+                detections = (columns[name][mine] for name in ("scores", "right", "image"))
+                found[label, level] = _area_below(*detections, weights, sought[label])
         return found
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
@@ -185,18 +185,19 @@ def _unlabelled(target: Target) -> np.ndarray:
     return as_array(target.semantic) == UNLABELLED
 
 
-def _area_below(counted: list[_Counted], weights: np.ndarray, sought: float) -> float:
-    """The area below precision over recall, by trapezoids between the scores that occur."""
-    if not counted:
-        return 0.0
-    scores = np.concatenate([c.scores for c in counted])
-    images = np.repeat([c.image for c in counted], [len(c.scores) for c in counted])
+def _area_below(
+    scores: np.ndarray, right: np.ndarray, images: np.ndarray, weights: np.ndarray, sought: float
+) -> float:
+    """The area below precision over recall, by trapezoids between the scores that occur.
+
+    scores, right, images [n]: of the detections; weights: how often each image counts.
+    """
     order = np.argsort(-scores)
     weight = weights[images[order]]
     last = np.flatnonzero(np.diff(scores[order], append=-np.inf))
-    right = (weight * np.concatenate([c.right for c in counted])[order]).cumsum()[last]
+    hits = (weight * right[order]).cumsum()[last]
     made = weight.cumsum()[last]
-    right, made = right[made > 0], made[made > 0]
-    recall = np.append(0.0, right / sought)
-    precision = np.append(1.0, right / made)
+    hits, made = hits[made > 0], made[made > 0]
+    recall = np.append(0.0, hits / sought)
+    precision = np.append(1.0, hits / made)
     return float(np.dot(np.diff(recall), precision[1:] + precision[:-1]) / 2)
