@@ -27,8 +27,6 @@ RECENT = 3.0
 """Seconds that a bad frame or a failure is reported as such."""
 LOOKS = 0.25
 """Seconds between two looks; what got worse or better is told at once, all of it once a second."""
-PAUSE = 2.0
-"""Seconds between two looks that mean that the process was stopped for a while."""
 
 
 @dataclass(frozen=True)
@@ -215,8 +213,8 @@ def outputs_status(
 class Reporter:
     """Tells how the node is, from a thread of its own that goes on while a model is loaded.
 
-    /diagnostics and ~/live once a second and when a level changes, ~/ready (latched) when it
-    changes; in every state of the node.
+    /diagnostics, ~/live and ~/ready (latched) once a second and when something changes, in every
+    state of the node.
     """
 
     def __init__(self, node: PerceptionNode) -> None:
@@ -224,8 +222,6 @@ class Reporter:
         self._settle = Hysteresis()
         self._told: list[tuple] = []  # levels and states, as they were published last
         self._told_at = -1e9
-        self._looked = time.monotonic()
-        self._ready: bool | None = None
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._ready_publisher = node.create_publisher(Bool, "~/ready", latched)
@@ -254,14 +250,9 @@ class Reporter:
     def look(self, at_once: bool = False) -> None:
         """Publish what changed; all of it once a second, or now."""
         node, now = self._node, time.monotonic()
-        if now - self._looked > PAUSE:  # the whole process stood still: nothing hangs because of it
-            node.resumed = now
-        self._looked = now
         statuses = self._statuses(now)
         gist = [_gist(status) for status in statuses.values()]
-        if self._ready != (ready := node.ready):
-            self._ready = ready
-            self._ready_publisher.publish(Bool(data=ready))
+        gist.append((node.ready,))
         if not at_once and gist == self._told and now - self._told_at < 1 - LOOKS / 2:
             return
         self._told, self._told_at = gist, now
@@ -271,6 +262,7 @@ class Reporter:
         message = DiagnosticArray(status=list(statuses.values()))
         message.header.stamp = node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+        self._ready_publisher.publish(Bool(data=node.ready))
         self._live_publisher.publish(Bool(data=node.alive(now)))
 
     def _statuses(self, now: float) -> dict[str, DiagnosticStatus]:

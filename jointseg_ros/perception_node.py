@@ -62,6 +62,8 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 STUCK = 5.0
 """Seconds without a sign of the thread that spins the node until it does not count as alive."""
+PAUSE = 2.0
+"""Seconds without a question whether all is well that mean that the whole process stood still."""
 RECOVERED = 60.0
 """Seconds that the device has to work after an error until another one is the first again."""
 
@@ -89,7 +91,8 @@ class PerceptionNode(LifecycleNode):
         self.trouble = ""  # why the last configure or reload failed
         self.warm_up_ms = 0.0
         self.loading_since: float | None = None  # steady seconds
-        self.resumed = self._spun = time.monotonic()  # from when on to judge; the last sign of life
+        self._spun = self._asked = time.monotonic()  # the last sign of life, and question for one
+        self._resumed = self._spun  # since when the process runs without a pause
         self._lost, self._recovered_at = "", -1e9
         self._worker: Worker | None = None
         self._stats = None
@@ -123,11 +126,15 @@ class PerceptionNode(LifecycleNode):
 
     def alive(self, now: float) -> bool:
         """Whether the node gets on with its work, at this steady time; loading is work."""
-        spun = now - max(self._spun, self.resumed) < STUCK or self.loading_since is not None
-        return spun and not self.hopeless(now)
+        if self.hopeless(now):
+            return False
+        return now - max(self._spun, self._resumed) < STUCK or self.loading_since is not None
 
     def hopeless(self, now: float) -> str:
         """Why nothing but a new process can help, at this steady time; empty while all is well."""
+        if now - self._asked > PAUSE:  # several threads ask, four times a second and more
+            self._resumed = now
+        self._asked = now
         settings, loading = self.settings, self.loading_since
         limit = settings.watchdog_timeout_ms
         hanging = {
@@ -139,7 +146,7 @@ class PerceptionNode(LifecycleNode):
             ),
         }
         for what, (since, limit_ms) in hanging.items():
-            took = 0.0 if since is None else now - max(since, self.resumed)
+            took = 0.0 if since is None else now - max(since, self._resumed)
             if limit_ms and took > limit_ms / 1e3:
                 return f"{what} for {took:.1f} s, limit {limit_ms / 1e3:g} s"
         return self._lost

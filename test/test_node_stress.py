@@ -204,6 +204,16 @@ def test_what_another_callback_refuses_is_not_used(bench: Bench) -> None:
     assert node.settings.score_threshold == pytest.approx(0.3)
 
 
+def test_a_process_that_was_stopped_for_a_while_does_not_hang(bench: Bench) -> None:
+    node = bench.start(autostart=False)
+    node.reporter.close()  # nobody asks, as when the process is stopped
+    began = node.monitor.busy_since = time.monotonic()
+    back = began + 60
+    for second in range(10):
+        assert not node.hopeless(back + second)
+    assert "a batch has been running" in node.hopeless(back + 11)
+
+
 # Ten thousand bad messages
 
 MANY = """

@@ -19,7 +19,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, Header
@@ -88,7 +88,8 @@ class Soak(Node):
         topic = f"/{NODE}/camera/detections"
         self.create_subscription(Detection2DArray, topic, self._arrived, 50)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
-        self.create_subscription(Bool, f"/{NODE}/ready", self._readiness, 1)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(Bool, f"/{NODE}/ready", self._readiness, latched)
 
     def heard(self) -> bool:
         """Whether the node listens and is ready."""
