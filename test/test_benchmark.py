@@ -92,7 +92,7 @@ def test_int8_networks_find_exactly_the_planted_objects(model):
 
 def test_int8_is_refused_without_what_makes_it(monkeypatch, capsys):
     monkeypatch.setattr("jointseg_core.benchmark.settings.find_spec", lambda name: None)
-    assert main(["--precision", "int8"]) == 2
+    assert exit_code(lambda: main(["--precision", "int8"])) == 2
     assert "needs openvino and nncf" in capsys.readouterr().err
 
 

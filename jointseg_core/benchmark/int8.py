@@ -17,7 +17,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torchvision.io import write_png
 
 from jointseg_core.backends import Export, Exported, open_graphs
 from jointseg_core.checkpoint import Manifest, Model, load_model, save_model
@@ -44,13 +46,11 @@ def in_int8(model: Model, manifest: Manifest, pictures: Sequence[np.ndarray]) ->
 
     It is written in another process, whose memory does not count.
     """
-    from PIL import Image
-
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         save_model(model, folder / WEIGHTS, manifest.classes, manifest.preprocessing)
         for number, picture in enumerate(pictures):
-            Image.fromarray(picture).save(folder / f"{number}.png")
+            write_png(torch.from_numpy(picture).permute(2, 0, 1), str(folder / f"{number}.png"))
         command = [sys.executable, "-m", "jointseg_core.benchmark.int8", work]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -122,7 +122,7 @@ def _checked(folder: RunFolder, options: Options) -> dict | None:
 
 
 def _check_start(recipe: Recipe, options: Options) -> None:
-    """Raises BadInput for a recipe that needs weights to start from and gets none.
+    """Raises BadConfig for a recipe that needs weights to start from and gets none.
 
     With the fixed statistics of random weights, activations grow beyond all bounds.
     """
@@ -135,7 +135,7 @@ def _check_start(recipe: Recipe, options: Options) -> None:
             "--pretrained false"
         )
     if recipe.model.norm != "trainable":
-        raise BadInput(
+        raise BadConfig(
             f"the backbone has {recipe.model.norm} norms, as belong to ImageNet weights, but "
             "neither --backbone nor --init names weights; give a ResNet file in torchvision's "
             "format, or train from scratch with --model.norm trainable --model.frozen-stages 0"
