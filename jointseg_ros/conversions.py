@@ -25,10 +25,16 @@ from vision_msgs.msg import (
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadInput
+from jointseg_core.panoptic import VOID
 from jointseg_core.predictions import Masks, Predictions
-from jointseg_core.visualize import colorize
+from jointseg_core.visualize import colorize, instance_colors
 from jointseg_ros.images import MAX_PIXELS, BadImage, compressed_to_rgb, image_to_rgb
-from jointseg_ros.msg import InstanceMask, InstanceMaskArray
+from jointseg_ros.msg import (
+    InstanceMask,
+    InstanceMaskArray,
+    PanopticSegment,
+    PanopticSegmentArray,
+)
 
 __all__ = [
     "BadImage",
@@ -44,6 +50,9 @@ __all__ = [
     "jpeg_message",
     "label_info_message",
     "masks_from_message",
+    "panoptic_color_message",
+    "panoptic_message",
+    "panoptic_segments_message",
     "png_message",
     "semantic_color_message",
     "semantic_message",
@@ -209,6 +218,43 @@ def _hues(count: int) -> Iterable[tuple[int, ...]]:
     for index in range(count):
         rgb = colorsys.hsv_to_rgb(index * 0.618 % 1, 0.8, 1)
         yield tuple(round(255 * c) for c in rgb)
+
+
+def panoptic_message(header: Header, predictions: Predictions) -> Image:
+    """mono16: the segment of every pixel, 256 * class + number; 65280 where there is none."""
+    return image_message(header, predictions.panoptic.ids.numpy().astype(np.uint16), "mono16")
+
+
+def panoptic_segments_message(header: Header, predictions: Predictions) -> PanopticSegmentArray:
+    """What the values of `panoptic_message` stand for; objects refer to the detections."""
+    height, width = predictions.image_size
+    message = PanopticSegmentArray(header=header, height=height, width=width)
+    for segment in predictions.panoptic.segments:
+        message.segments.append(
+            PanopticSegment(
+                id=segment.id,
+                class_id=segment.label,
+                is_thing=segment.is_thing,
+                score=segment.score,
+                area=segment.area,
+                detection_index=segment.object,
+            )
+        )
+    return message
+
+
+def panoptic_color_message(header: Header, predictions: Predictions, classes: Classes) -> Image:
+    """rgb8: stuff in its colour, objects in shades of theirs as in the overlay; else black."""
+    segments = predictions.panoptic.segments
+    objects = [segment.object for segment in segments if segment.is_thing]
+    colors = classes.semantic_colors[[segment.label for segment in segments]]
+    colors[: len(objects)] = instance_colors(
+        predictions.labels.numpy()[objects], predictions.boxes.numpy()[objects], classes
+    )
+    few = len(segments) < 256  # for which there is a fast way
+    places = np.full(VOID + 1, len(segments), np.uint8 if few else np.uint16)
+    places[[segment.id for segment in segments]] = np.arange(len(segments))
+    return image_message(header, colorize(places[predictions.panoptic.ids.numpy()], colors), "rgb8")
 
 
 def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:

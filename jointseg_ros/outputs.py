@@ -23,7 +23,7 @@ from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from jointseg_ros import annotations, conversions
 from jointseg_ros.levels import Rhythm
-from jointseg_ros.msg import InstanceMaskArray
+from jointseg_ros.msg import InstanceMaskArray, PanopticSegmentArray
 from jointseg_ros.parameters import Settings
 
 
@@ -46,6 +46,7 @@ class Topic:
     type: type
     build: Callable[[Result], Any]
     lazy: bool = True
+    depth: int = 1  # messages that are kept for slow subscribers
 
 
 def _detections(r: Result) -> Detection2DArray:
@@ -54,7 +55,10 @@ def _detections(r: Result) -> Detection2DArray:
     )
 
 
-DETECTIONS = Topic("detections", Detection2DArray, _detections, lazy=False)
+JOINED = 5
+"""Depth of the topics that are joined by header, so that no half of a pair is lost."""
+
+DETECTIONS = Topic("detections", Detection2DArray, _detections, lazy=False, depth=JOINED)
 
 RDSNET = (
     DETECTIONS,
@@ -63,6 +67,7 @@ RDSNET = (
         InstanceMaskArray,
         lambda r: conversions.instance_masks_message(r.header, r.predictions),
         lazy=False,
+        depth=JOINED,
     ),
     Topic(
         "instance_labels",
@@ -83,6 +88,7 @@ SEGRPN = (
         Image,
         lambda r: conversions.semantic_message(r.header, r.predictions),
         lazy=False,
+        depth=JOINED,
     ),
     Topic(
         "semantic/image/compressed",
@@ -106,7 +112,31 @@ SEGRPN = (
     ),
 )
 
-TOPICS: dict[str, tuple[Topic, ...]] = {"rdsnet": RDSNET, "segrpn": SEGRPN}
+PANOPTIC = (
+    Topic(
+        "panoptic/image",
+        Image,
+        lambda r: conversions.panoptic_message(r.header, r.predictions),
+        depth=JOINED,
+    ),
+    Topic(
+        "panoptic/segments",
+        PanopticSegmentArray,
+        lambda r: conversions.panoptic_segments_message(r.header, r.predictions),
+        depth=JOINED,
+    ),
+    Topic(
+        "panoptic/color",
+        Image,
+        lambda r: conversions.panoptic_color_message(r.header, r.predictions, r.classes),
+    ),
+)
+
+TOPICS: dict[str, tuple[Topic, ...]] = {
+    "rdsnet": RDSNET,
+    "segrpn": SEGRPN,
+    "joint": (*RDSNET, *SEGRPN[1:], *PANOPTIC),
+}
 """Of each model, beside the label info and the overlay that all have."""
 
 
@@ -152,13 +182,13 @@ class CameraOutputs:
             name: Rhythm() for name in OVERLAYS
         }
         self._topics = [
-            (topic, self._publisher(topic.name, topic.type, reliable(1 if topic.lazy else 5)))
+            (topic, self._publisher(topic.name, topic.type, reliable(topic.depth)))
             for topic in (*TOPICS[model_type], *ANNOTATIONS)
         ]
         latched = reliable(1, latched=True)
         self._label_info = self._publisher("label_info", LabelInfo, latched)
         self._semantic_label_info = None
-        if model_type == "segrpn":
+        if model_type != "rdsnet":
             self._semantic_label_info = self._publisher("semantic/label_info", LabelInfo, latched)
         self._overlay = self._publisher("overlay", Image, reliable(1))
         self._overlay_jpeg = self._publisher("overlay/compressed", CompressedImage, reliable(1))

@@ -27,7 +27,7 @@ from jointseg_ros.perception_node import PerceptionNode
 
 PATIENCE = 15  # seconds; discovery alone may take three
 SOME = {"score_threshold": 0.001, "max_detections": 5}  # an untrained network sees something
-MODELS = ("rdsnet", "segrpn")
+MODELS = ("rdsnet", "segrpn", "joint")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import array
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from jointseg_core import CITYSCAPES, Masks, Predictions
+from jointseg_core import CITYSCAPES, Masks, PanopticFusion, Predictions
 from jointseg_core.errors import BadImage
+from jointseg_core.visualize import instance_colors
 from jointseg_ros import conversions
 from jointseg_ros.images import LAYOUTS, compressed_to_rgb, image_to_rgb
-from jointseg_ros.msg import InstanceMask
+from jointseg_ros.msg import InstanceMask, PanopticSegmentArray
 
 HEADER = Header(frame_id="camera_optical")
 HEADER.stamp.sec, HEADER.stamp.nanosec = 12, 345678901
@@ -384,6 +386,84 @@ def test_where_masks_overlap_the_best_object_wins() -> None:
     assert not np.array_equal(colors[3, 3], colors[0, 0])
 
 
+THINGS = tuple(CITYSCAPES.thing_to_semantic)
+ROAD, PERSON = (CITYSCAPES.semantic.index(name) for name in ("road", "person"))
+
+
+def street(masks: list[np.ndarray]) -> Predictions:
+    """Persons with these masks on a road that begins in row 2; above it nothing is known."""
+    semantic = torch.full((6, 8), 255, dtype=torch.uint8)
+    semantic[2:] = ROAD
+    persons = torch.zeros(len(masks), dtype=torch.int64)
+    half = torch.full((6, 8), 0.5)
+    fusion = PanopticFusion(THINGS)
+    seen = replace(predictions(masks), labels=persons, semantic=semantic, confidence=half)
+    return replace(seen, fusion=fusion)
+
+
+def test_the_panoptic_image_has_the_class_in_its_high_byte_and_the_instance_in_its_low_one() -> (
+    None
+):
+    seen = street([rectangle(0, 0, 3, 4), rectangle(2, 1, 6, 4)])
+    image = conversions.panoptic_message(HEADER, seen)
+    assert (image.header, image.encoding, image.step) == (HEADER, "mono16", 16)
+    classes, numbers = np.divmod(pixels(image), 256)
+    assert set(classes[:2, 6:].flat) == {255} and set(numbers[:2, 6:].flat) == {0}
+    assert set(classes[4:].flat) == {ROAD} and set(numbers[4:].flat) == {0}
+    assert (classes[3, 2], numbers[3, 2]) == (PERSON, 1)  # the better of the two
+    assert (classes[3, 3], numbers[3, 3]) == (PERSON, 2)
+    [first, second, stuff] = conversions.panoptic_segments_message(HEADER, seen).segments
+    assert [s.id for s in (first, second, stuff)] == [256 * PERSON + 1, 256 * PERSON + 2, 0]
+    assert [s.class_id for s in (first, second, stuff)] == [PERSON, PERSON, ROAD]
+    assert [s.is_thing for s in (first, second, stuff)] == [True, True, False]
+    assert [s.detection_index for s in (first, second, stuff)] == [0, 1, -1]
+    assert [s.area for s in (first, second, stuff)] == [12, 9, 32 - 6 - 6]
+    assert [s.score for s in (first, second, stuff)] == pytest.approx([0.9, 0.5, 0.5])
+
+
+def test_every_object_has_a_colour_of_its_own_and_stuff_that_of_its_class() -> None:
+    seen = street([rectangle(x, y, x + 1, y + 1) for x in range(4) for y in range(6)])
+    ids = pixels(conversions.panoptic_message(HEADER, seen))
+    colors = pixels(conversions.panoptic_color_message(HEADER, seen, CITYSCAPES))
+    shades = {int(i): {tuple(c) for c in colors[ids == i].tolist()} for i in np.unique(ids)}
+    assert all(len(shade) == 1 for shade in shades.values())
+    assert len(set().union(*shades.values())) == len(shades)
+    assert shades[256 * ROAD] == {tuple(CITYSCAPES.semantic_colors[ROAD].tolist())}
+    assert shades[PanopticSegmentArray.VOID] == {(0, 0, 0)}
+
+
+def test_more_objects_than_a_byte_can_count_have_their_colours() -> None:
+    bitmaps = np.eye(400, dtype=bool)[:300].reshape(300, 20, 20)
+    seen = replace(predictions(list(bitmaps), (20, 20)), fusion=PanopticFusion(THINGS))
+    colors = pixels(conversions.panoptic_color_message(HEADER, seen, CITYSCAPES)).reshape(400, 3)
+    assert colors[:300].any(1).all() and not colors[300:].any()
+    shades = instance_colors(seen.labels.numpy(), seen.boxes.numpy(), CITYSCAPES)
+    assert np.array_equal(colors[:300], shades)
+
+
+@pytest.mark.parametrize("things", [True, False])
+@pytest.mark.parametrize("stuff", [True, False])
+def test_without_things_or_stuff_the_panoptic_messages_are_valid(things: bool, stuff: bool) -> None:
+    seen = street([rectangle(0, 0, 8, 2)] if things else [])
+    seen.semantic[:] = seen.semantic if stuff else 255
+    ids = pixels(conversions.panoptic_message(HEADER, seen))
+    expected = 256 * PERSON + 1 if things else PanopticSegmentArray.VOID
+    assert (ids[:2] == expected).all()
+    assert (ids[2:] == (256 * ROAD if stuff else PanopticSegmentArray.VOID)).all()
+    sent = conversions.panoptic_segments_message(HEADER, seen)
+    assert (sent.header, sent.height, sent.width) == (HEADER, 6, 8)
+    assert len(sent.segments) == things + stuff
+    colors = pixels(conversions.panoptic_color_message(HEADER, seen, CITYSCAPES))
+    assert colors[0].any() == things and colors[3].any() == stuff
+
+
+def test_the_segments_of_filtered_objects_refer_to_the_detections_that_are_left() -> None:
+    seen = street([rectangle(0, 0, 3, 4), rectangle(4, 0, 7, 4)])
+    assert seen.panoptic.segments  # of all of them, which must not be remembered
+    [only, _] = conversions.panoptic_segments_message(HEADER, seen[1:]).segments
+    assert (only.detection_index, only.score, only.area) == (0, 0.5, 12)
+
+
 def test_maps_are_published_at_the_size_of_the_image() -> None:
     seen = predictions([])
     semantic = pixels(conversions.semantic_message(HEADER, seen))
@@ -446,8 +526,10 @@ def test_large_fields_are_filled_with_bytes_or_arrays_never_with_numpy(
 
             monkeypatch.setattr(kind, name, property(plain.fget, note))
     noisy = np.random.default_rng(0).random((6, 8)) > 0.5
-    seen = predictions([noisy, rectangle(0, 0, 8, 6)])
+    seen = replace(predictions([noisy, rectangle(0, 0, 8, 6)]), fusion=PanopticFusion(THINGS))
     conversions.instance_masks_message(HEADER, seen)
+    conversions.panoptic_message(HEADER, seen)
+    conversions.panoptic_color_message(HEADER, seen, CITYSCAPES)
     conversions.instance_labels_message(HEADER, seen)
     conversions.instance_color_message(HEADER, seen)
     conversions.semantic_message(HEADER, seen)

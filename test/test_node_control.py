@@ -173,7 +173,11 @@ def test_missing_weights_fail_configure_with_their_path(bench: Bench, tmp_path: 
 
 @pytest.mark.parametrize(
     ("parameters", "reason"),
-    [({"model__type": "segrpn"}, "segrpn"), ({"model__sha256": "0" * 64}, "SHA-256")],
+    [
+        ({"model__type": "segrpn"}, "rdsnet model, wanted segrpn"),
+        ({"model__type": "joint"}, "rdsnet model, wanted joint"),
+        ({"model__sha256": "0" * 64}, "SHA-256"),
+    ],
 )
 def test_weights_that_are_not_what_was_asked_for_fail_configure(
     bench: Bench, parameters: dict[str, Any], reason: str

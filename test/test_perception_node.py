@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,30 +24,34 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from jointseg_core import CITYSCAPES
+from jointseg_core import CITYSCAPES, PanopticFusion
 from jointseg_ros.conversions import masks_from_message
-from jointseg_ros.msg import InferenceStats, InstanceMaskArray
+from jointseg_ros.msg import InferenceStats, InstanceMaskArray, PanopticSegmentArray
 
-OUTPUTS = {
-    "rdsnet": {
-        "detections": Detection2DArray,
-        "instance_masks": InstanceMaskArray,
-        "instance_labels": Image,
-        "instance_labels/color": Image,
-        "overlay": Image,
-        "overlay/compressed": CompressedImage,
-    },
-    "segrpn": {
-        "detections": Detection2DArray,
-        "semantic/image": Image,
-        "semantic/image/compressed": CompressedImage,
-        "semantic/color": Image,
-        "semantic/confidence": Image,
-        "foreground/image": Image,
-        "overlay": Image,
-        "overlay/compressed": CompressedImage,
-    },
+RDSNET = {
+    "detections": Detection2DArray,
+    "instance_masks": InstanceMaskArray,
+    "instance_labels": Image,
+    "instance_labels/color": Image,
+    "overlay": Image,
+    "overlay/compressed": CompressedImage,
 }
+SEGRPN = {
+    "detections": Detection2DArray,
+    "semantic/image": Image,
+    "semantic/image/compressed": CompressedImage,
+    "semantic/color": Image,
+    "semantic/confidence": Image,
+    "foreground/image": Image,
+    "overlay": Image,
+    "overlay/compressed": CompressedImage,
+}
+PANOPTIC = {
+    "panoptic/image": Image,
+    "panoptic/segments": PanopticSegmentArray,
+    "panoptic/color": Image,
+}
+OUTPUTS = {"rdsnet": RDSNET, "segrpn": SEGRPN, "joint": RDSNET | SEGRPN | PANOPTIC}
 
 
 @pytest.mark.parametrize("model_type", OUTPUTS)
@@ -96,18 +101,61 @@ def test_a_frame_in_which_nothing_is_found_gives_empty_messages(
     detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
     camera = bench.camera()
     assert not send_until_heard(camera, frame(9), detections).detections
-    if model_type == "rdsnet":
+    if model_type != "segrpn":
         masks = bench.listen("/jointseg/camera/instance_masks", InstanceMaskArray)
         assert not send_until_heard(camera, frame(10), masks).masks
+    if model_type == "joint":
+        segments = bench.listen("/jointseg/camera/panoptic/segments", PanopticSegmentArray)
+        found = send_until_heard(camera, frame(11), segments)
+        assert (found.height, found.width) == (48, 96)
+        assert not any(segment.is_thing for segment in found.segments)
+
+
+def test_the_panoptic_picture_agrees_with_its_segments_and_the_detections(bench: Bench) -> None:
+    node = bench.active("joint", **SOME)
+    config = replace(node.predictor.model.config, panoptic_score=0.0, panoptic_visible=0.0)
+    node.predictor.model.config = config  # the scores of an untrained network are tiny
+    names = ("detections", "panoptic/image", "panoptic/segments")
+    heard = [bench.listen(f"/jointseg/camera/{name}", OUTPUTS["joint"][name]) for name in names]
+    camera = bench.camera()
+    detections, image, segments = (send_until_heard(camera, frame(3), one) for one in heard)
+    ids = np.frombuffer(image.data, "<u2").reshape(48, 96)
+    assert image.encoding == "mono16"
+    areas = dict(zip(*(v.tolist() for v in np.unique(ids, return_counts=True)), strict=True))
+    areas.pop(PanopticSegmentArray.VOID, None)
+    assert {segment.id: segment.area for segment in segments.segments} == areas
+    objects = [segment for segment in segments.segments if segment.is_thing]
+    assert objects
+    for segment in objects:
+        seen = detections.detections[segment.detection_index].results[0].hypothesis
+        assert seen.class_id == CITYSCAPES.semantic[segment.class_id]
+        assert seen.score == pytest.approx(segment.score)
+
+
+def test_the_panoptic_picture_is_not_computed_while_nobody_listens(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused, fusion = [], PanopticFusion.__call__
+    monkeypatch.setattr(PanopticFusion, "__call__", lambda s, f: fused.append(1) or fusion(s, f))
+    bench.active("joint", **SOME, overlay__max_rate_hz=120.0)
+    names = sorted(OUTPUTS["joint"].keys() - PANOPTIC.keys())
+    heard = [bench.listen(f"/jointseg/camera/{name}", OUTPUTS["joint"][name]) for name in names]
+    camera = bench.camera()
+    for messages in heard:
+        send_until_heard(camera, frame(4), messages)
+    assert not fused
+    segments = bench.listen("/jointseg/camera/panoptic/segments", PanopticSegmentArray)
+    send_until_heard(camera, frame(5), segments)
+    assert fused
 
 
 def test_costly_topics_are_filled_only_while_somebody_listens(bench: Bench) -> None:
-    node = bench.active("segrpn")
+    node = bench.active("joint")
     detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
     send_until_heard(bench.camera(), frame(4), detections)
     until(lambda: node.counts()["camera"].processed)
     filled = {name for name, rhythm in node.rhythms().items() if rhythm.count}
-    assert filled == {"camera/detections", "camera/semantic/image"}
+    assert filled == {"camera/detections", "camera/instance_masks", "camera/semantic/image"}
 
 
 def test_under_overload_old_frames_are_overwritten_and_the_counters_add_up(bench: Bench) -> None:
@@ -141,7 +189,7 @@ def test_who_joins_late_still_learns_the_classes(bench: Bench, model_type: str) 
     info = until(lambda: things)[0]
     assert [c.class_name for c in info.class_map] == list(CITYSCAPES.things)
     assert info.threshold == pytest.approx(0.3)
-    if model_type == "segrpn":
+    if model_type != "rdsnet":
         semantic = bench.listen("/jointseg/camera/semantic/label_info", LabelInfo, latched=True)
         names = [c.class_name for c in until(lambda: semantic)[0].class_map]
         assert names == list(CITYSCAPES.semantic)
