@@ -1,4 +1,4 @@
-"""Start the perception nodes: both models, or one of them.
+"""Start the perception nodes: RDSNet and SegRPN, or one model alone.
 
     ros2 launch jointseg_ros perception.launch.py image_topic:=/camera/image_raw
     ros2 launch jointseg_ros perception.launch.py --show-args
@@ -28,13 +28,24 @@ from jointseg_ros import large_images
 
 SHARE = Path(get_package_share_directory("jointseg_ros"))
 HERE = SHARE / "launch"
-MODELS = {"both": ("rdsnet", "segrpn"), "rdsnet": ("rdsnet",), "segrpn": ("segrpn",)}
+MODELS = {
+    "both": ("rdsnet", "segrpn"),
+    "joint": ("joint",),
+    "rdsnet": ("rdsnet",),
+    "segrpn": ("segrpn",),
+}
+DEFAULT_MODEL = "both"
 YES_OR_NO = ("true", "false")
 IN_FILE = "as in params_file when empty"
 
 # name, default, choices, description
 ARGUMENTS = (
-    ("model", "both", tuple(MODELS), "both: a node for each model, which publish every topic"),
+    (
+        "model",
+        DEFAULT_MODEL,
+        tuple(MODELS),
+        "both: a node for each of RDSNet and SegRPN; joint: one with the topics of both and more",
+    ),
     ("params_file", str(HERE / "config" / "single_camera.yaml"), (), "ROS parameters of the nodes"),
     ("weights", "", (), f"path of the weights of one model; {IN_FILE}"),
     ("device", "", (), f"auto, cpu, cuda or cuda:N; {IN_FILE}"),
@@ -82,19 +93,19 @@ PASSED_ON = {
     "backend": "backend",
     "model.weights": "weights",
 }
-# What the files in rviz/ show, below /<model>/<camera>/: perception.rviz of one camera, and
-# multi_camera.rviz of three.
+# What the files in rviz/ show, below /<model>/<camera>/; those named multi_camera of three cameras.
 IN_RVIZ = {
     "perception.rviz": {
         "rdsnet": ("overlay", "instance_labels/color"),
         "segrpn": ("overlay", "semantic/color"),
     },
     "multi_camera.rviz": {"rdsnet": ("overlay",), "segrpn": ("overlay",)},
+    "joint.rviz": {
+        "joint": ("overlay", "panoptic/color", "instance_labels/color", "semantic/color")
+    },
+    "joint_multi_camera.rviz": {"joint": ("overlay", "panoptic/color")},
 }
-RVIZ_CAMERAS = {
-    "perception.rviz": ("camera",),
-    "multi_camera.rviz": ("front", "left", "right"),
-}
+ONE_CAMERA, THREE_CAMERAS = ("camera",), ("front", "left", "right")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -123,7 +134,7 @@ def check(given: Mapping[str, str]) -> None:
     if given["weights"] and given["model"] == "both":
         raise RuntimeError(
             f"weights:={given['weights']} is the file of one model, and model:=both starts two; "
-            "give model:=rdsnet or model:=segrpn as well, or both files in params_file"
+            "give model:=joint, rdsnet or segrpn as well, or both files in params_file"
         )
     if not Path(given["params_file"]).is_file():
         raise RuntimeError(f"params_file:={given['params_file']} is not a file; give its full path")
@@ -225,16 +236,20 @@ def viewer(argument: str, package: str, **options: object) -> Node:
 
 def rviz_file(given: Mapping[str, str]) -> str:
     """The file in rviz/ for one camera or for several."""
-    return "perception.rviz" if len(cameras(given)) == 1 else "multi_camera.rviz"
+    one = len(cameras(given)) == 1
+    if given["model"] == "joint":
+        return "joint.rviz" if one else "joint_multi_camera.rviz"
+    return "perception.rviz" if one else "multi_camera.rviz"
 
 
 def rviz_topics(given: Mapping[str, str]) -> list[tuple[str, str]]:
     """From the topics written in the rviz file to those of these nodes and their first cameras."""
     file = rviz_file(given)
+    named = ONE_CAMERA if len(cameras(given)) == 1 else THREE_CAMERAS
     return [
         (f"/{model}/{written}/{topic}", f"{prefix(given, model, camera)}/{topic}")
         for model in MODELS[given["model"]]
-        for written, camera in zip(RVIZ_CAMERAS[file], cameras(given), strict=False)
+        for written, camera in zip(named, cameras(given), strict=False)
         for topic in IN_RVIZ[file][model]
     ]
 

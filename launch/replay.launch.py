@@ -35,12 +35,22 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 HERE = Path(get_package_share_directory("jointseg_ros")) / "launch"
-MODELS = {"both": ("rdsnet", "segrpn"), "rdsnet": ("rdsnet",), "segrpn": ("segrpn",)}
+MODELS = {
+    "both": ("rdsnet", "segrpn"),
+    "joint": ("joint",),
+    "rdsnet": ("rdsnet",),
+    "segrpn": ("segrpn",),
+}
+DEFAULT_MODEL = "both"
 RESULTS = {
     "rdsnet": ("camera/detections", "camera/instance_masks", "camera/label_info", "stats"),
     "segrpn": (
         *("camera/detections", "camera/semantic/image", "camera/foreground/image"),
         *("camera/label_info", "stats"),
+    ),
+    "joint": (
+        *("camera/detections", "camera/instance_masks", "camera/semantic/image"),
+        *("camera/foreground/image", "camera/label_info", "stats"),
     ),
 }
 READY = ("All requested topics are subscribed", "recording ")  # of ros2 bag, of our recorder
@@ -50,7 +60,7 @@ LAST_RESULTS_S = 5.0
 ARGUMENTS = (
     ("bag", "", (), "the recording: a rosbag2 folder or a .mcap file"),
     ("out", "replayed", (), "where the results are recorded; must not be there yet"),
-    ("model", "both", tuple(MODELS), "which nodes it is played to"),
+    ("model", DEFAULT_MODEL, tuple(MODELS), "which nodes it is played to"),
     ("image_topic", "/camera/image_raw", (), "the images in it"),
     ("transport", "raw", ("raw", "compressed"), "kind of the images"),
     ("rate", "1.0", (), "how many times faster than it was"),

@@ -47,6 +47,13 @@ TOPICS = {
     "/segrpn/stats",
     "/diagnostics",
 }
+JOINT_TOPICS = {
+    *(topic.replace("segrpn", "joint").replace("rdsnet", "joint") for topic in TOPICS),
+    "/joint/camera/panoptic/image",
+    "/joint/camera/panoptic/segments",
+    "/joint/camera/panoptic/color",
+}
+MODELS = ("rdsnet", "segrpn", "joint")
 
 
 @pytest.fixture
@@ -68,9 +75,9 @@ def rviz_topics(file: str) -> dict[str, str]:
 
 
 def published(cameras: list[str]) -> set[tuple[str, str]]:
-    """The topics and types of both nodes for these cameras."""
+    """The topics and types of the nodes of all models for these cameras."""
     found: set[tuple[str, str]] = set()
-    for model in ("rdsnet", "segrpn"):
+    for model in MODELS:
         node = Node(model)
         outputs = [CameraOutputs(node, camera, model) for camera in cameras]
         for name, types in node.get_publisher_names_and_types_by_node(model, "/"):
@@ -81,15 +88,16 @@ def published(cameras: list[str]) -> set[tuple[str, str]]:
     return found
 
 
-def test_rviz_shows_only_what_the_nodes_publish(ros: None) -> None:
-    one, three = rviz_topics("perception.rviz"), rviz_topics("multi_camera.rviz")
+@pytest.mark.parametrize("files", [("perception", "multi_camera"), ("joint", "joint_multi_camera")])
+def test_rviz_shows_only_what_the_nodes_publish(files: tuple[str, str], ros: None) -> None:
+    one, three = (rviz_topics(f"{name}.rviz") for name in files)
     assert (len(one), len(three)) == (4, 6)
     assert set(one.items()) <= published(["camera"])
     names = configured(MULTI_CAMERA, "rdsnet")["camera_names"]
     assert set(three.items()) <= published(names)
 
 
-@pytest.mark.parametrize("file", ["perception.rviz", "multi_camera.rviz"])
+@pytest.mark.parametrize("file", [file.name for file in (LAUNCH / "rviz").glob("*.rviz")])
 def test_every_view_of_rviz_has_a_panel_that_is_open(file: str) -> None:
     document = yaml.safe_load((LAUNCH / "rviz" / file).read_text())
     for display in document["Visualization Manager"]["Displays"]:
@@ -125,7 +133,7 @@ def declared(model: str, *arguments: str) -> dict[str, object]:
     return values
 
 
-@pytest.mark.parametrize("model", ["rdsnet", "segrpn"])
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_the_node_takes_every_value_of_a_parameter_file(file: Path, model: str, ros: None) -> None:
     wanted = configured(file, model)
@@ -181,8 +189,11 @@ def test_replay_explains_its_arguments_and_refuses_what_it_cannot_play(tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["model:=yolo"], "Valid options are: ('both', 'rdsnet', 'segrpn')"),
-        (["weights:=/w.safetensors"], "is the file of one model, and model:=both starts two"),
+        (["model:=yolo"], "Valid options are: ('both', 'joint', 'rdsnet', 'segrpn')"),
+        (
+            ["model:=both", "weights:=/w.safetensors"],
+            "is the file of one model, and model:=both starts two",
+        ),
         (["cameras:=front,rear", "image_topic:=/image"], "write {camera} where"),
         ([f"params_file:={MULTI_CAMERA}", "image_topic:=/image"], "front, left, right are several"),
         (["params_file:=/nowhere.yaml"], "params_file:=/nowhere.yaml is not a file"),
@@ -244,9 +255,11 @@ def topics_with_publishers(node: Node) -> set[str]:
 
 
 @pytest.fixture
-def weights_file(rdsnet_weights: Path, segrpn_weights: Path, tmp_path: Path) -> Path:
-    """A parameter file that names the untrained weights of both models."""
-    weights = {"rdsnet": rdsnet_weights, "segrpn": segrpn_weights}
+def weights_file(
+    rdsnet_weights: Path, segrpn_weights: Path, joint_weights: Path, tmp_path: Path
+) -> Path:
+    """A parameter file that names the untrained weights of every model."""
+    weights = {"rdsnet": rdsnet_weights, "segrpn": segrpn_weights, "joint": joint_weights}
     document = {
         f"/**/{model}": {"ros__parameters": {"model": {"weights": str(path)}}}
         for model, path in weights.items()
@@ -263,13 +276,28 @@ def test_both_models_start_and_publish_every_topic_and_stop_cleanly(
 ) -> None:
     needs_launch()
     node = Node("listener")
-    both = launched("image_topic:=/front/image", f"params_file:={weights_file}")
+    arguments = ("model:=both", "image_topic:=/front/image", f"params_file:={weights_file}")
+    both = launched(*arguments)
     both.wait_until(lambda: topics_with_publishers(node) >= TOPICS, node)
     both.wait_until(lambda: node.count_subscribers("/front/image") == 2, node)
     said = both.interrupted()
     node.destroy_node()
     assert said.count("process has finished cleanly") == 2, said
     assert "Traceback" not in said and "has died" not in said, said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_joint_model_publishes_the_topics_of_both_from_one_node(
+    ros: None, weights_file: Path, launched: Callable[..., Launched]
+) -> None:
+    needs_launch()
+    node = Node("listener")
+    joint = launched("model:=joint", f"params_file:={weights_file}")
+    joint.wait_until(lambda: topics_with_publishers(node) >= JOINT_TOPICS, node)
+    said = joint.interrupted()
+    node.destroy_node()
+    assert said.count("process has finished cleanly") == 1, said
 
 
 @pytest.mark.slow
