@@ -187,6 +187,26 @@ def test_own_pictures_are_replayed_without_scores_and_the_summary_says_what_the_
     assert numbers["frames_processed"] >= 1 and numbers["latency_ms"]["p50"] > 0
 
 
+def test_one_joint_network_is_replayed_scored_and_drawn(tmp_path: Path, joint_weights: Path):
+    code, _, errors = demo(
+        *(tmp_path / "out", "--seed", 1007, "--streets", 1, "--frames-per-street", 3),
+        *("--models", "joint", "--weights", f"joint={joint_weights}"),
+    )
+    assert code == 0, errors
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())["models"]
+    assert list(metrics) == ["joint"] and metrics["joint"]["frames_processed"] >= 1
+    scores = {"box_ap", "box_ap50", "mask_ap", "mask_ap50", "miou", "foreground_miou"}
+    assert set(metrics["joint"]) == COUNTS | scores | {"latency_ms"}
+    assert all(0 <= metrics["joint"][name] <= 1 for name in scores)
+    recordings = (tmp_path / "out/input.mcap", tmp_path / "out/output.mcap")
+    found = [frame.results["joint"] for frame in joined(*recordings, ["joint"])]
+    for one in (one for one in found if one is not None):
+        assert len(one.masks) == len(one.boxes)
+        assert one.semantic is not None and one.foreground is not None
+    with Image.open(tmp_path / "out/overlay.png") as sheet:
+        assert sheet.width == 3 * 512
+
+
 def test_an_unreadable_input_is_named_with_what_is_accepted_and_old_results_stay(tmp_path: Path):
     (tmp_path / "notes.mp4").write_text("no video")
     (tmp_path / "out").mkdir()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -65,6 +66,17 @@ def test_a_model_without_a_result_goes_on_showing_its_last_one_and_not_the_new_p
     half = len(first) // 2
     assert (first[:half] == second[:half]).all()
     assert (first[half:] != second[half:]).any()
+
+
+def test_one_panel_shows_boxes_masks_and_classes_of_the_joint_network():
+    joint = replace(one_bus(), semantic=torch.zeros(SIZE, dtype=torch.uint8))
+    picture = Panels(["joint"], CITYSCAPES).of(frame(joint=joint))[-64 * 8 :: 8, ::8]
+    alone = Panels(["rdsnet"], CITYSCAPES).of(frame(rdsnet=one_bus()))[-64 * 8 :: 8, ::8]
+    assert picture.shape[:2] == SIZE
+    road = (CITYSCAPES.semantic_colors[0].astype(int) + 90) / 2
+    assert np.abs(picture[55:, 100:] - road).max() <= 1 and (alone[55:, 100:] == 90).all()
+    inside = (slice(30, 45), slice(40, 80))  # the object's pixels hide their classes
+    assert np.array_equal(picture[inside], alone[inside])
 
 
 def test_panels_of_different_widths_lie_one_above_the_other():

@@ -23,10 +23,13 @@ def test_the_spread_is_mean_lowest_and_highest_of_what_is_known():
     assert "segrpn" not in spread(seeds(0.5))
 
 
-def test_a_drive_is_scored_with_the_numbers_of_the_demo(rdsnet_weights: Path, segrpn_weights: Path):
+def test_a_drive_is_scored_with_the_numbers_of_the_demo(
+    rdsnet_weights: Path, segrpn_weights: Path, joint_weights: Path
+):
     predictors = {
         "rdsnet": Predictor.from_file(rdsnet_weights, "cpu"),
         "segrpn": Predictor.from_file(segrpn_weights, "cpu"),
+        "joint": Predictor.from_file(joint_weights, "cpu"),
     }
     scores = score_drive(1001, predictors, streets=1, frames_per_street=1)
     assert {model: tuple(numbers) for model, numbers in scores.items()} == SCORES

@@ -36,7 +36,7 @@ from training.demo_report import DemoReport
 from training.driving_bag import FRAMES_PER_STREET, IMAGE, RATE_HZ, STREETS, write_driving_bag
 from training.joined import joined
 from training.problems import run_program
-from training.replay import RESULTS, Replay, replay, working_folder
+from training.replay import DEFAULT_MODELS, RESULTS, Replay, replay, working_folder
 from training.scores import SCORES, ModelScores, known_or_none, percentiles
 
 SEED = 1000
@@ -263,7 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=SEED, help="of the synthetic drive; training used those < 1000")
     add("--streets", type=_count, default=STREETS)
     add("--frames-per-street", type=_count, default=FRAMES_PER_STREET)
-    add("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    add("--models", nargs="+", choices=MODELS, default=list(DEFAULT_MODELS))
     add("--weights", type=_named_path, action="append", help="other weights, as MODEL=FILE")
     add("--together", action="store_true", help="all models at once instead of one by one")
     add("--out", type=Path, default=Path("out/demo"))

@@ -20,6 +20,7 @@ from training.joined import Joined
 TITLES = {
     "rdsnet": "RDSNet: boxes and instance masks",
     "segrpn": "SegRPN: boxes and a class for every pixel",
+    "joint": "Joint: boxes, instance masks and a class for every pixel",
 }
 TRUTH = "truth"
 MIN_SCORE = 0.3

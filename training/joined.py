@@ -26,6 +26,12 @@ _RESULTS = {
         "semantic": "semantic/image",
         "foreground": "foreground/image",
     },
+    "joint": {
+        "detections": "detections",
+        "masks": "instance_masks",
+        "semantic": "semantic/image",
+        "foreground": "foreground/image",
+    },
 }
 
 

@@ -15,6 +15,7 @@ from training.metrics import MIN_SHARE, AveragePrecision, Confusion, foreground_
 SCORES = {
     "rdsnet": ("box_ap", "box_ap50", "mask_ap", "mask_ap50"),
     "segrpn": ("box_ap", "box_ap50", "miou", "foreground_miou"),
+    "joint": ("box_ap", "box_ap50", "mask_ap", "mask_ap50", "miou", "foreground_miou"),
 }
 """What is measured of each model."""
 
@@ -44,10 +45,10 @@ class ModelScores:
         """The numbers that SCORES names for this model, 0 to 1; NaN where nothing was there."""
         boxes, known = self.objects.boxes(), {}
         known |= {"box_ap": boxes.ap, "box_ap50": boxes.ap50}
-        if self.model == "rdsnet":
+        if "mask_ap" in SCORES[self.model]:
             masks = self.objects.masks()
             known |= {"mask_ap": masks.ap, "mask_ap50": masks.ap50}
-        else:
+        if "miou" in SCORES[self.model]:
             known["miou"] = self.pixels.mean_iou(MIN_SHARE)
             known["foreground_miou"] = self.foreground.mean_iou()
         return {name: known[name] for name in SCORES[self.model]}
