@@ -244,13 +244,12 @@ def panoptic_segments_message(header: Header, predictions: Predictions) -> Panop
 
 
 def panoptic_color_message(header: Header, predictions: Predictions, classes: Classes) -> Image:
-    """rgb8: stuff in its colour, objects in shades of theirs as in the overlay; else black."""
+    """rgb8: stuff in the colour of its class, objects in shades of it, black elsewhere."""
     segments = predictions.panoptic.segments
     objects = [segment.object for segment in segments if segment.is_thing]
     colors = classes.semantic_colors[[segment.label for segment in segments]]
-    colors[: len(objects)] = instance_colors(
-        predictions.labels.numpy()[objects], predictions.boxes.numpy()[objects], classes
-    )
+    shades = instance_colors(predictions.labels.numpy(), predictions.boxes.numpy(), classes)
+    colors[: len(objects)] = shades[objects]  # as in the overlay, where it shows the same objects
     few = len(segments) < 256  # for which there is a fast way
     places = np.full(VOID + 1, len(segments), np.uint8 if few else np.uint16)
     places[[segment.id for segment in segments]] = np.arange(len(segments))

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,23 @@ pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are
 import rclpy
 import torch
 from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
-from jointseg_core import CITYSCAPES, Masks, Predictions
-from jointseg_ros.conversions import detections_message, instance_masks_message
-from jointseg_ros.msg import InstanceMask, InstanceMaskArray
+from jointseg_core import CITYSCAPES, Masks, PanopticFusion, Predictions
+from jointseg_ros.conversions import (
+    detections_message,
+    instance_masks_message,
+    panoptic_message,
+    panoptic_segments_message,
+)
+from jointseg_ros.msg import InstanceMask, InstanceMaskArray, PanopticSegmentArray
 
 PAGE = (Path(__file__).parents[1] / "docs" / "consume.md").read_text()
-PYTHON, DECODE, CONSUMER = (
+PYTHON, DECODE, CONSUMER, PANOPTIC_PYTHON, PANOPTIC = (
     re.findall(f"```{language}\n(.*?)```", PAGE, re.S)[place]
-    for language, place in (("python", 0), ("cpp", 0), ("cpp", 1))
+    for language, place in (("python", 0), ("cpp", 0), ("cpp", 1), ("python", 1), ("cpp", 2))
 )
 
 
@@ -119,6 +126,7 @@ def include_flags() -> list[str]:
 
 def compiled(source: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     (folder / "decode.hpp").write_text(DECODE)
+    (folder / "panoptic.hpp").write_text(PANOPTIC)
     (folder / "main.cpp").write_text(source)
     command = ["g++", "-std=c++17", "-Wall", "-Wextra", *flags, "main.cpp", *include_flags()]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -163,3 +171,57 @@ def test_the_cpp_node_compiles(tmp_path: Path) -> None:
     needs("rclcpp/rclcpp.hpp", "jointseg_ros/msg/instance_mask_array.hpp")
     build = compiled(CONSUMER, tmp_path, "-fsyntax-only")
     assert build.returncode == 0, build.stderr
+
+
+def panoptic() -> tuple[Image, PanopticSegmentArray]:
+    """The two objects on a road that ends in row 50, as messages."""
+    semantic = torch.full((60, 90), 255, dtype=torch.uint8)
+    semantic[:50] = 0
+    fusion = PanopticFusion(CITYSCAPES.thing_to_semantic, min_visible=0.0)
+    found = replace(seen(), semantic=semantic, fusion=fusion)
+    return panoptic_message(header(7), found), panoptic_segments_message(header(7), found)
+
+
+def test_the_python_example_takes_the_panoptic_picture_apart() -> None:
+    example: dict = {}
+    exec(compile(PANOPTIC_PYTHON, "consume.md", "exec"), example)
+    image, segments = panoptic()
+    ids, regions = example["ids"](image), example["regions"](image, segments)
+    names = [CITYSCAPES.semantic[segment.class_id] for segment, _ in regions]
+    assert names == ["car", "person", "road"]
+    for segment, region in regions:
+        assert region.sum() == segment.area > 0
+        assert set(ids[region] >> 8) == {segment.class_id}
+        assert set(ids[region] & 255) == {int(segment.is_thing)}
+    unsure = ids == PanopticSegmentArray.VOID
+    assert np.array_equal(unsure, ~np.any([region for _, region in regions], 0)) and unsure.any()
+
+
+def test_the_cpp_example_takes_the_panoptic_picture_apart(tmp_path: Path) -> None:
+    needs("jointseg_ros/msg/panoptic_segment_array.hpp", "sensor_msgs/msg/image.hpp")
+    image, array = panoptic()
+    sent = ",".join(map(str, bytes(image.data)))
+    added = "".join(
+        f"segment.id = {s.id}; segment.area = {s.area}; array.segments.push_back(segment);\n"
+        for s in array.segments
+    )
+    source = f"""#include <iostream>
+#include "panoptic.hpp"
+int main() {{
+  sensor_msgs::msg::Image image;
+  image.step = {image.step};
+  image.data = {{{sent}}};
+  jointseg_ros::msg::PanopticSegmentArray array;
+  jointseg_ros::msg::PanopticSegment segment;
+  {added}
+  std::map<uint16_t, size_t> areas;
+  for (size_t pixel = 0; pixel < 60 * 90; ++pixel) {{++areas[id_at(image, pixel / 90, pixel % 90)];}}
+  for (const auto & [id, found] : by_id(array)) {{std::cout << (areas[id] == found.area);}}
+  std::cout << " " << areas[array.VOID];
+}}
+"""
+    build = compiled(source, tmp_path, "-o", "main")
+    assert build.returncode == 0, build.stderr
+    printed = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True)
+    unsure = 60 * 90 - sum(segment.area for segment in array.segments)
+    assert printed.stdout == f"111 {unsure}"
