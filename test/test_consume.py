@@ -215,7 +215,7 @@ int main() {{
   jointseg_ros::msg::PanopticSegment segment;
   {added}
   std::map<uint16_t, size_t> areas;
-  for (size_t pixel = 0; pixel < 60 * 90; ++pixel) {{++areas[id_at(image, pixel / 90, pixel % 90)];}}
+  for (size_t k = 0; k < 60 * 90; ++k) {{++areas[id_at(image, k / 90, k % 90)];}}
   for (const auto & [id, found] : by_id(array)) {{std::cout << (areas[id] == found.area);}}
   std::cout << " " << areas[array.VOID];
 }}

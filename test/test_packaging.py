@@ -205,7 +205,7 @@ def built_fields(message: type) -> dict[str, str]:
     }
 
 
-PLAIN = {"float32": "float", "float64": "double"}
+PLAIN = {"bool": "boolean", "float32": "float", "float64": "double"}
 
 
 def as_built(kind: str, package: str) -> str:
@@ -221,7 +221,7 @@ def test_the_built_messages_are_those_of_the_definitions(package: str) -> None:
     built = pytest.importorskip(f"{package}.msg", reason="the messages are not built")
     folder = ROOT if package == "jointseg_ros" else ROOT / "tools" / "interfaces" / "vision_msgs"
     files = sorted((folder / "msg").glob("*.msg"))
-    assert len(files) == {"jointseg_ros": 3, "vision_msgs": 16}[package]
+    assert len(files) == {"jointseg_ros": 5, "vision_msgs": 16}[package]
     for file in files:
         wanted = {name: as_built(kind, package) for name, kind in fields(file).items()}
         found = built_fields(getattr(built, file.stem))
@@ -235,6 +235,8 @@ TYPE_HASHES = {
         "InferenceStats": "364ed02056f3b171eb084578eca9d2c14636e550b1c2da82ae7cad3613958727",
         "InstanceMask": "32309fb1c644b480706be7fe5f69d7b52daf3ca4f5ed6287b13a4c54dd9fecbe",
         "InstanceMaskArray": "df80da6dadbd89533a999512a5314f364e13337b231c93af2ad85f92c25ef407",
+        "PanopticSegment": "349a605132885a79c2c171ae1bc5f4998e5bb42abc6d9f20bae8939da4d8fd5f",
+        "PanopticSegmentArray": "db260cc3a5f17de1c9d26d447acfa9e404fa7ad8e6d54982c76e423993d9e95f",
     },
     "vision_msgs": {
         "Detection2DArray": "214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
