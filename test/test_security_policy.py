@@ -37,7 +37,7 @@ def allowed(node: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("model", ["rdsnet", "segrpn"])
+@pytest.mark.parametrize("model", ["rdsnet", "segrpn", "joint"])
 def test_the_policy_is_what_the_running_node_opens(bench: Bench, model: str) -> None:
     overrides = [
         Parameter("model.type", value=model),
