@@ -24,7 +24,11 @@ from training.joined import Joined
 from training.replay import Replay, result_topic
 from training.report import HEADLINES
 
-SCORES = {"rdsnet": ("box_ap", "mask_ap"), "segrpn": ("box_ap", "miou"), "joint": ("box_ap", "mask_ap", "miou")}
+SCORES = {
+    "rdsnet": ("box_ap", "mask_ap"),
+    "segrpn": ("box_ap", "miou"),
+    "joint": ("box_ap", "mask_ap", "miou"),
+}
 """What the timeline shows of each model."""
 WINDOW_S, MOST_WINDOWS = 1.0, 60
 
