@@ -1,5 +1,6 @@
 """The steps of the set-up: the virtual environment, what pip installs, what colcon builds."""
 
+import os
 import platform
 import shutil
 import subprocess
@@ -52,6 +53,7 @@ def wanted(place: Place) -> list[str]:
     """The arguments of `pip install`.
 
     A sourced ROS keeps its NumPy and its OpenCV: its own packages were compiled against them.
+    Where JOINTSEG_LOCKED is set, and no ROS is sourced, every version is the one of lock.txt.
     """
     names = ["core", "training", "test", "colcon"]
     names += [] if place.ros and has_module("cv2") else ["opencv"]
@@ -59,7 +61,9 @@ def wanted(place: Place) -> list[str]:
     arguments = [f"--requirement={place.tool(f'requirements-{name}.txt')}" for name in names]
     numpy = installed_version("numpy") if place.ros else None
     arguments += [f"numpy=={numpy}"] if numpy else []
-    return [*arguments, f"--constraint={place.tool('constraints-ros.txt')}"]
+    exact = ["lock.txt"] if os.environ.get("JOINTSEG_LOCKED") and not place.ros else []
+    limits = [f"--constraint={place.tool(name)}" for name in ("constraints-ros.txt", *exact)]
+    return [*arguments, *limits]
 
 
 def underlays(place: Place) -> list[Path]:
