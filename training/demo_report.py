@@ -76,7 +76,11 @@ class DemoReport:
         write_bag_report(path, runs, {**facts, **told}, list(self._windows()), self._examples)
 
     def _example(self, number: int, frame: Joined) -> Example:
-        shown = {m: found[found.scores >= MIN_SCORE] for m, found in frame.results.items() if found}
+        shown = {
+            m: found[found.scores >= MIN_SCORE]
+            for m, found in frame.results.items()
+            if found is not None
+        }
         truth = None if frame.truth is None else as_predictions(frame.truth)
         labels = {k for one in shown.values() for k in one.labels.tolist()}
         labels |= set() if truth is None else set(truth.labels.tolist())
@@ -87,7 +91,9 @@ class DemoReport:
             quality=float(self._worst.quality[number]),
             picture=frame.picture,
             found={m: draw(frame.picture, one, CITYSCAPES) for m, one in shown.items()},
-            truth=truth and draw(frame.picture, truth, CITYSCAPES, show_scores=False),
+            truth=None
+            if truth is None
+            else draw(frame.picture, truth, CITYSCAPES, show_scores=False),
             classes=tuple(CITYSCAPES.things[label] for label in sorted(labels)),
         )
 

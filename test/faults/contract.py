@@ -68,7 +68,7 @@ class Outcome:
 
 def verdict(case: Case, found: Outcome) -> str:
     """Empty where the contract is met, else a sentence about the first promise that is broken."""
-    if found.status is None:
+    if found.status in (None, -signal.SIGXCPU):
         return f"hangs: killed after {case.seconds:g} s"
     if found.status < 0:
         return f"dies of {signal.Signals(-found.status).name}"

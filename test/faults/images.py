@@ -162,7 +162,7 @@ def _sizes(predictor: Predictor, sizes: list[tuple[int, int]], rounds: int = 1) 
         for size in sizes:
             (found,) = predictor([np.zeros((*size, 3), np.uint8)])
             assert found.image_size == size and found.boxes.isfinite().all()
-            assert found.masks.bitmaps().shape[1:] == size
+            assert found.masks.bitmaps(size).shape[1:] == size
         peaks.append(int(Path("/proc/self/statm").read_text().split()[1]))
     assert peaks[-1] <= 1.05 * peaks[min(2, rounds - 1)], peaks
 

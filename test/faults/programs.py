@@ -23,6 +23,7 @@ from recordings import recorded, texts
 from faults.contract import Case
 from jointseg_core import Predictor, load_model, shipped_weights
 from jointseg_core.errors import BadCheckpoint, BadConfig, SegError
+from training.bag_evaluation.headline import Run
 from training.bag_evaluation.report import write_bag_report
 from training.evaluate_bag import _write_frames
 
@@ -132,7 +133,8 @@ def _report(folder: Path) -> None:
     timeline = made_timeline(20, bags=NAMES, things=NAMES)
     facts = {"title": NAMES[0], "weights": NAMES[1], "command": NAMES[2]}
     shown = [example(classes=NAMES)]
-    write_bag_report(folder / "r.html", timeline, facts, None, [], shown, [NAMES[0]], [])
+    run = Run(NAMES[0], timeline)
+    write_bag_report(folder / "r.html", [run], facts, [], shown, [NAMES[0]])
     page = (folder / "r.html").read_text()
     assert NAMES[0] not in page and "<img src=x" not in page and "</title>'" not in page
 

@@ -150,9 +150,9 @@ def _be(case: Case, folder: Path, domain: str) -> None:
 def _limit(case: Case) -> None:
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     cpu = int(2 * case.seconds + resource.getrusage(resource.RUSAGE_SELF).ru_utime) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))  # SIGXCPU first, which tells of it
     for name, limit in (
         (resource.RLIMIT_AS, size + ROOM_BYTES),
-        (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_FSIZE, FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
