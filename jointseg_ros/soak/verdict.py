@@ -16,7 +16,7 @@ BLOCKS = 20
 """Neighbouring samples are alike; the means of so many blocks are nearly independent."""
 SLOPE_FROM_SECONDS = 1800.0
 """Shorter runs are judged by growth: a slope in MB/h would be read off minutes."""
-GROWTH_FROM_SECONDS = 300.0
+GROWTH_FROM_SECONDS = 600.0
 """Still shorter ones are judged by a rougher growth."""
 MAX_SLOPE_MB_H, MAX_GROWTH, MAX_ROUGH_GROWTH = 5.0, 0.01, 0.05
 STEADY, MAX_DRIFT = 1.1, 1.1
