@@ -89,6 +89,15 @@ def test_onnx_sees_what_torch_sees(
 
 
 @needs_onnx
+@pytest.mark.slow
+def test_the_joint_network_is_one_graph(joint_weights: Path, tmp_path: Path) -> None:
+    export_model(Request(joint_weights, "onnx", tmp_path / "joint"))
+    exported = Predictor.from_file(tmp_path / "joint", device="cpu", backend="onnx")
+    assert_same(joint_weights, exported)
+    assert not (tmp_path / "joint" / "regions.onnx").exists()
+
+
+@needs_onnx
 def test_the_torch_backend_runs_the_checkpoint_of_an_export(onnx_exports: dict[str, Path]) -> None:
     predictor = Predictor.from_file(onnx_exports["rdsnet"], device="cpu")
     assert predictor.backend == "torch" and len(predictor([noise(0, 64, 128)])) == 1
