@@ -438,13 +438,8 @@ def build_pixel_stream(config: RDSNetConfig) -> nn.Module:
     """The pixel stream from pixel_level to P5, or none for a network without masks."""
     if not config.filter_size:
         return NoPixelStream()
-    return PixelStream(
-        config.channels,
-        config.filter_size,
-        config.head_groups,
-        levels=6 - config.pixel_level,
-        up=config.pixel_level == 3,
-    )
+    groups, finest = config.head_groups, config.pixel_level
+    return PixelStream(config.channels, config.filter_size, groups, 6 - finest, up=finest == 3)
 
 
 def build_rdsnet_printed(config: RDSNetConfig, backbone_weights: str | None = None) -> RDSNet:
