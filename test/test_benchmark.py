@@ -73,6 +73,12 @@ def test_segrpn_finds_exactly_the_planted_objects(count):
     assert describe(see(make_picture(settings)))["objects"] == count
 
 
+@pytest.mark.parametrize(("model", "usual"), [("rdsnet", 80), ("segrpn", 8), ("joint", 8)])
+def test_the_command_line_decides_about_the_classes(model, usual):
+    assert settings_of("--model", model).classes == usual
+    assert settings_of("--model", model, "--classes", "3").classes == 3
+
+
 @pytest.mark.parametrize("name", ["ours-fp32", "both-fp32"])
 def test_the_joint_network_and_both_others_find_exactly_the_planted_objects(name):
     settings = settings_of("--dets", "40", "--model", "joint", "--regions", "150", peers="both")

@@ -108,7 +108,7 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, str]:
         preset=options.preset or default["preset"],
         size=size,
         image=_size(options.image, "--image") if options.image else size,
-        classes=options.classes or 80 if options.model == "rdsnet" else 8,
+        classes=options.classes or (80 if options.model == "rdsnet" else 8),
         dets=default["dets"] if options.dets is None else options.dets,
         regions=options.regions,
         precisions=_names(options.precision) or default_precisions(device),
