@@ -222,7 +222,7 @@ def _size(arguments: Sequence[str]) -> str:
 
 
 def recipe_name(study: Study, size: str) -> str:
-    """The recipe of a study in a size. Raises BadInput where there is none."""
+    """The recipe of a study in a size. Raises BadConfig where there is none."""
     wanted = f"{study.family}_{size}_synthetic"
     if wanted not in RECIPES:
         sizes = [s for s in SIZES if f"{study.family}_{s}_synthetic" in RECIPES]
@@ -234,7 +234,7 @@ def recipe_name(study: Study, size: str) -> str:
 
 
 def check(options: Options) -> None:
-    """Raises BadInput for numbers that mean nothing, and for folders that cannot be."""
+    """Raises BadConfig for numbers that mean nothing, BadInput for folders that cannot be."""
     limits = {"seeds": (1, MAX_SEEDS), "jobs": (1, 64), "threads": (1, 1024), "workers": (0, 64)}
     for name, (low, high) in limits.items():
         if not low <= (value := getattr(options, name)) <= high:

@@ -179,7 +179,7 @@ class Evaluation:
 
 
 def open_predictor(weights: Path, device: str, precision: str, backend: str) -> Predictor:
-    """The predictor of a weights file; BadInput where it cannot be loaded or run so."""
+    """The predictor of a weights file; BadCheckpoint or BadConfig where there is none."""
     return Predictor.from_file(weights, device, precision, backend=backend)
 
 

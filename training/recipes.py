@@ -85,7 +85,7 @@ LEAST = {
 
 
 def check(recipe: Recipe) -> None:
-    """Raises BadInput for numbers that no network can be trained with."""
+    """Raises BadConfig for numbers that no network can be trained with."""
     for name, least in LEAST.items():
         value = getattr(recipe, name)
         if value is not None and not value >= least:

@@ -47,7 +47,7 @@ CHUNK = 8  # scenes that a process renders before it reports
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """What to render; OUT/synthetic.json says it again. Raises BadInput.
+    """What to render; OUT/synthetic.json says it again. Raises BadConfig.
 
     format      cityscapes, coco or bag
     frames      of `train`, or of the recording

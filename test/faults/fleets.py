@@ -48,7 +48,7 @@ def evaluated(
 
 def cut(folder: Path) -> list:
     path = drive(folder)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    path.write_bytes(path.read_bytes()[:-100])
     return [path]
 
 
@@ -140,7 +140,7 @@ def _itself(folder: Path) -> tuple[Path]:
 SLOW = {"seconds": 200, "megabytes": 900}
 CASES = [
     evaluated("a sound recording", lambda folder: [drive(folder)], 0, often=True),
-    evaluated("a recording cut at two thirds", cut, 4, "lost:"),
+    evaluated("a recording without its end", cut, 4, "lost:"),
     evaluated("a recording beside garbage", beside_garbage, 4, "broken.mcap"),
     evaluated("every second frame without a picture", half_of_the_frames, 4, "lost:"),
     evaluated("parts of an earlier run, damaged", damaged_parts, 0),

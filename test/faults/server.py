@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -171,6 +172,7 @@ def _run(case: Case, made: list[Any]) -> tuple[int, list[str], str]:
     try:
         if isinstance(case.run, str):
             sys.argv = [case.run.replace(".", "/") + ".py", *map(str, made)]
+            warnings.filterwarnings("ignore", "'training", RuntimeWarning)  # imported before
             runpy.run_module(case.run, run_name="__main__", alter_sys=True)
         else:
             case.run(*made)

@@ -31,7 +31,7 @@ class DecodedCache:
     A picture is written when it is first asked for, by whichever process that is; a file is whole
     or absent. The pages are shared by all workers, and the system drops them when memory is short.
 
-    Raises BadInput for a folder of another data set and for a disk without room for this one.
+    Raises BadInput for a folder of another data set, ResourceError for a disk without room.
     """
 
     def __init__(self, samples: Samples, folder: Path) -> None:

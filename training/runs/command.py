@@ -52,7 +52,7 @@ class Command(NamedTuple):
 def parse_command(arguments: Sequence[str]) -> Command:
     """The recipe with the flags in it; with --resume, the run's own recipe with the flags in it.
 
-    Exits with code 2 for a wrong command line. Raises BadInput for a config.json that is none and
+    Exits with code 2 for a wrong command line. Raises BadConfig for a config.json that is none and
     for a run that cannot go on as asked.
     """
     parser = Parser(
@@ -91,7 +91,7 @@ def _named(parser: Parser, arguments: Sequence[str]) -> tuple[str, Recipe]:
 
 
 def _of_run(config: Path, name: str, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe that a run began with. Raises BadInput for changes that it cannot go on with."""
+    """The recipe that a run began with. Raises BadConfig for changes that it cannot go on with."""
     begun, recipe = stored(config)
     if begun != name:
         raise BadConfig(f"{config} is of {begun}, not of {name}; name another folder with --out")
@@ -127,7 +127,7 @@ def shortened(command: Command, folder: Path) -> Command:
 
 
 def stored(path: Path) -> tuple[str, Recipe]:
-    """Name and recipe of a run's config.json. Raises BadInput for another file."""
+    """Name and recipe of a run's config.json. Raises BadConfig for another file."""
     try:
         document = json.loads(path.read_text())
         name = document["recipe"]

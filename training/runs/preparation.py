@@ -29,7 +29,7 @@ from training.starting_points import Table, load_starting_point
 def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     """The run of a command, where it was if it is resumed, with its folder begun.
 
-    Raises BadInput for whatever cannot be used; nothing is written then.
+    Raises SegError for whatever cannot be used; nothing is written then.
     """
     recipe, options = command.recipe, command.options
     check(recipe)

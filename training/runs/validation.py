@@ -18,7 +18,7 @@ class _Stopped(Exception):
 
 
 def check_metric(run: Run) -> None:
-    """Validate on one picture. Raises BadInput if validation does not give the metric of the best.
+    """Validate on one picture. Raises BadConfig if validation does not give the metric of the best.
 
     Those of masks are known to come as soon as an object is found.
     """
