@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from training.ablations.charts import SIZE, Line, line_chart
+from training.problems import run_program
 
 
 def chart(document: dict) -> Image.Image:
@@ -51,12 +52,11 @@ def _thinned(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
     return [x[stretch][-1] for stretch in stretches], [max(y[stretch]) for stretch in stretches]
 
 
-def main() -> int:
+def main() -> None:
     """The command; see the module."""
     file = Path(sys.argv[1])
     chart(json.loads(file.read_text())).save(file.with_suffix(".png"))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the node does
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import Predictor
 from jointseg_core.process import keep_memory
@@ -223,6 +224,7 @@ def _positive(text: str) -> float:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # taking torch apart would last another two seconds
+    try:
+        run_program(main)
+    except SystemExit as end:
+        os._exit(end.code)  # taking torch apart would last another two seconds

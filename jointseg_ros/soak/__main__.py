@@ -12,31 +12,24 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from jointseg_core.command import run_program
 from jointseg_ros.benchmark.usage import Usage, machine
-from jointseg_ros.soak.run import Plan, SoakError, run
+from jointseg_ros.soak.run import Plan, run
 from jointseg_ros.soak.verdict import Finding, findings, warm_up_seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; see the module."""
+    """The command; see the module. Raises SoakError where the node ends by itself."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     usage = Usage({})
-    try:
-        plan = _plan(options)
-        record, counts, found = run(plan, options.out)
-    except SoakError as error:
-        print(f"soak: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    plan = _plan(options)
+    record, counts, found = run(plan, options.out)
     found += findings(record, plan.seconds)
     document = {
         "command": shlex.join(["python", "-m", "jointseg_ros.soak", *arguments]),
@@ -99,4 +92,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -25,6 +25,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, Header
 from vision_msgs.msg import Detection2DArray
 
+from jointseg_core.errors import SegError
 from jointseg_ros import large_images
 from jointseg_ros.benchmark.cameras import pictures
 from jointseg_ros.conversions import image_message
@@ -39,7 +40,7 @@ STOP_SECONDS = 10.0
 SETTLE_SECONDS = 2.5  # after the last frame, until the node has told its last counters
 
 
-class SoakError(RuntimeError):
+class SoakError(SegError):
     """What stopped the soak, in one sentence."""
 
 
