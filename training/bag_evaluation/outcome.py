@@ -63,7 +63,8 @@ class Outcome:
         self.unknown.update(dict(counts))
         self._seen |= {(number, stamp) for stamp in found["truth.seen"].tolist()}
         self._used |= {(number, stamp) for stamp in found["truth.used"].tolist()}
-        self._frames.append((number, found))
+        kept = {k: v for k, v in found.items() if k.startswith(("frames.", "shown."))}
+        self._frames.append((number, kept))
         own = Evaluation(self.classes)
         own.extend(_below(found, "evaluation"))
         self.evaluation.extend(own.columns())
