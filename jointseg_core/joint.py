@@ -1,9 +1,9 @@
 """The joint network: boxes, masks, the class of every pixel and a panoptic picture in one pass.
 
 One backbone and pyramid carry the two streams of RDSNet and the two segmentation branches of
-SegRPN. The ideas help each other: masks refine boxes (RDSNet 3.3), the class-agnostic branch says
-where objects can be and so reweights what anchors score, as it does for SegRPN's proposals, and
-objects and classes of pixels are fused into one picture (`panoptic`).
+SegRPN. The ideas help each other: masks refine boxes (RDSNet 3.3), the class-agnostic branch can
+reweight what anchors score, as it does SegRPN's proposals (off in the presets, see docs/joint.md),
+and objects and classes of pixels are fused into one picture (`panoptic`).
 """
 
 from __future__ import annotations

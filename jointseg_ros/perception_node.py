@@ -41,7 +41,6 @@ except ImportError:  # Humble
     from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
 from jointseg_core.checkpoint import shipped_weights
-from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.process import keep_memory
 from jointseg_core.self_test import self_test
@@ -53,23 +52,12 @@ from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Camera, Settings
+from jointseg_ros.vitals import Vitals
 from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker, apply_settings
 
 DEFAULT_THREADS = max(1, len(os.sched_getaffinity(0)) - 1)  # one core for the executor
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-STUCK = 5.0
-"""Seconds without a sign of the thread that spins the node until it does not count as alive."""
-PAUSE = 2.0
-"""Seconds without a question whether all is well that mean that the whole process stood still."""
-RECOVERED = 60.0
-"""Seconds that the device has to work after an error until another one is the first again."""
-
-
-class DeviceLost(SegError):
-    """The GPU reported an error after which nothing works in this process."""
 
 
 class PerceptionNode(LifecycleNode):
@@ -90,10 +78,7 @@ class PerceptionNode(LifecycleNode):
         self.predictor: Predictor | None = None
         self.trouble = ""  # why the last configure or reload failed
         self.warm_up_ms = 0.0
-        self.loading_since: float | None = None  # steady seconds
-        self._spun = self._asked = time.monotonic()  # the last sign of life, and question for one
-        self._resumed = self._spun  # since when the process runs without a pause
-        self._lost, self._recovered_at = "", -1e9
+        self.vitals = Vitals()
         self._worker: Worker | None = None
         self._stats = None
         self._outputs: dict[str, CameraOutputs] = {}
@@ -126,30 +111,11 @@ class PerceptionNode(LifecycleNode):
 
     def alive(self, now: float) -> bool:
         """Whether the node gets on with its work, at this steady time; loading is work."""
-        if self.hopeless(now):
-            return False
-        return now - max(self._spun, self._resumed) < STUCK or self.loading_since is not None
+        return not self.hopeless(now) and self.vitals.moving(now)
 
     def hopeless(self, now: float) -> str:
         """Why nothing but a new process can help, at this steady time; empty while all is well."""
-        if now - self._asked > PAUSE:  # several threads ask, four times a second and more
-            self._resumed = now
-        self._asked = now
-        settings, loading = self.settings, self.loading_since
-        limit = settings.watchdog_timeout_ms
-        hanging = {
-            "a batch has been running": (self.monitor.busy_since, limit),
-            "a model has been loading": (loading, settings.watchdog_loading_timeout_ms),
-            "the node has stood still": (
-                self._spun if loading is None else None,
-                limit and max(limit, 1e3 * STUCK),
-            ),
-        }
-        for what, (since, limit_ms) in hanging.items():
-            took = 0.0 if since is None else now - max(since, self._resumed)
-            if limit_ms and took > limit_ms / 1e3:
-                return f"{what} for {took:.1f} s, limit {limit_ms / 1e3:g} s"
-        return self._lost
+        return self.vitals.hopeless(now, self.monitor.busy_since, self.settings)
 
     def counts(self) -> dict[str, Counts]:
         """What became of the frames, by camera."""
@@ -235,20 +201,23 @@ class PerceptionNode(LifecycleNode):
 
     def _look_after_device(self) -> None:
         """A sign of life; and after an error of the device the model is loaded anew, once."""
-        self._spun = time.monotonic()
+        self.vitals.spun()
         error = "" if self._worker is None else self._worker.device_error
-        if not error or self._lost:
+        if not error or self.vitals.lost:
             return
-        if self._spun - self._recovered_at < RECOVERED:
-            self._lost = f"the device failed again: {error}"
+        if self.vitals.just_recovered():
+            self.vitals.lost = f"the device failed again: {error}"
             return
         self.get_logger().error(f"{error}; the model is loaded anew")
         try:
             self._exchange(self._loaded())
         except Exception as again:
-            self._lost = f"the device is lost: {error}; loading the model anew failed: {again}"
+            self.vitals.lost = (
+                f"the device is lost: {error}; loading the model anew failed: {again}"
+            )
             return
-        self._worker.device_error, self._recovered_at = "", time.monotonic()
+        self._worker.device_error = ""
+        self.vitals.recovered()
 
     def close(self) -> bool:
         """Stop the threads; False when inference did not come to an end.
@@ -268,11 +237,8 @@ class PerceptionNode(LifecycleNode):
 
     def _loaded(self) -> Predictor:
         """The model of the parameters, ready for use; ValueError with the path and the reason."""
-        self.loading_since = time.monotonic()
-        try:
+        with self.vitals.loading():
             return self._made_ready(self.settings)
-        finally:
-            self._spun, self.loading_since = time.monotonic(), None
 
     def _made_ready(self, settings: Settings) -> Predictor:
         torch.set_num_threads(settings.num_threads or DEFAULT_THREADS)

@@ -93,7 +93,7 @@ class Soak(Node):
         self.create_subscription(Bool, f"/{NODE}/ready", self._readiness, latched)
 
     def heard(self) -> bool:
-        """Whether the node listens and is ready."""
+        """Whether the node listens to the camera."""
         return self._camera.get_subscription_count() > 0
 
     def play(self, process: subprocess.Popen) -> None:
