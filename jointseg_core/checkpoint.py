@@ -67,7 +67,12 @@ class Manifest:
     @property
     def model_type(self) -> str:
         """`rdsnet`, `rdsnet_s`, `segrpn` or `joint`."""
-        return next(name for name, kind in CONFIGS.items() if type(self.config) is kind)
+        return model_type(self.config)
+
+
+def model_type(config: Config) -> str:
+    """`rdsnet`, `rdsnet_s`, `segrpn` or `joint`."""
+    return next(name for name, kind in CONFIGS.items() if type(config) is kind)
 
 
 def preset(model_type: str, name: str) -> Config:

@@ -232,3 +232,11 @@ def test_wrong_words_are_answered_with_the_right_ones(
     with pytest.raises(SystemExit) as stopped:
         ablate.main(line)
     assert stopped.value.code == 2 and hint in capsys.readouterr().err
+
+
+def test_two_networks_answer_together_as_the_joint_one_does(place: Path):
+    found = document(place, "joint", "--seeds", "1", "--refinement-steps", "1")
+    segrpn, both, joint, *_ = (row["mean"] for row in found["tables"][0]["rows"])
+    assert segrpn["mask_ap"] is None and segrpn["pq"] is None
+    assert both["miou"] == segrpn["miou"] != joint["miou"]
+    assert None not in (both["pq"], joint["pq"])

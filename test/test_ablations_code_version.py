@@ -101,8 +101,9 @@ TREE = {
     "training/runs/records.py": "",
     "training/runs/stages.py": "from jointseg_core.segrpn import SegRPN\n",
     "jointseg_core/__init__.py": "from jointseg_core import checkpoint\n",
-    "jointseg_core/checkpoint.py": "from jointseg_core import rdsnet, rdsnet_s, segrpn\n",
+    "jointseg_core/checkpoint.py": "from jointseg_core import joint, rdsnet, rdsnet_s, segrpn\n",
     "jointseg_core/rdsnet.py": "from jointseg_core import losses\n",
+    "jointseg_core/joint.py": "from jointseg_core import rdsnet\n",
     "jointseg_core/rdsnet_s.py": "from jointseg_core import losses\n",
     "jointseg_core/segrpn.py": "from jointseg_core import losses, scale_maps\n",
     "jointseg_core/losses.py": "",
@@ -114,12 +115,13 @@ TREE = {
     ("name", "more", "networks"),
     [
         ("training/recipes.py", "MORE = 3", ""),
-        ("training/recipes.py", "def steps_of(): ...", "rdsnet rdsnet_s segrpn"),
+        ("training/recipes.py", "def steps_of(): ...", "joint rdsnet rdsnet_s segrpn"),
         ("training/runs/records.py", "x = 3", ""),
-        ("training/runs/stages.py", "x = 3", "rdsnet rdsnet_s segrpn"),
-        ("jointseg_core/rdsnet.py", "x = 3", "rdsnet"),
+        ("training/runs/stages.py", "x = 3", "joint rdsnet rdsnet_s segrpn"),
+        ("jointseg_core/rdsnet.py", "x = 3", "joint rdsnet"),
+        ("jointseg_core/joint.py", "x = 3", "joint"),
         ("jointseg_core/scale_maps.py", "x = 3", "segrpn"),
-        ("jointseg_core/losses.py", "x = 3", "rdsnet rdsnet_s segrpn"),
+        ("jointseg_core/losses.py", "x = 3", "joint rdsnet rdsnet_s segrpn"),
     ],
 )
 def test_a_change_is_one_to_the_networks_that_it_concerns(

@@ -16,8 +16,8 @@ from training.ablations.study import METRICS, Row, Study, Table
 from training.datasets import open_dataset
 from training.recipes import RECIPES
 
-ISSUE = """rdsnet-table-2 rdsnet-table-3 rdsnet-table-4 rdsnet-fig-5 segrpn-table-1 segrpn-table-2
-segrpn-fig-3 segrpn-fig-6 rdsnet-fig-3"""
+NAMES = """rdsnet-table-2 rdsnet-table-3 rdsnet-table-4 rdsnet-fig-5 segrpn-table-1 segrpn-table-2
+segrpn-fig-3 segrpn-fig-6 rdsnet-fig-3 joint"""
 TABLES = [table for study in STUDIES.values() for table in study.tables]
 
 
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bases(data: Path) -> dict[str, Base]:
     """What the trainings of each family share."""
     found = {}
-    for family in ("rdsnet", "rdsnet_s", "segrpn"):
+    for family in ("rdsnet", "rdsnet_s", "segrpn", "joint"):
         name = f"{family}_tiny_synthetic"
         pictures = open_dataset(data, "train"), open_dataset(data, "val")
         found[family] = Base(name, RECIPES[name], *pictures)
@@ -54,8 +54,8 @@ def pairs(table: Table, base: Base) -> dict[tuple[str, str], bool]:
     }
 
 
-def test_every_study_of_the_issue_is_there():
-    assert sorted(STUDIES) == sorted(ISSUE.split())
+def test_every_study_is_there():
+    assert sorted(STUDIES) == sorted(NAMES.split())
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.title)
@@ -170,6 +170,16 @@ def test_resamples_are_drawn_where_they_are_needed(bases: dict[str, Base]):
     table = STUDIES["rdsnet-table-2"].tables[0]
     runs = {row.name: [run_of(bases["rdsnet"], table, row, 0)] for row in table.rows}
     assert resampled_rows(table, runs) == {"+ mask", "+ MBRM"}
+
+
+def test_the_joint_network_is_compared_with_the_two_as_they_are(bases: dict[str, Base]):
+    rows = {
+        row: run.recipe for (_, row), run in trainings(bases["joint"], STUDIES["joint"]).items()
+    }
+    assert rows["SegRPN"].model == RECIPES["segrpn_tiny_synthetic"].model
+    assert rows["RDSNet and SegRPN"].model == RECIPES["rdsnet_tiny_synthetic"].model
+    assert rows["joint, prior 1"] == rows["joint"]
+    assert {recipe.steps for recipe in rows.values()} == {3200}
 
 
 def test_a_key_is_another_one_for_every_other_result(bases: dict[str, Base], data: Path):

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 
 from jointseg_core.predictor import choose_device
-from training.ablations import rdsnet, segrpn
+from training.ablations import joint, rdsnet, segrpn
 from training.ablations.figures import FIGURES, Finished
 from training.ablations.results import Measured, as_text, partners, table_document
 from training.ablations.runs import Base, Means, Run, run_of, train_all
@@ -38,7 +38,7 @@ from training.runs.options import Parser, add_flags, changed, described
 from training.runs.run_folder import as_json, replace_file
 from training.runs.sources import decoded_beside, open_sources, scenes_of
 
-STUDIES = {study.name: study for study in (*rdsnet.STUDIES, *segrpn.STUDIES)}
+STUDIES = {study.name: study for study in (*rdsnet.STUDIES, *segrpn.STUDIES, *joint.STUDIES)}
 Size = Literal["tiny", "r18", "r50"]
 SIZES = get_args(Size)
 VALIDATIONS = 10
@@ -140,9 +140,10 @@ def measure(
             table.columns,
             options.resamples if row.name in resampled else 0,
             options.device,
+            runs[row.pixels][number].weights(options.out) if row.pixels else None,
         )
         for row in table.rows
-        for run in runs[row.name]
+        for number, run in enumerate(runs[row.name])
     ]
     scores = iter(score_all(tasks, base.validation, options.jobs, options.threads, say))
     return {

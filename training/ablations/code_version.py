@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NETWORKS = frozenset({"jointseg_core.rdsnet", "jointseg_core.rdsnet_s", "jointseg_core.segrpn"})
+NETWORKS = frozenset(f"jointseg_core.{name}" for name in ("rdsnet", "rdsnet_s", "segrpn", "joint"))
 RECIPES = "training.recipes"
 TRAINING, SCORING = "training.train", "training.ablations.scoring"
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from jointseg_core import load_model, save_model
-from jointseg_core.checkpoint import Config
+from jointseg_core.checkpoint import Config, model_type
 from jointseg_core.refinement import BoundaryRefinement
 from training import train
 from training.ablations.code_version import training_code
@@ -137,6 +137,8 @@ def run_of(base: Base, table: Table, row: Row, number: int) -> Run:
     seed = base.recipe.seed + number
     label = f"{row.name.strip('+ ')}, seed {seed}"
     network: Config = row.network(base.recipe.model)
+    types = model_type(base.recipe.model), model_type(network)
+    base = replace(base, name=base.name.replace(*types, 1))
     size = scaled(base.recipe, table.scale)
     recipe = replace(base.recipe, model=network, input_size=size, seed=seed)
     try:

@@ -43,7 +43,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be scored: weights, how a row uses them, which numbers, how many resamples."""
+    """What is to be scored: weights, how a row uses them, which numbers, how many resamples.
+
+    pixels are weights of a network that adds the classes of pixels, or None.
+    """
 
     label: str
     weights: Path
@@ -51,6 +54,7 @@ class Task:
     columns: tuple[str, ...]
     resamples: int
     device: str = "auto"
+    pixels: Path | None = None
 
     def path(self, samples: Samples) -> Path:
         """Where the scores are kept."""
@@ -58,6 +62,7 @@ class Task:
             "code": scoring_code(),
             "use": dict(self.row.use),
             "direct": self.row.direct,
+            "pixels": self.pixels and self.pixels.parent.name,
             "columns": self.columns,
             "resamples": self.resamples,
             "pictures": samples.identity(),
@@ -128,12 +133,16 @@ def _kept(path: Path, columns: Sequence[str]) -> Scores:
 def measured(task: Task, samples: Samples) -> Evaluation:
     """A row's network on every picture."""
     predictor = predictor_of(task.weights, task.row.use, task.device)
+    other = predictor_of(task.pixels, {}, task.device) if task.pixels else None
     evaluation = Evaluation(samples.classes)
     proposing = bool(OF_PROPOSALS & set(task.columns))  # matching a thousand boxes takes long
     for number in range(len(samples)):
         sample = samples[number]
         found, proposals = see(predictor, sample)
         found = direct_boxes(found) if task.row.direct else found
+        if other:
+            maps, _ = see(other, sample)
+            found = replace(found, semantic=maps.semantic, foreground=maps.foreground)
         evaluation.add(sample, found, proposals if proposing else None)
     return evaluation
 
@@ -179,10 +188,13 @@ def numbers(
         found |= boxes.named("box")
         found |= {f"box_ap_at_{iou}": v for iou, v in zip(IOUS, boxes.by_iou, strict=True)}
         found["box_ap_from_75"] = float(np.mean(boxes.by_iou[IOUS.index(75) :]))
-    if "mask" in kinds:
+    if "mask" in kinds and evaluation.objects.has_masks:
         found |= evaluation.objects.masks(images).named("mask")
     if "miou" in kinds:
         found["miou"] = evaluation.pixels.over(images).mean_iou()
+    for name, part in (("pq", evaluation.panoptic), ("agreement", evaluation.agreement)):
+        if name in columns and evaluation.has(part):
+            found |= part.score(images)
     if "foreground_miou" in columns and evaluation.has(evaluation.foreground):
         found["foreground_miou"] = evaluation.foreground.over(images).mean_iou()
     if OF_PROPOSALS & set(columns):

@@ -23,6 +23,8 @@ METRICS = {
     "mask_ap": "AP^m",
     "miou": "mIoU",
     "foreground_miou": "mIoU*",
+    "pq": "PQ",
+    "agreement": "agreement",
     "recall_50": "recall at 0.5",
     "ar_1000": "AR@1000",
     "foreground_share": "foreground",
@@ -49,6 +51,7 @@ class Row:
     refine   the same of a second training that only the boundary refinement goes through, on the
              finished weights of the first; None: there is no such training
     use      fields of the network's config that it is used with, over the weights as they are
+    pixels   name of a row whose network adds the classes of pixels to this one's objects
     direct   whether boxes are the tight rectangles of masks (RDSNet's baseline of Table 4)
     """
 
@@ -59,6 +62,7 @@ class Row:
     train: Mapping[str, Any] = field(default_factory=dict)
     refine: Mapping[str, Any] | None = None
     use: Mapping[str, Any] = field(default_factory=dict)
+    pixels: str = ""
     direct: bool = False
 
 
