@@ -117,23 +117,24 @@ class _Chart:
             self.draw.circle((x, y), 3 * DETAIL, colour)
 
     def legend(self, lines: Sequence[Line]) -> None:
-        """Names in the colours of their lines, in the corner where they hide the fewest points."""
+        """Names in the colours of their lines, beside an edge where they hide the fewest points."""
         if len(lines) < 2:
             return
         width = 34 + max(_font(12).getlength(line.name) for line in lines) / DETAIL
         height = 16 * len(lines)
         x, y = min(
-            self._corners(width, height), key=lambda at: self._hidden(lines, *at, width, height)
+            self._places(width, height), key=lambda at: self._hidden(lines, *at, width, height)
         )
         for row, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
             left, middle = DETAIL * x, DETAIL * (y + 8 + 16 * row)
             self.draw.line([(left, middle), (left + DETAIL * 18, middle)], colour, 3 * DETAIL)
             self.text((left + DETAIL * 24, middle), line.name, "lm")
 
-    def _corners(self, width: float, height: float) -> list[tuple[float, float]]:
+    def _places(self, width: float, height: float) -> list[tuple[float, float]]:
         """Where a box of this size can begin, in pixels of the final picture."""
         right, bottom = SIZE[0] - RIGHT - width - 8, SIZE[1] - BOTTOM - height - 8
-        return [(x, y) for y in (TOP + 4, bottom) for x in (LEFT + 10, right)]
+        middle = (TOP + SIZE[1] - BOTTOM - height) / 2
+        return [(x, y) for y in (TOP + 4, bottom, middle) for x in (LEFT + 10, right)]
 
     def _hidden(
         self, lines: Sequence[Line], x: float, y: float, width: float, height: float
