@@ -1,9 +1,8 @@
 """The joint network: boxes, masks, the class of every pixel and a panoptic picture in one pass.
 
 One backbone and pyramid carry the two streams of RDSNet and the two segmentation branches of
-SegRPN. The ideas help each other: masks refine boxes (RDSNet 3.3), the class-agnostic branch can
-reweight what anchors score, as it does SegRPN's proposals (off in the presets, see docs/joint.md),
-and objects and classes of pixels are fused into one picture (`panoptic`).
+SegRPN. Masks refine boxes (RDSNet 3.3); objects and classes of pixels are fused into one picture
+(`panoptic`). What else was tried, and lost, is in docs/joint.md.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from jointseg_core.anchors import AnchorGrid
@@ -54,7 +52,6 @@ class JointConfig(RDSNetConfig):
     pixel_loss_stride: int = 1  # every n-th row and column counts in the pixel losses
     semantic_weight: float = 1.0  # of the loss of pixel classes; those of RDSNet weigh 1
     agnostic_weight: float = 1.0  # of the loss of things against stuff
-    prior: float = 0.0  # power of the class-agnostic map in what anchors score; 0 = without it
     panoptic_score: float = 0.5  # less certain objects are left out of the panoptic picture
     panoptic_visible: float = 0.5  # and those that show a smaller share of their mask
     panoptic_stuff: float = 0.002  # and stuff on a smaller share of the image
@@ -134,31 +131,12 @@ class Joint(RDSNet):
     @torch.no_grad()
     def decode(self, output: JointOutput, frames: list[Letterbox]) -> list[Predictions]:
         """Objects with masks and the classes of pixels of each image, in camera pixels."""
-        found = super().decode(self.reweighted(output), frames)
+        found = super().decode(output, frames)
         maps = zip(output.semantic_logits, output.background_logits, strict=True)
         return [
             replace(objects, **pixel_maps(*logits, self.config.things, frame), fusion=self.fusion)
             for objects, logits, frame in zip(found, maps, frames, strict=True)
         ]
-
-    @torch.no_grad()
-    def proposals(
-        self, output: JointOutput, frames: list[Letterbox], limit: int = 1000
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Boxes [n, 4] and scores [n] of each image as `RDSNet.proposals`, with the prior."""
-        return super().proposals(self.reweighted(output), frames, limit)
-
-    def reweighted(self, output: JointOutput) -> JointOutput:
-        """The output whose anchors also score what the class-agnostic branch says of their cell.
-
-        The odds of every class are multiplied by a power of the highest probability of a thing in
-        the anchor's cell, as SegRPN adds up the logits of its two proposal heads (2.6 b). Losses
-        are those of the anchors alone.
-        """
-        if not self.config.prior:
-            return output
-        prior = self.config.prior * F.logsigmoid(_cell_logits(output)).to(output.class_logits.dtype)
-        return output._replace(class_logits=output.class_logits + prior[..., None])
 
     @property
     def fusion(self) -> PanopticFusion:
@@ -166,16 +144,6 @@ class Joint(RDSNet):
         config = self.config
         limits = config.panoptic_score, config.panoptic_visible, config.panoptic_stuff
         return PanopticFusion(config.things, *limits)
-
-
-def _cell_logits(output: JointOutput) -> Tensor:
-    """The highest logit of a thing in the cell of each anchor [B, A]."""
-    cells, levels = -output.background_logits, []
-    per_cell = len(output.anchors[0]) // output.box_features[0][0, 0].numel()
-    for _ in output.anchors:  # P3..P7
-        cells = F.max_pool2d(cells, 2, ceil_mode=True)
-        levels.append(cells.flatten(1).repeat_interleave(per_cell, 1))
-    return torch.cat(levels, 1)
 
 
 def _pixel_counts(semantic: Tensor) -> dict[str, float]:

@@ -51,9 +51,8 @@ def decode_fixed(
 
     limits.detections is at most that.
     """
-    given = model.reweighted(output), frames, limits, capacity
     images = zip(
-        rdsnet_fixed.decode_fixed(model, *given),
+        rdsnet_fixed.decode_fixed(model, output, frames, limits, capacity),
         output.semantic_logits,
         output.background_logits,
         frames,

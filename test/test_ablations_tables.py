@@ -178,7 +178,7 @@ def test_the_joint_network_is_compared_with_the_two_as_they_are(bases: dict[str,
     }
     assert rows["SegRPN"].model == RECIPES["segrpn_tiny_synthetic"].model
     assert rows["RDSNet and SegRPN"].model == RECIPES["rdsnet_tiny_synthetic"].model
-    assert rows["joint, prior 1"] == rows["joint"]
+    assert rows["joint, pixels 1/2"].model.agnostic_weight == 0.5
     assert {recipe.steps for recipe in rows.values()} == {3200}
 
 

@@ -150,16 +150,11 @@ def test_masks_in_a_fixed_space_are_those_of_the_crops():
 # Whole models
 
 
-def config_of(kind):
-    config = preset(kind, "tiny")
-    return replace(config, prior=0.5) if kind == "joint" else config
-
-
 @pytest.fixture(scope="module", params=["rdsnet", "segrpn", "joint"])
 def seen(request):
     """A tiny model, its output for two pictures, and how these lie in it."""
     torch.manual_seed(0)
-    model = build_model(config_of(request.param)).eval()
+    model = build_model(preset(request.param, "tiny")).eval()
     frames = [Letterbox((50, 100), SIZE), Letterbox((96, 40), SIZE)]  # one has padding beside it
     with torch.inference_mode():
         output = model(torch.randn(2, 3, *SIZE))
@@ -180,7 +175,7 @@ CASES = {
 def test_it_finds_what_decode_finds(seen, case, monkeypatch):
     kind, model, output, frames = seen
     monkeypatch.setattr(rdsnet_fixed, "MASK_SPACE", 100)
-    model.config = replace(config_of(kind), **CASES[case])
+    model.config = replace(preset(kind, "tiny"), **CASES[case])
     found = decode(model, output, frames)
     for one, frame, other in zip(found, frames, model.decode(output, frames), strict=True):
         assert_equal(one.to_predictions(frame), other)
@@ -231,7 +226,7 @@ def test_retinanet_has_boxes_alone():
 
 def test_what_does_not_fit_gives_no_result(seen, monkeypatch):
     kind, model, output, frames = seen
-    model.config = replace(config_of(kind), score_threshold=0.0, nms_iou=0.9)
+    model.config = replace(preset(kind, "tiny"), score_threshold=0.0, nms_iou=0.9)
     module = segrpn_fixed if kind == "segrpn" else rdsnet_fixed
     monkeypatch.setattr(module, "PAIRS", 50)  # fewer than the 100 objects that there are
     found = decode(model, output, frames)

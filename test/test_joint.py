@@ -1,7 +1,6 @@
 """The joint network: both models' parts on one pyramid, and what they do for each other."""
 
 from dataclasses import replace
-from math import log
 
 import pytest
 import torch
@@ -70,31 +69,6 @@ def test_pictures_without_classes_of_pixels_train_the_rest(network):
     losses = network.loss(network(images), [bare])
     assert losses["semantic"].item() == losses["agnostic"].item() == 0 < losses["box"].item()
     assert network.counts([bare], SIZE)["semantic"] == 0
-
-
-def test_the_prior_multiplies_the_odds_of_anchors_by_the_best_pixel_of_their_cell():
-    network = build_joint(replace(TINY, prior=1.0)).eval()
-    output = network(picture()[0])
-    background = torch.full_like(output.background_logits, 20.0)  # a thing nowhere ..
-    background[0, 0, 5, 9] = log(3)  # .. but in one cell, with a probability of 1 / 4
-    output = output._replace(background_logits=background)
-    change = network.reweighted(output).class_logits - output.class_logits
-    assert (change == change[..., :1]).all()  # the same for all classes
-    start = 0
-    for stride, anchors in zip((8, 16, 32, 64, 128), output.anchors, strict=True):
-        part = change[0, start : start + len(anchors), 0]
-        x, y = ((anchors[:, i] + anchors[:, i + 2]) / 2 // stride for i in (0, 1))
-        cell = (y == 5 * 4 // stride) & (x == 9 * 4 // stride)
-        assert cell.sum() == 9
-        torch.testing.assert_close(part[cell], torch.full((9,), -log(4)))
-        torch.testing.assert_close(part[~cell], torch.full((len(part) - 9,), -20.0))
-        start += len(anchors)
-
-
-def test_without_a_prior_anchors_score_by_themselves():
-    network = build_joint(TINY).eval()
-    output = network(picture()[0])
-    assert network.reweighted(output) is output
 
 
 def test_everything_of_a_picture_comes_in_camera_pixels(network):

@@ -119,9 +119,9 @@ def test_pictures_are_validated_at_the_scale_that_they_train_at(name, size):
 
 
 def test_the_joint_network_has_the_flags_of_rdsnet_and_may_start_from_several_files():
-    flags = ["--model.gamma", "0", "--model.prior", "0.5", "--init", "a.safetensors", "x/b.pth"]
+    flags = ["--model.gamma=0", "--model.semantic_weight=0.5", "--init", "a.safetensors", "x/b.pth"]
     command = parse_command(["joint_tiny_synthetic", *flags])
-    assert (command.recipe.model.gamma, command.recipe.model.prior) == (0, 0.5)
+    assert (command.recipe.model.gamma, command.recipe.model.semantic_weight) == (0, 0.5)
     assert [str(path) for path in command.options.init] == ["a.safetensors", "x/b.pth"]
     assert described(command.recipe.model)["gamma"] == described(preset("rdsnet", "tiny"))["gamma"]
 

@@ -6,6 +6,7 @@ No paper has this table: it decides what the joint network is made of.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 
 from jointseg_core import JointConfig, RDSNetConfig, SegRPNConfig, preset
 from training.ablations.study import Row, Study, Table
@@ -31,6 +32,12 @@ def pixels_alone(config: JointConfig) -> SegRPNConfig:
     )
 
 
+def pixels_weigh(share: float, config: JointConfig) -> JointConfig:
+    """The network whose two losses of pixels weigh that share of the recipe's."""
+    semantic, agnostic = share * config.semantic_weight, share * config.agnostic_weight
+    return replace(config, semantic_weight=semantic, agnostic_weight=agnostic)
+
+
 OBJECTS = ("box_ap", "box_ap50", "mask_ap")
 PIXELS = ("miou", "foreground_miou")
 BEST = {"best": "box_ap"}
@@ -44,13 +51,15 @@ TABLE = Study(
             Row("SegRPN", network=pixels_alone, train=BEST | {"refinement_steps": 0}),
             Row("RDSNet and SegRPN", network=objects_alone, train=BEST, pixels="SegRPN"),
             Row("joint", against=("RDSNet and SegRPN", "SegRPN"), train=BEST),
-            Row("joint, prior 1/2", against=("joint",), train=BEST, use={"prior": 0.5}),
-            Row("joint, prior 1",   against=("joint",), train=BEST, use={"prior": 1.0}),
+            Row("joint, pixels 1/2", against=("RDSNet and SegRPN", "joint"), train=BEST,
+                network=partial(pixels_weigh, 0.5)),
+            Row("joint, pixels 1/4", against=("RDSNet and SegRPN", "joint"), train=BEST,
+                network=partial(pixels_weigh, 0.25)),
         )),
     ),
     notes=(
         "RDSNet and SegRPN: objects of the one, pixels of the other, fused as the joint network's.",
-        "The prior multiplies the odds of anchors by a power of the class-agnostic map.",
+        "Pixels 1/2: the two losses of pixels weigh that share.",
     ),
 )
 # fmt: on
