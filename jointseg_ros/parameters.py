@@ -70,7 +70,7 @@ class Settings:
     camera_names: tuple[str, ...] = _fixed(("camera",), "names of the cameras, used in topics")
     cameras: tuple[Camera, ...] = ()
     model_type: str = _on_configure(
-        "rdsnet", "the model to run", choices=("rdsnet", "segrpn", "joint")
+        "joint", "the model to run", choices=("joint", "rdsnet", "segrpn")
     )
     model_weights: str = _on_reload(
         "", "path of the weights; empty: the small ones of this package"

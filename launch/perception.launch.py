@@ -1,4 +1,4 @@
-"""Start the perception nodes: RDSNet and SegRPN, or one model alone.
+"""Start a perception node: the joint network, or RDSNet, SegRPN, or both of these.
 
     ros2 launch jointseg_ros perception.launch.py image_topic:=/camera/image_raw
     ros2 launch jointseg_ros perception.launch.py --show-args
@@ -29,12 +29,12 @@ from jointseg_ros import large_images
 SHARE = Path(get_package_share_directory("jointseg_ros"))
 HERE = SHARE / "launch"
 MODELS = {
-    "both": ("rdsnet", "segrpn"),
     "joint": ("joint",),
+    "both": ("rdsnet", "segrpn"),
     "rdsnet": ("rdsnet",),
     "segrpn": ("segrpn",),
 }
-DEFAULT_MODEL = "both"
+DEFAULT_MODEL = "joint"
 YES_OR_NO = ("true", "false")
 IN_FILE = "as in params_file when empty"
 
@@ -44,7 +44,7 @@ ARGUMENTS = (
         "model",
         DEFAULT_MODEL,
         tuple(MODELS),
-        "both: a node for each of RDSNet and SegRPN; joint: one with the topics of both and more",
+        "joint: one node with all topics; both: a node for each of RDSNet and SegRPN",
     ),
     ("params_file", str(HERE / "config" / "single_camera.yaml"), (), "ROS parameters of the nodes"),
     ("weights", "", (), f"path of the weights of one model; {IN_FILE}"),

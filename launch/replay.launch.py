@@ -36,12 +36,12 @@ from launch.substitutions import LaunchConfiguration
 
 HERE = Path(get_package_share_directory("jointseg_ros")) / "launch"
 MODELS = {
-    "both": ("rdsnet", "segrpn"),
     "joint": ("joint",),
+    "both": ("rdsnet", "segrpn"),
     "rdsnet": ("rdsnet",),
     "segrpn": ("segrpn",),
 }
-DEFAULT_MODEL = "both"
+DEFAULT_MODEL = "joint"
 RESULTS = {
     "rdsnet": ("camera/detections", "camera/instance_masks", "camera/label_info", "stats"),
     "segrpn": (

@@ -120,7 +120,7 @@ def test_what_a_manifest_does_not_say_is_as_it_was_before_it_could_be_said(saved
     assert loaded.preprocessing == PREPROCESSING
 
 
-@pytest.mark.parametrize("model_type", ["rdsnet", "segrpn"])
+@pytest.mark.parametrize("model_type", ["rdsnet", "segrpn", "joint"])
 def test_shipped_weights_load(model_type):
     model, manifest = load_model(shipped_weights(model_type))
     assert manifest.model_type == model_type

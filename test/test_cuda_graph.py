@@ -8,13 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from jointseg_core import (
-    CITYSCAPES,
-    Manifest,
     Predictor,
-    build_joint,
     cuda_graph,
-    load_model,
-    preset,
     rdsnet_fixed,
     shipped_weights,
 )
@@ -29,22 +24,10 @@ def blobs(seed, *size):
     return noise(seed, size[0] // 16, size[1] // 16).repeat(16, 0).repeat(16, 1)
 
 
-def joint_predictor():
-    """A joint network with the shipped RDSNet's objects, and pixels of random weights."""
-    torch.manual_seed(0)
-    model, source = build_joint(preset("joint", "tiny")), load_model(shipped_weights("rdsnet"))
-    model.load_state_dict(source[0].state_dict(), strict=False)
-    manifest = Manifest(model.config, CITYSCAPES, source[1].preprocessing)
-    return Predictor(model.eval(), manifest, device="cpu")
-
-
 @pytest.fixture(params=["rdsnet", "segrpn", "joint"])
 def pair(request):
     """A predictor that finds objects, and the same by recordings that record nothing."""
-    if request.param == "joint":
-        predictor = joint_predictor()
-    else:
-        predictor = Predictor.from_file(shipped_weights(request.param), device="cpu")
+    predictor = Predictor.from_file(shipped_weights(request.param), device="cpu")
     predictor.configure(max_detections=8)
     preprocessing = predictor.manifest.preprocessing
     return predictor, Replayer(predictor.model, preprocessing, predictor.device, torch.float32)

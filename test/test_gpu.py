@@ -19,7 +19,7 @@ def picture(seed, *size):
     return blocks.astype(np.uint8).repeat(16, 0).repeat(16, 1)
 
 
-@pytest.fixture(params=["rdsnet", "segrpn"])
+@pytest.fixture(params=["rdsnet", "segrpn", "joint"])
 def pair(request):
     """The shipped weights on the CPU and on the GPU, in fp32 without TF32."""
     before = torch.backends.cudnn.allow_tf32

@@ -189,7 +189,7 @@ def test_replay_explains_its_arguments_and_refuses_what_it_cannot_play(tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["model:=yolo"], "Valid options are: ('both', 'joint', 'rdsnet', 'segrpn')"),
+        (["model:=yolo"], "Valid options are: ('joint', 'both', 'rdsnet', 'segrpn')"),
         (
             ["model:=both", "weights:=/w.safetensors"],
             "is the file of one model, and model:=both starts two",

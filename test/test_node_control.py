@@ -208,7 +208,7 @@ def test_the_executable_refuses_a_wrong_start_in_one_sentence(bench: Bench) -> N
 def executable(bench: Bench, *parameters: str) -> Iterator[subprocess.Popen[str]]:
     """The node as a process of its own."""
     root = Path(__file__).parents[1]
-    given = [f"model.weights:={bench.weights['rdsnet']}", *parameters]
+    given = ["model.type:=rdsnet", f"model.weights:={bench.weights['rdsnet']}", *parameters]
     command = [sys.executable, root / "jointseg_ros" / "perception_node.py", "--ros-args"]
     command += ["-r", "__node:=in_a_process"]
     command += [word for parameter in given for word in ("-p", parameter)]

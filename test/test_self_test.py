@@ -13,7 +13,7 @@ from jointseg_core import Predictor, shipped_weights
 from jointseg_core.checkpoint import BadCheckpoint
 from jointseg_core.self_test import fixed_picture, self_test, sign, sizes
 
-MODELS = ("rdsnet", "segrpn")
+MODELS = ("rdsnet", "segrpn", "joint")
 
 
 @pytest.fixture

@@ -42,8 +42,8 @@ RESULTS = {
     "joint": ("detections", "instance_masks", "semantic/image"),
 }
 """What each model is for: a frame is processed when all of these have arrived."""
-DEFAULT_MODELS = ("rdsnet", "segrpn")
-"""Those of the demo and of its spread over seeds, of which weights are shipped."""
+DEFAULT_MODELS = ("joint",)
+"""Those of the demo."""
 _ALSO_RECORDED = {
     "rdsnet": ("label_info",),
     "segrpn": ("foreground/image", "label_info", "semantic/label_info"),

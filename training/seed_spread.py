@@ -19,7 +19,7 @@ from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.predictor import Predictor
 from training.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, scene_target
 from training.problems import run_program
-from training.replay import DEFAULT_MODELS, ROOT, SCORE_THRESHOLD
+from training.replay import ROOT, SCORE_THRESHOLD
 from training.scenes import render_drive
 from training.scores import SCORES, ModelScores, known_or_none
 
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="the first of them")
     parser.add_argument("--streets", type=int, default=STREETS)
     parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
-    parser.add_argument("--models", nargs="+", choices=list(SCORES), default=list(DEFAULT_MODELS))
+    parser.add_argument("--models", nargs="+", choices=list(SCORES), default=list(SCORES))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16 or bf16")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
