@@ -79,7 +79,7 @@ def test_the_python_example_joins_by_header_and_decodes(
     consumer.use = lambda *pair: joined.append(pair) or type(consumer).use(consumer, *pair)
     sender = rclpy.create_node("sender")
     publishers = {
-        kind: sender.create_publisher(kind, f"/rdsnet/camera/{name}", 5)
+        kind: sender.create_publisher(kind, f"/joint/camera/{name}", 5)
         for kind, name in ((Detection2DArray, "detections"), (InstanceMaskArray, "instance_masks"))
     }
     executor = SingleThreadedExecutor()
