@@ -21,7 +21,7 @@ TRAINING = [
 setup(
     name="jointseg-core",
     version="0.1.0",
-    description="RDSNet and SegRPN: objects, masks and the class of every pixel from one network",
+    description="RDSNet, SegRPN, and both in one: objects, masks and the class of every pixel",
     author="jointseg maintainers",
     author_email="maintainers@jointseg.invalid",
     license="Apache-2.0",

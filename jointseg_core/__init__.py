@@ -1,4 +1,4 @@
-"""jointseg_core: joint perception networks in PyTorch: RDSNet, SegRPN, and one of both.
+"""jointseg_core: joint perception networks in PyTorch: RDSNet, SegRPN, and one that joins both.
 
 Readable and usable without ROS, data sets or a GPU. Names are imported when they are asked for:
 programs that only play or mend recordings want the errors alone, and start without torch.

@@ -50,8 +50,8 @@ class JointConfig(RDSNetConfig):
     branch_channels: int = 128
     branch_groups: int = 32
     pixel_loss_stride: int = 1  # every n-th row and column counts in the pixel losses
-    semantic_weight: float = 1.0  # of the loss of pixel classes; those of RDSNet weigh 1
-    agnostic_weight: float = 1.0  # of the loss of things against stuff
+    semantic_weight: float = 0.25  # of the loss of pixel classes; those of RDSNet weigh 1
+    agnostic_weight: float = 0.25  # of the loss of things against stuff
     panoptic_score: float = 0.5  # less certain objects are left out of the panoptic picture
     panoptic_visible: float = 0.5  # and those that show a smaller share of their mask
     panoptic_stuff: float = 0.002  # and stuff on a smaller share of the image

@@ -1,4 +1,4 @@
-"""The few building blocks that both models' heads are made of."""
+"""The few building blocks that the models' heads are made of."""
 
 from __future__ import annotations
 

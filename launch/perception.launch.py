@@ -3,7 +3,8 @@
     ros2 launch jointseg_ros perception.launch.py image_topic:=/camera/image_raw
     ros2 launch jointseg_ros perception.launch.py --show-args
 
-Values come from params_file; an argument that is given wins over it. The nodes configure and
+Values come from params_file; an argument that is given wins over it, and `model` alone says which
+models run. The nodes configure and
 activate themselves unless autostart is false. Where nothing else is chosen, they send large images
 through shared memory (docs/large_images.md).
 """
@@ -81,7 +82,7 @@ ARGUMENTS = (
         "rviz",
         "false",
         YES_OR_NO,
-        "open rviz: overlay, masks and classes of one camera, or the overlays of up to three",
+        "open rviz: overlay, masks, classes, panoptic picture; of three cameras the first and the last",
     ),
     ("overlay", "false", YES_OR_NO, "open a window with the overlay of each model"),
     ("foxglove", "false", YES_OR_NO, "start the bridge to Foxglove"),

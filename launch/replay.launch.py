@@ -1,6 +1,6 @@
 """Play a recording to the perception nodes, and record what they make of it.
 
-    ros2 launch jointseg_ros replay.launch.py bag:=drive.mcap model:=rdsnet out:=replayed
+    ros2 launch jointseg_ros replay.launch.py bag:=drive.mcap out:=replayed
     python -m training.evaluate_bag drive.mcap --weights ... --online replayed
 
 The second line tells what the results were worth. The player starts when the recorder hears every
@@ -46,11 +46,11 @@ RESULTS = {
     "rdsnet": ("camera/detections", "camera/instance_masks", "camera/label_info", "stats"),
     "segrpn": (
         *("camera/detections", "camera/semantic/image", "camera/foreground/image"),
-        *("camera/label_info", "stats"),
+        *("camera/label_info", "camera/semantic/label_info", "stats"),
     ),
     "joint": (
         *("camera/detections", "camera/instance_masks", "camera/semantic/image"),
-        *("camera/foreground/image", "camera/label_info", "stats"),
+        *("camera/foreground/image", "camera/label_info", "camera/semantic/label_info", "stats"),
     ),
 }
 READY = ("All requested topics are subscribed", "recording ")  # of ros2 bag, of our recorder

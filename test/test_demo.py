@@ -217,6 +217,12 @@ def test_an_unreadable_input_is_named_with_what_is_accepted_and_old_results_stay
     assert [p.read_text() for p in (tmp_path / "out").iterdir()] == ["old"]
 
 
+def test_weights_of_a_model_that_is_not_shown_are_refused(tmp_path: Path):
+    code, _, errors = demo(tmp_path / "out", "--weights", "rdsnet=own.safetensors")
+    assert code == 2 and "add --models rdsnet" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_node_without_its_weights_is_reported_with_its_own_words(tmp_path: Path):
     missing = tmp_path / "none.safetensors"
     arguments = ("--streets", 1, "--frames-per-street", 1, "--models", "rdsnet")

@@ -277,7 +277,7 @@ def leaves(tree):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["rdsnet", "segrpn"])
+@pytest.mark.parametrize("kind", ["rdsnet", "segrpn", "joint"])
 def test_nothing_between_picture_and_bytes_waits_for_the_host(kind, monkeypatch):
     monkeypatch.setattr(rdsnet_fixed, "kernel_works", lambda: False)  # not on fake tensors
     config = preset(kind, "tiny")

@@ -1,7 +1,8 @@
-"""The launch file starts both models, and its files name only what the nodes have."""
+"""The launch file starts the models, and its files name only what the nodes have."""
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,9 @@ from sensor_msgs.msg import Image
 
 from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.outputs import CameraOutputs
+from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import PerceptionNode
+from training.replay import DEFAULT_MODELS
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 CONFIGS = sorted((LAUNCH / "config").glob("*.yaml"))
@@ -231,6 +234,12 @@ class Launched:
         os.killpg(self.process.pid, signal.SIGINT)
         self.process.wait(timeout=60)
         return self.log.read_text()
+
+
+def test_everything_starts_the_joint_network_where_no_model_is_named() -> None:
+    files = [(LAUNCH / f"{name}.launch.py").read_text() for name in ("perception", "replay")]
+    in_files = [re.search(r'^DEFAULT_MODEL = "(\w+)"$', text, re.M)[1] for text in files]
+    assert [*in_files, Settings().model_type, *DEFAULT_MODELS] == ["joint"] * 4
 
 
 @pytest.fixture

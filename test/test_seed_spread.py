@@ -43,7 +43,7 @@ def test_the_note_shows_measured_numbers_with_their_command_or_says_what_to_run(
 ):
     monkeypatch.setattr("training.seed_spread.shipped_weights", lambda model: rdsnet_weights)
     path = tmp_path / "spread.json"
-    assert "not measured" in note(path)
+    assert "not measured" in note(["rdsnet"], path)
     document = {
         "command": "python -m training.seed_spread --seeds 2",
         "weights": {"rdsnet": load_model(rdsnet_weights)[1].sha256},
@@ -51,9 +51,11 @@ def test_the_note_shows_measured_numbers_with_their_command_or_says_what_to_run(
         "spread": spread(seeds(0.5, 0.56)),
     }
     path.write_text(json.dumps(document))
-    assert "1000, 1001" in note(path) and "box ap50 0.530 (0.500 to 0.560)" in note(path)
-    assert document["command"] in note(path)
+    shown = note(["rdsnet"], path)
+    assert "1000, 1001" in shown and "box ap50 0.530 (0.500 to 0.560)" in shown
+    assert document["command"] in shown
     path.write_text(json.dumps(document | {"weights": {"rdsnet": "0" * 64}}))
-    assert "other weights" in note(path)
+    assert "other weights" in note(["rdsnet"], path)
+    assert "not measured" in note(["rdsnet", "joint"], path)
     path.write_text("{")
-    assert "not measured" in note(path)
+    assert "not measured" in note(["rdsnet"], path)

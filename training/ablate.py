@@ -1,4 +1,4 @@
-"""Measure the papers' tables and figures again: `python -m training.ablate STUDY [--field value]`.
+"""Measure the papers' tables and figures, and what the joint network gains.
 
     python -m training.ablate rdsnet-table-4 --size tiny --seeds 3 --input-size 128x256 --jobs 2
     python -m training.ablate segrpn-table-1 --size tiny --seeds 5 --steps 2000

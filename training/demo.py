@@ -35,7 +35,7 @@ from training.demo_pictures import Panels, SheetRows, Video, sheet
 from training.demo_report import DemoReport
 from training.driving_bag import FRAMES_PER_STREET, IMAGE, RATE_HZ, STREETS, write_driving_bag
 from training.joined import joined
-from training.problems import run_program
+from training.problems import BadConfig, run_program
 from training.replay import DEFAULT_MODELS, RESULTS, Replay, replay, working_folder
 from training.scores import SCORES, ModelScores, known_or_none, percentiles
 
@@ -72,8 +72,11 @@ class Survey:
 
 
 def main() -> None:
-    """Run the demo. Raises ReplayError where a process failed, BadInput for a bad input."""
+    """Run the demo. ReplayError where a process failed, BadInput and BadConfig for wrong words."""
     options = _parser().parse_args()
+    if unused := dict(options.weights or ()).keys() - set(options.models):
+        name = min(unused)
+        raise BadConfig(f"--weights {name}=...: {name} is not shown; add --models {name}")
     console = Console()
     metrics = run(options, console)
     _report(console, options, metrics)
@@ -225,7 +228,7 @@ def _report(console: Console, options: argparse.Namespace, metrics: dict) -> Non
         _row(table, name, {"models": latencies}, "{:.0f} ms", f"latency {name}")
     console.print(f"{metrics['frames_in']} frames at their original times:")
     console.print(table)
-    note = seed_spread.note() if options.input is None else SYNTHETIC_ONLY
+    note = seed_spread.note(options.models) if options.input is None else SYNTHETIC_ONLY
     console.print(note, soft_wrap=True, highlight=False)
     for name in FILES:
         console.print(f"  {options.out / name}", soft_wrap=True, highlight=False)

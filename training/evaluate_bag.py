@@ -1,6 +1,6 @@
 """Score a model on recordings, every frame of them, without ROS.
 
-python -m training.evaluate_bag drive.mcap --weights jointseg_core/weights/rdsnet_tiny.safetensors
+python -m training.evaluate_bag drive.mcap --weights jointseg_core/weights/joint_tiny.safetensors
 
 Leaves metrics.json (the same however many processes worked on it), frames.csv, run.json and
 report.html in the output folder, and what is done of each recording in its parts/, so that a run
@@ -329,7 +329,7 @@ def _parser() -> argparse.ArgumentParser:
         help="detections, masks, semantic, ignored",
     )
     add("--online", type=Path, help="what a node published while the recording was played to it")
-    add("--node", help="start of that node's topics, as in /rdsnet/camera")
+    add("--node", help="start of that node's topics, as in /joint/camera")
     add("--rate", type=_length, default=1.0, help="at which the recording was played")
     add("--tolerance", type=_seconds, default=0.01, help="between a frame and its annotation, s")
     add("--window", type=_length, default=10.0, help="of time, done at once or again; s")

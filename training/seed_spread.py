@@ -9,7 +9,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -57,13 +57,13 @@ def spread(seeds: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> dic
     return found
 
 
-def note(path: Path = RESULTS) -> str:
-    """What was measured over several seeds with the shipped weights, in a few lines."""
+def note(models: Sequence[str], path: Path = RESULTS) -> str:
+    """What was measured of these models' shipped weights over several seeds, in a few lines."""
     advice = "python -m training.seed_spread --seeds 5"
     try:
         measured = json.loads(path.read_text())
-        lines = [_line(model, numbers) for model, numbers in measured["spread"].items()]
-        known = measured["weights"] == {m: _sha256(m) for m in measured["weights"]}
+        lines = [_line(model, measured["spread"][model]) for model in models]
+        known = all(measured["weights"][model] == _sha256(model) for model in models)
     except (OSError, ValueError, KeyError, TypeError):
         return f"Over other seeds: not measured here; run {advice}."
     if not known:

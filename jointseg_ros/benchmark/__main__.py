@@ -176,7 +176,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> Parser:
     parser = Parser(prog="benchmark", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--model", choices=("rdsnet", "segrpn", "joint"), default="rdsnet")
+    add("--model", choices=("joint", "rdsnet", "segrpn"), default="joint")
     add("--weights", type=Path, help="default: the small ones of this package")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--precision", default="auto", help="auto, fp32, fp16 or bf16")

@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=15.0, help="frames a second")
     parser.add_argument("--faults", type=float, default=0.05, help="share of the frames")
     parser.add_argument("--image", type=_size, default=(360, 640), help="HEIGHTxWIDTH of a frame")
-    parser.add_argument("--model", default="rdsnet", choices=("rdsnet", "segrpn", "joint"))
+    parser.add_argument("--model", default="joint", choices=("joint", "rdsnet", "segrpn"))
     parser.add_argument("--weights", type=Path, help="default: the shipped ones")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")

@@ -160,7 +160,7 @@ def _no_network(folder: Path) -> None:
         raise AssertionError("something wanted a socket")
 
     socket.socket = socket.create_connection = socket.getaddrinfo = closed
-    for model in ("rdsnet", "segrpn"):
+    for model in ("rdsnet", "segrpn", "joint"):
         predictor = Predictor.from_file(shipped_weights(model), "cpu")
         assert len(predictor([np.zeros((64, 96, 3), np.uint8)])) == 1
     load_model(folder / "resnet50.safetensors")

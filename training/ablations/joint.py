@@ -32,10 +32,9 @@ def pixels_alone(config: JointConfig) -> SegRPNConfig:
     )
 
 
-def pixels_weigh(share: float, config: JointConfig) -> JointConfig:
-    """The network whose two losses of pixels weigh that share of the recipe's."""
-    semantic, agnostic = share * config.semantic_weight, share * config.agnostic_weight
-    return replace(config, semantic_weight=semantic, agnostic_weight=agnostic)
+def pixels_weigh(weight: float, config: JointConfig) -> JointConfig:
+    """The network whose two losses of pixels have that weight."""
+    return replace(config, semantic_weight=weight, agnostic_weight=weight)
 
 
 OBJECTS = ("box_ap", "box_ap50", "mask_ap")
@@ -50,7 +49,8 @@ TABLE = Study(
         Table("Joint", (*OBJECTS, *PIXELS, "pq", "agreement"), (
             Row("SegRPN", network=pixels_alone, train=BEST | {"refinement_steps": 0}),
             Row("RDSNet and SegRPN", network=objects_alone, train=BEST, pixels="SegRPN"),
-            Row("joint", against=("RDSNet and SegRPN", "SegRPN"), train=BEST),
+            Row("joint", against=("RDSNet and SegRPN", "SegRPN"), train=BEST,
+                network=partial(pixels_weigh, 1.0)),
             Row("joint, pixels 1/2", against=("RDSNet and SegRPN", "joint"), train=BEST,
                 network=partial(pixels_weigh, 0.5)),
             Row("joint, pixels 1/4", against=("RDSNet and SegRPN", "joint"), train=BEST,
@@ -59,7 +59,7 @@ TABLE = Study(
     ),
     notes=(
         "RDSNet and SegRPN: objects of the one, pixels of the other, fused as the joint network's.",
-        "Pixels 1/2: the two losses of pixels weigh that share.",
+        "Joint: the two losses of pixels weigh 1; pixels 1/2 and 1/4 (the recipe): they weigh that.",
     ),
 )
 # fmt: on

@@ -102,7 +102,7 @@ def judge_online(
 ) -> Online:
     """Judge what a node published, recorded into `outputs`, while `recording` was played.
 
-    node: the start of its topics, as in /rdsnet/camera; needed where there are several. rate: at
+    node: the start of its topics, as in /joint/camera; needed where there are several. rate: at
     which it was played. The recorder has to have used the recording's own time (use_sim_time), as
     a result's age is measured in it. BadBag for outputs without results.
     """
