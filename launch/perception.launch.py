@@ -82,7 +82,7 @@ ARGUMENTS = (
         "rviz",
         "false",
         YES_OR_NO,
-        "open rviz: overlay, masks, classes, panoptic picture; of three cameras the first and the last",
+        "open rviz: overlay, masks, classes, panoptic picture; less of each with several cameras",
     ),
     ("overlay", "false", YES_OR_NO, "open a window with the overlay of each model"),
     ("foxglove", "false", YES_OR_NO, "start the bridge to Foxglove"),
