@@ -83,7 +83,7 @@ class Process:
 
     def __init__(self, folder: Path, weights: Path, hangs_loading: bool, **parameters: Any):
         self.log = folder / "node.log"
-        given = {"model.weights": weights} | parameters
+        given = {"model.type": "rdsnet", "model.weights": weights} | parameters
         words = ["-r", "__node:=stressed"]
         for name, value in given.items():
             words += ["-p", f"{name.replace('__', '.')}:={value}"]

@@ -224,7 +224,8 @@ from jointseg_ros.soak.faults import SPOILERS
 import rclpy
 rclpy.init()
 node = PerceptionNode(parameter_overrides=[
-    Parameter("model.weights", value=sys.argv[1]), Parameter("autostart", value=False)])
+    Parameter("model.type", value="rdsnet"), Parameter("model.weights", value=sys.argv[1]),
+    Parameter("autostart", value=False)])
 assert node.trigger_configure() == node.trigger_activate()
 node.get_logger().set_level(50)
 spoilt = [frame(1) for _ in SPOILERS]

@@ -55,7 +55,8 @@ def test_every_frame_is_accounted_for_and_nothing_is_left_behind(
 ) -> None:
     file, before = tmp_path / "new" / "results.json", ports(untouched_domain)
     done = benchmark(
-        *("--weights", str(rdsnet_weights), "--device", "cpu", "--image", "360x640"),
+        *("--model", "rdsnet", "--weights", str(rdsnet_weights)),
+        *("--device", "cpu", "--image", "360x640"),
         *("--cameras", "2", "--rates", "8", "--seconds", "1.5", "--search-seconds", "0"),
         *("--transport", "raw", "--json", str(file)),
     )

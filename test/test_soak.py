@@ -110,7 +110,8 @@ def test_faults_have_their_share_and_every_kind_comes() -> None:
 @pytest.mark.timeout(200)
 def test_a_short_run_with_the_real_node_passes(rdsnet_weights: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jointseg_ros.soak", "--minutes", "0.33", "--rate", "5"]
-    command += ["--image", "64x128", "--faults", "0.2", "--weights", str(rdsnet_weights)]
+    command += ["--image", "64x128", "--faults", "0.2"]
+    command += ["--model", "rdsnet", "--weights", str(rdsnet_weights)]
     done = subprocess.run(
         [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=180
     )
