@@ -175,9 +175,13 @@ def _write(
         "spent_s": dict(
             zip(("reading", "network", "scoring"), outcome.seconds.round(2).tolist(), strict=True)
         ),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10,
+        "peak_memory_mb": max(_peak_mb(resource.RUSAGE_SELF), _peak_mb(resource.RUSAGE_CHILDREN)),
     }
     _write_text(options.out / "run.json", json.dumps(run, indent=2) + "\n")
+
+
+def _peak_mb(who: int) -> int:
+    return resource.getrusage(who).ru_maxrss >> 10
 
 
 def _report(
