@@ -4,9 +4,8 @@
     ros2 launch jointseg_ros perception.launch.py --show-args
 
 Values come from params_file; an argument that is given wins over it, and `model` alone says which
-models run. The nodes configure and
-activate themselves unless autostart is false. Where nothing else is chosen, they send large images
-through shared memory (docs/large_images.md).
+models run. The nodes configure and activate themselves unless autostart is false. Where nothing
+else is chosen, they send large images through shared memory (docs/large_images.md).
 """
 
 import os

@@ -59,7 +59,7 @@ TABLE = Study(
     ),
     notes=(
         "RDSNet and SegRPN: objects of the one, pixels of the other, fused as the joint network's.",
-        "Joint: the two losses of pixels weigh 1; pixels 1/2, 1/4 (as in recipes): they do that.",
+        "The two losses of pixels weigh 1 in the row joint, else as it says; in the recipes 1/4.",
     ),
 )
 # fmt: on
