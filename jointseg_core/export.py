@@ -166,7 +166,7 @@ def write_graphs(
     device, size = choose_device(request.device), manifest.preprocessing.input_size
     inputs = {}
     if pictures:
-        predictor = Predictor(model, manifest, "cpu")
+        predictor = Predictor(model, manifest, "cpu", winograd=False)  # the layers stay as they are
         inputs = calibration_inputs(predictor, pictures, request.batch)
     network = prepared(model, device, request.dtype)
     images = example("dense", network, request.batch, size).to(device)

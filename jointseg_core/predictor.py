@@ -22,7 +22,8 @@ from jointseg_core.cuda_graph import replayer_for
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
-from jointseg_core.process import keep_memory
+from jointseg_core.process import keep_memory, return_memory
+from jointseg_core.winograd import WinogradConv2d, use_winograd
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -44,6 +45,8 @@ class Predictor:
     device     "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N"
     precision  "fp32", "fp16", "bf16", or "auto": bf16 on a CPU that computes in it, else fp32
     exported   what computes in the place of the model's layers, in a precision of its own
+    winograd   whether wide 3x3 convolutions may save multiplications, see `winograd.py`; they do
+               on CPUs, but not in bf16 on one with AMX
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Predictor:
         precision: str = "fp32",
         weights: Path = Path(),
         exported: Exported | None = None,
+        winograd: bool = True,
     ) -> None:
         self.device = choose_device(exported.export.device if exported else device)
         self.precision = (
@@ -65,7 +69,8 @@ class Predictor:
         self.timing = Timing()
         self._lock = threading.Lock()
         self._dtype = torch.float32 if exported else PRECISIONS[self.precision]
-        self.model = prepared(model, self.device, self._dtype)
+        winograd = winograd and not exported and saves_time(self.device, self._dtype)
+        self.model = prepared(model, self.device, self._dtype, winograd)
         self._network, self._replayer = self.model, None
         if exported:
             self._network = exported.network(self.model)
@@ -206,19 +211,30 @@ class Predictor:
             self([black] * count)
 
 
-def prepared(model: Model, device: torch.device, dtype: torch.dtype) -> Model:
+def prepared(
+    model: Model, device: torch.device, dtype: torch.dtype, winograd: bool = False
+) -> Model:
     """The model as it runs fastest: norms folded in fp32, then cast, channels last, on the device.
 
     Layers compute in dtype; what decides where something is stays in fp32 (see the models' decode).
     """
-    if device.type == "cpu":
-        keep_memory()
     fold_batch_norms(model.backbone)
+    if winograd:
+        use_winograd(model, dtype)
     model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm):
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm | WinogradConv2d):
             module.to(dtype)
+    if device.type == "cpu":
+        return_memory()  # of the weights as they were
+        keep_memory()
     return model
+
+
+def saves_time(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `use_winograd` does. Where AMX multiplies bf16, multiplications cost too little."""
+    amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
+    return device.type == "cpu" and not amx
 
 
 def precisions_of(device: torch.device) -> list[str]:

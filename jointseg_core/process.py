@@ -26,3 +26,10 @@ def keep_memory() -> bool:
         (M_TOP_PAD, 2 * KEPT_BLOCK),
     )
     return all(mallopt(option, value) for option, value in policy)
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system once, where the C library is glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -25,7 +25,9 @@ PEAK_CHANNELS, PEAK_REPEATS = 256, 8
 
 def names_of(settings: Settings) -> list[str]:
     """Contenders in the order of their turns."""
-    names = [f"ours-{precision}" for precision in settings.precisions]
+    names = []
+    for precision in settings.precisions:
+        names += [f"ours-{precision}", *(f"ours-{precision}-x{n}" for n in settings.batches)]
     for name in settings.peers:
         if name == "both":
             names += [f"both-{precision}" for precision in settings.precisions]
@@ -46,26 +48,41 @@ def peak_precisions(settings: Settings) -> list[str]:
 def precision_of(name: str) -> str:
     """What a contender computes in; for tails, fp32."""
     if name.startswith(("ours-", "both-", "peak-")):
-        return name.partition("-")[2]
+        return name.split("-")[1]
     return "bf16" if name.endswith(TREATED) else "fp32"
 
 
-def build(name: str, settings: Settings, clock: StageClock) -> Callable[[np.ndarray], object]:
-    """The contender: picture uint8 [H, W, 3] to its results. `describe` says what they are."""
-    kind, _, precision = name.partition("-")
+def pictures_of(name: str) -> int:
+    """How many pictures the contender sees at once."""
+    return int(name.rpartition("-x")[2]) if "-x" in name else 1
+
+
+def build(
+    name: str, settings: Settings, clock: StageClock, winograd: bool = True
+) -> Callable[[np.ndarray], object]:
+    """The contender: picture uint8 [H, W, 3] to its results. `describe` says what they are.
+
+    winograd: as in `Predictor`, for those of ours.
+    """
+    kind, precision = name.partition("-")[0], precision_of(name)
     if kind == "ours":
-        return ours(settings, precision, clock)
+        return ours(settings, precision, clock, winograd, pictures_of(name))
     if kind == "both":
-        return both(settings, precision, clock)
+        return both(settings, precision, clock, winograd)
     if kind == "released":
         return released(settings, clock)
     if kind == "tail":
-        if precision == "ours":
+        if name == "tail-ours":
             keep_memory()  # as Predictor's process does
         return tail(settings, TAILS[name], clock)
     if kind == "peak":
         return peak(settings, precision, clock)
     return peer(name.removesuffix(TREATED), settings, name.endswith(TREATED), clock)
+
+
+def may_save(name: str) -> bool:
+    """Whether the contender may compute with fewer multiplications than its layers are defined by."""
+    return name.startswith(("ours-", "both-")) and precision_of(name) in PRECISIONS
 
 
 def peak(settings: Settings, precision: str, clock: StageClock) -> Callable[[np.ndarray], Tensor]:

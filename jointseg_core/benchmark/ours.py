@@ -128,27 +128,34 @@ def _plant_proposals(network: nn.Module, boxes: Tensor, anchors: Tensor, device:
     network.register_forward_hook(propose)
 
 
-def make_predictor(settings: Settings, precision: str) -> Predictor:
+def make_predictor(settings: Settings, precision: str, winograd: bool = True) -> Predictor:
     """A `Predictor` as anybody would make it, whose model then finds the scene."""
     model, manifest = make_model(settings), make_manifest(settings)
     if precision == "int8":
         pictures = [make_picture(replace(settings, image=settings.size, seed=s)) for s in range(4)]
         predictor = in_int8(model, manifest, pictures)
     else:
-        predictor = Predictor(model, manifest, device=settings.device, precision=precision)
+        predictor = Predictor(model, manifest, settings.device, precision, winograd=winograd)
     plant(predictor.model, settings, predictor._network)
     return predictor
 
 
 def ours(
-    settings: Settings, precision: str, clock: StageClock
+    settings: Settings,
+    precision: str,
+    clock: StageClock,
+    winograd: bool = True,
+    pictures: int = 1,
 ) -> Callable[[np.ndarray], Predictions]:
-    """Picture to results. Stages: preprocess, net, then what `_mark_stages` says."""
-    predictor = make_predictor(settings, precision)
+    """Picture to results. Stages: preprocess, net, then what `_mark_stages` says.
+
+    pictures: so many copies of the picture are seen at once.
+    """
+    predictor = make_predictor(settings, precision, winograd)
     last = _mark_stages(predictor.model, predictor._network, clock)
 
     def see(picture: np.ndarray) -> Predictions:
-        found = predictor([picture])[0]
+        found = predictor([picture] * pictures)[0]
         clock.mark(last)
         return found
 
@@ -156,11 +163,11 @@ def ours(
 
 
 def both(
-    settings: Settings, precision: str, clock: StageClock
+    settings: Settings, precision: str, clock: StageClock, winograd: bool = True
 ) -> Callable[[np.ndarray], Predictions]:
     """What the joint network is for, by two: RDSNet, then SegRPN. A stage for each."""
     first, second = (
-        make_predictor(replace(settings, model=name, peers=()), precision)
+        make_predictor(replace(settings, model=name, peers=()), precision, winograd)
         for name in ("rdsnet", "segrpn")
     )
 

@@ -66,6 +66,7 @@ class Settings:
     threads: int
     device: str
     seed: int = 0
+    batches: tuple[int, ...] = ()  # of ours, one more contender for each precision and size
 
     def __post_init__(self) -> None:
         _check(self)
@@ -86,6 +87,8 @@ def _check(settings: Settings) -> None:
         if peer not in PEERS[settings.model]:
             known = ", ".join(PEERS[settings.model])
             raise BadConfig(f"--peers names {peer!r}; {settings.model} has {known}, or none")
+    if any(count < 2 for count in settings.batches):
+        raise BadConfig(f"--batches is {settings.batches}, expected 2 pictures or more in each")
     preset(settings.model, settings.preset)
     device = choose_device(settings.device)
     for precision in settings.precisions:
@@ -120,6 +123,7 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, str]:
         threads=options.threads,
         device=device,
         seed=options.seed,
+        batches=_counts(options.batches, "--batches"),
     )
     resolved = [_choose(p, choose_device(device)) for p in settings.precisions]
     return replace(settings, precisions=tuple(dict.fromkeys(resolved))), options.json
@@ -148,6 +152,13 @@ def _device(name: str) -> str:
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _counts(text: str, option: str) -> tuple[int, ...]:
+    names = _names(text)
+    if not all(name.isdecimal() for name in names):
+        raise BadConfig(f"{option} is {text!r}, expected numbers such as 4,8")
+    return tuple(int(name) for name in names)
 
 
 def _size(text: str, option: str) -> tuple[int, int]:
@@ -186,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--regions", type=int, default=1000, help="proposals of SegRPN (default 1000)")
     add("--precision", help="of ours, of bf16,fp32,int8 (default: bf16 where it is fast, and fp32)")
     add("--peers", help="such as released,maskrcnn, or none; each also given our treatment")
+    add("--batches", help="ours also with so many pictures at once, such as 4,8")
     add("--rounds", type=int, help="default 9")
     add("--frames", type=int, help="of each contender in each round (default 2)")
     add("--threads", type=int, default=2, help="default 2")

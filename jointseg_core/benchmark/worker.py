@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from jointseg_core.benchmark.clock import StageClock, device_counts, peak_memory_mb
-from jointseg_core.benchmark.contenders import build, describe
+from jointseg_core.benchmark.contenders import build, describe, may_save, pictures_of
 from jointseg_core.benchmark.gate import check_results
 from jointseg_core.benchmark.ours import make_picture
 from jointseg_core.benchmark.settings import Settings
@@ -40,33 +40,49 @@ def serve(name: str, settings: Settings, connection: Connection) -> None:
 def _take_turns(name: str, settings: Settings, connection: Connection) -> None:
     imported_mb = peak_memory_mb()
     picture, clock = make_picture(settings), StageClock(settings.device)
-    see = build(name, settings, clock)
+    see, pictures = build(name, settings, clock), pictures_of(name)
     for _ in range(WARM_UP):
         measure(see, picture, clock)
     connection.send(describe(see(picture)))
     while True:
         if connection.recv() == "round":
-            frames = [measure(see, picture, clock) for _ in range(settings.frames)]
+            frames = [measure(see, picture, clock, pictures) for _ in range(settings.frames)]
             connection.send({"frames": frames})
         else:
             memory_mb = peak_memory_mb() - imported_mb
-            connection.send({"memory_mb": memory_mb, **costs(see, picture, settings)})
+            facts = {"memory_mb": memory_mb, **costs(see, picture, settings, pictures)}
+            if may_save(name):
+                defined = build(name, settings, StageClock(settings.device), winograd=False)
+                facts["gflop_computed"] = facts["gflop"]
+                facts["gflop"] = gflop_of(defined, picture) / pictures
+            connection.send(facts)
 
 
-def measure(see: Callable, picture: np.ndarray, clock: StageClock) -> dict:
-    """One frame, as `StageClock.stop` tells it."""
+def measure(see: Callable, picture: np.ndarray, clock: StageClock, pictures: int = 1) -> dict:
+    """One frame, as `StageClock.stop` tells it, of so many that are seen at once."""
     clock.start()
     see(picture)
-    return clock.stop()
+    took = clock.stop()
+    return {
+        **{name: took[name] / pictures for name in ("wall_ms", "cpu_ms", "faults")},
+        "stages": {name: [ms / pictures for ms in both] for name, both in took["stages"].items()},
+    }
 
 
-def costs(see: Callable, picture: np.ndarray, settings: Settings) -> dict[str, float]:
+def costs(
+    see: Callable, picture: np.ndarray, settings: Settings, pictures: int = 1
+) -> dict[str, float]:
     """What a frame needs that is no time: GFLOP, and on a GPU memory, launches and syncs."""
-    with FlopCounterMode(display=False) as counter:
-        see(picture)
-    facts: dict[str, float] = {"gflop": counter.get_total_flops() / 1e9}
+    facts: dict[str, float] = {"gflop": gflop_of(see, picture) / pictures}
     if settings.device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         facts |= device_counts(lambda: see(picture))
         facts["device_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
     return facts
+
+
+def gflop_of(see: Callable, picture: np.ndarray) -> float:
+    """GFLOP that a frame takes, 2 for each multiplication with its addition."""
+    with FlopCounterMode(display=False) as counter:
+        see(picture)
+    return counter.get_total_flops() / 1e9
