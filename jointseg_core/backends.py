@@ -29,6 +29,7 @@ from torch import Tensor
 from jointseg_core.checkpoint import BadCheckpoint, Model
 from jointseg_core.errors import BadConfig
 from jointseg_core.graphs import Graph, Output, assemble
+from jointseg_core.process import return_memory
 from jointseg_core.segrpn import SegRPN
 
 PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "aoti": "torch", "openvino": "openvino"}
@@ -77,7 +78,13 @@ class Exported:
     graphs: Mapping[str, Graph]
 
     def network(self, model: Model) -> Network:
-        """What computes in the place of that model's layers; its region head asks the export."""
+        """What computes in the place of that model's layers; its region head asks the export.
+
+        The model's own backbone and pyramid, most of its weights, are given up.
+        """
+        model.backbone.to("meta")
+        model.pyramid.to("meta")
+        return_memory()
         if isinstance(model, SegRPN):
             model.region_head.classify = self._classify
         return Network(model, self.export, self.graphs["dense"])

@@ -173,6 +173,7 @@ def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
             )
     try:
         tensors = tensors_from_bytes(data)
+        del data  # as large as the model
         _check_finite(tensors, path)
         with torch.device("meta"):  # a config of nonsense takes no memory there
             build_model(manifest.config).load_state_dict(tensors, assign=True)

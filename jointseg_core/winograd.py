@@ -38,33 +38,40 @@ class WinogradConv2d(nn.Module):
         super().__init__()
         self.channels_out = conv.out_channels
         taps = conv.weight.detach().float()
-        points = torch.einsum("pw,ochw->poch", _values(TAPS), taps).flatten(0, 1)
+        points = torch.einsum("pw,ochw->poch", _powers(TAPS), taps).flatten(0, 1)
         for name, values in {
             "filters": points[..., None].contiguous(memory_format=torch.channels_last),
-            "evaluate": torch.linalg.inv(_values(TILE)).T,  # [6, 6]
-            "interpolate": _values(OUTPUTS).T,  # [4, 6]
+            "evaluate": torch.linalg.inv(_powers(TILE)).T,  # [6, 6]
+            "interpolate": _powers(OUTPUTS).T,  # [4, 6]
             "bias": None if conv.bias is None else conv.bias.detach(),
         }.items():
             self.register_buffer(name, values if values is None else values.to(dtype))
 
     def forward(self, maps: Tensor) -> Tensor:
         """[B, C, h, w] to [B, channels_out, h, w], channels last."""
-        batch, channels, height, width = maps.shape
-        across = -(-width // OUTPUTS)  # tiles in a row
-        rows = F.pad(maps.permute(0, 2, 3, 1), (0, 0, 1, across * OUTPUTS + 1 - width))
-        tiles = rows.unfold(2, TILE, OUTPUTS).transpose(3, 4).reshape(-1, TILE, channels)
-        values = _of_each(self.evaluate, tiles).view(batch, height, across, TILE * channels)
-        products = F.conv2d(
-            values.permute(0, 3, 1, 2), self.filters, padding=(1, 0), groups=TILE
-        ).permute(0, 2, 3, 1)
-        found = _of_each(self.interpolate, products.reshape(-1, TILE, self.channels_out))
-        found = found.view(batch, height, across * OUTPUTS, self.channels_out)[:, :, :width]
+        batch, _, height, width = maps.shape
+        found = _of_each(self.interpolate, self._products(maps))
+        found = found.view(batch, height, -1, self.channels_out)[:, :, :width]
         if self.bias is not None:
             found += self.bias
         return found.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
+    def _products(self, maps: Tensor) -> Tensor:
+        """Of each tile [T, 6, channels_out]: its values times those of the filters."""
+        products = F.conv2d(self._values(maps), self.filters, padding=(1, 0), groups=TILE)
+        return products.permute(0, 2, 3, 1).reshape(-1, TILE, self.channels_out)
 
-def _values(coefficients: int) -> Tensor:
+    def _values(self, maps: Tensor) -> Tensor:
+        """Of each tile of each row, at the six points: [B, 6 C, h, tiles], channels last."""
+        batch, channels, height, width = maps.shape
+        across = -(-width // OUTPUTS)
+        rows = F.pad(maps.permute(0, 2, 3, 1), (0, 0, 1, across * OUTPUTS + 1 - width))
+        tiles = rows.unfold(2, TILE, OUTPUTS).transpose(3, 4).reshape(-1, TILE, channels)
+        values = _of_each(self.evaluate, tiles)
+        return values.view(batch, height, across, TILE * channels).permute(0, 3, 1, 2)
+
+
+def _powers(coefficients: int) -> Tensor:
     """What makes values at the six points of that many coefficients: [6, coefficients]."""
     at_infinity = [0.0] * (coefficients - 1) + [1.0]
     return torch.tensor([*([p**k for k in range(coefficients)] for p in POINTS), at_infinity])

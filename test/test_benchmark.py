@@ -25,7 +25,7 @@ from jointseg_core.benchmark.planting import calibrate, street_scene
 from jointseg_core.benchmark.processes import Worker, WorkerFailed, environment
 from jointseg_core.benchmark.settings import parse
 from jointseg_core.benchmark.summary import Measured, Ratio, Results, quantile, spread
-from jointseg_core.benchmark.worker import costs, measure
+from jointseg_core.benchmark.worker import costs, gflop_of, measure
 from jointseg_core.command import exit_code
 from jointseg_core.errors import BadConfig
 
@@ -88,7 +88,7 @@ def test_the_joint_network_and_both_others_find_exactly_the_planted_objects(name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["rdsnet", "segrpn"])
+@pytest.mark.parametrize("model", ["rdsnet", "segrpn", "joint"])
 def test_int8_networks_find_exactly_the_planted_objects(model):
     pytest.importorskip("nncf")
     settings = settings_of("--model", model, "--regions", "150", "--precision", "int8")
@@ -122,6 +122,49 @@ def test_peers_given_our_treatment_compute_the_same():
         fold_batch_norms(network)
         torch.testing.assert_close(network(images), wanted, rtol=1e-3, atol=1e-3)
     assert not [m for m in network.modules() if isinstance(m, BatchNorm2d | FrozenBatchNorm2d)]
+
+
+def test_several_pictures_at_once_are_timed_and_counted_as_one_picture_each():
+    settings = settings_of("--precision", "fp32", "--batches", "2,3")
+    assert names_of(settings)[:3] == ["ours-fp32", "ours-fp32-x2", "ours-fp32-x3"]
+    picture, clock = make_picture(settings), StageClock("cpu")
+    alone, three = (build(name, settings, clock) for name in ("ours-fp32", "ours-fp32-x3"))
+    assert describe(three(picture))["objects"] == settings.dets
+    gflop = [costs(alone, picture, settings)["gflop"], costs(three, picture, settings, 3)["gflop"]]
+    assert gflop[1] == pytest.approx(gflop[0], rel=0.01)
+    clock = Clock(3.0, {"net": [2.0, 4.0]})
+    assert measure(lambda _: None, picture, clock, 2) == {
+        "wall_ms": 1.5, "cpu_ms": 1.5, "faults": 1.5, "stages": {"net": [1.0, 2.0]},
+    }  # fmt: skip
+
+
+class Clock:
+    """A clock that always tells the same."""
+
+    def __init__(self, each, stages):
+        self.told = {"wall_ms": each, "cpu_ms": each, "faults": each, "stages": stages}
+
+    def start(self):
+        pass
+
+    def stop(self):
+        return self.told
+
+
+@pytest.mark.parametrize("batches", ["1", "4,x", "-2"])
+def test_batches_are_numbers_above_one(batches, capsys):
+    assert exit_code(lambda: main([*TINY, f"--batches={batches}"])) == 2
+    assert "--batches is" in capsys.readouterr().err
+
+
+def test_operations_are_counted_as_the_layers_are_defined():
+    # the floor is what the network would take directly, however few multiplications are made
+    settings = settings_of("--preset", "r50", "--size", "64x128", "--dets", "0")
+    with Worker("ours-fp32", settings) as worker:
+        facts = worker.ask("finish")
+    assert facts["gflop_computed"] < 0.75 * facts["gflop"]
+    directly = build("ours-fp32", settings, StageClock("cpu"), winograd=False)
+    assert facts["gflop"] == pytest.approx(gflop_of(directly, make_picture(settings)))
 
 
 # What is compared

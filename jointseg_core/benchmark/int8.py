@@ -12,22 +12,19 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-from torchvision.io import write_png
 
 from jointseg_core.backends import Export, Exported, open_graphs
-from jointseg_core.checkpoint import Manifest, Model, load_model, save_model
+from jointseg_core.benchmark.settings import Settings
+from jointseg_core.checkpoint import Manifest, Model
 from jointseg_core.export import Request, write_graphs
 from jointseg_core.predictor import Predictor
-from jointseg_core.quantization import read_pictures
 
-WEIGHTS, EXPORT = "weights.safetensors", "graphs.json"
+EXPORT, PICTURES = "graphs.json", 4
 
 
 class Hooked(nn.Module):
@@ -41,34 +38,36 @@ class Hooked(nn.Module):
         return self.network(inputs)
 
 
-def in_int8(model: Model, manifest: Manifest, pictures: Sequence[np.ndarray]) -> Predictor:
-    """The model quantised by these pictures; RuntimeError where that fails.
+def in_int8(settings: Settings, model: Model, manifest: Manifest) -> Predictor:
+    """The model of these settings, quantised; RuntimeError where that fails.
 
     It is written in another process, whose memory does not count.
     """
     with tempfile.TemporaryDirectory() as work:
-        folder = Path(work)
-        save_model(model, folder / WEIGHTS, manifest.classes, manifest.preprocessing)
-        for number, picture in enumerate(pictures):
-            write_png(torch.from_numpy(picture).permute(2, 0, 1), str(folder / f"{number}.png"))
         command = [sys.executable, "-m", "jointseg_core.benchmark.int8", work]
-        done = subprocess.run(command, capture_output=True, text=True)
+        text = json.dumps(asdict(settings))
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr.strip())
-        export = Export(**json.loads((folder / EXPORT).read_text()))
-        predictor = Predictor(
-            model, manifest, exported=Exported(export, open_graphs(folder, export))
-        )
+        export = Export(**json.loads((Path(work) / EXPORT).read_text()))
+        graphs = open_graphs(Path(work), export)
+    predictor = Predictor(model, manifest, exported=Exported(export, graphs))
     predictor._network = Hooked(predictor._network)
     return predictor
 
 
 def main() -> None:
-    """Write the graphs of the checkpoint in a folder by the pictures there."""
-    folder = Path(sys.argv[1])
-    model, manifest = load_model(folder / WEIGHTS)
-    request = Request(folder / WEIGHTS, "openvino", folder / "none", "int8", calibration=folder)
-    export = write_graphs(request, manifest, model, folder, read_pictures(folder))
+    """Write the graphs of the settings on the standard input into a folder."""
+    from jointseg_core.benchmark.ours import make_manifest, make_model, make_picture  # uses this
+
+    folder, fields = Path(sys.argv[1]), json.load(sys.stdin)
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    settings = Settings(**fields | lists)
+    shown = replace(settings, image=settings.size)
+    pictures = [make_picture(replace(shown, seed=number)) for number in range(PICTURES)]
+    request = Request(folder, "openvino", folder / "none", "int8", calibration=folder)
+    model, manifest = make_model(settings), make_manifest(settings)
+    export = write_graphs(request, manifest, model, folder, pictures)
     files = {file.name: "" for file in folder.glob("*.xml")}
     (folder / EXPORT).write_text(json.dumps(asdict(replace(export, files=files))))
 

@@ -132,8 +132,7 @@ def make_predictor(settings: Settings, precision: str, winograd: bool = True) ->
     """A `Predictor` as anybody would make it, whose model then finds the scene."""
     model, manifest = make_model(settings), make_manifest(settings)
     if precision == "int8":
-        pictures = [make_picture(replace(settings, image=settings.size, seed=s)) for s in range(4)]
-        predictor = in_int8(model, manifest, pictures)
+        predictor = in_int8(settings, model, manifest)
     else:
         predictor = Predictor(model, manifest, settings.device, precision, winograd=winograd)
     plant(predictor.model, settings, predictor._network)
