@@ -1,9 +1,9 @@
 """3x3 convolutions that need half of their multiplications.
 
-Winograd's minimal filtering (Arithmetic Complexity of Computations, SIAM 1980), which Lavin and Gray
-brought to networks (Fast Algorithms for Convolutional Neural Networks, CVPR 2016): four outputs of
-a filter of three taps are a product of polynomials, which six of its values determine. So a tile
-of six pixels is evaluated at six points, multiplied there, and interpolated.
+Winograd's minimal filtering (Arithmetic Complexity of Computations, SIAM 1980), which Lavin and
+Gray brought to networks (Fast Algorithms for Convolutional Neural Networks, CVPR 2016): four
+outputs of a filter of three taps are a product of polynomials, which six of its values determine.
+So a tile of six pixels is evaluated at six points, multiplied there, and interpolated.
 
 It is done along rows alone. In both directions a quarter of the multiplications would do, but each
 direction amplifies rounding: in bf16 the error of a layer grows from 0.2 % to 0.7 % along rows, and
@@ -13,22 +13,27 @@ to 3 % in both.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jointseg_core.process import KEPT_BLOCK
+
 TAPS, OUTPUTS = 3, 4
 TILE = TAPS + OUTPUTS - 1
 POINTS = (0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 """Where polynomials are evaluated, besides infinity; these round better than 0, 1, -1, 2, -2."""
-LEAST_CHANNELS, MOST_CHANNELS = 256, 511
+LEAST_CHANNELS, MOST_CHANNELS = 128, 511
 """Layers with fewer channels are as fast without. Those with more have small maps in our networks,
 and many parameters, of which Winograd's filters need twice as many."""
 
 
 class WinogradConv2d(nn.Module):
     """A convolution of 3x3 with stride 1 that keeps the size of its maps, for inference.
+
+    Large maps are computed in strips, so that memory is kept from layer to layer.
 
     conv   the layer that it computes, see `fits`
     dtype  in which it computes
@@ -49,26 +54,34 @@ class WinogradConv2d(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """[B, C, h, w] to [B, channels_out, h, w], channels last."""
-        batch, _, height, width = maps.shape
-        found = _of_each(self.interpolate, self._products(maps))
-        found = found.view(batch, height, -1, self.channels_out)[:, :, :width]
-        if self.bias is not None:
-            found += self.bias
-        return found.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-
-    def _products(self, maps: Tensor) -> Tensor:
-        """Of each tile [T, 6, channels_out]: its values times those of the filters."""
-        products = F.conv2d(self._values(maps), self.filters, padding=(1, 0), groups=TILE)
-        return products.permute(0, 2, 3, 1).reshape(-1, TILE, self.channels_out)
-
-    def _values(self, maps: Tensor) -> Tensor:
-        """Of each tile of each row, at the six points: [B, 6 C, h, tiles], channels last."""
         batch, channels, height, width = maps.shape
-        across = -(-width // OUTPUTS)
-        rows = F.pad(maps.permute(0, 2, 3, 1), (0, 0, 1, across * OUTPUTS + 1 - width))
-        tiles = rows.unfold(2, TILE, OUTPUTS).transpose(3, 4).reshape(-1, TILE, channels)
-        values = _of_each(self.evaluate, tiles)
-        return values.view(batch, height, across, TILE * channels).permute(0, 3, 1, 2)
+        across = -(-width // OUTPUTS)  # tiles in a row
+        around = (0, 0, 1, across * OUTPUTS + 1 - width, 1, 1)
+        rows = F.pad(maps.permute(0, 2, 3, 1), around)
+        tiles = rows.unfold(2, TILE, OUTPUTS).transpose(3, 4)  # [B, h + 2, across, 6, C]
+        widest = TILE * max(channels, self.channels_out) * maps.element_size()
+        strips = -(-batch * height * across * widest // KEPT_BLOCK)
+        edges = [height * strip // strips for strip in range(strips + 1)]
+        found = [self._strip(tiles[:, top : bottom + 2]) for top, bottom in pairwise(edges)]
+        whole = found[0] if strips == 1 else torch.cat(found, 1)
+        if self.bias is not None:
+            whole += self.bias
+        whole = whole[:, :, :width].permute(0, 3, 1, 2)
+        return whole.contiguous(memory_format=torch.channels_last)
+
+    def _strip(self, tiles: Tensor) -> Tensor:
+        """Tiles of h + 2 rows to h rows [B, h, 4 across, channels_out]."""
+        batch, height, across, _, _ = tiles.shape
+        found = _of_each(self.interpolate, self._products(tiles))
+        return found.view(batch, height - 2, across * OUTPUTS, self.channels_out)
+
+    def _products(self, tiles: Tensor) -> Tensor:
+        """Of each tile [T, 6, channels_out]: its values times those of the filters."""
+        batch, height, across, _, channels = tiles.shape
+        values = _of_each(self.evaluate, tiles.reshape(-1, TILE, channels))
+        values = values.view(batch, height, across, TILE * channels).permute(0, 3, 1, 2)
+        products = F.conv2d(values, self.filters, groups=TILE)
+        return products.permute(0, 2, 3, 1).reshape(-1, TILE, self.channels_out)
 
 
 def _powers(coefficients: int) -> Tensor:

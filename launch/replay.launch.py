@@ -1,12 +1,12 @@
 """Play a recording to the perception nodes, and record what they make of it.
 
     ros2 launch jointseg_ros replay.launch.py bag:=drive.mcap out:=replayed
-    python -m training.evaluate_bag drive.mcap --weights ... --online replayed
+    python -m training.evaluate_bag drive.mcap --weights ... --online replayed.mcap
 
 The second line tells what the results were worth. The player starts when the recorder hears every
-node, and all ends some seconds after the last frame. `ros2 bag` plays and records where it is
-installed, else the player and the recorder of this package do, for single .mcap files. Everything
-runs on the recording's own time (/clock).
+node, and all ends some seconds after the last frame. The player and the recorder are those of this
+package; folders and .db3 files are played by `ros2 bag`, where it is installed. Everything runs on
+the recording's own time (/clock).
 """
 
 import sys
@@ -30,7 +30,7 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessExit, OnProcessIO
 from launch.events import Shutdown
-from launch.events.process import ProcessIO
+from launch.events.process import ProcessExited, ProcessIO
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
@@ -53,15 +53,17 @@ RESULTS = {
         *("camera/foreground/image", "camera/label_info", "camera/semantic/label_info", "stats"),
     ),
 }
-READY = ("All requested topics are subscribed", "recording ")  # of ros2 bag, of our recorder
+RESUME = ["ros2", "service", "call", "/rosbag2_player/resume", "rosbag2_interfaces/srv/Resume"]
+READY = "recording "  # says the recorder when it hears every node
+CONNECTING_S = 3.0  # `ros2 bag` does not wait for those who listen
 LAST_RESULTS_S = 5.0
 
 # name, default, choices, description
 ARGUMENTS = (
     ("bag", "", (), "the recording: a rosbag2 folder or a .mcap file"),
-    ("out", "replayed", (), "where the results are recorded; must not be there yet"),
+    ("out", "replayed", (), "the results become OUT.mcap, which must not be there yet"),
     ("model", DEFAULT_MODEL, tuple(MODELS), "which nodes it is played to"),
-    ("image_topic", "/camera/image_raw", (), "the images in it"),
+    ("image_topic", "/camera/image_raw", (), "the images in it; without the /compressed of those"),
     ("transport", "raw", ("raw", "compressed"), "kind of the images"),
     ("rate", "1.0", (), "how many times faster than it was"),
     ("weights", "", (), "path of the weights of one model; the shipped ones when empty"),
@@ -92,42 +94,59 @@ def start(context: LaunchContext) -> list:
             **{k: given[k] for k in ("model", "image_topic", "transport", "weights", "device")},
         }.items(),
     )
-    record, play = (ExecuteProcess(cmd=c, output="screen") for c in commands(given))
+    record = ExecuteProcess(cmd=recorder(given), output="screen")
+    play = ExecuteProcess(cmd=player(given), output="screen")
+    resume = ExecuteProcess(cmd=RESUME, output="screen")
     over = [EmitEvent(event=Shutdown(reason="the recording was played to its end"))]
     started = []
 
     def play_once_ready(event: ProcessIO) -> list | None:
-        if started or not any(word in event.text.decode(errors="replace") for word in READY):
+        if started or READY not in event.text.decode(errors="replace"):
             return None
         started.append(play)
+        if not is_ours(given["bag"]):
+            started.append(TimerAction(period=CONNECTING_S, actions=[resume]))
         return started
 
-    heard = OnProcessIO(target_action=record, on_stdout=play_once_ready, on_stderr=play_once_ready)
+    def unless_resumed(event: ProcessExited, _: LaunchContext) -> EmitEvent | None:
+        if event.returncode:
+            return EmitEvent(event=Shutdown(reason="ros2 bag play could not be resumed"))
+        return None
+
+    heard = OnProcessIO(target_action=record, on_stdout=play_once_ready)
     ended = OnProcessExit(
         target_action=play, on_exit=[TimerAction(period=LAST_RESULTS_S, actions=over)]
     )
     failed = OnProcessExit(
         target_action=record, on_exit=[EmitEvent(event=Shutdown(reason="the recorder has ended"))]
     )
-    return [*map(RegisterEventHandler, (heard, ended, failed)), nodes, record]
+    resumed = OnProcessExit(target_action=resume, on_exit=unless_resumed)
+    return [*map(RegisterEventHandler, (heard, ended, failed, resumed)), nodes, record]
 
 
 def check(given: Mapping[str, str]) -> None:
     """Raise RuntimeError, in one sentence, for what cannot be played or recorded."""
     if not given["bag"] or not Path(given["bag"]).exists():
         raise RuntimeError(f"bag:={given['bag']} is not there; give the path of a recording")
-    for out in (Path(given["out"]), ours(given["out"])):
-        if out.exists():
-            raise RuntimeError(f"out:={given['out']}: {out} is there already; name another one")
+    if (out := recorded(given)).exists():
+        raise RuntimeError(f"out:={given['out']}: {out} is there already; name another one")
     if not given["rate"].replace(".", "", 1).isdigit() or float(given["rate"]) == 0:
         raise RuntimeError(f"rate:={given['rate']} is not a number above 0")
-    if not has_ros2_bag() and Path(given["bag"]).suffix != ".mcap":
-        raise RuntimeError(f"bag:={given['bag']} needs ros2 bag; without it give a .mcap file")
+    if not is_ours(given["bag"]) and not has_ros2_bag():
+        raise RuntimeError(
+            f"bag:={given['bag']} needs ros2 bag; without it give a .mcap file, "
+            f"which python -m training.salvage {given['bag']} OUT.mcap makes"
+        )
 
 
-def ours(out: str) -> Path:
-    """The file that the recorder of this package writes."""
-    return Path(f"{out}.mcap")
+def recorded(given: Mapping[str, str]) -> Path:
+    """The file with the results."""
+    return Path(f"{given['out'].removesuffix('.mcap')}.mcap")
+
+
+def is_ours(bag: str) -> bool:
+    """Whether the player of this package plays it, which waits until every node listens."""
+    return Path(bag).suffix == ".mcap"
 
 
 def has_ros2_bag() -> bool:
@@ -138,19 +157,21 @@ def has_ros2_bag() -> bool:
     return True
 
 
-def commands(given: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """What records, and what plays."""
+def recorder(given: Mapping[str, str]) -> list[str]:
+    """The command that records every result."""
     results = [f"/{model}/{name}" for model in MODELS[given["model"]] for name in RESULTS[model]]
-    images = given["image_topic"]
-    info = images.rsplit("/", 1)[0] + "/camera_info"
-    if has_ros2_bag():
-        bag = ["ros2", "bag"]
-        options = ["--clock", "100", "--rate", given["rate"], "--topics", images, info]
-        record = [*bag, "record", "--use-sim-time", "-s", "mcap", "-o", given["out"], *results]
-        return record, [*bag, "play", given["bag"], *options]
-    python = [sys.executable, "-m"]
-    sim_time = ["--ros-args", "-p", "use_sim_time:=true"]
-    wait = ["--rate", given["rate"], "--subscribers", str(len(MODELS[given["model"]]))]
-    record = [*python, "jointseg_ros.recorder", str(ours(given["out"])), "--topics", *results]
-    play = [*python, "jointseg_ros.player", given["bag"], *wait, "--topics", images]
-    return [*record, *sim_time], play
+    command = [sys.executable, "-m", "jointseg_ros.recorder", str(recorded(given))]
+    return [*command, "--topics", *results, "--ros-args", "-p", "use_sim_time:=true"]
+
+
+def player(given: Mapping[str, str]) -> list[str]:
+    """The command that plays the images; `ros2 bag` waits for RESUME."""
+    name = given["image_topic"].removesuffix("/compressed")
+    images = f"{name}/compressed" if given["transport"] == "compressed" else name
+    how = ["--rate", given["rate"], "--topics", images]
+    if is_ours(given["bag"]):
+        command = [sys.executable, "-m", "jointseg_ros.player", given["bag"]]
+        return [*command, "--subscribers", str(len(MODELS[given["model"]])), *how]
+    paused = ["--start-paused", "--disable-keyboard-controls", "--clock", "1000"]
+    info = f"{name.rpartition('/')[0]}/camera_info"
+    return ["ros2", "bag", "play", given["bag"], *paused, *how, info]

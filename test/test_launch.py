@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -105,6 +106,8 @@ def test_every_view_of_rviz_has_a_panel_that_is_open(file: str) -> None:
     document = yaml.safe_load((LAUNCH / "rviz" / file).read_text())
     for display in document["Visualization Manager"]["Displays"]:
         assert document["Window Geometry"][display["Name"]] == {"collapsed": False}
+        name = display["Name"].encode("utf-16-be").hex()
+        assert name in document["Window Geometry"]["QMainWindow State"]  # its place in the window
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
@@ -187,6 +190,21 @@ def test_replay_explains_its_arguments_and_refuses_what_it_cannot_play(tmp_path:
     assert shown.returncode == 0 and all(f"'{n}':" in shown.stdout for n in ("bag", "out", "rate"))
     refused = subprocess.run([*command, f"bag:={tmp_path / 'none.mcap'}"], **run)
     assert "none.mcap is not there" in refused.stdout + refused.stderr
+
+
+def test_replay_plays_files_by_its_own_player_and_folders_by_ros2_bag() -> None:
+    needs_launch()
+    replay = runpy.run_path(str(LAUNCH / "replay.launch.py"))
+    given = {"out": "seen", "model": "both", "rate": "2", "image_topic": "/a/image_raw"}
+    images = {"raw": "/a/image_raw", "compressed": "/a/image_raw/compressed"}
+    for transport, topic in images.items():
+        ours = replay["player"]({**given, "bag": "drive.mcap", "transport": transport})
+        assert ours[1:3] == ["-m", "jointseg_ros.player"] and ours[-1] == topic
+        assert ours[ours.index("--subscribers") + 1] == "2"
+        other = replay["player"]({**given, "bag": "drive", "transport": transport})
+        assert other[:4] == ["ros2", "bag", "play", "drive"] and "--start-paused" in other
+        assert other[-2:] == [topic, "/a/camera_info"]
+    assert "seen.mcap" in replay["recorder"](given)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def build(
 
 
 def may_save(name: str) -> bool:
-    """Whether the contender may compute with fewer multiplications than its layers are defined by."""
+    """Whether the contender may need fewer multiplications than its layers are defined by."""
     return name.startswith(("ours-", "both-")) and precision_of(name) in PRECISIONS
 
 
