@@ -220,7 +220,7 @@ def prepared(
     """
     fold_batch_norms(model.backbone)
     if winograd:
-        use_winograd(model, dtype)
+        use_winograd(model, dtype, besides=model.backbone.layer4)
     model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm | WinogradConv2d):

@@ -25,9 +25,8 @@ TAPS, OUTPUTS = 3, 4
 TILE = TAPS + OUTPUTS - 1
 POINTS = (0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 """Where polynomials are evaluated, besides infinity; these round better than 0, 1, -1, 2, -2."""
-LEAST_CHANNELS, MOST_CHANNELS = 128, 511
-"""Layers with fewer channels are as fast without. Those with more have small maps in our networks,
-and many parameters, of which Winograd's filters need twice as many."""
+LEAST_CHANNELS = 128
+"""Layers with fewer are as fast without."""
 
 
 class WinogradConv2d(nn.Module):
@@ -107,14 +106,17 @@ def fits(module: nn.Module) -> bool:
         type(module) is nn.Conv2d
         and (module.kernel_size, module.stride, module.padding) == ((TAPS, TAPS), (1, 1), (1, 1))
         and (module.dilation, module.groups, module.padding_mode) == ((1, 1), 1, "zeros")
-        and LEAST_CHANNELS <= module.in_channels <= MOST_CHANNELS
-        and module.out_channels >= LEAST_CHANNELS
+        and min(module.in_channels, module.out_channels) >= LEAST_CHANNELS
     )
 
 
-def use_winograd(model: nn.Module, dtype: torch.dtype) -> None:
-    """Put a WinogradConv2d of that dtype in the place of each convolution that fits."""
-    for parent in list(model.modules()):
+def use_winograd(model: nn.Module, dtype: torch.dtype, besides: nn.Module) -> None:
+    """Put a WinogradConv2d of that dtype in the place of each convolution that fits.
+
+    Not in `besides`: what sees small maps only is as fast without, and needs less memory.
+    """
+    left = set(besides.modules())
+    for parent in [module for module in model.modules() if module not in left]:
         for name, child in parent.named_children():
             if fits(child):
                 setattr(parent, name, WinogradConv2d(child, dtype))
