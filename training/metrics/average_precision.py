@@ -8,7 +8,7 @@ thousand resamples take seconds, and an hour of video fits into memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,8 +100,8 @@ class Verdicts:
         areas = len(AREAS)
         self._columns = {
             "image": np.zeros(0, np.int32),
-            "label": np.zeros(0, np.int32),
-            "score": np.zeros(0),
+            "label": np.zeros(0, np.int16),
+            "score": np.zeros(0, np.float32),
             "hits": np.zeros((0, areas), np.uint16),
             "counted": np.zeros((0, areas), np.uint16),
             "sought": np.zeros((0, classes, areas), np.int32),
@@ -136,8 +136,8 @@ class Verdicts:
         self.extend(
             {
                 "image": np.zeros(len(labels), np.int32),
-                "label": labels.astype(np.int32),
-                "score": scores,
+                "label": labels.astype(np.int16),
+                "score": scores.astype(np.float32),
                 "hits": (hit * BITS).sum(1).T.astype(np.uint16),
                 "counted": (counted * BITS).sum(1).T.astype(np.uint16),
                 "sought": sought,
@@ -162,7 +162,8 @@ class Verdicts:
     def whole(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same as `of`, of every image once; kept, since tables and curves ask often."""
         if self._whole is None:
-            self._whole = self.of(np.ones(len(self.columns()["sought"])))
+            weights = np.ones(len(self.columns()["sought"]))
+            self._whole = self._accumulated(weights, self._ranked())
         return self._whole
 
     def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,30 +171,34 @@ class Verdicts:
 
         weights [I]: how often each image counts. NaN where no object counts.
         """
+        if self._rankings is None:
+            self._rankings = dict(self._ranked())  # kept, since resamples ask often
+        return self._accumulated(weights, self._rankings.items())
+
+    def _accumulated(
+        self, weights: np.ndarray, rankings: Iterable[tuple[tuple[int, int, int], Ranking]]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `of` tells."""
         sought = np.tensordot(weights, self.columns()["sought"], 1)
         shape = *sought.shape, len(IOUS)
         curves, recall = np.full((*shape, len(RECALLS)), np.nan), np.full(shape, np.nan)
-        for one, ranking in self._ranked().items():
+        for one, ranking in rankings:
             if objects := sought[one[:2]]:
                 curves[one], recall[one] = ranking.curve(weights, objects)
         return curves, recall, sought
 
-    def _ranked(self) -> dict[tuple[int, int, int], Ranking]:
-        """By class, area and IoU, all that counts; sorted once, since resamples ask often."""
-        if self._rankings is None:
-            columns, self._rankings = self.columns(), {}
-            order = np.argsort(-columns["score"], kind="stable")
-            for label in range(columns["sought"].shape[1]):
-                mine = order[columns["label"][order] == label]
-                images = columns["image"][mine]
-                for area, level in np.ndindex(len(AREAS), len(IOUS)):
-                    hits, counted = (
-                        columns[k][mine, area] >> level & 1 for k in ("hits", "counted")
-                    )
-                    kept = np.flatnonzero(counted)
-                    ranking = Ranking(images[kept], np.flatnonzero(hits[kept]))
-                    self._rankings[label, area, level] = ranking
-        return self._rankings
+    def _ranked(self) -> Iterator[tuple[tuple[int, int, int], Ranking]]:
+        """By class, area and IoU, all that counts; together they are many times the columns."""
+        columns = self.columns()
+        order = np.argsort(-columns["score"], kind="stable")
+        labels = columns["label"][order]
+        for label in range(columns["sought"].shape[1]):
+            mine = order[labels == label]
+            images = columns["image"][mine]
+            for area, level in np.ndindex(len(AREAS), len(IOUS)):
+                hits, counted = (columns[k][mine, area] >> level & 1 for k in ("hits", "counted"))
+                kept = np.flatnonzero(counted)
+                yield (label, area, level), Ranking(images[kept], np.flatnonzero(hits[kept]))
 
 
 class AveragePrecision:
