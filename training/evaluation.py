@@ -101,8 +101,8 @@ class Evaluation:
             self.instances.add(found, target, sample.void, shared)
         if found.masks is not None and found.semantic is not None:
             segments = merge_segments(found, self.classes)
-            self.panoptic.add(segments, true_segments(target, self.classes))
-            self.agreement.add(found)
+            self.panoptic.add(segments, true_segments(target, self.classes, shared.truth))
+            self.agreement.add(found, shared.found)
 
     def columns(self) -> dict[str, np.ndarray]:
         """All that the scores come from, to be given to `extend` in another process."""

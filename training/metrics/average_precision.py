@@ -257,7 +257,7 @@ class AveragePrecision:
         else:
             self.has_masks = True
             shared = shared or SharedPixels.of(predictions, target)
-            judge("mask", shared.found[best], shared.overlaps(crowd)[best])
+            judge("mask", shared.found.areas[best], shared.overlaps(crowd)[best])
         self._images += 1
 
     def boxes(self, images: Sequence[int] | None = None) -> Precision:

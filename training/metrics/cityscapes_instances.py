@@ -15,7 +15,7 @@ import numpy as np
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.overlaps import SharedPixels, as_array, covered
+from training.metrics.overlaps import SharedPixels, as_array
 from training.metrics.resampling import image_weights
 
 IOUS = np.arange(0.5, 1.0, 0.05)
@@ -58,12 +58,12 @@ class CityscapesPrecision:
         void = _unlabelled(target) if void is None else void
         labels, scores = as_array(predictions.labels), as_array(predictions.scores)
         order = np.lexsort((-scores, labels))
-        order = order[shared.found[order] > 0]
-        crowd, small = as_array(target.crowd), shared.truth < MIN_PIXELS
-        pixels, common, sought = shared.found[order], shared.common[order], ~crowd & ~small
-        overlaps = common / (pixels[:, None] + shared.truth - common)
-        twice = crowd.astype(int) + small  # a small group counts as both
-        excused = (covered(predictions.masks, void)[order] + common @ twice) / pixels
+        order = order[shared.found.areas[order] > 0]
+        pixels, common, sizes = shared.found.areas[order], shared.common[order], shared.truth.areas
+        overlaps = common / (pixels[:, None] + sizes - common)
+        crowd, small = as_array(target.crowd), sizes < MIN_PIXELS
+        sought, twice = ~crowd & ~small, crowd.astype(int) + small  # a small group counts as both
+        excused = (shared.found.covered(void)[order] + common @ twice) / pixels
         counts, right = _judged(overlaps, sought, excused)
         rows, objects = counts.any(0).nonzero()
         wanted = as_array(target.labels)[sought]

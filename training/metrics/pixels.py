@@ -36,18 +36,20 @@ class Confusion:
         """One more image: class maps [H, W] of any integer type; ValueError when sizes differ."""
         if predicted.shape != truth.shape:
             raise ValueError(f"class map is {list(predicted.shape)}, truth {list(truth.shape)}")
-        pairs = truth.flatten().long() * 256 + predicted.flatten().long().clamp(0, 255)
-        table = pairs.bincount(minlength=1 << 16)[: 1 << 16].view(256, 256)
-        if len(unknown := table[self.classes : UNLABELLED].sum(1).nonzero()):
+        given = as_array(predicted).clip(0, 255).astype(np.int64)
+        pairs = as_array(truth).astype(np.int64) * 256 + given
+        table = np.bincount(pairs.ravel(), minlength=1 << 16)[: 1 << 16].reshape(256, 256)
+        if len(unknown := table[self.classes : UNLABELLED].sum(1).nonzero()[0]):
             highest = self.classes + int(unknown.max())
             raise ValueError(
                 f"truth holds class {highest}, expected 0 to {self.classes - 1} or 255"
             )
         known = table[: self.classes]
-        counts = torch.cat([known[:, : self.classes], known[:, self.classes :].sum(1, True)], 1)
-        cells = counts.flatten().nonzero().flatten()
-        self._images.append((as_array(cells), as_array(counts.flatten()[cells])))
-        self.counts += counts
+        none = known[:, self.classes :].sum(1, keepdims=True)
+        counts = np.concatenate([known[:, : self.classes], none], 1)
+        cells = counts.ravel().nonzero()[0]
+        self._images.append((cells, counts.ravel()[cells]))
+        self.counts += torch.from_numpy(counts)
 
     def columns(self) -> dict[str, np.ndarray]:
         """All that the scores come from, to be given to `extend` elsewhere."""
@@ -96,7 +98,7 @@ class Confusion:
 
 def foreground_truth(semantic: Tensor, classes: Classes) -> Tensor:
     """1 where a class map [H, W] shows a thing, 0 elsewhere, 255 where nothing is annotated."""
-    table = torch.zeros(256, dtype=torch.uint8)
+    table = np.zeros(256, np.uint8)
     table[[k for k in classes.thing_to_semantic if k >= 0]] = 1
     table[UNLABELLED] = UNLABELLED
-    return table[semantic.long()]
+    return torch.from_numpy(table[as_array(semantic)])
