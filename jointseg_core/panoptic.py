@@ -94,14 +94,16 @@ class PanopticFusion:
     def _fill(self, ids: Tensor, found: Predictions) -> Iterator[Segment]:
         """What is stuff in the class map onto the pixels that are still free."""
         free = ids == VOID
-        classes = found.semantic.masked_fill(~free, UNLABELLED).flatten().long()
+        classes = found.semantic.masked_fill(~free, UNLABELLED).flatten()
         areas = torch.bincount(classes, minlength=UNLABELLED + 1).tolist()
-        weights = None if found.confidence is None else found.confidence.flatten().double()
-        sums = torch.bincount(classes, weights, UNLABELLED + 1).tolist()
+        sums = areas
+        if found.confidence is not None:
+            weights = found.confidence.flatten().double()
+            sums = torch.bincount(classes, weights, UNLABELLED + 1).tolist()
         least = max(1, self.min_stuff * ids.numel())
         values = ids.new_full((UNLABELLED + 1,), VOID)
         for label, area in enumerate(areas[:UNLABELLED]):
             if area >= least and label not in self.things:
                 values[label] = NUMBERS * label
                 yield Segment(NUMBERS * label, label, False, sums[label] / area, area, -1)
-        ids.copy_(torch.where(free, values[classes].view_as(ids), ids))
+        ids.copy_(torch.where(free, values.index_select(0, classes.int()).view_as(ids), ids))

@@ -78,4 +78,6 @@ def _are_found(predictions: Predictions, target: Target) -> np.ndarray:
     same = labels[:, None] == wanted
     overlaps = box_overlaps(boxes, as_array(target.boxes), crowd)
     matched = match(np.where(same, overlaps, -1), crowd[None], crowd, np.array([MIN_IOU]))
-    return np.isin(np.arange(len(wanted)), matched)
+    found = np.zeros(len(wanted), bool)
+    found[matched[matched >= 0]] = True
+    return found

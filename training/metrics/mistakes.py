@@ -42,7 +42,8 @@ class Mistakes:
         background = len(self.names)
         counts = np.zeros_like(self.counts)
         np.add.at(counts, (np.append(truth, background)[matched], labels), 1)
-        missed = np.setdiff1d(np.flatnonzero(~crowd), matched)
+        missed = ~crowd
+        missed[matched[matched >= 0]] = False
         np.add.at(counts, (truth[missed], background), 1)
         self.counts += counts
         total = counts[:background].sum() + counts[:, :background].sum()

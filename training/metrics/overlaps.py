@@ -73,6 +73,8 @@ class Crops:
 
     def covered(self, area: np.ndarray) -> np.ndarray:
         """Pixels int64 [N] of each mask that lie in an area, bool [H, W]."""
+        if not area.any():
+            return np.zeros(len(self.pixels), np.int64)
         pairs = zip(self.windows, self.pixels, strict=True)
         inside = [np.count_nonzero(area[y1:y2, x1:x2] & crop) for (x1, y1, x2, y2), crop in pairs]
         return np.array(inside, np.int64)

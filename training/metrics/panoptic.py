@@ -91,7 +91,7 @@ class Canvas:
             self._labels.append(int(label))
             self._crowd.append(False)
             table[label] = len(self._labels)
-        self._ids += table[free]
+        self._ids += table.take(free)
 
     def segments(self) -> Segments:
         """What was painted."""
@@ -107,7 +107,7 @@ def merge_segments(found: Predictions, classes: Classes) -> Segments:
     labels = np.array([segment.label for segment in panoptic.segments], np.int64)
     table = np.zeros(VOID + 1, np.int32)
     table[values] = np.arange(1, len(values) + 1)
-    return Segments(table[panoptic.ids.numpy()], labels, np.zeros(len(values), bool))
+    return Segments(table.take(panoptic.ids.numpy()), labels, np.zeros(len(values), bool))
 
 
 def true_segments(target: Target, classes: Classes, objects: Crops | None = None) -> Segments:
