@@ -256,8 +256,7 @@ def _opened(
         if settings.truth not in ("topics", "none"):
             truth = CocoTruth(Path(settings.truth), window, classes, settings.tolerance)
         elif settings.truth == "topics" and window.recording.truth:
-            annotations = stack.enter_context(BagReader(path))
-            truth = TopicTruth(annotations, window, settings.kinds, classes, settings.tolerance)
+            truth = TopicTruth(bag.beside(), window, settings.kinds, classes, settings.tolerance)
         else:
             truth = NoTruth()
         yield bag, truth

@@ -145,7 +145,7 @@ class TopicTruth:
             bitmaps = rectangles(boxes, size)
             areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         else:
-            objects = read_masks(masks)[0][torch.tensor(known, dtype=torch.bool)]
+            objects = read_masks(masks, known)[0]
             bitmaps, areas = objects.bitmaps(size), _pixels(objects)
         groups, of = read_masks(ignored) if ignored is not None else (Masks.empty(), labels[:0])
         target = Target(
