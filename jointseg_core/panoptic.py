@@ -84,8 +84,8 @@ class PanopticFusion:
                 continue
             part = ids[y1:y2, x1:x2]
             free = crops[k] & (part == VOID)
-            area = int(free.sum())
-            if area and area >= self.min_visible * int(crops[k].sum()):
+            area = int(free.count_nonzero())
+            if area and area >= self.min_visible * int(crops[k].count_nonzero()):
                 numbers[label] += 1
                 segment = Segment(NUMBERS * label + numbers[label], label, True, scores[k], area, k)
                 part.masked_fill_(free, segment.id)
@@ -93,8 +93,7 @@ class PanopticFusion:
 
     def _fill(self, ids: Tensor, found: Predictions) -> Iterator[Segment]:
         """What is stuff in the class map onto the pixels that are still free."""
-        free = ids == VOID
-        classes = found.semantic.masked_fill(~free, UNLABELLED).flatten()
+        classes = found.semantic.masked_fill(ids != VOID, UNLABELLED).flatten()
         areas = torch.bincount(classes, minlength=UNLABELLED + 1).tolist()
         sums = areas
         if found.confidence is not None:
@@ -106,4 +105,5 @@ class PanopticFusion:
             if area >= least and label not in self.things:
                 values[label] = NUMBERS * label
                 yield Segment(NUMBERS * label, label, False, sums[label] / area, area, -1)
-        ids.copy_(torch.where(free, values.index_select(0, classes.int()).view_as(ids), ids))
+        painted = values.index_select(0, classes.int()).view_as(ids)
+        torch.minimum(ids, painted, out=ids)  # VOID is the largest value

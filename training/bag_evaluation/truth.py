@@ -141,21 +141,22 @@ class TopicTruth:
     ) -> Annotation:
         known = self._known(detections)
         boxes, _, labels = read_boxes(detections, self._classes, known)
-        if masks is None:
-            bitmaps = rectangles(boxes, size)
-            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        else:
-            objects = read_masks(masks, known)[0]
-            bitmaps, areas = objects.bitmaps(size), _pixels(objects)
         groups, of = read_masks(ignored) if ignored is not None else (Masks.empty(), labels[:0])
+        if masks is None:
+            bitmaps = torch.cat([rectangles(boxes, size), groups.bitmaps(size)])
+            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+            areas = torch.cat([areas, _pixels(groups)])
+        else:
+            both = read_masks(masks, known)[0], groups
+            every = Masks(torch.cat([m.windows for m in both]), torch.cat([m.pixels for m in both]))
+            bitmaps, areas = every.bitmaps(size), _pixels(every)
         target = Target(
             torch.cat([boxes, groups.windows.double()]),
             torch.cat([labels, of]),
-            torch.cat([bitmaps, groups.bitmaps(size)]),
+            bitmaps,
             None if semantic is None else read_plane(semantic).long(),
             torch.arange(len(boxes) + len(groups)) >= len(boxes),
         )
-        areas = torch.cat([areas, _pixels(groups)])
         far = read_distances(detections)[torch.tensor(known, dtype=torch.bool)]
         return Annotation(target, areas, torch.cat([far, torch.full((len(groups),), torch.nan)]))
 

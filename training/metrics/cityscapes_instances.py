@@ -147,12 +147,11 @@ def _judged(
     sought    bool [G]      which objects are not ignored
     excused   float [D]     the share of a detection that lies in void or in what is ignored
     """
-    over = overlaps > IOUS[:, None, None]
-    lost = ~over.any(2) & (excused <= IOUS[:, None])
-    counts = np.pad(over[:, :, sought], ((0, 0), (0, 0), (0, 1)))
+    near = np.append(overlaps[:, sought], np.zeros((len(overlaps), 1)), 1)
+    lost = np.maximum(overlaps.max(1, initial=0), excused) <= IOUS[:, None]
+    counts = near > IOUS[:, None, None]
     right = counts & (counts.cumsum(1) == 1)
-    nearest = np.pad(overlaps[:, sought], ((0, 0), (0, 1))).argmax(1)
-    counts[:, np.arange(len(overlaps)), nearest] |= lost
+    counts[:, np.arange(len(near)), near.argmax(1)] |= lost
     return counts, right
 
 

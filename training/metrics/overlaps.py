@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 
 import numpy as np
+import torch
 from pycocotools import mask as run_lengths
 from torch import Tensor
 
@@ -18,6 +19,14 @@ def as_array(values: Tensor) -> np.ndarray:
     """A tensor on the CPU for arithmetic in double precision; integers and bits stay such."""
     array = values.detach().cpu().numpy()
     return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def count_values(values: np.ndarray, length: int) -> np.ndarray:
+    """How often each number from 0 to `length` - 1 and beyond occurs in integers of any shape.
+
+    By torch, which counts small integers as they are, while NumPy makes large ones of them first.
+    """
+    return torch.from_numpy(values).flatten().bincount(minlength=length).numpy()
 
 
 def box_intersections(found: np.ndarray, truth: np.ndarray) -> np.ndarray:

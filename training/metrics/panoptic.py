@@ -15,7 +15,7 @@ from jointseg_core.classes import UNLABELLED, Classes
 from jointseg_core.panoptic import VOID, PanopticFusion
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.overlaps import Crops, as_array
+from training.metrics.overlaps import Crops, as_array, count_values
 from training.metrics.resampling import image_weights
 
 
@@ -85,7 +85,7 @@ class Canvas:
     def fill(self, semantic: np.ndarray, stuff: np.ndarray) -> None:
         """Paint what a class map [H, W] shows of the classes `stuff` [S] on free pixels."""
         free = np.where(self._ids == 0, semantic.astype(np.uint8), np.uint8(UNLABELLED))
-        counts = np.bincount(free.ravel(), minlength=256)
+        counts = count_values(free, 256)
         table = np.zeros(256, np.int32)
         for label in stuff[counts[stuff] > 0]:
             self._labels.append(int(label))
@@ -196,8 +196,8 @@ class PanopticQuality:
 def _common_pixels(found: Segments, truth: Segments) -> np.ndarray:
     """Pixels that each pair shares, int64 [S + 1, G + 1]; those of no segment come last."""
     shape = len(found.labels) + 1, len(truth.labels) + 1
-    pairs = found.ids.astype(np.int64) * shape[1] + truth.ids
-    table = np.bincount(pairs.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+    pairs = found.ids * np.int32(shape[1]) + truth.ids
+    table = count_values(pairs, shape[0] * shape[1]).reshape(shape)
     return np.roll(table, -1, (0, 1))
 
 

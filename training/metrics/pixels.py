@@ -36,20 +36,18 @@ class Confusion:
         """One more image: class maps [H, W] of any integer type; ValueError when sizes differ."""
         if predicted.shape != truth.shape:
             raise ValueError(f"class map is {list(predicted.shape)}, truth {list(truth.shape)}")
-        given = as_array(predicted).clip(0, 255).astype(np.int64)
-        pairs = as_array(truth).astype(np.int64) * 256 + given
-        table = np.bincount(pairs.ravel(), minlength=1 << 16)[: 1 << 16].reshape(256, 256)
-        if len(unknown := table[self.classes : UNLABELLED].sum(1).nonzero()[0]):
+        width = self.classes + 1
+        pairs = truth.int() * width + predicted.int().clamp(0, self.classes)
+        table = pairs.flatten().bincount(minlength=256 * width)[: 256 * width].view(256, width)
+        if len(unknown := table[self.classes : UNLABELLED].sum(1).nonzero()):
             highest = self.classes + int(unknown.max())
             raise ValueError(
                 f"truth holds class {highest}, expected 0 to {self.classes - 1} or 255"
             )
-        known = table[: self.classes]
-        none = known[:, self.classes :].sum(1, keepdims=True)
-        counts = np.concatenate([known[:, : self.classes], none], 1)
-        cells = counts.ravel().nonzero()[0]
-        self._images.append((cells, counts.ravel()[cells]))
-        self.counts += torch.from_numpy(counts)
+        counts = table[: self.classes]
+        cells = counts.flatten().nonzero().flatten()
+        self._images.append((as_array(cells), as_array(counts.flatten()[cells])))
+        self.counts += counts
 
     def columns(self) -> dict[str, np.ndarray]:
         """All that the scores come from, to be given to `extend` elsewhere."""
