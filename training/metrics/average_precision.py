@@ -18,6 +18,7 @@ from torch import Tensor
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from training.metrics.columns import Columns, Growing
 from training.metrics.judging import AREA_RANGES, AREAS, IOUS, RECALLS
 from training.metrics.matching import match
 from training.metrics.overlaps import SharedPixels, as_array, box_overlaps, object_areas
@@ -98,15 +99,15 @@ class Verdicts:
 
     def __init__(self, classes: int) -> None:
         areas = len(AREAS)
-        self._columns = {
-            "image": np.zeros(0, np.int32),
-            "label": np.zeros(0, np.int16),
-            "score": np.zeros(0, np.float32),
-            "hits": np.zeros((0, areas), np.uint16),
-            "counted": np.zeros((0, areas), np.uint16),
-            "sought": np.zeros((0, classes, areas), np.int32),
-        }
-        self._later: list[Mapping[str, np.ndarray]] = []
+        self._columns = Growing(
+            image=np.zeros(0, np.int32),
+            label=np.zeros(0, np.int16),
+            score=np.zeros(0, np.float32),
+            hits=np.zeros((0, areas), np.uint16),
+            counted=np.zeros((0, areas), np.uint16),
+            sought=np.zeros((0, classes, areas), np.int32),
+        )
+        self._images, self._shape = 0, (classes, areas)
         self._rankings: dict[tuple[int, int, int], Ranking] | None = None
         self._whole: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -131,7 +132,7 @@ class Verdicts:
         no = np.zeros((len(AREAS), 1), bool)
         by_match = np.take_along_axis(np.append(excused, no, 1)[:, None], matched, 2)
         counted = ~np.where(hit, by_match, _is_outside(areas)[:, None])
-        sought = np.zeros((1, *self._columns["sought"].shape[1:]), np.int32)
+        sought = np.zeros((1, *self._shape), np.int32)
         np.add.at(sought[0], wanted, (~excused).T)
         self.extend(
             {
@@ -146,23 +147,19 @@ class Verdicts:
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """More images, by their columns; their numbers go on behind those that are here."""
-        self._later.append(columns)
+        first = np.int32(self._images)
+        self._columns.extend({**columns, "image": columns["image"] + first})
+        self._images += len(columns["sought"])
         self._rankings = self._whole = None
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> Columns:
         """All columns, by the names above."""
-        parts, first = [self._columns], len(self._columns["sought"])
-        for part in self._later:
-            parts.append({**part, "image": part["image"] + np.int32(first)})
-            first += len(part["sought"])
-        self._columns = {k: np.concatenate([part[k] for part in parts]) for k in self._columns}
-        self._later = []
-        return self._columns
+        return self._columns.columns()
 
     def whole(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same as `of`, of every image once; kept, since tables and curves ask often."""
         if self._whole is None:
-            weights = np.ones(len(self.columns()["sought"]))
+            weights = np.ones(self._images)
             self._whole = self._accumulated(weights, self._ranked())
         return self._whole
 

@@ -15,6 +15,7 @@ import numpy as np
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from training.metrics.columns import Columns, Growing
 from training.metrics.overlaps import SharedPixels, as_array
 from training.metrics.resampling import image_weights
 
@@ -32,7 +33,14 @@ class CityscapesPrecision:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._parts: list[dict[str, np.ndarray]] = []  # as `columns` has them
+        self._columns = Growing(
+            image=np.zeros(0, np.int32),
+            label=np.zeros(0, np.int16),
+            score=np.zeros(0, np.float32),
+            counts=np.zeros(0, np.uint16),
+            right=np.zeros(0, np.uint16),
+            sought=np.zeros((0, len(self.names)), np.int32),
+        )
         self._images = 0
 
     def __len__(self) -> int:
@@ -57,7 +65,7 @@ class CityscapesPrecision:
         shared = shared or SharedPixels.of(predictions, target)
         void = _unlabelled(target) if void is None else void
         labels, scores = as_array(predictions.labels), as_array(predictions.scores)
-        order = np.lexsort((-scores, labels))
+        order = np.argsort(-scores, kind="stable")
         order = order[shared.found.areas[order] > 0]
         pixels, common, sizes = shared.found.areas[order], shared.common[order], shared.truth.areas
         overlaps = common / (pixels[:, None] + sizes - common)
@@ -78,37 +86,24 @@ class CityscapesPrecision:
             }
         )
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> Columns:
         """All that the scores come from, to be given to `extend` elsewhere.
 
-        sought  int [I, K]    objects of each class in each image
-        image   int [D]       where a detection was made
-        label   int [D]       its class; those of a class together, the best first
+        image   int [D]      where a detection was made
+        label   int [D]      its class
         score   float [D]
-        counts  uint16 [D]    bit t: counts at IoU t
-        right   uint16 [D]    bit t: is right there, else wrong
+        counts  uint16 [D]   bit t: counts at IoU t
+        right   uint16 [D]   bit t: is right there, else wrong
+        sought  int [I, K]   objects of each class in each image
 
         A detection that is right or wrong about several objects has a row for each of them.
         """
-        if len(self._parts) != 1:
-            empty = {
-                "sought": np.zeros((0, len(self.names)), np.int32),
-                "image": np.zeros(0, np.int32),
-                "label": np.zeros(0, np.int16),
-                "score": np.zeros(0, np.float32),
-                "counts": np.zeros(0, np.uint16),
-                "right": np.zeros(0, np.uint16),
-            }
-            parts = [empty, *self._parts]
-            whole = {name: np.concatenate([part[name] for part in parts]) for name in empty}
-            order = np.lexsort((-whole["score"], whole["label"]))
-            rows = {name: whole[name][order] for name in whole if name != "sought"}
-            self._parts = [{"sought": whole["sought"], **rows}]
-        return self._parts[0]
+        return self._columns.columns()
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The images of another one, behind those that are here."""
-        self._parts.append({**columns, "image": columns["image"] + np.int32(self._images)})
+        first = np.int32(self._images)
+        self._columns.extend({**columns, "image": columns["image"] + first})
         self._images += len(columns["sought"])
 
     def classes(self, images: Sequence[int] | None = None) -> np.ndarray:
@@ -116,9 +111,9 @@ class CityscapesPrecision:
         columns, weights = self.columns(), image_weights(images, len(self))
         sought = np.tensordot(weights, columns["sought"], 1)
         found = np.full((len(self.names), len(IOUS)), np.nan)
-        ends = np.searchsorted(columns["label"], np.arange(len(self.names) + 1))
         for label in sought.nonzero()[0]:
-            mine = slice(ends[label], ends[label + 1])
+            mine = np.flatnonzero(columns["label"] == label)
+            mine = mine[np.argsort(-columns["score"][mine], kind="stable")]
             counts, right, scores = (columns[name][mine] for name in ("counts", "right", "score"))
             weight = weights[columns["image"][mine]]
             for level in range(len(IOUS)):
@@ -143,7 +138,7 @@ def _judged(
     One object more than the S that are sought, so that there always is one: what a detection is
     wrong about when it overlaps nothing is said at the object that is nearest to it.
 
-    overlaps  float [D, G]  of detections, of those of a class the best first, and all objects
+    overlaps  float [D, G]  of detections, the best first, and all objects
     sought    bool [G]      which objects are not ignored
     excused   float [D]     the share of a detection that lies in void or in what is ignored
     """
