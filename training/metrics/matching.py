@@ -31,9 +31,10 @@ def match(
     may = overlaps >= least.min(initial=np.inf)
     contested = may[may.sum(1) > 1].any(0)  # objects that some detection may choose from
     choosy = may[:, contested].any(1)
-    fits = (overlaps >= least[:, None, None]) & ~choosy[:, None]  # [T, D, G]
+    alone = (may.any(1) & ~choosy).nonzero()[0]
+    fits = overlaps[alone] >= least[:, None, None]  # [T, those alone, G]
     level, d, g = (fits & (crowd | (fits.cumsum(1) == 1))).nonzero()
-    found[:, level, d] = g
+    found[:, level, alone[d]] = g
     for d in choosy.nonzero()[0]:
         near = may[d].nonzero()[0][::-1]
         fits = free[:, :, near] & (overlaps[d, near] >= least[:, None])

@@ -69,11 +69,13 @@ class Crops:
     @classmethod
     def cut(cls, bitmaps: Tensor) -> Crops:
         """Full-size masks, bool [N, H, W], in their tight windows."""
-        masks = as_array(bitmaps)
-        spans = [[_span(used) for used in masks.any(axis)] for axis in (1, 2)]
-        windows = [[x1, y1, x2, y2] for (x1, x2), (y1, y2) in zip(*spans, strict=True)]
-        pairs = zip(masks, windows, strict=True)
-        return cls(windows, [mask[y1:y2, x1:x2] for mask, (x1, y1, x2, y2) in pairs])
+        windows, crops, masks = [], [], as_array(bitmaps)
+        for mask, rows in zip(masks, masks.any(2), strict=True):
+            y1, y2 = _span(rows)
+            x1, x2 = _span(mask[y1:y2].any(0))
+            windows.append([x1, y1, x2, y2])
+            crops.append(mask[y1:y2, x1:x2])
+        return cls(windows, crops)
 
     @cached_property
     def areas(self) -> np.ndarray:

@@ -84,7 +84,8 @@ class Canvas:
 
     def fill(self, semantic: np.ndarray, stuff: np.ndarray) -> None:
         """Paint what a class map [H, W] shows of the classes `stuff` [S] on free pixels."""
-        free = np.where(self._ids == 0, semantic.astype(np.uint8), np.uint8(UNLABELLED))
+        taken = (self._ids > 0).view(np.uint8) * np.uint8(UNLABELLED)  # all bits of these
+        free = semantic.astype(np.uint8) | taken
         counts = count_values(free, 256)
         table = np.zeros(256, np.int32)
         for label in stuff[counts[stuff] > 0]:
