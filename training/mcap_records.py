@@ -124,6 +124,7 @@ def contents(source: Source, place: Place) -> memoryview:
     The last ones are kept, for readers of several topics side by side.
     """
     if source.last is None or source.last[0] != place:
+        source.last = None  # two of them may be too many
         source.last = place, _expanded(source, place)
     return source.last[1]
 
