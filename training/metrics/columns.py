@@ -8,7 +8,7 @@ import numpy as np
 
 Columns = dict[str, np.ndarray]
 MOST_WAITING = 1 << 19
-"""Rows that wait to be joined to the others: few bytes, and joining them costs little."""
+"""So many rows are joined to the others, which takes little time as seldom as that."""
 
 
 class Growing:

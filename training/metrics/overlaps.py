@@ -61,7 +61,7 @@ class Crops:
     def of(cls, masks: Masks) -> Crops:
         """Masks as results have them."""
         windows, pixels = masks.windows.tolist(), as_array(masks.pixels)
-        sizes = [((y2 - y1), (x2 - x1)) for x1, y1, x2, y2 in windows]
+        sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in windows]
         ends = accumulate((h * w for h, w in sizes), initial=0)
         places = zip(pairwise(ends), sizes, strict=True)
         return cls(windows, [pixels[start:end].reshape(size) for (start, end), size in places])
@@ -99,9 +99,8 @@ class Crops:
             (x, y, right, bottom), (u, v, end, floor) = self.windows[n], others.windows[m]
             x1, y1, x2, y2 = max(x, u), max(y, v), min(right, end), min(bottom, floor)
             ours = self.pixels[n][y1 - y : y2 - y, x1 - x : x2 - x]
-            table[n, m] = np.count_nonzero(
-                ours & others.pixels[m][y1 - v : y2 - v, x1 - u : x2 - u]
-            )
+            other = others.pixels[m][y1 - v : y2 - v, x1 - u : x2 - u]
+            table[n, m] = np.count_nonzero(ours & other)
         return table
 
 
