@@ -69,11 +69,12 @@ class PanopticFusion:
     def __call__(self, found: Predictions) -> Panoptic:
         """The picture of what was found; without masks it is stuff alone, or else nothing."""
         ids = found.boxes.new_full(found.image_size, VOID, dtype=torch.int32)
-        objects = [] if found.masks is None else list(self._paint(ids, found))
-        stuff = [] if found.semantic is None else list(self._fill(ids, found))
+        free = torch.ones_like(ids, dtype=torch.bool)
+        objects = [] if found.masks is None else list(self._paint(ids, free, found))
+        stuff = [] if found.semantic is None else list(self._fill(ids, free, found))
         return Panoptic(ids, (*objects, *stuff))
 
-    def _paint(self, ids: Tensor, found: Predictions) -> Iterator[Segment]:
+    def _paint(self, ids: Tensor, free: Tensor, found: Predictions) -> Iterator[Segment]:
         """Objects onto free pixels, those beyond the last number of their class left out."""
         numbers: Counter[int] = Counter()
         scores, labels = found.scores.tolist(), found.labels.tolist()
@@ -82,26 +83,30 @@ class PanopticFusion:
             (x1, y1, x2, y2), label = windows[k], self.things[labels[k]]
             if scores[k] < self.min_score or numbers[label] + 1 == NUMBERS:
                 continue
-            part = ids[y1:y2, x1:x2]
-            free = crops[k] & (part == VOID)
-            area = int(free.sum())
-            if area and area >= self.min_visible * int(crops[k].sum()):
+            still_free = free[y1:y2, x1:x2]
+            visible = crops[k] & still_free
+            area = int(visible.count_nonzero())
+            if area and area >= self.min_visible * int(crops[k].count_nonzero()):
                 numbers[label] += 1
                 segment = Segment(NUMBERS * label + numbers[label], label, True, scores[k], area, k)
-                part.masked_fill_(free, segment.id)
+                ids[y1:y2, x1:x2].masked_fill_(visible, segment.id)
+                still_free ^= visible
                 yield segment
 
-    def _fill(self, ids: Tensor, found: Predictions) -> Iterator[Segment]:
+    def _fill(self, ids: Tensor, free: Tensor, found: Predictions) -> Iterator[Segment]:
         """What is stuff in the class map onto the pixels that are still free."""
-        free = ids == VOID
-        classes = found.semantic.masked_fill(~free, UNLABELLED).flatten().long()
+        taken = (~free).byte() * UNLABELLED  # all bits of these
+        classes = (found.semantic | taken).flatten()
         areas = torch.bincount(classes, minlength=UNLABELLED + 1).tolist()
-        weights = None if found.confidence is None else found.confidence.flatten().double()
-        sums = torch.bincount(classes, weights, UNLABELLED + 1).tolist()
+        sums = areas
+        if found.confidence is not None:
+            weights = found.confidence.flatten().double()
+            sums = torch.bincount(classes, weights, UNLABELLED + 1).tolist()
         least = max(1, self.min_stuff * ids.numel())
         values = ids.new_full((UNLABELLED + 1,), VOID)
         for label, area in enumerate(areas[:UNLABELLED]):
             if area >= least and label not in self.things:
                 values[label] = NUMBERS * label
                 yield Segment(NUMBERS * label, label, False, sums[label] / area, area, -1)
-        ids.copy_(torch.where(free, values[classes].view_as(ids), ids))
+        painted = values.index_select(0, classes.int()).view_as(ids)
+        torch.minimum(ids, painted, out=ids)  # VOID is the largest value

@@ -249,6 +249,27 @@ def test_a_time_window_costs_only_itself(tmp_path: Path):
         assert [m.time for m in bag.messages(start=0, stop=2)] == [1] and bag.losses
 
 
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+def test_a_reader_beside_another_reads_the_same_and_has_losses_of_its_own(
+    tmp_path: Path, storage: StoragePlugin
+):
+    written = write_theirs(tmp_path / "bag", storage)
+    with BagReader(written, strict=True) as bag:
+        other = bag.beside()
+        assert other.topics == bag.topics and (other.start, other.stop) == (bag.start, bag.stop)
+        pairs = list(zip(bag.messages(), other.messages(), strict=True))
+        assert pairs and all(a.time == b.time and a.topic == b.topic for a, b in pairs)
+    path = write_ours(tmp_path / "damaged.mcap")
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with BagReader(path, strict=True) as bag:
+        other = bag.beside()
+        assert not list(other.messages()) and other.losses and not bag.losses
+        with pytest.raises(BadBag):
+            list(bag.messages())
+
+
 def test_messages_of_unknown_types_are_skipped_until_a_workspace_defines_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

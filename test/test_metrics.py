@@ -251,6 +251,16 @@ def test_images_add_up_in_one_matrix_rather_than_in_a_mean_of_images():
     assert confusion.iou().tolist() == pytest.approx([4 / 5, 1 / 2])
 
 
+def test_the_mean_of_each_image_is_that_of_the_image_alone():
+    confusion, random = Confusion(4), torch.Generator().manual_seed(0)
+    for classes in (2, 4, 3):
+        planes = torch.randint(0, classes, (2, 6, 6), generator=random)
+        confusion.add(planes[0] * 2, planes[1])
+    confusion.add(torch.zeros(2, 2), torch.full((2, 2), 255))
+    alone = [confusion.over([k]).mean_iou() for k in range(4)]
+    assert confusion.mean_ious() == pytest.approx(alone, nan_ok=True) and np.isnan(alone[3])
+
+
 def test_an_empty_matrix_has_no_mean_and_wrong_input_is_refused():
     assert math.isnan(Confusion(3).mean_iou())
     with pytest.raises(ValueError, match=r"\[1, 2\].*\[2, 2\]"):

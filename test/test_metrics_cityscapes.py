@@ -18,6 +18,7 @@ from PIL import Image
 
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.targets import Target
 from training.datasets import Sample, open_dataset
 from training.datasets.cache import DecodedCache
 from training.datasets.cityscapes import LABEL_IDS, THING_IDS
@@ -201,6 +202,21 @@ def test_instance_precision_of_some_images_is_the_official_one_of_those(city: li
     chosen = [1, 4, 6, 11]
     oracle = instance_level([city[k] for k in chosen])["averages"]
     assert instances(city).score(chosen)["cityscapes_ap"] == pytest.approx(oracle["allAp"])
+
+
+def test_a_detection_over_two_objects_on_the_same_pixels_finds_both():
+    mask = torch.zeros(1, *SIZE, dtype=torch.bool)
+    mask[:, 10:40, 20:70] = True
+    target = Target(torch.zeros(2, 4), torch.tensor([2, 2]), mask.repeat(2, 1, 1))
+    packed = Masks.from_bitmaps(mask)
+    found = Predictions(
+        SIZE, packed.windows.float(), torch.tensor([0.75]), torch.tensor([2]), packed
+    )
+    scores = CityscapesPrecision(CITYSCAPES.things)
+    scores.add(found, target)
+    assert scores.score() == {"cityscapes_ap": 1.0, "cityscapes_ap50": 1.0}
+    columns = scores.columns()
+    assert columns["counts"].tolist() == columns["right"].tolist() == [1023, 1023]
 
 
 def test_iou_of_classes_is_the_official_one(city: list[Street]):

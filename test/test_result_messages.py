@@ -67,6 +67,14 @@ def test_masks_come_back_pixel_by_pixel():
     assert [m.detection_index for m in message.masks] == [0, 1, 2]
 
 
+def test_masks_that_nobody_wants_are_not_read():
+    message = masks_message(HEADER, SIZE, Masks.from_bitmaps(bitmaps()), [2, 0, 7], [""] * 3)
+    found, labels = read_masks(message, [True, False, True])
+    assert torch.equal(found.bitmaps(SIZE), bitmaps()[[0, 2]]) and labels.tolist() == [2, 7]
+    with pytest.raises(IndexError, match="3 masks, expected 2"):
+        read_masks(message, [True, False])
+
+
 def test_bit_packed_masks_are_read_too():
     crop = bitmaps(1)[0, :9, :12].numpy()
     roi = SimpleNamespace(x_offset=4, y_offset=2, width=12, height=9)

@@ -91,6 +91,17 @@ class BagReader:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def beside(self) -> BagReader:
+        """Another reader of the same open files, with losses of its own, which are no errors.
+
+        As long as this one is open. What both want of a file at about the same time is read once.
+        """
+        other = BagReader(self.path)
+        other._messages_packed = self._messages_packed
+        other._files = [file.beside(other._lost) for file in self._files]
+        other._describe()
+        return other
+
     @property
     def unknown(self) -> dict[str, str]:
         """The types whose messages are skipped, since nobody defines them, and what to do."""

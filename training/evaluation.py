@@ -101,8 +101,8 @@ class Evaluation:
             self.instances.add(found, target, sample.void, shared)
         if found.masks is not None and found.semantic is not None:
             segments = merge_segments(found, self.classes)
-            self.panoptic.add(segments, true_segments(target, self.classes))
-            self.agreement.add(found)
+            self.panoptic.add(segments, true_segments(target, self.classes, shared.truth))
+            self.agreement.add(found, shared.found)
 
     def columns(self) -> dict[str, np.ndarray]:
         """All that the scores come from, to be given to `extend` in another process."""
@@ -172,7 +172,7 @@ class Evaluation:
         """
         parts = [np.array(self.mistakes.quality)]
         if self.has(self.pixels):
-            parts.append(np.array([self.pixels.over([k]).mean_iou() for k in range(len(self))]))
+            parts.append(self.pixels.mean_ious())
         known = ~np.isnan(parts)
         total = np.where(known, parts, 0).sum(0)
         return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)

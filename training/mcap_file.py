@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
+from copy import copy
 from heapq import heappop, heappush
 from pathlib import Path
 
@@ -50,6 +51,12 @@ class McapFile:
 
     def close(self) -> None:
         self._source.close()
+
+    def beside(self, lost: Callable[[Loss], None]) -> McapFile:
+        """The same open file for another reader, which is told what that one loses."""
+        other = copy(self)
+        other._lost = lost
+        return other
 
     def records(
         self, topics: Collection[str] | None, start: int | None, stop: int | None

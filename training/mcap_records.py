@@ -50,6 +50,7 @@ class Source:
         self.path = path
         self._file = path.open("rb")
         self.size = os.fstat(self._file.fileno()).st_size
+        self.last: tuple[Place, memoryview] | None = None  # what `contents` gave
 
     def close(self) -> None:
         self._file.close()
@@ -118,21 +119,14 @@ def records(data: memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def contents(source: Source, place: Place) -> memoryview:
-    """The records at a place, expanded and compared with their checksum. Damaged if they differ."""
-    if not place.chunk:
-        return memoryview(source.read(place.offset, place.length))
-    _, _, size, crc, letters = CHUNK.unpack(source.read(place.offset, CHUNK.size))
-    at = place.offset + CHUNK.size
-    if letters > 16:
-        raise Damaged("has a damaged header")
-    name = source.read(at, letters + 8)
-    packed, at = int.from_bytes(name[letters:], "little"), at + letters + 8
-    if at + packed > place.offset + place.length:
-        raise Damaged("has a damaged header")
-    data = expanded(name[:letters].decode("latin-1"), source.read(at, packed), size)
-    if crc and zlib.crc32(data) != crc:
-        raise Damaged("has a wrong checksum")
-    return memoryview(data)
+    """The records at a place, expanded and compared with their checksum. Damaged if they differ.
+
+    The last ones are kept, for readers of several topics side by side.
+    """
+    if source.last is None or source.last[0] != place:
+        source.last = None  # two of them may be too many
+        source.last = place, _expanded(source, place)
+    return source.last[1]
 
 
 def counted(source: Source, place: Place) -> Counter[int] | None:
@@ -147,6 +141,23 @@ def counted(source: Source, place: Place) -> Counter[int] | None:
     except Damaged:
         pass
     return counts or None
+
+
+def _expanded(source: Source, place: Place) -> memoryview:
+    if not place.chunk:
+        return memoryview(source.read(place.offset, place.length))
+    _, _, size, crc, letters = CHUNK.unpack(source.read(place.offset, CHUNK.size))
+    at = place.offset + CHUNK.size
+    if letters > 16:
+        raise Damaged("has a damaged header")
+    name = source.read(at, letters + 8)
+    packed, at = int.from_bytes(name[letters:], "little"), at + letters + 8
+    if at + packed > place.offset + place.length:
+        raise Damaged("has a damaged header")
+    data = expanded(name[:letters].decode("latin-1"), source.read(at, packed), size)
+    if crc and zlib.crc32(data) != crc:
+        raise Damaged("has a wrong checksum")
+    return memoryview(data)
 
 
 def _channel(found: ChannelRecord, schema: Schema) -> Channel:

@@ -88,10 +88,16 @@ def read_distances(message: Any) -> Tensor:
     return torch.where(depth > 0, depth, torch.nan)
 
 
-def read_masks(message: Any) -> tuple[Masks, Tensor]:
-    """The masks of an InstanceMaskArray and their labels [N]; BadInput for a malformed mask."""
+def read_masks(message: Any, keep: Sequence[bool] | None = None) -> tuple[Masks, Tensor]:
+    """The masks of an InstanceMaskArray and their labels [N]; BadInput for a malformed mask.
+
+    keep: which masks are wanted; all without it. IndexError if it is not of their number.
+    """
+    if keep is not None and len(keep) != len(message.masks):
+        raise IndexError(f"{len(message.masks)} masks, expected {len(keep)}")
+    wanted = list(message.masks if keep is None else compress(message.masks, keep))
     windows, crops = [], []
-    for mask in message.masks:
+    for mask in wanted:
         roi = mask.roi
         x2, y2 = roi.x_offset + roi.width, roi.y_offset + roi.height
         if x2 > message.width or y2 > message.height:
@@ -99,7 +105,7 @@ def read_masks(message: Any) -> tuple[Masks, Tensor]:
             raise BadInput(f"a mask reaches {x2}, {y2} in an image of {image}")
         windows.append((roi.x_offset, roi.y_offset, x2, y2))
         crops.append(torch.from_numpy(_pixels(mask)))
-    labels = torch.tensor([mask.class_id for mask in message.masks], dtype=torch.int64)
+    labels = torch.tensor([mask.class_id for mask in wanted], dtype=torch.int64)
     return Masks.from_crops(torch.tensor(windows, dtype=torch.int64).view(-1, 4), crops), labels
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -57,6 +58,12 @@ class SqliteFile:
 
     def close(self) -> None:
         self._database.close()
+
+    def beside(self, lost: Callable[[Loss], None]) -> SqliteFile:
+        """The same open file for another reader, which is told what that one loses."""
+        other = copy(self)
+        other._lost = lost
+        return other
 
     def records(
         self, topics: Collection[str] | None, start: int | None, stop: int | None

@@ -165,12 +165,13 @@ class _Columns:
     def add(self, frame: Frame, found: Predictions | None) -> None:
         confidence = float("nan")
         if found is not None:
-            shown = found[found.scores >= MIN_SCORE]
-            number = np.full((len(shown), 1), len(self._rows), np.float64)
-            columns = number, shown.labels[:, None], shown.boxes
-            self._shown.append(np.concatenate([np.asarray(c, np.float64) for c in columns], 1))
-            if len(shown):
-                confidence = float(shown.scores.double().mean())
+            shown = found.scores >= MIN_SCORE
+            labels, boxes = found.labels[shown, None], found.boxes[shown]
+            number = np.full((len(labels), 1), len(self._rows), np.float64)
+            columns = [np.asarray(c, np.float64) for c in (number, labels, boxes)]
+            self._shown.append(np.concatenate(columns, 1))
+            if len(labels):
+                confidence = float(found.scores[shown].double().mean())
         fate = DAMAGED if found is None else PROCESSED
         self._rows.append((frame.time, frame.stamp, fate, frame.truth is not None, confidence))
 
@@ -255,8 +256,7 @@ def _opened(
         if settings.truth not in ("topics", "none"):
             truth = CocoTruth(Path(settings.truth), window, classes, settings.tolerance)
         elif settings.truth == "topics" and window.recording.truth:
-            annotations = stack.enter_context(BagReader(path))
-            truth = TopicTruth(annotations, window, settings.kinds, classes, settings.tolerance)
+            truth = TopicTruth(bag.beside(), window, settings.kinds, classes, settings.tolerance)
         else:
             truth = NoTruth()
         yield bag, truth

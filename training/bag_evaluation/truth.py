@@ -22,6 +22,7 @@ from training.bag_images import stamp_ns
 from training.bags import BagReader, Message
 from training.datasets.coco import paint
 from training.datasets.coco_file import CocoPicture, read_coco
+from training.metrics.overlaps import Crops
 from training.problems import BadDataset, refuse
 from training.result_messages import read_boxes, read_distances, read_masks, read_plane
 
@@ -140,22 +141,22 @@ class TopicTruth:
     ) -> Annotation:
         known = self._known(detections)
         boxes, _, labels = read_boxes(detections, self._classes, known)
-        if masks is None:
-            bitmaps = rectangles(boxes, size)
-            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        else:
-            bitmaps = read_masks(masks)[0][torch.tensor(known, dtype=torch.bool)].bitmaps(size)
-            areas = bitmaps.sum((1, 2)).double()
         groups, of = read_masks(ignored) if ignored is not None else (Masks.empty(), labels[:0])
-        ignored = groups.bitmaps(size)
+        if masks is None:
+            bitmaps = torch.cat([rectangles(boxes, size), groups.bitmaps(size)])
+            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+            areas = torch.cat([areas, _pixels(groups)])
+        else:
+            both = read_masks(masks, known)[0], groups
+            every = Masks(torch.cat([m.windows for m in both]), torch.cat([m.pixels for m in both]))
+            bitmaps, areas = every.bitmaps(size), _pixels(every)
         target = Target(
             torch.cat([boxes, groups.windows.double()]),
             torch.cat([labels, of]),
-            torch.cat([bitmaps, ignored]),
+            bitmaps,
             None if semantic is None else read_plane(semantic).long(),
             torch.arange(len(boxes) + len(groups)) >= len(boxes),
         )
-        areas = torch.cat([areas, ignored.sum((1, 2)).double()])
         far = read_distances(detections)[torch.tensor(known, dtype=torch.bool)]
         return Annotation(target, areas, torch.cat([far, torch.full((len(groups),), torch.nan)]))
 
@@ -242,6 +243,11 @@ def _read_stamped(path: Path) -> tuple[dict[int, str], list[int], list[CocoPictu
     file = read_coco(path, refuse)
     stamped = sorted(((stamp_of(p), p) for p in file.pictures), key=lambda pair: pair[0])
     return file.categories, [stamp for stamp, _ in stamped], [picture for _, picture in stamped]
+
+
+def _pixels(masks: Masks) -> Tensor:
+    """How many pixels each mask has, float64 [N]."""
+    return torch.from_numpy(Crops.of(masks).areas).double()
 
 
 def rectangles(boxes: Tensor, size: Size) -> Tensor:

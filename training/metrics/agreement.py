@@ -9,7 +9,7 @@ import numpy as np
 from jointseg_core.classes import Classes
 from jointseg_core.panoptic import PanopticFusion
 from jointseg_core.predictions import Predictions
-from training.metrics.overlaps import as_array
+from training.metrics.overlaps import Crops, as_array
 from training.metrics.panoptic import Categories
 from training.metrics.resampling import image_weights
 
@@ -28,14 +28,15 @@ class Agreement:
         """How many images there are."""
         return len(self._images)
 
-    def add(self, found: Predictions) -> None:
-        """One more image, with masks and a class map."""
-        shares, semantic = [], as_array(found.semantic)
-        sure = found[found.scores >= (found.fusion or PanopticFusion(())).min_score]
-        parts = sure.masks.windows.tolist(), sure.masks.crops(), sure.labels.tolist()
-        for (x1, y1, x2, y2), crop, label in zip(*parts, strict=True):
-            if len(classes := semantic[y1:y2, x1:x2][as_array(crop)]):
-                shares.append(float((classes == self._numbers[label]).mean()))
+    def add(self, found: Predictions, masks: Crops | None = None) -> None:
+        """One more image, with masks, cut already where they are known so, and a class map."""
+        shares, semantic, labels = [], as_array(found.semantic), found.labels.tolist()
+        masks = masks or Crops.of(found.masks)
+        sure = found.scores >= (found.fusion or PanopticFusion(())).min_score
+        for k in sure.nonzero().flatten().tolist():
+            x1, y1, x2, y2 = masks.windows[k]
+            if len(classes := semantic[y1:y2, x1:x2][masks.pixels[k]]):
+                shares.append(float((classes == self._numbers[labels[k]]).mean()))
         self._images.append((sum(shares), len(shares)))
 
     def columns(self) -> dict[str, np.ndarray]:

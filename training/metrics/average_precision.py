@@ -8,7 +8,7 @@ thousand resamples take seconds, and an hour of video fits into memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from training.metrics.columns import Columns, Growing
 from training.metrics.judging import AREA_RANGES, AREAS, IOUS, RECALLS
 from training.metrics.matching import match
 from training.metrics.overlaps import SharedPixels, as_array, box_overlaps, object_areas
@@ -98,15 +99,15 @@ class Verdicts:
 
     def __init__(self, classes: int) -> None:
         areas = len(AREAS)
-        self._columns = {
-            "image": np.zeros(0, np.int32),
-            "label": np.zeros(0, np.int32),
-            "score": np.zeros(0),
-            "hits": np.zeros((0, areas), np.uint16),
-            "counted": np.zeros((0, areas), np.uint16),
-            "sought": np.zeros((0, classes, areas), np.int32),
-        }
-        self._later: list[Mapping[str, np.ndarray]] = []
+        self._columns = Growing(
+            image=np.zeros(0, np.int32),
+            label=np.zeros(0, np.int16),
+            score=np.zeros(0, np.float32),
+            hits=np.zeros((0, areas), np.uint16),
+            counted=np.zeros((0, areas), np.uint16),
+            sought=np.zeros((0, classes, areas), np.int32),
+        )
+        self._images, self._shape = 0, (classes, areas)
         self._rankings: dict[tuple[int, int, int], Ranking] | None = None
         self._whole: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -131,13 +132,13 @@ class Verdicts:
         no = np.zeros((len(AREAS), 1), bool)
         by_match = np.take_along_axis(np.append(excused, no, 1)[:, None], matched, 2)
         counted = ~np.where(hit, by_match, _is_outside(areas)[:, None])
-        sought = np.zeros((1, *self._columns["sought"].shape[1:]), np.int32)
+        sought = np.zeros((1, *self._shape), np.int32)
         np.add.at(sought[0], wanted, (~excused).T)
         self.extend(
             {
                 "image": np.zeros(len(labels), np.int32),
-                "label": labels.astype(np.int32),
-                "score": scores,
+                "label": labels.astype(np.int16),
+                "score": scores.astype(np.float32),
                 "hits": (hit * BITS).sum(1).T.astype(np.uint16),
                 "counted": (counted * BITS).sum(1).T.astype(np.uint16),
                 "sought": sought,
@@ -146,23 +147,20 @@ class Verdicts:
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """More images, by their columns; their numbers go on behind those that are here."""
-        self._later.append(columns)
+        first = np.int32(self._images)
+        self._columns.extend({**columns, "image": columns["image"] + first})
+        self._images += len(columns["sought"])
         self._rankings = self._whole = None
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> Columns:
         """All columns, by the names above."""
-        parts, first = [self._columns], len(self._columns["sought"])
-        for part in self._later:
-            parts.append({**part, "image": part["image"] + np.int32(first)})
-            first += len(part["sought"])
-        self._columns = {k: np.concatenate([part[k] for part in parts]) for k in self._columns}
-        self._later = []
-        return self._columns
+        return self._columns.columns()
 
     def whole(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same as `of`, of every image once; kept, since tables and curves ask often."""
         if self._whole is None:
-            self._whole = self.of(np.ones(len(self.columns()["sought"])))
+            weights = np.ones(self._images)
+            self._whole = self._accumulated(weights, self._ranked())
         return self._whole
 
     def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,30 +168,34 @@ class Verdicts:
 
         weights [I]: how often each image counts. NaN where no object counts.
         """
+        if self._rankings is None:
+            self._rankings = dict(self._ranked())  # kept, since resamples ask often
+        return self._accumulated(weights, self._rankings.items())
+
+    def _accumulated(
+        self, weights: np.ndarray, rankings: Iterable[tuple[tuple[int, int, int], Ranking]]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `of` tells."""
         sought = np.tensordot(weights, self.columns()["sought"], 1)
         shape = *sought.shape, len(IOUS)
         curves, recall = np.full((*shape, len(RECALLS)), np.nan), np.full(shape, np.nan)
-        for one, ranking in self._ranked().items():
+        for one, ranking in rankings:
             if objects := sought[one[:2]]:
                 curves[one], recall[one] = ranking.curve(weights, objects)
         return curves, recall, sought
 
-    def _ranked(self) -> dict[tuple[int, int, int], Ranking]:
-        """By class, area and IoU, all that counts; sorted once, since resamples ask often."""
-        if self._rankings is None:
-            columns, self._rankings = self.columns(), {}
-            order = np.argsort(-columns["score"], kind="stable")
-            for label in range(columns["sought"].shape[1]):
-                mine = order[columns["label"][order] == label]
-                images = columns["image"][mine]
-                for area, level in np.ndindex(len(AREAS), len(IOUS)):
-                    hits, counted = (
-                        columns[k][mine, area] >> level & 1 for k in ("hits", "counted")
-                    )
-                    kept = np.flatnonzero(counted)
-                    ranking = Ranking(images[kept], np.flatnonzero(hits[kept]))
-                    self._rankings[label, area, level] = ranking
-        return self._rankings
+    def _ranked(self) -> Iterator[tuple[tuple[int, int, int], Ranking]]:
+        """By class, area and IoU, all that counts; together they are many times the columns."""
+        columns = self.columns()
+        order = np.argsort(-columns["score"], kind="stable")
+        labels = columns["label"][order]
+        for label in range(columns["sought"].shape[1]):
+            mine = order[labels == label]
+            images = columns["image"][mine]
+            for area, level in np.ndindex(len(AREAS), len(IOUS)):
+                hits, counted = (columns[k][mine, area] >> level & 1 for k in ("hits", "counted"))
+                kept = np.flatnonzero(counted)
+                yield (label, area, level), Ranking(images[kept], np.flatnonzero(hits[kept]))
 
 
 class AveragePrecision:
@@ -252,7 +254,7 @@ class AveragePrecision:
         else:
             self.has_masks = True
             shared = shared or SharedPixels.of(predictions, target)
-            judge("mask", shared.found[best], shared.overlaps(crowd)[best])
+            judge("mask", shared.found.areas[best], shared.overlaps(crowd)[best])
         self._images += 1
 
     def boxes(self, images: Sequence[int] | None = None) -> Precision:

@@ -8,18 +8,19 @@ curve of precision over recall is measured at every score rather than at 101 rec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.overlaps import SharedPixels, as_array, covered
+from training.metrics.columns import Columns, Growing
+from training.metrics.overlaps import SharedPixels, as_array
 from training.metrics.resampling import image_weights
 
 IOUS = np.arange(0.5, 1.0, 0.05)
+BITS = 1 << np.arange(len(IOUS), dtype=np.uint16)[:, None]
 MIN_PIXELS = 100
 """Objects of fewer pixels are ignored."""
 
@@ -32,7 +33,14 @@ class CityscapesPrecision:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._parts: list[dict[str, np.ndarray]] = []  # as `columns` has them
+        self._columns = Growing(
+            image=np.zeros(0, np.int32),
+            label=np.zeros(0, np.int16),
+            score=np.zeros(0, np.float32),
+            counts=np.zeros(0, np.uint16),
+            right=np.zeros(0, np.uint16),
+            sought=np.zeros((0, len(self.names)), np.int32),
+        )
         self._images = 0
 
     def __len__(self) -> int:
@@ -56,43 +64,46 @@ class CityscapesPrecision:
             raise ValueError("the results have no masks")
         shared = shared or SharedPixels.of(predictions, target)
         void = _unlabelled(target) if void is None else void
-        pair = _Pair.of(predictions, target, void, shared).that_show()
-        judged = {
-            int(label) * len(IOUS) + level: one
-            for label in np.unique(pair.labels)
-            for level, one in enumerate(pair.only(label).judge(IOUS.tolist()))
-        }
-        counts = [len(scores) for scores, _ in judged.values()]
+        labels, scores = as_array(predictions.labels), as_array(predictions.scores)
+        order = np.argsort(-scores, kind="stable")
+        order = order[shared.found.areas[order] > 0]
+        pixels, common, sizes = shared.found.areas[order], shared.common[order], shared.truth.areas
+        overlaps = common / (pixels[:, None] + sizes - common)
+        crowd, small = as_array(target.crowd), sizes < MIN_PIXELS
+        sought, twice = ~crowd & ~small, crowd.astype(int) + small  # a small group counts as both
+        excused = (shared.found.covered(void)[order] + common @ twice) / pixels
+        counts, right = _judged(overlaps, sought, excused)
+        rows, objects = counts.any(0).nonzero()
+        wanted = as_array(target.labels)[sought]
         self.extend(
             {
-                "sought": np.bincount(pair.wanted[pair.sought], minlength=len(self.names))[None],
-                "image": np.zeros(sum(counts), np.int32),
-                "cell": np.repeat(np.array(list(judged), np.int32), counts),
-                "scores": np.concatenate([np.zeros(0), *(one for one, _ in judged.values())]),
-                "right": np.concatenate([np.zeros(0, bool), *(one for _, one in judged.values())]),
+                "sought": np.bincount(wanted, minlength=len(self.names)).astype(np.int32)[None],
+                "image": np.zeros(len(rows), np.int32),
+                "label": labels[order][rows].astype(np.int16),
+                "score": scores[order][rows].astype(np.float32),
+                "counts": (counts[:, rows, objects] * BITS).sum(0).astype(np.uint16),
+                "right": (right[:, rows, objects] * BITS).sum(0).astype(np.uint16),
             }
         )
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> Columns:
         """All that the scores come from, to be given to `extend` elsewhere.
 
-        sought [I, K] objects of each class in each image; and of every detection that counts for a
-        class and IoU (cell = 10 class + place of the IoU), in the order of cells: image, scores,
-        whether it is right.
+        image   int [D]      where a detection was made
+        label   int [D]      its class
+        score   float [D]
+        counts  uint16 [D]   bit t: counts at IoU t
+        right   uint16 [D]   bit t: is right there, else wrong
+        sought  int [I, K]   objects of each class in each image
+
+        A detection that is right or wrong about several objects has a row for each of them.
         """
-        if len(self._parts) != 1:
-            none = {"image": np.int32, "cell": np.int32, "scores": float, "right": bool}
-            parts = [{name: np.zeros(0, kind) for name, kind in none.items()}, *self._parts]
-            whole = {name: np.concatenate([part[name] for part in parts]) for name in none}
-            order = np.argsort(whole["cell"], kind="stable")
-            sought = [np.zeros((0, len(self.names)), np.int64), *(p["sought"] for p in self._parts)]
-            whole = {name: values[order] for name, values in whole.items()}
-            self._parts = [{"sought": np.concatenate(sought), **whole}]
-        return self._parts[0]
+        return self._columns.columns()
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The images of another one, behind those that are here."""
-        self._parts.append({**columns, "image": columns["image"] + np.int32(self._images)})
+        first = np.int32(self._images)
+        self._columns.extend({**columns, "image": columns["image"] + first})
         self._images += len(columns["sought"])
 
     def classes(self, images: Sequence[int] | None = None) -> np.ndarray:
@@ -100,13 +111,15 @@ class CityscapesPrecision:
         columns, weights = self.columns(), image_weights(images, len(self))
         sought = np.tensordot(weights, columns["sought"], 1)
         found = np.full((len(self.names), len(IOUS)), np.nan)
-        ends = np.searchsorted(columns["cell"], np.arange(found.size + 1))
-        for label, level in np.ndindex(found.shape):
-            if sought[label]:
-                place = label * len(IOUS) + level
-                mine = slice(ends[place], ends[place + 1])
-                detections = (columns[name][mine] for name in ("scores", "right", "image"))
-                found[label, level] = _area_below(*detections, weights, sought[label])
+        for label in sought.nonzero()[0]:
+            mine = np.flatnonzero(columns["label"] == label)
+            mine = mine[np.argsort(-columns["score"][mine], kind="stable")]
+            counts, right, scores = (columns[name][mine] for name in ("counts", "right", "score"))
+            weight = weights[columns["image"][mine]]
+            for level in range(len(IOUS)):
+                kept = np.flatnonzero(counts >> level & 1)
+                hits = weight[kept] * (right[kept] >> level & 1)
+                found[label, level] = _area_below(scores[kept], hits, weight[kept], sought[label])
         return found
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
@@ -117,66 +130,24 @@ class CityscapesPrecision:
         return dict(zip(("cityscapes_ap", "cityscapes_ap50"), map(float, means), strict=True))
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """Detections [D] and objects [G] of an image, and the pixels that they share."""
+def _judged(
+    overlaps: np.ndarray, sought: np.ndarray, excused: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pairs count and which of these are right, bool [T, D, S + 1], at each of T IoUs.
 
-    scores: np.ndarray
-    labels: np.ndarray
-    pixels: np.ndarray  # [D]
-    in_void: np.ndarray  # [D]
-    wanted: np.ndarray  # labels [G]
-    groups: np.ndarray  # [G]
-    sizes: np.ndarray  # [G]
-    common: np.ndarray  # [D, G], of pairs of a class
+    One object more than the S that are sought, so that there always is one: what a detection is
+    wrong about when it overlaps nothing is said at the object that is nearest to it.
 
-    @classmethod
-    def of(
-        cls, found: Predictions, target: Target, void: np.ndarray, shared: SharedPixels
-    ) -> _Pair:
-        return cls(
-            as_array(found.scores),
-            as_array(found.labels),
-            shared.found,
-            covered(found.masks, void),
-            as_array(target.labels),
-            as_array(target.crowd),
-            shared.truth,
-            shared.common,
-        )
-
-    def only(self, label: int) -> _Pair:
-        """The detections and objects of one class."""
-        return self._chosen(self.labels == label, self.wanted == label)
-
-    def that_show(self) -> _Pair:
-        """The detections that have any pixel, and all objects."""
-        return self._chosen(self.pixels > 0, np.ones(len(self.wanted), bool))
-
-    def _chosen(self, mine: np.ndarray, theirs: np.ndarray) -> _Pair:
-        found = (v[mine] for v in (self.scores, self.labels, self.pixels, self.in_void))
-        objects = (v[theirs] for v in (self.wanted, self.groups, self.sizes))
-        return _Pair(*found, *objects, self.common[np.ix_(mine, theirs)])
-
-    @property
-    def sought(self) -> np.ndarray:
-        """Which objects are not ignored [G]."""
-        return ~self.groups & (self.sizes >= MIN_PIXELS)
-
-    def judge(self, thresholds: Sequence[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each threshold scores and whether they are right [n], of detections that count."""
-        overlaps = self.common / (self.pixels[:, None] + self.sizes - self.common)
-        twice = self.groups.astype(int) + (self.sizes < MIN_PIXELS)  # a small group counts as both
-        excused = (self.in_void + self.common @ twice) / self.pixels
-        sought = self.sought
-        for threshold in thresholds:
-            over = overlaps > threshold
-            lost = ~over.any(1) & (excused <= threshold)
-            claimed = [column for column in over[:, sought].T if column.any()]
-            claims = [np.sort(self.scores[column])[::-1] for column in claimed]
-            wrong = [*(claim[1:] for claim in claims), self.scores[lost]]
-            scores = np.concatenate([*(claim[:1] for claim in claims), *wrong])
-            yield scores, np.arange(len(scores)) < len(claims)
+    overlaps  float [D, G]  of detections, the best first, and all objects
+    sought    bool [G]      which objects are not ignored
+    excused   float [D]     the share of a detection that lies in void or in what is ignored
+    """
+    near = np.append(overlaps[:, sought], np.zeros((len(overlaps), 1)), 1)
+    lost = np.maximum(overlaps.max(1, initial=0), excused) <= IOUS[:, None]
+    counts = near > IOUS[:, None, None]
+    right = counts & (counts.cumsum(1) == 1)
+    counts[:, np.arange(len(near)), near.argmax(1)] |= lost
+    return counts, right
 
 
 def _unlabelled(target: Target) -> np.ndarray:
@@ -185,18 +156,13 @@ def _unlabelled(target: Target) -> np.ndarray:
     return as_array(target.semantic) == UNLABELLED
 
 
-def _area_below(
-    scores: np.ndarray, right: np.ndarray, images: np.ndarray, weights: np.ndarray, sought: float
-) -> float:
+def _area_below(scores: np.ndarray, hits: np.ndarray, made: np.ndarray, sought: float) -> float:
     """The area below precision over recall, by trapezoids between the scores that occur.
 
-    scores, right, images [n]: of the detections; weights: how often each image counts.
+    scores, hits, made [n]: of the detections, best first, how often each is right and is there.
     """
-    order = np.argsort(-scores)
-    weight = weights[images[order]]
-    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))
-    hits = (weight * right[order]).cumsum()[last]
-    made = weight.cumsum()[last]
+    last = np.flatnonzero(np.diff(scores, append=-np.inf))
+    hits, made = hits.cumsum()[last], made.cumsum()[last]
     hits, made = hits[made > 0], made[made > 0]
     recall = np.append(0.0, hits / sought)
     precision = np.append(1.0, hits / made)

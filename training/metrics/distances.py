@@ -11,7 +11,7 @@ from torch import Tensor
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from training.metrics.matching import match
-from training.metrics.mistakes import MIN_IOU, MIN_SCORE
+from training.metrics.mistakes import MIN_IOU, shown
 from training.metrics.overlaps import as_array, box_overlaps
 from training.metrics.resampling import image_weights
 
@@ -73,10 +73,11 @@ class DistanceRecall:
 
 def _are_found(predictions: Predictions, target: Target) -> np.ndarray:
     """Which objects bool [N] are found."""
-    shown = predictions[predictions.scores >= MIN_SCORE]
-    shown = shown[(-shown.scores).argsort(stable=True)]
+    boxes, labels = shown(predictions)
     crowd, wanted = as_array(target.crowd), as_array(target.labels)
-    same = as_array(shown.labels)[:, None] == wanted
-    overlaps = box_overlaps(as_array(shown.boxes), as_array(target.boxes), crowd)
+    same = labels[:, None] == wanted
+    overlaps = box_overlaps(boxes, as_array(target.boxes), crowd)
     matched = match(np.where(same, overlaps, -1), crowd[None], crowd, np.array([MIN_IOU]))
-    return np.isin(np.arange(len(wanted)), matched)
+    found = np.zeros(len(wanted), bool)
+    found[matched[matched >= 0]] = True
+    return found

@@ -29,7 +29,13 @@ def match(
     found = np.full((len(ignored), len(ious), len(overlaps)), -1)
     free = np.ones((len(ignored), len(ious), len(crowd)), bool)
     may = overlaps >= least.min(initial=np.inf)
-    for d in may.any(1).nonzero()[0]:
+    contested = may[may.sum(1) > 1].any(0)  # objects that some detection may choose from
+    choosy = may[:, contested].any(1)
+    alone = (may.any(1) & ~choosy).nonzero()[0]
+    fits = overlaps[alone] >= least[:, None, None]  # [T, those alone, G]
+    level, d, g = (fits & (crowd | (fits.cumsum(1) == 1))).nonzero()
+    found[:, level, alone[d]] = g
+    for d in choosy.nonzero()[0]:
         near = may[d].nonzero()[0][::-1]
         fits = free[:, :, near] & (overlaps[d, near] >= least[:, None])
         sought = fits & ~ignored[:, None, near]

@@ -33,17 +33,17 @@ class Mistakes:
 
     def add(self, predictions: Predictions, target: Target) -> None:
         """One more image."""
-        shown = predictions[predictions.scores >= MIN_SCORE]
-        shown = shown[(-shown.scores).argsort(stable=True)]
+        boxes, labels = shown(predictions)
         crowd, truth = as_array(target.crowd), as_array(target.labels)
-        overlaps = box_overlaps(as_array(shown.boxes), as_array(target.boxes), crowd)
+        overlaps = box_overlaps(boxes, as_array(target.boxes), crowd)
         matched = match(overlaps, crowd[None], crowd, np.array([MIN_IOU]))[0, 0]
         free = ~np.append(crowd, False)[matched]
-        matched, labels = matched[free], as_array(shown.labels)[free]
+        matched, labels = matched[free], labels[free]
         background = len(self.names)
         counts = np.zeros_like(self.counts)
         np.add.at(counts, (np.append(truth, background)[matched], labels), 1)
-        missed = np.setdiff1d(np.flatnonzero(~crowd), matched)
+        missed = ~crowd
+        missed[matched[matched >= 0]] = False
         np.add.at(counts, (truth[missed], background), 1)
         self.counts += counts
         total = counts[:background].sum() + counts[:, :background].sum()
@@ -58,3 +58,11 @@ class Mistakes:
         """The images of another one, behind those that are here."""
         self.counts += columns["counts"]
         self.quality += columns["quality"].tolist()
+
+
+def shown(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes [D, 4] and labels [D] of the objects that a viewer shows, the most certain first."""
+    scores = as_array(predictions.scores)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= MIN_SCORE]
+    return as_array(predictions.boxes)[order], as_array(predictions.labels)[order]

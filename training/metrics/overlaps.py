@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 
 import numpy as np
+import torch
 from pycocotools import mask as run_lengths
 from torch import Tensor
 
@@ -16,6 +19,14 @@ def as_array(values: Tensor) -> np.ndarray:
     """A tensor on the CPU for arithmetic in double precision; integers and bits stay such."""
     array = values.detach().cpu().numpy()
     return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def count_values(values: np.ndarray, length: int) -> np.ndarray:
+    """How often each number from 0 to `length` - 1 and beyond occurs in integers of any shape.
+
+    By torch, which counts small integers as they are, while NumPy makes large ones of them first.
+    """
+    return torch.from_numpy(values).flatten().bincount(minlength=length).numpy()
 
 
 def box_intersections(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -35,9 +46,68 @@ def box_overlaps(found: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> np.
     return np.reshape(overlaps, (len(found), len(truth)))
 
 
-def mask_areas(masks: Masks) -> np.ndarray:
-    """Pixels int64 [N] of each mask."""
-    return np.array([np.count_nonzero(as_array(crop)) for crop in masks.crops()], np.int64)
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """N masks of an image, each cut to its own window, for counting pixels.
+
+    windows  N times x1, y1, x2, y2 in pixels, right and bottom exclusive
+    pixels   N times bool [h, w]
+    """
+
+    windows: list[list[int]]
+    pixels: list[np.ndarray]
+
+    @classmethod
+    def of(cls, masks: Masks) -> Crops:
+        """Masks as results have them."""
+        windows, pixels = masks.windows.tolist(), as_array(masks.pixels)
+        sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in windows]
+        ends = accumulate((h * w for h, w in sizes), initial=0)
+        places = zip(pairwise(ends), sizes, strict=True)
+        return cls(windows, [pixels[start:end].reshape(size) for (start, end), size in places])
+
+    @classmethod
+    def cut(cls, bitmaps: Tensor) -> Crops:
+        """Full-size masks, bool [N, H, W], in their tight windows."""
+        windows, crops, masks = [], [], as_array(bitmaps)
+        for mask, rows in zip(masks, masks.any(2), strict=True):
+            y1, y2 = _span(rows)
+            x1, x2 = _span(mask[y1:y2].any(0))
+            windows.append([x1, y1, x2, y2])
+            crops.append(mask[y1:y2, x1:x2])
+        return cls(windows, crops)
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """Pixels int64 [N] of each mask."""
+        return np.array([np.count_nonzero(crop) for crop in self.pixels], np.int64)
+
+    def covered(self, area: np.ndarray) -> np.ndarray:
+        """Pixels int64 [N] of each mask that lie in an area, bool [H, W]."""
+        if not area.any():
+            return np.zeros(len(self.pixels), np.int64)
+        pairs = zip(self.windows, self.pixels, strict=True)
+        inside = [np.count_nonzero(area[y1:y2, x1:x2] & crop) for (x1, y1, x2, y2), crop in pairs]
+        return np.array(inside, np.int64)
+
+    def shared(self, others: Crops, wanted: np.ndarray) -> np.ndarray:
+        """Pixels int64 [N, M] in common with M others of the image; 0 where not wanted [N, M]."""
+        table = np.zeros(wanted.shape, np.int64)
+        windows, theirs = (np.reshape(m.windows, (-1, 4)) for m in (self, others))
+        near = wanted & (box_intersections(windows, theirs) > 0)
+        for n, m in zip(*(places.tolist() for places in near.nonzero()), strict=True):
+            (x, y, right, bottom), (u, v, end, floor) = self.windows[n], others.windows[m]
+            x1, y1, x2, y2 = max(x, u), max(y, v), min(right, end), min(bottom, floor)
+            ours = self.pixels[n][y1 - y : y2 - y, x1 - x : x2 - x]
+            other = others.pixels[m][y1 - v : y2 - v, x1 - u : x2 - u]
+            table[n, m] = np.count_nonzero(ours & other)
+        return table
+
+
+def _span(used: np.ndarray) -> tuple[int, int]:
+    """From the first to behind the last that is used, bool [L]; 0 to 0 where none is."""
+    places = used.nonzero()[0]
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
 
 
 def object_areas(target: Target, areas: Tensor | None) -> np.ndarray:
@@ -51,50 +121,23 @@ def object_areas(target: Target, areas: Tensor | None) -> np.ndarray:
 class SharedPixels:
     """The pixels of D masks that were found and of G true ones, of one image.
 
-    found   int64 [D]
-    truth   int64 [G]
+    found   [D]
+    truth   [G]
     common  int64 [D, G]  0 for pairs of two classes
     """
 
-    found: np.ndarray
-    truth: np.ndarray
+    found: Crops
+    truth: Crops
     common: np.ndarray
 
     @classmethod
     def of(cls, predictions: Predictions, target: Target) -> SharedPixels:
         """Of results that have masks."""
-        masks, truth = predictions.masks, Masks.from_bitmaps(target.masks)
+        found, truth = Crops.of(predictions.masks), Crops.cut(target.masks)
         same = as_array(predictions.labels)[:, None] == as_array(target.labels)
-        return cls(mask_areas(masks), mask_areas(truth), mask_intersections(masks, truth, same))
+        return cls(found, truth, found.shared(truth, same))
 
     def overlaps(self, crowd: np.ndarray) -> np.ndarray:
         """IoU [D, G] of pairs of a class; with a crowd [G] the share of the mask inside it."""
-        union = self.found[:, None] + np.where(crowd, 0, self.truth - self.common)
+        union = self.found.areas[:, None] + np.where(crowd, 0, self.truth.areas - self.common)
         return self.common / np.maximum(union, 1)
-
-
-def mask_intersections(found: Masks, truth: Masks, wanted: np.ndarray) -> np.ndarray:
-    """Common pixels int64 [D, G] of two sets of masks of one image; 0 where not wanted [D, G]."""
-    table = np.zeros((len(found), len(truth)), np.int64)
-    windows, others = as_array(found.windows), as_array(truth.windows)
-    crops, other_crops = ([as_array(c) for c in masks.crops()] for masks in (found, truth))
-    near = wanted & (box_intersections(windows, others) > 0)
-    for d, g in zip(*near.nonzero(), strict=True):
-        x1, y1 = np.maximum(windows[d, :2], others[g, :2])
-        x2, y2 = np.minimum(windows[d, 2:], others[g, 2:])
-        shared = [
-            crop[y1 - y : y2 - y, x1 - x : x2 - x]
-            for crop, (x, y) in ((crops[d], windows[d, :2]), (other_crops[g], others[g, :2]))
-        ]
-        table[d, g] = np.count_nonzero(shared[0] & shared[1])
-    return table
-
-
-def covered(masks: Masks, area: np.ndarray) -> np.ndarray:
-    """Pixels int64 [N] of each mask that lie in an area, bool [H, W]."""
-    windows, crops = masks.windows.tolist(), masks.crops()
-    inside = [
-        np.count_nonzero(area[y1:y2, x1:x2] & as_array(crop))
-        for (x1, y1, x2, y2), crop in zip(windows, crops, strict=True)
-    ]
-    return np.array(inside, np.int64)

@@ -15,7 +15,7 @@ from jointseg_core.classes import UNLABELLED, Classes
 from jointseg_core.panoptic import VOID, PanopticFusion
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics.overlaps import as_array
+from training.metrics.overlaps import Crops, as_array, count_values
 from training.metrics.resampling import image_weights
 
 
@@ -70,24 +70,29 @@ class Canvas:
         self._labels: list[int] = []
         self._crowd: list[bool] = []
 
-    def paint(self, label: int, mask: np.ndarray, crowd: bool = False) -> None:
-        """A mask bool [H, W]; left out when none of its pixels is free."""
-        free = mask & (self._ids == 0)
+    def paint(
+        self, label: int, window: Sequence[int], crop: np.ndarray, crowd: bool = False
+    ) -> None:
+        """A mask bool [h, w] in its window x1, y1, x2, y2; left out when no pixel is free."""
+        x1, y1, x2, y2 = window
+        part = self._ids[y1:y2, x1:x2]
+        free = crop & (part == 0)
         if free.any():
             self._labels.append(label)
             self._crowd.append(crowd)
-            self._ids[free] = len(self._labels)
+            part[free] = len(self._labels)
 
     def fill(self, semantic: np.ndarray, stuff: np.ndarray) -> None:
         """Paint what a class map [H, W] shows of the classes `stuff` [S] on free pixels."""
-        free = np.where(self._ids == 0, semantic, UNLABELLED).astype(np.uint8)
-        counts = np.bincount(free.ravel(), minlength=256)
+        taken = (self._ids > 0).view(np.uint8) * np.uint8(UNLABELLED)  # all bits of these
+        free = semantic.astype(np.uint8) | taken
+        counts = count_values(free, 256)
         table = np.zeros(256, np.int32)
         for label in stuff[counts[stuff] > 0]:
             self._labels.append(int(label))
             self._crowd.append(False)
             table[label] = len(self._labels)
-        self._ids += table[free]
+        self._ids += table.take(free)
 
     def segments(self) -> Segments:
         """What was painted."""
@@ -98,26 +103,28 @@ def merge_segments(found: Predictions, classes: Classes) -> Segments:
     """The panoptic picture of what was found: as its model fuses it, or else as usual."""
     usual = PanopticFusion(things=())
     fusion = replace(found.fusion or usual, things=Categories.of(classes).of_things)
-    panoptic = fusion(found)
+    panoptic = fusion(replace(found, confidence=None))
     values = np.array([segment.id for segment in panoptic.segments], np.int64)
     labels = np.array([segment.label for segment in panoptic.segments], np.int64)
     table = np.zeros(VOID + 1, np.int32)
     table[values] = np.arange(1, len(values) + 1)
-    return Segments(table[panoptic.ids.numpy()], labels, np.zeros(len(values), bool))
+    return Segments(table.take(panoptic.ids.numpy()), labels, np.zeros(len(values), bool))
 
 
-def true_segments(target: Target, classes: Classes) -> Segments:
+def true_segments(target: Target, classes: Classes, objects: Crops | None = None) -> Segments:
     """The annotation as one picture; where annotated objects overlap, the smaller one is on top.
 
-    ValueError without a class map: what is no object would count as void then, and excuse anything.
+    objects: the masks of the target, where they are cut already. ValueError without a class map:
+    what is no object would count as void then, and excuse anything.
     """
     if target.semantic is None:
         raise ValueError("the target has no class map, without which nothing tells stuff from void")
     canvas, categories = Canvas(tuple(target.masks.shape[1:])), Categories.of(classes)
-    crowd, masks = as_array(target.crowd), as_array(target.masks)
-    for k in np.lexsort((masks.sum((1, 2)), crowd)):
-        number = categories.of_things[int(target.labels[k])]
-        canvas.paint(number, masks[k], crowd=bool(crowd[k]))
+    crowd, labels = as_array(target.crowd), target.labels.tolist()
+    objects = objects or Crops.cut(target.masks)
+    for k in np.lexsort((objects.areas, crowd)):
+        number = categories.of_things[labels[k]]
+        canvas.paint(number, objects.windows[k], objects.pixels[k], crowd=bool(crowd[k]))
     canvas.fill(as_array(target.semantic), categories.stuff)
     return canvas.segments()
 
@@ -190,8 +197,8 @@ class PanopticQuality:
 def _common_pixels(found: Segments, truth: Segments) -> np.ndarray:
     """Pixels that each pair shares, int64 [S + 1, G + 1]; those of no segment come last."""
     shape = len(found.labels) + 1, len(truth.labels) + 1
-    pairs = found.ids.astype(np.int64) * shape[1] + truth.ids
-    table = np.bincount(pairs.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+    pairs = found.ids * np.int32(shape[1]) + truth.ids
+    table = count_values(pairs, shape[0] * shape[1]).reshape(shape)
     return np.roll(table, -1, (0, 1))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from jointseg_core.classes import UNLABELLED, Classes
+from training.metrics.columns import Columns, Growing
 from training.metrics.overlaps import as_array
 from training.metrics.resampling import image_weights
 
@@ -26,55 +27,71 @@ class Confusion:
     def __init__(self, classes: int) -> None:
         self.classes = classes
         self.counts = torch.zeros(classes, classes + 1, dtype=torch.int64)  # [truth, predicted]
-        self._images: list[tuple[np.ndarray, np.ndarray]] = []  # cells and their counts
+        self._columns = Growing(
+            cells=np.zeros(0, np.int32), counts=np.zeros(0, np.int32), lengths=np.zeros(0, np.int32)
+        )
+        self._images = 0
 
     def __len__(self) -> int:
         """How many images there are."""
-        return len(self._images)
+        return self._images
 
     def add(self, predicted: Tensor, truth: Tensor) -> None:
         """One more image: class maps [H, W] of any integer type; ValueError when sizes differ."""
         if predicted.shape != truth.shape:
             raise ValueError(f"class map is {list(predicted.shape)}, truth {list(truth.shape)}")
-        pairs = truth.flatten().long() * 256 + predicted.flatten().long().clamp(0, 255)
-        table = pairs.bincount(minlength=1 << 16)[: 1 << 16].view(256, 256)
+        width = self.classes + 1
+        pairs = truth.int() * width + predicted.int().clamp(0, self.classes)
+        table = pairs.flatten().bincount(minlength=256 * width)[: 256 * width].view(256, width)
         if len(unknown := table[self.classes : UNLABELLED].sum(1).nonzero()):
             highest = self.classes + int(unknown.max())
             raise ValueError(
                 f"truth holds class {highest}, expected 0 to {self.classes - 1} or 255"
             )
-        known = table[: self.classes]
-        counts = torch.cat([known[:, : self.classes], known[:, self.classes :].sum(1, True)], 1)
-        cells = counts.flatten().nonzero().flatten()
-        self._images.append((as_array(cells), as_array(counts.flatten()[cells])))
-        self.counts += counts
+        counts = as_array(table[: self.classes]).ravel()
+        cells = counts.nonzero()[0]
+        parts = {"cells": cells, "counts": counts[cells], "lengths": np.array([len(cells)])}
+        self.extend({name: values.astype(np.int32) for name, values in parts.items()})
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """All that the scores come from, to be given to `extend` elsewhere."""
-        cells, counts = ([pair[k] for pair in self._images] for k in (0, 1))
-        return {
-            "lengths": np.array([len(c) for c in cells], np.int64),
-            "cells": np.concatenate([np.zeros(0, np.int64), *cells]),
-            "counts": np.concatenate([np.zeros(0, np.int64), *counts]),
-        }
+    def columns(self) -> Columns:
+        """All that the scores come from, to be given to `extend` elsewhere.
+
+        cells, counts  int [N]  places in the table that are not 0, and what is there, of the images
+        lengths        int [I]  one after the other, so many of each
+        """
+        return self._columns.columns()
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The images of another one, behind those that are here."""
-        ends = columns["lengths"].cumsum()[:-1]
-        parts = (np.split(columns[name], ends) for name in ("cells", "counts"))
-        if len(columns["lengths"]):
-            self._images += zip(*parts, strict=True)
-        cells, counts = (torch.from_numpy(columns[name]) for name in ("cells", "counts"))
+        self._columns.extend(columns)
+        self._images += len(columns["lengths"])
+        cells, counts = (torch.from_numpy(columns[name]).long() for name in ("cells", "counts"))
         self.counts.view(-1).index_add_(0, cells, counts)
 
     def over(self, images: Sequence[int] | None = None) -> Confusion:
         """The counts of the images with these numbers alone, repeats allowed."""
-        chosen = Confusion(self.classes)
-        weights = image_weights(images, len(self)).astype(int)
-        for k in weights.nonzero()[0]:
-            cells, counts = self._images[k]
-            chosen.counts.view(-1)[cells] += torch.from_numpy(counts * weights[k])
+        columns, chosen = self.columns(), Confusion(self.classes)
+        weights = np.repeat(image_weights(images, len(self)), columns["lengths"])
+        counts = np.bincount(columns["cells"], weights * columns["counts"], chosen.counts.numel())
+        chosen.counts += torch.from_numpy(counts).long().view_as(chosen.counts)
         return chosen
+
+    def mean_ious(self) -> np.ndarray:
+        """The mean IoU of each image by itself [I]."""
+        columns, width = self.columns(), self.classes + 1
+        truth, found = np.divmod(columns["cells"], width)
+        first = np.repeat(np.arange(len(self)) * width, columns["lengths"])
+
+        def sums(classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+            table = np.bincount(first + classes, counts, len(self) * width)
+            return table.reshape(-1, width)[:, : self.classes]
+
+        counts = columns["counts"]
+        hits = sums(truth, counts * (truth == found))
+        union = sums(truth, counts) + sums(found, counts) - hits
+        ious = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+        known = (union > 0).sum(1)
+        return np.divide(ious.sum(1), known, out=np.full(len(self), np.nan), where=known > 0)
 
     def iou(self) -> Tensor:
         """IoU of each class [C], 0 to 1; NaN for a class neither annotated nor predicted."""
@@ -96,7 +113,7 @@ class Confusion:
 
 def foreground_truth(semantic: Tensor, classes: Classes) -> Tensor:
     """1 where a class map [H, W] shows a thing, 0 elsewhere, 255 where nothing is annotated."""
-    table = torch.zeros(256, dtype=torch.uint8)
+    table = np.zeros(256, np.uint8)
     table[[k for k in classes.thing_to_semantic if k >= 0]] = 1
     table[UNLABELLED] = UNLABELLED
-    return table[semantic.long()]
+    return torch.from_numpy(table[as_array(semantic)])
