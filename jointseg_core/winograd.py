@@ -27,6 +27,8 @@ POINTS = (0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 """Where polynomials are evaluated, besides infinity; these round better than 0, 1, -1, 2, -2."""
 LEAST_CHANNELS = 128
 """Layers with fewer are as fast without."""
+STRIP = KEPT_BLOCK // 2
+"""Bytes of the values of a map's rows that are computed together: memory that is kept for reuse."""
 
 
 class WinogradConv2d(nn.Module):
@@ -59,14 +61,18 @@ class WinogradConv2d(nn.Module):
         rows = F.pad(maps.permute(0, 2, 3, 1), around)
         tiles = rows.unfold(2, TILE, OUTPUTS).transpose(3, 4)  # [B, h + 2, across, 6, C]
         widest = TILE * max(channels, self.channels_out) * maps.element_size()
-        strips = -(-batch * height * across * widest // KEPT_BLOCK)
-        edges = [height * strip // strips for strip in range(strips + 1)]
-        found = [self._strip(tiles[:, top : bottom + 2]) for top, bottom in pairwise(edges)]
-        whole = found[0] if strips == 1 else torch.cat(found, 1)
+        strips = -(-batch * height * across * widest // STRIP)
+        if strips == 1:
+            found = self._strip(tiles)
+        else:
+            found = maps.new_empty(batch, height, across * OUTPUTS, self.channels_out)
+            edges = [height * strip // strips for strip in range(strips + 1)]
+            for top, bottom in pairwise(edges):
+                found[:, top:bottom] = self._strip(tiles[:, top : bottom + 2])
         if self.bias is not None:
-            whole += self.bias
-        whole = whole[:, :, :width].permute(0, 3, 1, 2)
-        return whole.contiguous(memory_format=torch.channels_last)
+            found += self.bias
+        found = found[:, :, :width].permute(0, 3, 1, 2)
+        return found.contiguous(memory_format=torch.channels_last)
 
     def _strip(self, tiles: Tensor) -> Tensor:
         """Tiles of h + 2 rows to h rows [B, h, 4 across, channels_out]."""
