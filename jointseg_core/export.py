@@ -206,7 +206,9 @@ def _checked(folder: Path, export: Export, pictures: list[np.ndarray]) -> Export
     """The export with the numbers of its self-check. Raises BadExport where they are too bad."""
     exported = Exported(export, open_graphs(folder, export))
     predictors = [
-        Predictor(*load_model(folder / CHECKPOINT), device=export.device, exported=other)
+        Predictor(
+            *load_model(folder / CHECKPOINT), device=export.device, exported=other, winograd=False
+        )
         for other in (None, exported)
     ]
     shown = pictures[:PICTURES] or drawn_pictures(export.input_size)

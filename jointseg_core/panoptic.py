@@ -95,7 +95,7 @@ class PanopticFusion:
 
     def _fill(self, ids: Tensor, free: Tensor, found: Predictions) -> Iterator[Segment]:
         """What is stuff in the class map onto the pixels that are still free."""
-        taken = (~free).byte() * UNLABELLED  # all bits of these
+        taken = (~free).byte() * UNLABELLED  # x | 255 is 255
         classes = (found.semantic | taken).flatten()
         areas = torch.bincount(classes, minlength=UNLABELLED + 1).tolist()
         sums = areas

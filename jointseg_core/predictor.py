@@ -42,6 +42,7 @@ class Timing:
 class Predictor:
     """Runs a model on images of any size; safe to use from several threads.
 
+    model      changed for good, so of no use to anybody else; `exported` takes its backbone
     device     "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N"
     precision  "fp32", "fp16", "bf16", or "auto": bf16 on a CPU that computes in it, else fp32
     exported   what computes in the place of the model's layers, in a precision of its own

@@ -61,7 +61,7 @@ class WinogradConv2d(nn.Module):
         rows = F.pad(maps.permute(0, 2, 3, 1), around)
         tiles = rows.unfold(2, TILE, OUTPUTS).transpose(3, 4)  # [B, h + 2, across, 6, C]
         widest = TILE * max(channels, self.channels_out) * maps.element_size()
-        strips = -(-batch * height * across * widest // STRIP)
+        strips = max(1, min(height, -(-batch * height * across * widest // STRIP)))
         if strips == 1:
             found = self._strip(tiles)
         else:
@@ -96,9 +96,9 @@ def _powers(coefficients: int) -> Tensor:
 
 
 def _of_each(matrix: Tensor, tiles: Tensor) -> Tensor:
-    """matrix [m, 6] times each of the tiles [T, 6, C], as [T / 4, 4 m, C].
+    """matrix [m, 6] times each of the tiles [T, 6, C], as [T / n, n m, C].
 
-    Four tiles at once where T allows: so small a product is otherwise mostly the call.
+    n tiles at once, four where T allows: so small a product is otherwise mostly the call.
     """
     together = math.gcd(len(tiles), 4)
     blocks = torch.block_diag(*[matrix] * together)

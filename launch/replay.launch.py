@@ -4,9 +4,9 @@
     python -m training.evaluate_bag drive.mcap --weights ... --online replayed.mcap
 
 The second line tells what the results were worth. The player starts when the recorder hears every
-node, and all ends some seconds after the last frame. The player and the recorder are those of this
-package; folders and .db3 files are played by `ros2 bag`, where it is installed. Everything runs on
-the recording's own time (/clock).
+node, and all ends some seconds after the last frame. The recorder is this package's own, and so is
+the player of .mcap files; folders and .db3 files are played by `ros2 bag`, where it is installed.
+Everything runs on the recording's own time (/clock).
 """
 
 import sys
@@ -63,7 +63,7 @@ ARGUMENTS = (
     ("bag", "", (), "the recording: a rosbag2 folder or a .mcap file"),
     ("out", "replayed", (), "the results become OUT.mcap, which must not be there yet"),
     ("model", DEFAULT_MODEL, tuple(MODELS), "which nodes it is played to"),
-    ("image_topic", "/camera/image_raw", (), "the images in it; without the /compressed of those"),
+    ("image_topic", "/camera/image_raw", (), "the images in it"),
     ("transport", "raw", ("raw", "compressed"), "kind of the images"),
     ("rate", "1.0", (), "how many times faster than it was"),
     ("weights", "", (), "path of the weights of one model; the shipped ones when empty"),
@@ -86,6 +86,7 @@ def start(context: LaunchContext) -> list:
     """Nodes and recorder now, the player when they are ready, and the end when it has ended."""
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     check(given)
+    given["image_topic"] = given["image_topic"].removesuffix("/compressed")
     nodes = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(HERE / "perception.launch.py")),
         launch_arguments={
@@ -97,7 +98,6 @@ def start(context: LaunchContext) -> list:
     record = ExecuteProcess(cmd=recorder(given), output="screen")
     play = ExecuteProcess(cmd=player(given), output="screen")
     resume = ExecuteProcess(cmd=RESUME, output="screen")
-    over = [EmitEvent(event=Shutdown(reason="the recording was played to its end"))]
     started = []
 
     def play_once_ready(event: ProcessIO) -> list | None:
@@ -108,20 +108,25 @@ def start(context: LaunchContext) -> list:
             started.append(TimerAction(period=CONNECTING_S, actions=[resume]))
         return started
 
-    def unless_resumed(event: ProcessExited, _: LaunchContext) -> EmitEvent | None:
+    def after_playing(event: ProcessExited, _: LaunchContext) -> TimerAction | EmitEvent:
         if event.returncode:
-            return EmitEvent(event=Shutdown(reason="ros2 bag play could not be resumed"))
-        return None
+            return ended("the player has failed")
+        over = ended("the recording was played to its end")
+        return TimerAction(period=LAST_RESULTS_S, actions=[over])
+
+    def unless_resumed(event: ProcessExited, _: LaunchContext) -> EmitEvent | None:
+        return ended("ros2 bag play could not be resumed") if event.returncode else None
 
     heard = OnProcessIO(target_action=record, on_stdout=play_once_ready)
-    ended = OnProcessExit(
-        target_action=play, on_exit=[TimerAction(period=LAST_RESULTS_S, actions=over)]
-    )
-    failed = OnProcessExit(
-        target_action=record, on_exit=[EmitEvent(event=Shutdown(reason="the recorder has ended"))]
-    )
+    played = OnProcessExit(target_action=play, on_exit=after_playing)
+    failed = OnProcessExit(target_action=record, on_exit=[ended("the recorder has ended")])
     resumed = OnProcessExit(target_action=resume, on_exit=unless_resumed)
-    return [*map(RegisterEventHandler, (heard, ended, failed, resumed)), nodes, record]
+    return [*map(RegisterEventHandler, (heard, played, failed, resumed)), nodes, record]
+
+
+def ended(reason: str) -> EmitEvent:
+    """The end of everything."""
+    return EmitEvent(event=Shutdown(reason=reason))
 
 
 def check(given: Mapping[str, str]) -> None:
@@ -146,7 +151,7 @@ def recorded(given: Mapping[str, str]) -> Path:
 
 def is_ours(bag: str) -> bool:
     """Whether the player of this package plays it, which waits until every node listens."""
-    return Path(bag).suffix == ".mcap"
+    return Path(bag).suffix == ".mcap" and not Path(bag).is_dir()
 
 
 def has_ros2_bag() -> bool:
@@ -166,7 +171,7 @@ def recorder(given: Mapping[str, str]) -> list[str]:
 
 def player(given: Mapping[str, str]) -> list[str]:
     """The command that plays the images; `ros2 bag` waits for RESUME."""
-    name = given["image_topic"].removesuffix("/compressed")
+    name = given["image_topic"]
     images = f"{name}/compressed" if given["transport"] == "compressed" else name
     how = ["--rate", given["rate"], "--topics", images]
     if is_ours(given["bag"]):

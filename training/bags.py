@@ -99,7 +99,8 @@ class BagReader:
         other = BagReader(self.path)
         other._messages_packed = self._messages_packed
         other._files = [file.beside(other._lost) for file in self._files]
-        other._describe()
+        other.topics, other.indexed = self.topics, self.indexed
+        other.start, other.stop = self.start, self.stop
         return other
 
     @property

@@ -70,13 +70,16 @@ class McapFile:
         concerned = (p for p in self._index.places if self._concerns(p, wanted, *window))
         places = deque(sorted(concerned))
         queue: list[Waiting] = []
-        while queue or places:
-            while places and _is_due(places[0], queue):
-                _enqueue(queue, -len(places), *self._load(places.popleft(), wanted, *window))
-            if queue:
-                _, number, record, size, rest = heappop(queue)
-                _enqueue(queue, number, size, rest)
-                yield record
+        try:
+            while queue or places:
+                while places and _is_due(places[0], queue):
+                    _enqueue(queue, -len(places), *self._load(places.popleft(), wanted, *window))
+                if queue:
+                    _, number, record, size, rest = heappop(queue)
+                    _enqueue(queue, number, size, rest)
+                    yield record
+        finally:
+            self._source.last = None  # the files that follow need the memory
 
     def _open(self) -> Index:
         size = self._source.size
@@ -90,6 +93,7 @@ class McapFile:
             index = None
         if index is None:
             index = survey(self._source, self._report)
+            self._source.last = None
         if self.damaged and not index.places:
             raise BadBag("it is damaged and holds no whole chunk")
         return index

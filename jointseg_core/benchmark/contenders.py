@@ -16,7 +16,7 @@ from jointseg_core.benchmark.released import Published, released
 from jointseg_core.benchmark.settings import Settings
 from jointseg_core.benchmark.tail import TAILS, tail
 from jointseg_core.predictions import Masks, Predictions
-from jointseg_core.predictor import PRECISIONS
+from jointseg_core.predictor import PRECISIONS, saves_time
 from jointseg_core.process import keep_memory
 
 TREATED = "-treated"
@@ -80,9 +80,11 @@ def build(
     return peer(name.removesuffix(TREATED), settings, name.endswith(TREATED), clock)
 
 
-def may_save(name: str) -> bool:
+def may_save(name: str, device: str) -> bool:
     """Whether the contender may need fewer multiplications than its layers are defined by."""
-    return name.startswith(("ours-", "both-")) and precision_of(name) in PRECISIONS
+    dtype = PRECISIONS.get(precision_of(name))
+    ours = name.startswith(("ours-", "both-")) and dtype is not None
+    return ours and saves_time(torch.device(device), dtype)
 
 
 def peak(settings: Settings, precision: str, clock: StageClock) -> Callable[[np.ndarray], Tensor]:

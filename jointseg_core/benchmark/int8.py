@@ -58,7 +58,8 @@ def in_int8(settings: Settings, model: Model, manifest: Manifest) -> Predictor:
 
 def main() -> None:
     """Write the graphs of the settings on the standard input into a folder."""
-    from jointseg_core.benchmark.ours import make_manifest, make_model, make_picture  # uses this
+    # not at the top: it imports this module
+    from jointseg_core.benchmark.ours import make_manifest, make_model, make_picture
 
     folder, fields = Path(sys.argv[1]), json.load(sys.stdin)
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}

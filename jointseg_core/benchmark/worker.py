@@ -51,7 +51,7 @@ def _take_turns(name: str, settings: Settings, connection: Connection) -> None:
         else:
             memory_mb = peak_memory_mb() - imported_mb
             facts = {"memory_mb": memory_mb, **costs(see, picture, settings, pictures)}
-            if may_save(name):
+            if may_save(name, settings.device):
                 defined = build(name, settings, StageClock(settings.device), winograd=False)
                 facts["gflop_computed"] = facts["gflop"]
                 facts["gflop"] = gflop_of(defined, picture) / pictures

@@ -67,7 +67,7 @@ class Truth(Protocol):
 
 
 class TopicTruth:
-    """Annotations on topics of the recording itself, which is opened for them alone.
+    """Annotations on topics of the recording itself, by a reader for them alone.
 
     kinds: which of detections, masks, ignored and semantic count; a frame has to have all of them.
     """

@@ -29,6 +29,7 @@ def match(
     found = np.full((len(ignored), len(ious), len(overlaps)), -1)
     free = np.ones((len(ignored), len(ious), len(crowd)), bool)
     may = overlaps >= least.min(initial=np.inf)
+    # who may have one object alone, that nobody who can choose may have, needs no turn
     contested = may[may.sum(1) > 1].any(0)  # objects that some detection may choose from
     choosy = may[:, contested].any(1)
     alone = (may.any(1) & ~choosy).nonzero()[0]

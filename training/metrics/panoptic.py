@@ -84,7 +84,7 @@ class Canvas:
 
     def fill(self, semantic: np.ndarray, stuff: np.ndarray) -> None:
         """Paint what a class map [H, W] shows of the classes `stuff` [S] on free pixels."""
-        taken = (self._ids > 0).view(np.uint8) * np.uint8(UNLABELLED)  # all bits of these
+        taken = (self._ids > 0).view(np.uint8) * np.uint8(UNLABELLED)  # x | 255 is 255, unlabelled
         free = semantic.astype(np.uint8) | taken
         counts = count_values(free, 256)
         table = np.zeros(256, np.int32)
