@@ -96,7 +96,7 @@ LAYERS = (
     {"boxes", "anchors", "layers", "classes", "preprocessing", "scale_maps", "roi_align"}
     | {"panoptic", "predictions", "process", "fixed_shapes", "errors", "command"},
     {"targets"},
-    {"losses", "refinement", "backbone", "regions", "detection"},
+    {"losses", "refinement", "backbone", "regions", "detection", "winograd"},
     {"correlation", "proposals", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},
     {"joint", "rdsnet_fixed", "segrpn_fixed", "mask_kernel"},
