@@ -6,8 +6,7 @@ outputs of a filter of three taps are a product of polynomials, which six of its
 So a tile of six pixels is evaluated at six points, multiplied there, and interpolated.
 
 It is done along rows alone. In both directions a quarter of the multiplications would do, but each
-direction amplifies rounding: in bf16 the error of a layer grows from 0.2 % to 0.7 % along rows, and
-to 3 % in both.
+direction amplifies rounding, along rows threefold already, which bf16 can afford only once.
 """
 
 from __future__ import annotations
