@@ -28,7 +28,6 @@ from jointseg_core.correlation import (
     sample_masks,
     threshold_masks,
 )
-from jointseg_core.detection import best_of_levels, detect, of_any_class
 from jointseg_core.layers import (
     CellConv2d,
     conv_norm_relu,
@@ -38,6 +37,7 @@ from jointseg_core.layers import (
     tower,
 )
 from jointseg_core.losses import box_loss, divide, focal_loss
+from jointseg_core.postprocessing import best_of_levels, detect, of_any_class
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.refinement import BoundaryRefinement, mask_profiles

@@ -28,9 +28,9 @@ from jointseg_core.correlation import (
     shrink_masks,
     threshold_masks,
 )
-from jointseg_core.detection import best_of_levels, detect, of_any_class
 from jointseg_core.layers import CellConv2d, conv_norm_relu, init_xavier, per_anchor, tower
 from jointseg_core.losses import box_loss, divide, mined_cross_entropy
+from jointseg_core.postprocessing import best_of_levels, detect, of_any_class
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.targets import IGNORED, Target, anchor_labels, assign_batch, count_positives

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.fixed_shapes import constants
+from jointseg_core.cuda.fixed_shapes import constants
 from jointseg_core.layers import tower
 from jointseg_core.preprocessing import Letterbox, Neighbours
 from jointseg_core.targets import Target

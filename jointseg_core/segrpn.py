@@ -19,12 +19,13 @@ from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
 from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes, has_area
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.detection import PROPOSAL_IOU, detect
-from jointseg_core.fixed_shapes import constants
+from jointseg_core.cuda.fixed_shapes import constants
 from jointseg_core.losses import box_loss, divide
+from jointseg_core.postprocessing import PROPOSAL_IOU, detect
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
-from jointseg_core.proposals import (
+from jointseg_core.regions import RegionHead, assign_regions
+from jointseg_core.rpn import (
     ProposalHead,
     ScaleMapHead,
     anchor_losses,
@@ -32,7 +33,6 @@ from jointseg_core.proposals import (
     fuse_features,
     fuse_scores,
 )
-from jointseg_core.regions import RegionHead, assign_regions
 from jointseg_core.scale_maps import scale_maps
 from jointseg_core.segmentation import (
     MAP_STRIDE,

@@ -41,9 +41,9 @@ except ImportError:  # Humble
     from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
 from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.model_check import self_test
 from jointseg_core.predictor import Predictor
-from jointseg_core.process import keep_memory
-from jointseg_core.self_test import self_test
+from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
 from jointseg_ros.diagnostics import Matched, Reporter, matched_publishers
 from jointseg_ros.levels import Rhythm

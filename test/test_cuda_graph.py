@@ -13,7 +13,7 @@ from jointseg_core import (
     rdsnet_fixed,
     shipped_weights,
 )
-from jointseg_core.cuda_graph import Replayer
+from jointseg_core.cuda.graph import Replayer
 
 
 def noise(seed, *size):

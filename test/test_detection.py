@@ -2,7 +2,7 @@
 
 import torch
 
-from jointseg_core.detection import best_of_levels, detect, of_any_class
+from jointseg_core.postprocessing import best_of_levels, detect, of_any_class
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [20, 0, 30, 10], [5, 5, 5, 9]])
 

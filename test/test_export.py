@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from jointseg_core import CITYSCAPES, BadCheckpoint, Predictor, Preprocessing, preset, save_model
-from jointseg_core.backends import CHECKPOINT, MANIFEST, check_backend
 from jointseg_core.checkpoint import build_model, load_model
-from jointseg_core.export import BadExport, Request, export_model
-from jointseg_core.graphs import named_tensors
-from jointseg_core.self_check import drawn_pictures, problem
+from jointseg_core.export.__main__ import BadExport, Request, export_model
+from jointseg_core.export.backends import CHECKPOINT, MANIFEST, check_backend
+from jointseg_core.export.graphs import named_tensors
+from jointseg_core.export.self_check import drawn_pictures, problem
 
 SIZE = (64, 128)
 pytestmark = pytest.mark.timeout(600)  # tracing alone takes minutes on a busy machine
@@ -153,7 +153,8 @@ def test_a_backend_without_its_package_is_refused_with_those_that_are_there(
 ) -> None:
     there = find_spec
     monkeypatch.setattr(
-        "jointseg_core.backends.find_spec", lambda name: None if name == "openvino" else there(name)
+        "jointseg_core.export.backends.find_spec",
+        lambda name: None if name == "openvino" else there(name),
     )
     with pytest.raises(ValueError, match=r"needs the Python package openvino.*has torch"):
         check_backend("openvino")

@@ -20,9 +20,9 @@ from jointseg_core import (
     rdsnet_fixed,
     segrpn_fixed,
 )
-from jointseg_core import fixed_shapes as fixed
 from jointseg_core.boxes import logit
-from jointseg_core.cuda_graph import DECODERS
+from jointseg_core.cuda import fixed_shapes as fixed
+from jointseg_core.cuda.graph import DECODERS
 from jointseg_core.refinement import mask_profiles
 
 SIZE = (64, 128)

@@ -11,7 +11,9 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 COMPARE = """
 import torch
-from jointseg_core import Letterbox, mask_kernel, rdsnet_fixed
+from jointseg_core import Letterbox
+from jointseg_core.cuda import mask_kernel
+from jointseg_core.cuda import rdsnet as rdsnet_fixed
 
 torch.manual_seed(0)
 frame = Letterbox((50, 150), (64, 128))  # wider than one block of the kernel

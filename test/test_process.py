@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from jointseg_core.process import keep_memory
+from jointseg_core.runtime.malloc import keep_memory
 
 FAULTS = """
 import ctypes, resource, sys
-from jointseg_core.process import keep_memory
+from jointseg_core.runtime.malloc import keep_memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 def use(size):

@@ -7,8 +7,8 @@ import torch
 from one_car import SIZE, picture
 
 from jointseg_core import Letterbox, Target, build_segrpn, preset
-from jointseg_core.proposals import ScaleMapHead, fuse_features, fuse_scores
 from jointseg_core.regions import assign_regions
+from jointseg_core.rpn import ScaleMapHead, fuse_features, fuse_scores
 from jointseg_core.segmentation import sum_at_finest
 from jointseg_core.segrpn import with_true_scale_maps
 

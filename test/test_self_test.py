@@ -11,7 +11,7 @@ import torch
 
 from jointseg_core import Predictor, shipped_weights
 from jointseg_core.checkpoint import BadCheckpoint
-from jointseg_core.self_test import fixed_picture, self_test, sign, sizes
+from jointseg_core.model_check import fixed_picture, self_test, sign, sizes
 
 MODELS = ("rdsnet", "segrpn", "joint")
 

@@ -17,7 +17,7 @@ from jointseg_core.benchmark.settings import Settings
 from jointseg_core.benchmark.tail import TAILS, tail
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import PRECISIONS, saves_time
-from jointseg_core.process import keep_memory
+from jointseg_core.runtime.malloc import keep_memory
 
 TREATED = "-treated"
 PEAK_CHANNELS, PEAK_REPEATS = 256, 8

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from jointseg_core.backends import Export, Exported, open_graphs
 from jointseg_core.benchmark.settings import Settings
 from jointseg_core.checkpoint import Manifest, Model
-from jointseg_core.export import Request, write_graphs
+from jointseg_core.export.__main__ import Request, write_graphs
+from jointseg_core.export.backends import Export, Exported, open_graphs
 from jointseg_core.predictor import Predictor
 
 EXPORT, PICTURES = "graphs.json", 4

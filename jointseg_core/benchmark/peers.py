@@ -37,7 +37,7 @@ from jointseg_core.benchmark.planting import (
 from jointseg_core.benchmark.settings import Settings
 from jointseg_core.boxes import encode_boxes
 from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from jointseg_core.process import keep_memory
+from jointseg_core.runtime.malloc import keep_memory
 
 DETECTORS = {
     "maskrcnn": tv.maskrcnn_resnet50_fpn,

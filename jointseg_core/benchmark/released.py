@@ -25,8 +25,8 @@ from jointseg_core.benchmark.planting import Planted, plant_classes
 from jointseg_core.benchmark.settings import Settings
 from jointseg_core.boxes import decode_boxes
 from jointseg_core.correlation import MASK_STRIDE
-from jointseg_core.detection import detect
 from jointseg_core.layers import per_anchor
+from jointseg_core.postprocessing import detect
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox, Preprocessing
 from jointseg_core.rdsnet import RDSNet

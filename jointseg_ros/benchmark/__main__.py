@@ -32,7 +32,7 @@ from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import Predictor
-from jointseg_core.process import keep_memory
+from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import large_images
 from jointseg_ros.benchmark.report import HEADINGS, row, searched_row
 from jointseg_ros.benchmark.session import BenchmarkError, Session, Setup

@@ -19,8 +19,8 @@ from safetensors.torch import load, save
 from faults.contract import Case
 from faults.tree import deep_json
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, load_model, preset, save_model
-from jointseg_core.backends import read_export
 from jointseg_core.errors import BadCheckpoint
+from jointseg_core.export.backends import read_export
 from training.runs.run_folder import RunFolder
 from training.starting_points.files import read_source
 

@@ -181,7 +181,7 @@ def _core_alone(folder: Path) -> None:
 
 def lacking(package: str, backend: str) -> Case:
     def run() -> None:
-        backends = import_module("jointseg_core.backends")
+        backends = import_module("jointseg_core.export.backends")
         backends.find_spec = lambda name: None
         Predictor.from_file(shipped_weights("rdsnet"), "cpu", backend=backend)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from torchvision.ops import box_iou
 
-from jointseg_core.graphs import named_tensors
+from jointseg_core.export.graphs import named_tensors
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from jointseg_core.checkpoint import BadCheckpoint, Model
 from jointseg_core.errors import BadConfig
-from jointseg_core.graphs import Graph, Output, assemble
-from jointseg_core.process import return_memory
+from jointseg_core.export.graphs import Graph, Output, assemble
+from jointseg_core.runtime.malloc import return_memory
 from jointseg_core.segrpn import SegRPN
 
 PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "aoti": "torch", "openvino": "openvino"}

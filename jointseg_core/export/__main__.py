@@ -5,8 +5,8 @@
 
 WEIGHTS is a .safetensors with its manifest; batch norms are folded before anything is written. What
 comes out is a folder that `Predictor.from_file(FOLDER, backend="onnx")` and the node open, see
-`jointseg_core.backends` for its layout. It appears when everything in it is complete and has passed
-the self-check of `jointseg_core.self_check`; otherwise nothing is left.
+`jointseg_core.export.backends` for its layout. It appears when everything in it is complete and has passed
+the self-check of `jointseg_core.export.self_check`; otherwise nothing is left.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jointseg_core.backends import (
+from jointseg_core.checkpoint import Manifest, Model, load_model
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig
+from jointseg_core.export.backends import (
     CHECKPOINT,
     FORMAT,
     MANIFEST,
@@ -36,14 +39,11 @@ from jointseg_core.backends import (
     openvino_precisions,
     sha256,
 )
-from jointseg_core.checkpoint import Manifest, Model, load_model
-from jointseg_core.command import run_program
-from jointseg_core.errors import BadConfig
-from jointseg_core.graphs import empty_shapes, example, named_tensors, parts
+from jointseg_core.export.graphs import empty_shapes, example, named_tensors, parts
+from jointseg_core.export.quantization import calibration_inputs, read_pictures
+from jointseg_core.export.self_check import PICTURES, compare, drawn_pictures, problem
+from jointseg_core.export.writers import REQUIRED, trace, write
 from jointseg_core.predictor import PRECISIONS, Predictor, choose_device, precisions_of, prepared
-from jointseg_core.quantization import calibration_inputs, read_pictures
-from jointseg_core.self_check import PICTURES, compare, drawn_pictures, problem
-from jointseg_core.writers import REQUIRED, trace, write
 
 REGION_OUTPUTS = ("class_logits", "box_deltas")
 

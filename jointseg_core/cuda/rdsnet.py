@@ -17,7 +17,7 @@ from torch import Tensor
 
 from jointseg_core.boxes import decode_boxes
 from jointseg_core.correlation import MASK_STRIDE, contrast, correlate, mask_windows
-from jointseg_core.fixed_shapes import (
+from jointseg_core.cuda.fixed_shapes import (
     PAIRS,
     Limits,
     best_of_levels,
@@ -131,7 +131,7 @@ def _with_masks(
 
 
 def _kernel() -> ModuleType:
-    return import_module("jointseg_core.mask_kernel")  # needs Triton
+    return import_module("jointseg_core.cuda.mask_kernel")  # needs Triton
 
 
 @cache

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from jointseg_core import joint_fixed, rdsnet_fixed, segrpn_fixed
 from jointseg_core.boxes import logit
 from jointseg_core.checkpoint import Config, Model
-from jointseg_core.fixed_shapes import Limits, from_bytes, to_bytes
+from jointseg_core.cuda import joint as joint_fixed
+from jointseg_core.cuda import rdsnet as rdsnet_fixed
+from jointseg_core.cuda import segrpn as segrpn_fixed
+from jointseg_core.cuda.fixed_shapes import Limits, from_bytes, to_bytes
 from jointseg_core.joint import Joint
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox, Preprocessing

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes
-from jointseg_core.fixed_shapes import PAIRS, Limits, best_pairs, constants, detect, suppress
+from jointseg_core.cuda.fixed_shapes import PAIRS, Limits, best_pairs, constants, detect, suppress
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.segmentation import MAP_STRIDE, confidence, foreground

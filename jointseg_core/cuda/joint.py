@@ -8,12 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from jointseg_core import rdsnet_fixed, segrpn_fixed
-from jointseg_core.fixed_shapes import Limits
+from jointseg_core.cuda import rdsnet as rdsnet_fixed
+from jointseg_core.cuda import segrpn as segrpn_fixed
+from jointseg_core.cuda.fixed_shapes import Limits
+from jointseg_core.cuda.rdsnet import FixedObjects
 from jointseg_core.joint import Joint, JointOutput
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
-from jointseg_core.rdsnet_fixed import FixedObjects
 
 
 class FixedFrame(NamedTuple):

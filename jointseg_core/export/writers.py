@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from jointseg_core.quantization import quantize
+from jointseg_core.export.quantization import quantize
 
 REQUIRED = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointseg_core.process import KEPT_BLOCK
+from jointseg_core.runtime.malloc import KEPT_BLOCK
 
 TAPS, OUTPUTS = 3, 4
 TILE = TAPS + OUTPUTS - 1

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
 from jointseg_core.boxes import decode_boxes
-from jointseg_core.detection import best_of_levels
 from jointseg_core.layers import init_normal, per_anchor
 from jointseg_core.losses import box_loss
+from jointseg_core.postprocessing import best_of_levels
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.targets import Target
 

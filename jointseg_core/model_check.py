@@ -1,6 +1,6 @@
 """Whether a model that was loaded computes what it should, on a fixed picture, before it is used.
 
-    python -m jointseg_core.self_test W.safetensors    # notes in the manifest what it computes
+    python -m jointseg_core.model_check W.safetensors    # notes in the manifest what it computes
 
 The SHA-256 says that a file is whole; this says that the machine, the backend and the number format
 make of it what they should. Always tested: every tensor of the network's output is finite, and what
@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from jointseg_core.checkpoint import BadCheckpoint, write_files
-from jointseg_core.graphs import named_tensors
+from jointseg_core.export.graphs import named_tensors
+from jointseg_core.export.self_check import LIMITS
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
-from jointseg_core.self_check import LIMITS
 
 
 def fixed_picture(input_size: tuple[int, int]) -> np.ndarray:

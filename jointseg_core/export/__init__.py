@@ -1,0 +1,1 @@
+"""Models for other runtimes: written and checked here, opened by `backends`."""
