@@ -18,5 +18,5 @@ lint:
 	@tools/run sh -c 'ruff check . && ruff format --check .'
 
 soak:
-	@tools/run sh -c 'python -m jointseg_ros.soak --minutes $(or $(MINUTES),10) $(ARGS); code=$$?; \
-	  python -m training.soak_chart out/soak/soak.json && exit $$code'
+	@tools/run sh -c 'python -m benchmarks.soak --minutes $(or $(MINUTES),10) $(ARGS); code=$$?; \
+	  python -m benchmarks.soak.chart out/soak/soak.json && exit $$code'

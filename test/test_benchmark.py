@@ -13,19 +13,19 @@ from torch.nn import BatchNorm2d
 from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d, box_iou
 
-from jointseg_core.benchmark import gate, planting
-from jointseg_core.benchmark.__main__ import main
-from jointseg_core.benchmark.clock import StageClock
-from jointseg_core.benchmark.contenders import PEAK_REPEATS, build, describe, names_of, peak_gflop
-from jointseg_core.benchmark.gate import check_results
-from jointseg_core.benchmark.goals import Goal, goals
-from jointseg_core.benchmark.ours import make_picture
-from jointseg_core.benchmark.peers import detector, fold_batch_norms, freeze_batch_norms
-from jointseg_core.benchmark.planting import calibrate, street_scene
-from jointseg_core.benchmark.processes import Worker, WorkerFailed, environment
-from jointseg_core.benchmark.settings import parse
-from jointseg_core.benchmark.summary import Measured, Ratio, Results, quantile, spread
-from jointseg_core.benchmark.worker import costs, gflop_of, measure
+from benchmarks.networks import gate, planting
+from benchmarks.networks.__main__ import main
+from benchmarks.networks.clock import StageClock
+from benchmarks.networks.contenders import PEAK_REPEATS, build, describe, names_of, peak_gflop
+from benchmarks.networks.gate import check_results
+from benchmarks.networks.goals import Goal, goals
+from benchmarks.networks.ours import make_picture
+from benchmarks.networks.peers import detector, fold_batch_norms, freeze_batch_norms
+from benchmarks.networks.planting import calibrate, street_scene
+from benchmarks.networks.processes import Worker, WorkerFailed, environment
+from benchmarks.networks.settings import parse
+from benchmarks.networks.summary import Measured, Ratio, Results, quantile, spread
+from benchmarks.networks.worker import costs, gflop_of, measure
 from jointseg_core.command import exit_code
 from jointseg_core.errors import BadConfig
 
@@ -97,7 +97,7 @@ def test_int8_networks_find_exactly_the_planted_objects(model):
 
 
 def test_int8_is_refused_without_what_makes_it(monkeypatch, capsys):
-    monkeypatch.setattr("jointseg_core.benchmark.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("benchmarks.networks.settings.find_spec", lambda name: None)
     assert exit_code(lambda: main(["--precision", "int8"])) == 2
     assert "needs openvino and nncf" in capsys.readouterr().err
 
@@ -349,7 +349,7 @@ def test_a_run_from_the_command_line(tmp_path):
     file = tmp_path / "out.json"
     arguments = ["--dets", "5", "--rounds", "1", "--peers", "released", "--precision", "fp32"]
     done = subprocess.run(
-        [sys.executable, "-m", "jointseg_core.benchmark", *TINY, *arguments, "--json", file],
+        [sys.executable, "-m", "benchmarks.networks", *TINY, *arguments, "--json", file],
         cwd=ROOT,
         capture_output=True,
         text=True,

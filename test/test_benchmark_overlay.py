@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from jointseg_core.benchmark.overlay import main, scene
+from benchmarks.networks.overlay import main, scene
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.visualize import draw
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.networks.clock import device_counts
 from jointseg_core import Predictor, shipped_weights
-from jointseg_core.benchmark.clock import device_counts
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="this machine has no CUDA device"

@@ -220,7 +220,7 @@ MANY = """
 import gc, itertools, sys, time
 sys.path.insert(0, "test")
 from node_bench import PerceptionNode, Parameter, frame
-from jointseg_ros.soak.faults import SPOILERS
+from benchmarks.soak.faults import SPOILERS
 import rclpy
 rclpy.init()
 node = PerceptionNode(parameter_overrides=[

@@ -15,18 +15,18 @@ pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
 import rclpy
 from conftest import free_domain
 
+from benchmarks.ros.__main__ import main
+from benchmarks.ros.cameras import Cameras, pictures
+from benchmarks.ros.session import BenchmarkError, Session, Setup
+from benchmarks.ros.trial import _next_rate, fate, quantiles
+from benchmarks.ros.usage import Usage
 from jointseg_core.command import exit_code
-from jointseg_ros.benchmark.__main__ import main
-from jointseg_ros.benchmark.cameras import Cameras, pictures
-from jointseg_ros.benchmark.session import BenchmarkError, Session, Setup
-from jointseg_ros.benchmark.trial import _next_rate, fate, quantiles
-from jointseg_ros.benchmark.usage import Usage
 
 SHARED_MEMORY = Path("/dev/shm")
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jointseg_ros.benchmark", *arguments]
+    command = [sys.executable, "-m", "benchmarks.ros", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=250)
 
 

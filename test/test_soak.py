@@ -14,10 +14,10 @@ pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are
 
 from sensor_msgs.msg import Image
 
+from benchmarks.soak.faults import SPOILERS, events
+from benchmarks.soak.samples import Record, Sample, percentiles, quantile
+from benchmarks.soak.verdict import findings, slope_mb_h, student
 from jointseg_ros.images import BadImage, image_to_rgb
-from jointseg_ros.soak.faults import SPOILERS, events
-from jointseg_ros.soak.samples import Record, Sample, percentiles, quantile
-from jointseg_ros.soak.verdict import findings, slope_mb_h, student
 
 ROOT = Path(__file__).parents[1]
 HOUR = 3600.0
@@ -109,7 +109,7 @@ def test_faults_have_their_share_and_every_kind_comes() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_short_run_with_the_real_node_passes(rdsnet_weights: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "jointseg_ros.soak", "--minutes", "0.33", "--rate", "5"]
+    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.33", "--rate", "5"]
     command += ["--image", "64x128", "--faults", "0.2"]
     command += ["--model", "rdsnet", "--weights", str(rdsnet_weights)]
     done = subprocess.run(
@@ -120,6 +120,6 @@ def test_a_short_run_with_the_real_node_passes(rdsnet_weights: Path, tmp_path: P
     assert {found["name"] for found in document["findings"]} >= {"memory", "threads", "counters"}
     assert document["counts"]["answered"] > 0 and document["counts"]["events"]["bad"] > 0
     assert any(name.startswith("dropped bad_image") for name in document["counts"]["node"])
-    chart = [sys.executable, "-m", "training.soak_chart", str(tmp_path / "soak.json")]
+    chart = [sys.executable, "-m", "benchmarks.soak.chart", str(tmp_path / "soak.json")]
     assert subprocess.run(chart, cwd=ROOT, timeout=100).returncode == 0
     assert (tmp_path / "soak.png").stat().st_size > 10_000

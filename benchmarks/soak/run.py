@@ -25,13 +25,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, Header
 from vision_msgs.msg import Detection2DArray
 
+from benchmarks.ros.cameras import pictures
+from benchmarks.soak.faults import SCALES, Event, events
+from benchmarks.soak.samples import Control, Record, sample
+from benchmarks.soak.verdict import Finding
 from jointseg_core.errors import SegError
 from jointseg_ros import large_images
-from jointseg_ros.benchmark.cameras import pictures
 from jointseg_ros.conversions import image_message
-from jointseg_ros.soak.faults import SCALES, Event, events
-from jointseg_ros.soak.samples import Control, Record, sample
-from jointseg_ros.soak.verdict import Finding
 
 NODE = "soak_node"
 TOPIC = "/camera/image_raw"

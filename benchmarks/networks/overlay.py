@@ -1,7 +1,7 @@
-"""How fast results are drawn, on one core: `python -m jointseg_core.benchmark.overlay`.
+"""How fast results are drawn, on one core: `python -m benchmarks.networks.overlay`.
 
-    python -m jointseg_core.benchmark.overlay                               1080p, 25 objects
-    python -m jointseg_core.benchmark.overlay --image 2160x3840 --objects 30
+    python -m benchmarks.networks.overlay                               1080p, 25 objects
+    python -m benchmarks.networks.overlay --image 2160x3840 --objects 30
 
 Draws a scripted scene again and again: waved ellipses of street-like sizes, and a class for every
 pixel. The scores of the captions change from picture to picture, as those of a camera do. What is
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointseg_core.benchmark.planting import street_scene
+from benchmarks.networks.planting import street_scene
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.command import run_program
 from jointseg_core.predictions import Masks, Predictions

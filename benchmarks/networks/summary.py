@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from jointseg_core.benchmark.contenders import PEAK_REPEATS, TREATED, peak_gflop, precision_of
-from jointseg_core.benchmark.settings import Settings
-from jointseg_core.benchmark.tail import COUNTS
+from benchmarks.networks.contenders import PEAK_REPEATS, TREATED, peak_gflop, precision_of
+from benchmarks.networks.settings import Settings
+from benchmarks.networks.tail import COUNTS
 
 NOISE = 0.25
 """Where the median is further above the minimum, the machine was too busy to tell."""

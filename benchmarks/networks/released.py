@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointseg_core.benchmark.clock import StageClock
-from jointseg_core.benchmark.ours import letterbox, make_model, make_scene
-from jointseg_core.benchmark.planting import Planted, plant_classes
-from jointseg_core.benchmark.settings import Settings
+from benchmarks.networks.clock import StageClock
+from benchmarks.networks.ours import letterbox, make_model, make_scene
+from benchmarks.networks.planting import Planted, plant_classes
+from benchmarks.networks.settings import Settings
 from jointseg_core.boxes import decode_boxes
 from jointseg_core.correlation import MASK_STRIDE
 from jointseg_core.layers import per_anchor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from jointseg_core.benchmark.summary import NOISE
+from benchmarks.networks.summary import NOISE
 
 HEADERS = (
     "contender", "objects", "cpu ms", "wall ms", "p95", "p99", "min",

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointseg_core.benchmark.clock import StageClock
-from jointseg_core.benchmark.ours import letterbox, mask_tail
-from jointseg_core.benchmark.planting import street_scene
-from jointseg_core.benchmark.released import oracle_tail, released_tail
-from jointseg_core.benchmark.settings import Settings
+from benchmarks.networks.clock import StageClock
+from benchmarks.networks.ours import letterbox, mask_tail
+from benchmarks.networks.planting import street_scene
+from benchmarks.networks.released import oracle_tail, released_tail
+from benchmarks.networks.settings import Settings
 from jointseg_core.checkpoint import preset
 from jointseg_core.correlation import MASK_STRIDE
 from jointseg_core.predictions import Masks

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointseg_core.benchmark.clock import StageClock
-from jointseg_core.benchmark.ours import letterbox, make_model, make_picture, make_predictor, plant
-from jointseg_core.benchmark.released import Published, oracle_tail, released
-from jointseg_core.benchmark.settings import Settings
-from jointseg_core.benchmark.tail import COUNTS, compare_tails, differing_bits
+from benchmarks.networks.clock import StageClock
+from benchmarks.networks.ours import letterbox, make_model, make_picture, make_predictor, plant
+from benchmarks.networks.released import Published, oracle_tail, released
+from benchmarks.networks.settings import Settings
+from benchmarks.networks.tail import COUNTS, compare_tails, differing_bits
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Preprocessing
 

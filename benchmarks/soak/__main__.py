@@ -1,7 +1,7 @@
 """Run the node for a while with faults mixed in, and judge what became of it.
 
-    python -m jointseg_ros.soak --minutes 10 --out out/soak
-    python -m training.soak_chart out/soak/soak.json        draws it (`make soak` does both)
+    python -m benchmarks.soak --minutes 10 --out out/soak
+    python -m benchmarks.soak.chart out/soak/soak.json        draws it (`make soak` does both)
 
 Exit code 0 when everything passed, 1 when something did not, 2 for a wrong argument, 130 when
 interrupted. See docs/safety.md for what is judged.
@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.ros.usage import Usage, machine
+from benchmarks.soak.run import Plan, run
+from benchmarks.soak.verdict import Finding, findings, warm_up_seconds
 from jointseg_core.command import run_program
-from jointseg_ros.benchmark.usage import Usage, machine
-from jointseg_ros.soak.run import Plan, run
-from jointseg_ros.soak.verdict import Finding, findings, warm_up_seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record, counts, found = run(plan, options.out)
     found += findings(record, plan.seconds)
     document = {
-        "command": shlex.join(["python", "-m", "jointseg_ros.soak", *arguments]),
+        "command": shlex.join(["python", "-m", "benchmarks.soak", *arguments]),
         "plan": asdict(plan) | {"weights": str(plan.weights or "shipped")},
         "machine": machine() | usage.so_far(),
         "warm_up_seconds": warm_up_seconds(plan.seconds),
@@ -77,7 +77,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jointseg_ros.soak", description=__doc__.splitlines()[0]
+        prog="python -m benchmarks.soak", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="how long")
     parser.add_argument("--rate", type=float, default=15.0, help="frames a second")

@@ -1,6 +1,6 @@
-"""Draws what `python -m jointseg_ros.soak` measured: memory, threads, descriptors and times.
+"""Draws what `python -m benchmarks.soak` measured: memory, threads, descriptors and times.
 
-python -m training.soak_chart out/soak/soak.json       writes soak.png beside it
+python -m benchmarks.soak.chart out/soak/soak.json       writes soak.png beside it
 """
 
 from __future__ import annotations

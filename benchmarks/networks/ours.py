@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jointseg_core.benchmark.clock import StageClock
-from jointseg_core.benchmark.int8 import in_int8
-from jointseg_core.benchmark.planting import (
+from benchmarks.networks.clock import StageClock
+from benchmarks.networks.int8 import in_int8
+from benchmarks.networks.planting import (
     PROPOSAL_LOGIT,
     QUIET_BIAS,
     Planted,
@@ -26,7 +26,7 @@ from jointseg_core.benchmark.planting import (
     quieten,
     street_scene,
 )
-from jointseg_core.benchmark.settings import MAX_DETECTIONS, Settings
+from benchmarks.networks.settings import MAX_DETECTIONS, Settings
 from jointseg_core.boxes import encode_boxes
 from jointseg_core.checkpoint import Config, Manifest, Model, build_model, preset
 from jointseg_core.classes import Classes

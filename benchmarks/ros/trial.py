@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jointseg_ros.benchmark.session import Session
+from benchmarks.ros.session import Session
 from jointseg_ros.monitor import STAGES
 from jointseg_ros.msg import InferenceStats
 

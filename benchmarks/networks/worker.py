@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from jointseg_core.benchmark.clock import StageClock, device_counts, peak_memory_mb
-from jointseg_core.benchmark.contenders import build, describe, may_save, pictures_of
-from jointseg_core.benchmark.gate import check_results
-from jointseg_core.benchmark.ours import make_picture
-from jointseg_core.benchmark.settings import Settings
+from benchmarks.networks.clock import StageClock, device_counts, peak_memory_mb
+from benchmarks.networks.contenders import build, describe, may_save, pictures_of
+from benchmarks.networks.gate import check_results
+from benchmarks.networks.ours import make_picture
+from benchmarks.networks.settings import Settings
 
 WARM_UP = 2
 """Frames before the first that counts."""

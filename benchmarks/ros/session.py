@@ -22,10 +22,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
+from benchmarks.ros.cameras import Cameras
+from benchmarks.ros.listener import NODE, Listener
+from benchmarks.ros.usage import Usage
 from jointseg_core.errors import SegError
-from jointseg_ros.benchmark.cameras import Cameras
-from jointseg_ros.benchmark.listener import NODE, Listener
-from jointseg_ros.benchmark.usage import Usage
 from jointseg_ros.perception_node import PerceptionNode
 
 START_SECONDS = 180.0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jointseg_ros.soak.samples import Record, Sample, quantile
+from benchmarks.soak.samples import Record, Sample, quantile
 
 WARM_UP_SHARE, WARM_UP_SECONDS = 0.2, 300.0
 """The first part of a run is not judged: this share of it, at most so long."""

@@ -1,6 +1,6 @@
 """Compare the painter with the obvious way of painting, on the same scenes and in one run.
 
-python -m training.scenes.benchmark --scenes 4
+python -m benchmarks.scenes --scenes 4
 
 The obvious way makes a mask of the whole canvas for every polygon and sets colour, class, object
 and depth wherever it is true. Like the painter, it draws colours at twice the size and labels at

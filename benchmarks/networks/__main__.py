@@ -1,10 +1,10 @@
-"""Measure our models against others in one run: `python -m jointseg_core.benchmark`.
+"""Measure our models against others in one run: `python -m benchmarks.networks`.
 
-    python -m jointseg_core.benchmark                          RDSNet-R50, some minutes on two cores
-    python -m jointseg_core.benchmark --small                  a quick look, under two minutes
-    python -m jointseg_core.benchmark --model segrpn --regions 300
-    python -m jointseg_core.benchmark --model joint --peers both
-    python -m jointseg_core.benchmark --image 1080x1920 --json out.json
+    python -m benchmarks.networks                          RDSNet-R50, some minutes on two cores
+    python -m benchmarks.networks --small                  a quick look, under two minutes
+    python -m benchmarks.networks --model segrpn --regions 300
+    python -m benchmarks.networks --model joint --peers both
+    python -m benchmarks.networks --image 1080x1920 --json out.json
 
 Every contender lives in a process of its own, and only one works at a time. Results are compared
 before anything is timed. Exit code 0; 1 for results that differ or a contender that broke; 2 for a
@@ -21,13 +21,13 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from jointseg_core.benchmark.contenders import names_of
-from jointseg_core.benchmark.goals import goals
-from jointseg_core.benchmark.machine import load_average, machine
-from jointseg_core.benchmark.processes import Worker
-from jointseg_core.benchmark.report import report
-from jointseg_core.benchmark.settings import Settings, parse
-from jointseg_core.benchmark.summary import Measured, Results
+from benchmarks.networks.contenders import names_of
+from benchmarks.networks.goals import goals
+from benchmarks.networks.machine import load_average, machine
+from benchmarks.networks.processes import Worker
+from benchmarks.networks.report import report
+from benchmarks.networks.settings import Settings, parse
+from benchmarks.networks.summary import Measured, Results
 from jointseg_core.command import run_program
 from jointseg_core.errors import SegError
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     settings, file = parse(arguments)
     document = run(settings)
-    command = shlex.join(["python", "-m", "jointseg_core.benchmark", *arguments])
+    command = shlex.join(["python", "-m", "benchmarks.networks", *arguments])
     document = {"command": command, **document}
     if file:
         Path(file).write_text(json.dumps(document, indent=1) + "\n")

@@ -1,7 +1,7 @@
 """Measures from message to message: frames lost, latency, and the highest rate.
 
-    python -m jointseg_ros.benchmark --json out/ros_benchmark.json
-    python -m jointseg_ros.benchmark --small
+    python -m benchmarks.ros --json out/ros_benchmark.json
+    python -m benchmarks.ros --small
 
 Cameras publish pictures to the perception node, a listener waits for the results; all in one
 process, or the node in a second one, over real DDS. Latency is from right before a frame is
@@ -28,16 +28,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the node does
 
 from rclpy.utilities import get_rmw_implementation_identifier
 
+from benchmarks.ros.report import HEADINGS, row, searched_row
+from benchmarks.ros.session import BenchmarkError, Session, Setup
+from benchmarks.ros.trial import highest_rate, trial
+from benchmarks.ros.usage import machine
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import large_images
-from jointseg_ros.benchmark.report import HEADINGS, row, searched_row
-from jointseg_ros.benchmark.session import BenchmarkError, Session, Setup
-from jointseg_ros.benchmark.trial import highest_rate, trial
-from jointseg_ros.benchmark.usage import machine
 from jointseg_ros.images import MAX_PIXELS
 
 MAX_CAMERAS = 16
@@ -126,7 +126,7 @@ def _setups(options: argparse.Namespace, predictor: Predictor) -> Iterator[Setup
 def _about(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
     """What was measured, on what, and how to repeat it."""
     return {
-        "command": shlex.join(["python", "-m", "jointseg_ros.benchmark", *options.given]),
+        "command": shlex.join(["python", "-m", "benchmarks.ros", *options.given]),
         "machine": machine(),
         "rmw": get_rmw_implementation_identifier(),
         "environment": {

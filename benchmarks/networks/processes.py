@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 from types import TracebackType
 
-from jointseg_core.benchmark.settings import Settings
-from jointseg_core.benchmark.worker import serve
+from benchmarks.networks.settings import Settings
+from benchmarks.networks.worker import serve
 from jointseg_core.errors import SegError
 
 # Workers are forked from a process that has imported everything and done nothing.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["jointseg_core.benchmark.worker"])
+_CONTEXT.set_forkserver_preload(["benchmarks.networks.worker"])
 
 
 class WorkerFailed(SegError):

@@ -181,7 +181,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m jointseg_core.benchmark",
+        prog="python -m benchmarks.networks",
         description="Speed of RDSNet, SegRPN and the joint network from picture to results, "
         "measured in turn with torchvision's models and with RDSNet as published.",
         allow_abbrev=False,

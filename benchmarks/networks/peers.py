@@ -21,9 +21,9 @@ from torchvision.models import detection as tv
 from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
-from jointseg_core.benchmark.clock import StageClock
-from jointseg_core.benchmark.ours import make_scene
-from jointseg_core.benchmark.planting import (
+from benchmarks.networks.clock import StageClock
+from benchmarks.networks.ours import make_scene
+from benchmarks.networks.planting import (
     PROPOSAL_LOGIT,
     QUIET_BIAS,
     Planted,
@@ -34,7 +34,7 @@ from jointseg_core.benchmark.planting import (
     plant_regions,
     quieten,
 )
-from jointseg_core.benchmark.settings import Settings
+from benchmarks.networks.settings import Settings
 from jointseg_core.boxes import encode_boxes
 from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from jointseg_core.runtime.malloc import keep_memory

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jointseg_core.benchmark.contenders import pictures_of, precision_of
-from jointseg_core.benchmark.settings import Settings
-from jointseg_core.benchmark.summary import Ratio, Results, all_of, statistics
+from benchmarks.networks.contenders import pictures_of, precision_of
+from benchmarks.networks.settings import Settings
+from benchmarks.networks.summary import Ratio, Results, all_of, statistics
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A network in int8 by OpenVINO, from random weights.
 
-    python -m jointseg_core.benchmark.int8 FOLDER     what `in_int8` runs in another process
+    python -m benchmarks.networks.int8 FOLDER     what `in_int8` runs in another process
 
 `jointseg_core.export` would refuse it, rightly: int8 of random weights sees something else. Nothing
 is found in the benchmark but what is planted, so that only the time is measured.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from jointseg_core.benchmark.settings import Settings
+from benchmarks.networks.settings import Settings
 from jointseg_core.checkpoint import Manifest, Model
 from jointseg_core.export.__main__ import Request, write_graphs
 from jointseg_core.export.backends import Export, Exported, open_graphs
@@ -44,7 +44,7 @@ def in_int8(settings: Settings, model: Model, manifest: Manifest) -> Predictor:
     It is written in another process, whose memory does not count.
     """
     with tempfile.TemporaryDirectory() as work:
-        command = [sys.executable, "-m", "jointseg_core.benchmark.int8", work]
+        command = [sys.executable, "-m", "benchmarks.networks.int8", work]
         text = json.dumps(asdict(settings))
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         if done.returncode:
@@ -59,7 +59,7 @@ def in_int8(settings: Settings, model: Model, manifest: Manifest) -> Predictor:
 def main() -> None:
     """Write the graphs of the settings on the standard input into a folder."""
     # not at the top: it imports this module
-    from jointseg_core.benchmark.ours import make_manifest, make_model, make_picture
+    from benchmarks.networks.ours import make_manifest, make_model, make_picture
 
     folder, fields = Path(sys.argv[1]), json.load(sys.stdin)
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}

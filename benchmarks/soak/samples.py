@@ -80,7 +80,7 @@ class Control:
     """The control loop in a process of its own."""
 
     def __init__(self, record: Record, start: float) -> None:
-        command = [sys.executable, "-m", "jointseg_ros.soak.control"]
+        command = [sys.executable, "-m", "benchmarks.soak.control"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._record, self._start = record, start
         threading.Thread(target=self._read, daemon=True).start()

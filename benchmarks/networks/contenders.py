@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointseg_core.benchmark.clock import StageClock
-from jointseg_core.benchmark.ours import both, ours
-from jointseg_core.benchmark.peers import peer
-from jointseg_core.benchmark.released import Published, released
-from jointseg_core.benchmark.settings import Settings
-from jointseg_core.benchmark.tail import TAILS, tail
+from benchmarks.networks.clock import StageClock
+from benchmarks.networks.ours import both, ours
+from benchmarks.networks.peers import peer
+from benchmarks.networks.released import Published, released
+from benchmarks.networks.settings import Settings
+from benchmarks.networks.tail import TAILS, tail
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import PRECISIONS, saves_time
 from jointseg_core.runtime.malloc import keep_memory

@@ -1,0 +1,1 @@
+"""Speed and endurance, measured: networks, ROS nodes, the painter of scenes, and the soak test."""

@@ -1,0 +1,1 @@
+"""Does the node keep working for hours? `python -m benchmarks.soak --help`."""

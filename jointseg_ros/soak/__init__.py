@@ -1,1 +1,0 @@
-"""Does the node keep working for hours? `python -m jointseg_ros.soak --help`."""
