@@ -47,12 +47,12 @@ from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
 from jointseg_ros.diagnostics import Matched, Reporter, matched_publishers
 from jointseg_ros.levels import Rhythm
+from jointseg_ros.liveness import Vitals
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Camera, Settings
-from jointseg_ros.vitals import Vitals
 from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker, apply_settings
 
