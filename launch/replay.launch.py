@@ -1,7 +1,7 @@
 """Play a recording to the perception nodes, and record what they make of it.
 
     ros2 launch jointseg_ros replay.launch.py bag:=drive.mcap out:=replayed
-    python -m training.evaluate_bag drive.mcap --weights ... --online replayed.mcap
+    python -m jointseg_eval.evaluate_bag drive.mcap --weights ... --online replayed.mcap
 
 The second line tells what the results were worth. The player starts when the recorder hears every
 node, and all ends some seconds after the last frame. The recorder is this package's own, and so is
@@ -140,7 +140,7 @@ def check(given: Mapping[str, str]) -> None:
     if not is_ours(given["bag"]) and not has_ros2_bag():
         raise RuntimeError(
             f"bag:={given['bag']} needs ros2 bag; without it give a .mcap file, "
-            f"which python -m training.salvage {given['bag']} OUT.mcap makes"
+            f"which python -m jointseg_eval.salvage {given['bag']} OUT.mcap makes"
         )
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.bag_evaluation.headline import Run
-from training.bag_evaluation.report import Example
-from training.bag_evaluation.timeline import Timeline
-from training.evaluation import Evaluation
+from jointseg_eval.bag_evaluation.headline import Run
+from jointseg_eval.bag_evaluation.report import Example
+from jointseg_eval.bag_evaluation.timeline import Timeline
+from jointseg_eval.evaluation import Evaluation
 
 THINGS = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
 START_NS = 1_700_000_000_000_000_000

@@ -11,8 +11,8 @@ import torch
 from jointseg_core import CITYSCAPES, Classes
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.datasets import Sample
-from training.evaluation import Evaluation
+from jointseg_eval.datasets import Sample
+from jointseg_eval.evaluation import Evaluation
 
 SIZE = (40, 60)
 NASTY = '<script>alert("x")</script>'

@@ -10,8 +10,8 @@ from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import StoragePlugin, Writer
 from ruamel.yaml import YAML
 
-from training import bag_records
-from training.bags import BagReader, message_types, new
+from jointseg_eval.recordings import records as bag_records
+from jointseg_eval.recordings.bags import BagReader, message_types, new
 
 ROOT = Path(__file__).resolve().parents[1]
 STRING = "std_msgs/msg/String"

@@ -9,10 +9,10 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_run import scenes
 
+from jointseg_eval.input_validation import exit_code
 from training import ablate, train
 from training.ablate import STUDIES
 from training.ablations.study import Row, Table
-from training.problems import exit_code
 from training.runs.run_folder import RunFolder
 
 SMALL = ("--input-size", "64x128", "--steps", "2", "--batch", "2", "--warm-up", "1",

@@ -82,10 +82,14 @@ def test_what_decides_a_result_is_among_it():
     training |= {*reached("jointseg_core.rdsnet", {"jointseg_core"})}
     core = {f"jointseg_core.{name}" for name in ("rdsnet", "losses", "targets", "backbone")}
     loop = {f"training.runs.{name}" for name in ("stages", "run", "average", "schedule")}
-    data = {f"training.datasets.{name}" for name in ("augmentation", "loading", "cityscapes")}
+    data = {f"jointseg_eval.datasets.{name}" for name in ("augmentation", "loading", "cityscapes")}
     assert core | loop | data | {RECIPES} <= training and "jointseg_core.segrpn" not in training
     scoring = {*reached(SCORING, DECIDES_NOTHING | NETWORKS)}
-    assert {"training.metrics.average_precision", "jointseg_core.refinement", SCORING} <= scoring
+    assert {
+        "jointseg_eval.metrics.average_precision",
+        "jointseg_core.refinement",
+        SCORING,
+    } <= scoring
     assert not any(name.startswith("training.scenes") for name in training | scoring)
 
 

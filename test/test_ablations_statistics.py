@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from jointseg_eval.metrics import Difference
 from training.ablations.statistics import (
     MAX_SEEDS,
     T_975,
@@ -13,7 +14,6 @@ from training.ablations.statistics import (
     over_seeds,
     verdict,
 )
-from training.metrics import Difference
 
 
 def test_quantiles_of_student_for_one_two_and_four_degrees_are_the_closed_forms():

@@ -7,13 +7,13 @@ import pytest
 from tiny_run import scenes
 
 from jointseg_core import build_model
+from jointseg_eval.datasets import open_dataset
 from training.ablate import STUDIES, resampled_rows
 from training.ablations import runs, scoring
 from training.ablations.results import Measured, paper, partners
 from training.ablations.runs import Base, Run, run_of
 from training.ablations.scoring import Task
 from training.ablations.study import METRICS, Row, Study, Table
-from training.datasets import open_dataset
 from training.recipes import RECIPES
 
 NAMES = """rdsnet-table-2 rdsnet-table-3 rdsnet-table-4 rdsnet-fig-5 segrpn-table-1 segrpn-table-2

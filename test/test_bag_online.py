@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from jointseg_core import CITYSCAPES, shipped_weights
-from training import evaluate_bag as command
-from training.bag_evaluation.online import judge_online
-from training.bag_evaluation.part import Settings
-from training.bag_evaluation.windows import common_truth, survey
-from training.bags import BadBag, BagReader, BagWriter, new
+from jointseg_eval import evaluate_bag as command
+from jointseg_eval.bag_evaluation.online import judge_online
+from jointseg_eval.bag_evaluation.part import Settings
+from jointseg_eval.bag_evaluation.windows import common_truth, survey
+from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, new
 from training.driving_bag import TRUE_DETECTIONS, TRUE_MASKS, write_driving_bag
 
 FRAMES, SIZE, PERIOD_NS = 6, (128, 256), 100_000_000

@@ -16,11 +16,11 @@ from pages import NASTY, Page, evaluation
 from PIL import Image
 
 from jointseg_core import Classes
-from training.bag_evaluation.headline import Run, clock, headline
-from training.bag_evaluation.packed import packed, score_windows, stretches
-from training.bag_evaluation.report import PICTURE_BYTES, write_bag_report
-from training.bag_evaluation.timeline import Timeline
-from training.evaluation import Evaluation
+from jointseg_eval.bag_evaluation.headline import Run, clock, headline
+from jointseg_eval.bag_evaluation.packed import packed, score_windows, stretches
+from jointseg_eval.bag_evaluation.report import PICTURE_BYTES, write_bag_report
+from jointseg_eval.bag_evaluation.timeline import Timeline
+from jointseg_eval.evaluation import Evaluation
 
 NUMPY = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "f4": "<f4", "f8": "<f8", "i8": "<i8"}
 

@@ -10,7 +10,7 @@ from browser import CHROMIUM, NAMES, Browser
 from pages import NASTY, evaluation
 from PIL import Image
 
-from training.bag_evaluation.report import write_bag_report
+from jointseg_eval.bag_evaluation.report import write_bag_report
 
 if CHROMIUM is None:
     pytest.skip(f"none of {', '.join(NAMES)} is installed", allow_module_level=True)

@@ -8,10 +8,10 @@ from mcap_ros2.decoder import DecoderFactory
 from PIL import Image
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
-from training.bag_images import header_message, image_message, stamp_ns, to_rgb
-from training.bag_types import types_of
-from training.bags import BadBag, BagReader, BagWriter, message_types, new
-from training.problems import BadImage
+from jointseg_eval.input_validation import BadImage
+from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, message_types, new
+from jointseg_eval.recordings.images import header_message, image_message, stamp_ns, to_rgb
+from jointseg_eval.recordings.types import types_of
 
 SECOND = 1_000_000_000
 RGB = np.random.default_rng(1).integers(0, 256, (6, 8, 3)).astype(np.uint8)

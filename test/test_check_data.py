@@ -8,9 +8,9 @@ import pytest
 from dataset_trees import SIZE, cityscapes_maps, coco_document, picture, save, write_cityscapes
 from dataset_trees import write_coco as write
 
-from training.check_data import inspect, main, verdict
-from training.datasets import open_dataset
-from training.problems import Defect
+from jointseg_eval.check_data import inspect, main, verdict
+from jointseg_eval.datasets import open_dataset
+from jointseg_eval.input_validation import Defect
 
 CITY = "train/aachen/aachen_000000_000019"
 
@@ -171,7 +171,7 @@ def test_the_verdict_is_of_the_worst_defect():
 
 def test_the_command_reads_with_several_processes(tmp_path):
     bad_coco(tmp_path)
-    command = [sys.executable, "-m", "training.check_data", str(tmp_path), "--workers", "2"]
+    command = [sys.executable, "-m", "jointseg_eval.check_data", str(tmp_path), "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3, done.stderr
     assert "cut.png cannot be read" in done.stdout and not done.stderr

@@ -70,5 +70,5 @@ def test_errors_cross_from_one_process_to_another():
 
 
 def test_programs_that_see_no_network_start_without_torch():
-    code = "import sys, training.salvage; print('torch' in sys.modules)"
+    code = "import sys, jointseg_eval.salvage; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

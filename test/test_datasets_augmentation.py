@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jointseg_core import Preprocessing, Target
-from training.datasets.augmentation import BEYOND, Augmentation, as_input, padded
-from training.datasets.masks import tight_boxes
-from training.datasets.sample import Sample
+from jointseg_eval.datasets.masks import tight_boxes
+from jointseg_eval.datasets.sample import Sample
+from training.loading.augmentation import BEYOND, Augmentation, as_input, padded
 
 SIZE = (60, 100)
 CLASS = {0: 11, 1: 13}  # of the pixels of things

@@ -16,10 +16,10 @@ from dataset_trees import (
     write_panoptic,
 )
 
-from training.datasets import Subset, open_dataset
-from training.datasets.cache import DecodedCache
-from training.datasets.workers import in_order
-from training.problems import BadInput, ResourceError
+from jointseg_eval.datasets import Subset, open_dataset
+from jointseg_eval.datasets.workers import in_order
+from jointseg_eval.input_validation import BadInput, ResourceError
+from training.loading.cache import DecodedCache
 
 
 @pytest.fixture(params=[write_cityscapes, write_coco])

@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
-from training.datasets import open_dataset
-from training.datasets.coco_file import string_runs
-from training.problems import BadInput
+from jointseg_eval.datasets import open_dataset
+from jointseg_eval.datasets.coco_file import string_runs
+from jointseg_eval.input_validation import BadInput
 
 
 @pytest.fixture(scope="module")

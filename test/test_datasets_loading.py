@@ -14,12 +14,12 @@ import torch
 from dataset_trees import SIZE, write_cityscapes
 
 from jointseg_core import CITYSCAPES, Target
-from training.datasets import open_dataset
-from training.datasets.augmentation import Augmentation
-from training.datasets.loading import Order, batches
-from training.datasets.masks import tight_boxes
-from training.datasets.sample import Sample
-from training.problems import BadInput
+from jointseg_eval.datasets import open_dataset
+from jointseg_eval.datasets.masks import tight_boxes
+from jointseg_eval.datasets.sample import Sample
+from jointseg_eval.input_validation import BadInput
+from training.loading.augmentation import Augmentation
+from training.loading.batches import Order, batches
 
 FIELDS = ("boxes", "labels", "masks", "semantic", "crowd")
 

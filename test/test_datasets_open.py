@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from dataset_trees import coco_document, write_cityscapes, write_coco
 
-from training.datasets import Subset, open_dataset, splits
-from training.datasets.pictures import picture_size
-from training.problems import BadInput, Defect, exit_code, refuse
+from jointseg_eval.datasets import Subset, open_dataset, splits
+from jointseg_eval.datasets.pictures import picture_size
+from jointseg_eval.input_validation import BadInput, Defect, exit_code, refuse
 
 
 def test_a_layout_is_recognised_by_its_folders(tmp_path):
@@ -87,5 +87,7 @@ def test_a_command_with_bad_input_ends_with_one_sentence_and_3(capsys):
 
     assert exit_code(command) == 3
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and told.startswith("here: wrong; `python -m training.check_data")
+    assert told.count("\n") == 1 and told.startswith(
+        "here: wrong; `python -m jointseg_eval.check_data"
+    )
     assert exit_code(lambda: None) == 0 and exit_code(lambda: 4) == 4

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.datasets.masks import pack, pixel_counts, tight_boxes, unpack
-from training.datasets.store import FlatStore
-from training.datasets.workers import in_order
+from jointseg_eval.datasets.masks import pack, pixel_counts, tight_boxes, unpack
+from jointseg_eval.datasets.store import FlatStore
+from jointseg_eval.datasets.workers import in_order
 
 RECORDS = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists, max_leaves=20)
 

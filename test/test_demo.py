@@ -15,12 +15,12 @@ import pytest
 from pages import Page
 from PIL import Image
 
-from training.bags import BagReader
+from jointseg_eval.input_validation import exit_code
+from jointseg_eval.recordings.bags import BagReader
+from jointseg_eval.report import number
 from training.demo import FILES, main
 from training.joined import joined
-from training.problems import exit_code
 from training.replay import LARGE_IMAGES, PROFILE_VARIABLES, Replay, _environment
-from training.report import number
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("jointseg_ros.msg", reason="needs the messages of this package")

@@ -14,8 +14,8 @@ from PIL import Image
 from tiny_run import run, scenes, words
 
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, save_model
-from training.datasets import open_dataset
-from training.datasets.loading import Order
+from jointseg_eval.datasets import open_dataset
+from training.loading.batches import Order
 from training.recipes import RECIPES
 from training.runs.run_folder import RunFolder
 

@@ -6,11 +6,11 @@ import torch
 from mcap.reader import make_reader
 
 from jointseg_core.classes import CITYSCAPES
+from jointseg_eval.recordings.bags import BagReader
+from jointseg_eval.recordings.images import stamp_ns, to_rgb
+from jointseg_eval.recordings.messages import read_distances, read_plane, read_target
 from training import driving_bag
-from training.bag_images import stamp_ns, to_rgb
-from training.bags import BagReader
 from training.driving_bag import scene_messages, scene_target, write_driving_bag
-from training.result_messages import read_distances, read_plane, read_target
 from training.scenes import Scene, SceneObject, render_drive
 
 SEED, STREETS, FRAMES, SIZE = 1234, 2, 2, (128, 256)

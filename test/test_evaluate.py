@@ -14,13 +14,13 @@ import torch
 from jointseg_core import CITYSCAPES, Classes, Predictor, shipped_weights
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training import evaluate as command
-from training.datasets import Sample, open_dataset
-from training.evaluation import Evaluation, Models, asked_for_all, evaluate, spread
-from training.metrics import paired_bootstrap
-from training.problems import BadInput, exit_code
+from jointseg_eval import evaluate as command
+from jointseg_eval.datasets import Sample, open_dataset
+from jointseg_eval.evaluation import Evaluation, Models, asked_for_all, evaluate, spread
+from jointseg_eval.input_validation import BadInput, exit_code
+from jointseg_eval.metrics import paired_bootstrap
+from jointseg_eval.translation import Translation
 from training.synthesize import SyntheticSet, synthesize
-from training.translation import Translation
 
 SIZE = (40, 60)
 OBJECTS = {f"{kind}_{name}" for kind in ("box", "mask") for name in ("ap", "ap50", "ap_small")}
@@ -222,7 +222,7 @@ def test_numbers_and_the_report_are_written(
     document = json.loads((out / "metrics.json").read_text())
     assert set(document["metrics"]) >= PANOPTIC | OBJECTS | PROPOSALS | PIXELS
     assert document["pictures"] == 2 and document["classes"]["car"]["objects"] > 0
-    assert document["command"].startswith("python -m training.evaluate ")
+    assert document["command"].startswith("python -m jointseg_eval.evaluate ")
     printed = capsys.readouterr().out
     [shown] = re.findall(r"box_ap +│ (\S+)", printed)
     assert float(shown) == pytest.approx(document["metrics"]["box_ap"], abs=6e-4)  # three digits

@@ -13,14 +13,16 @@ from deadly import Deadly
 from pycocotools import mask as run_lengths
 
 from jointseg_core import CITYSCAPES, Predictor, shipped_weights
-from training import evaluate_bag as command
-from training.bag_evaluation.flicker import flicker
-from training.bag_evaluation.part import Settings
-from training.bag_evaluation.processes import in_processes
-from training.bag_evaluation.windows import common_truth, survey, windows
-from training.bag_images import header_message, image_message
-from training.bags import BagReader, BagWriter
-from training.datasets.sample import Sample
+from jointseg_eval import evaluate_bag as command
+from jointseg_eval.bag_evaluation.flicker import flicker
+from jointseg_eval.bag_evaluation.part import Settings
+from jointseg_eval.bag_evaluation.processes import in_processes
+from jointseg_eval.bag_evaluation.windows import common_truth, survey, windows
+from jointseg_eval.datasets.sample import Sample
+from jointseg_eval.evaluation import evaluate
+from jointseg_eval.input_validation import exit_code
+from jointseg_eval.recordings.bags import BagReader, BagWriter
+from jointseg_eval.recordings.images import header_message, image_message
 from training.driving_bag import (
     IMAGE,
     RATE_HZ,
@@ -29,8 +31,6 @@ from training.driving_bag import (
     scene_target,
     write_driving_bag,
 )
-from training.evaluation import evaluate
-from training.problems import exit_code
 from training.scenes import render_drive
 
 SEED, STREETS, FRAMES, SIZE = 1000, 2, 4, (128, 256)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from jointseg_core.classes import CITYSCAPES
-from training.bag_images import header_message, image_message
-from training.bags import BagReader, BagWriter, merge, new
+from jointseg_eval.recordings.bags import BagReader, BagWriter, merge, new
+from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.scores import SCORES, ModelScores, known_or_none, percentiles
 from training.driving_bag import write_driving_bag
 from training.joined import joined
-from training.scores import SCORES, ModelScores, known_or_none, percentiles
 
 TRUTH = "/camera/ground_truth/"
 COPIED = {

@@ -9,7 +9,7 @@ from torch import Tensor
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.metrics import (
+from jointseg_eval.metrics import (
     AveragePrecision,
     Confusion,
     Mistakes,

@@ -19,16 +19,16 @@ from PIL import Image
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.datasets import Sample, open_dataset
-from training.datasets.cache import DecodedCache
-from training.datasets.cityscapes import LABEL_IDS, THING_IDS
-from training.metrics import (
+from jointseg_eval.datasets import Sample, open_dataset
+from jointseg_eval.datasets.cityscapes import LABEL_IDS, THING_IDS
+from jointseg_eval.metrics import (
     CityscapesPrecision,
     Confusion,
     PanopticQuality,
     merge_segments,
     true_segments,
 )
+from training.loading.cache import DecodedCache
 
 official = pytest.importorskip("cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling")
 from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as panoptic

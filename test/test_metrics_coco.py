@@ -15,8 +15,8 @@ from torchvision.ops import box_iou
 
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.metrics import AveragePrecision, ProposalRecall
-from training.metrics.proposals import LIMITS
+from jointseg_eval.metrics import AveragePrecision, ProposalRecall
+from jointseg_eval.metrics.proposals import LIMITS
 
 SIZE = (160, 220)
 NAMES = ("person", "rider", "car", "train")

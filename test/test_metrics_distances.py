@@ -7,7 +7,7 @@ import torch
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.metrics import DistanceRecall
+from jointseg_eval.metrics import DistanceRecall
 
 SIZE = (100, 200)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.metrics.judging import IOUS
-from training.metrics.matching import match
+from jointseg_eval.metrics.judging import IOUS
+from jointseg_eval.metrics.matching import match
 
 
 def loops(overlaps, ignored, crowd, ious):

@@ -9,8 +9,14 @@ from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.panoptic import PanopticFusion
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.metrics import Agreement, PanopticQuality, Segments, merge_segments, true_segments
-from training.metrics.panoptic import Categories
+from jointseg_eval.metrics import (
+    Agreement,
+    PanopticQuality,
+    Segments,
+    merge_segments,
+    true_segments,
+)
+from jointseg_eval.metrics.panoptic import Categories
 
 SIZE = (20, 40)
 ROAD, SKY, PERSON, CAR = 0, 10, 11, 13

@@ -1,4 +1,4 @@
-"""`python -m training.predict`: any pictures in; drawn frames and COCO JSON out."""
+"""`python -m jointseg_eval.predict`: any pictures in; drawn frames and COCO JSON out."""
 
 import json
 import sys
@@ -16,11 +16,11 @@ from pycocotools.coco import COCO
 
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, preset, save_model
 from jointseg_core.predictor import Predictor
-from training.bag_images import header_message, image_message
-from training.bags import BagWriter
-from training.coco_results import compressed
-from training.predict import main
-from training.problems import exit_code
+from jointseg_eval.coco_results import compressed
+from jointseg_eval.input_validation import exit_code
+from jointseg_eval.predict import main
+from jointseg_eval.recordings.bags import BagWriter
+from jointseg_eval.recordings.images import header_message, image_message
 
 SIZE = (60, 90)
 Run = Callable[..., int]

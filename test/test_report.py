@@ -15,9 +15,17 @@ from PIL import Image
 from jointseg_core import CITYSCAPES, Classes
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from training.datasets import Sample
-from training.evaluation import Evaluation
-from training.report import confusions, curves, jpeg, number, show, worst_and_best, write_report
+from jointseg_eval.datasets import Sample
+from jointseg_eval.evaluation import Evaluation
+from jointseg_eval.report import (
+    confusions,
+    curves,
+    jpeg,
+    number,
+    show,
+    worst_and_best,
+    write_report,
+)
 
 
 def page(path: Path, result: Evaluation, pictures=(), **facts: str) -> Page:

@@ -6,8 +6,8 @@ import torch
 
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks
-from training.bag_images import header_message, image_message
-from training.result_messages import (
+from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.recordings.messages import (
     detections_message,
     masks_message,
     read_boxes,

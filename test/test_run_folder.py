@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from training.problems import BadInput
+from jointseg_eval.input_validation import BadInput
 from training.runs.run_folder import RunFolder, replace_file
 
 

@@ -30,9 +30,9 @@ from recordings import (
 )
 from rosbags.rosbag2 import Reader, StoragePlugin
 
-from training import salvage
-from training.bags import BadBag, BagReader, BagWriter, message_types, new
-from training.problems import exit_code
+from jointseg_eval import salvage
+from jointseg_eval.input_validation import exit_code
+from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, message_types, new
 
 
 @pytest.mark.parametrize("compression", [ZSTD, LZ4, PLAIN])
@@ -217,7 +217,7 @@ def test_an_absurd_chunk_is_refused_before_it_fills_the_memory(
     code = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
-        "from training.bags import BagReader\n"
+        "from jointseg_eval.recordings.bags import BagReader\n"
         "with BagReader(sys.argv[1]) as bag:\n"
         "    print(len(list(bag.messages())), *bag.losses, sep='\\n')\n"
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"

@@ -5,7 +5,7 @@ import pytest
 
 from jointseg_core.checkpoint import load_model
 from jointseg_core.predictor import Predictor
-from training.scores import SCORES
+from jointseg_eval.scores import SCORES
 from training.seed_spread import note, score_drive, spread
 
 

@@ -8,9 +8,9 @@ import torch
 from tiny_run import scenes
 
 from jointseg_core import build_model
-from training.datasets import open_dataset
-from training.datasets.augmentation import Augmentation
-from training.datasets.loading import batches
+from jointseg_eval.datasets import open_dataset
+from training.loading.augmentation import Augmentation
+from training.loading.batches import batches
 from training.recipes import RECIPES
 from training.runs.distributed import Ranks
 from training.runs.stages import JointStage, freeze_norms, half_precision

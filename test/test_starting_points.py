@@ -22,7 +22,7 @@ from jointseg_core import (
     preset,
     save_model,
 )
-from training.problems import BadInput, exit_code
+from jointseg_eval.input_validation import BadInput, exit_code
 from training.starting_points import COCO_THINGS
 from training.starting_points.__main__ import main
 

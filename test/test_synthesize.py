@@ -24,15 +24,15 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from jointseg_core.classes import CITYSCAPES
+from jointseg_eval.datasets import open_dataset
+from jointseg_eval.datasets.cityscapes import LABEL_IDS, THING_IDS
+from jointseg_eval.input_validation import BadConfig, BadInput, ResourceError, exit_code
+from jointseg_eval.recordings.bags import BagReader
 from training import synthesize as command
-from training.bags import BagReader
-from training.datasets import open_dataset
-from training.datasets.cityscapes import LABEL_IDS, THING_IDS
-from training.datasets.cityscapes_writer import DYNAMIC, NAMES
-from training.datasets.coco_writer import edges, run_lengths, segmentation
 from training.driving_bag import scene_target
-from training.problems import BadConfig, BadInput, ResourceError, exit_code
 from training.scenes import Scene, render_scene
+from training.scenes.cityscapes_writer import DYNAMIC, NAMES
+from training.scenes.coco_writer import edges, run_lengths, segmentation
 from training.synthesize import MANIFEST, SyntheticSet, synthesize
 
 SEED, FRAMES, VAL, SIZE = 10, 3, 2, (64, 128)  # with crowds, caravans and bins in these frames

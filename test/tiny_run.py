@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jointseg_eval.input_validation import exit_code
 from training import train
-from training.problems import exit_code
 from training.synthesize import SyntheticSet, synthesize
 
 SMALL = ("--input-size", "64x128", "--workers", "0", "--warm-up", "2", "--precision", "fp32",

@@ -23,6 +23,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 
 from jointseg_core.predictor import choose_device
+from jointseg_eval.input_validation import BadConfig, check_folder, run_program
+from jointseg_eval.provenance import environment
 from training.ablations import joint, rdsnet, segrpn
 from training.ablations.figures import FIGURES, Finished
 from training.ablations.results import Measured, as_text, partners, table_document
@@ -30,10 +32,8 @@ from training.ablations.runs import Base, Means, Run, run_of, train_all
 from training.ablations.scoring import Task, score_all
 from training.ablations.statistics import MAX_SEEDS
 from training.ablations.study import Study, Table
-from training.problems import BadConfig, check_folder, run_program
 from training.recipes import RECIPES, Recipe, steps_of
 from training.runs.distributed import Ranks
-from training.runs.environment import environment
 from training.runs.options import Parser, add_flags, changed, described
 from training.runs.run_folder import as_json, replace_file
 from training.runs.sources import decoded_beside, open_sources, scenes_of

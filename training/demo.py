@@ -27,17 +27,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from jointseg_core.classes import CITYSCAPES
+from jointseg_eval.input_validation import BadConfig, run_program
+from jointseg_eval.recordings.bags import BagReader, merge
+from jointseg_eval.recordings.images import stamp_ns
+from jointseg_eval.scores import SCORES, ModelScores, known_or_none, percentiles
 from training import seed_spread
-from training.bag_images import stamp_ns
-from training.bags import BagReader, merge
 from training.demo_inputs import convert
 from training.demo_pictures import Panels, SheetRows, Video, sheet
 from training.demo_report import DemoReport
 from training.driving_bag import FRAMES_PER_STREET, IMAGE, RATE_HZ, STREETS, write_driving_bag
 from training.joined import joined
-from training.problems import BadConfig, run_program
 from training.replay import DEFAULT_MODELS, RESULTS, Replay, replay, working_folder
-from training.scores import SCORES, ModelScores, known_or_none, percentiles
 
 SEED = 1000
 MODELS = tuple(RESULTS)

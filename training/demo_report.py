@@ -11,18 +11,18 @@ import numpy as np
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.visualize import draw
-from training.bag_evaluation.examples import choose
-from training.bag_evaluation.headline import Run, duration
-from training.bag_evaluation.online import Online, judge_node
-from training.bag_evaluation.part import Settings
-from training.bag_evaluation.report import Example, write_bag_report
-from training.bag_evaluation.timeline import Timeline
-from training.bag_evaluation.windows import common_truth, survey
-from training.bags import BagReader
+from jointseg_eval.bag_evaluation.examples import choose
+from jointseg_eval.bag_evaluation.headline import Run, duration
+from jointseg_eval.bag_evaluation.online import Online, judge_node
+from jointseg_eval.bag_evaluation.part import Settings
+from jointseg_eval.bag_evaluation.report import Example, write_bag_report
+from jointseg_eval.bag_evaluation.timeline import Timeline
+from jointseg_eval.bag_evaluation.windows import common_truth, survey
+from jointseg_eval.recordings.bags import BagReader
+from jointseg_eval.report import HEADLINES
 from training.demo_pictures import MIN_SCORE, as_predictions
 from training.joined import Joined
 from training.replay import Replay, result_topic
-from training.report import HEADLINES
 
 SCORES = {
     "rdsnet": ("box_ap", "mask_ap"),

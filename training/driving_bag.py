@@ -16,10 +16,10 @@ import torch
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
-from training.bag_images import header_message, image_message
-from training.bags import BagWriter, new
-from training.problems import run_program
-from training.result_messages import detections_message, masks_message
+from jointseg_eval.input_validation import run_program
+from jointseg_eval.recordings.bags import BagWriter, new
+from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.recordings.messages import detections_message, masks_message
 from training.scenes import Scene, SceneObject, render_drive
 
 IMAGE, CAMERA_INFO = "/camera/image_raw", "/camera/camera_info"

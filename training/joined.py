@@ -13,11 +13,11 @@ import numpy as np
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from training.bag_images import stamp_ns, to_rgb
-from training.bags import BagReader
+from jointseg_eval.recordings.bags import BagReader
+from jointseg_eval.recordings.images import stamp_ns, to_rgb
+from jointseg_eval.recordings.messages import read_predictions, read_target
 from training.driving_bag import IMAGE, TRUTH
 from training.replay import result_topic
-from training.result_messages import read_predictions, read_target
 
 _RESULTS = {
     "rdsnet": {"detections": "detections", "masks": "instance_masks"},

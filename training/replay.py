@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.problems import SegError
+from jointseg_eval.input_validation import SegError
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE_IMAGES = ROOT / "launch/config/fastdds_large_images.xml"

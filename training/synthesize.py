@@ -6,7 +6,7 @@ python -m training.synthesize OUT --format bag --frames 120 --seed 1000
 
 Picture k of `train` is scene k of the seed, which is below 1000, and picture k of `val` is scene k
 of 1000 + seed: what a network is validated on, it has never seen. OUT appears when it is complete;
-`open_dataset(OUT, "train")` and `python -m training.check_data OUT` read it.
+`open_dataset(OUT, "train")` and `python -m jointseg_eval.check_data OUT` read it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ import cv2
 from rich.console import Console
 from rich.progress import Progress, track
 
-from training.datasets import cityscapes_writer, coco_writer
+from jointseg_eval.input_validation import BadConfig, BadInput, ResourceError, run_program
 from training.driving_bag import write_driving_bag
-from training.problems import BadConfig, BadInput, ResourceError, run_program
-from training.scenes import render_scene
+from training.scenes import cityscapes_writer, coco_writer, render_scene
 from training.scenes.scene import DIFFICULTIES, check_request
 
 WRITERS = {"cityscapes": cityscapes_writer, "coco": coco_writer}
@@ -186,7 +185,7 @@ def _processes(workers: int) -> Iterator[Run]:
         return
     # forked from a fresh process: the caller may have threads, of OpenCV or of CUDA
     context = get_context("forkserver")
-    context.set_forkserver_preload(["training.datasets", "training.driving_bag"])
+    context.set_forkserver_preload(["jointseg_eval.datasets", "training.driving_bag"])
     try:
         with ProcessPoolExecutor(workers, context, _settle) as pool:
             yield partial(pool.map, chunksize=CHUNK)

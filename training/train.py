@@ -19,8 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from training.datasets.loading import batches
-from training.problems import run_program
+from jointseg_eval.input_validation import run_program
+from training.loading.batches import batches
 from training.recipes import augmentation_of
 from training.runs.command import parse_command, shortened
 from training.runs.distributed import joined

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from jointseg_eval.input_validation import run_program
 from training.ablations.charts import SIZE, Line, line_chart
-from training.problems import run_program
 
 
 def chart(document: dict) -> Image.Image:

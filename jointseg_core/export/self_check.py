@@ -5,7 +5,7 @@ tensor; and what a `Predictor` makes of them: objects, masks and the class of ev
 floating point that is done on three drawn pictures. In int8 it is done on pictures of the
 calibration, with wider limits: rounding to 8 bits moves every box a little, and noise is no picture
 that the ranges were made for. How much accuracy int8 costs, only an evaluation on labelled pictures
-can tell (`python -m training.evaluate FOLDER DATASET --backend openvino --precision int8`).
+can tell (`python -m jointseg_eval.evaluate FOLDER DATASET --backend openvino --precision int8`).
 """
 
 from __future__ import annotations

@@ -16,16 +16,16 @@ from rosbags.rosbag2 import StoragePlugin
 
 from faults.contract import Case
 from faults.tree import deep_yaml
-from training.bag_images import header_message, image_message, image_topic
-from training.bags import BagReader, BagWriter, message_types, new
-from training.problems import BadBag
+from jointseg_eval.input_validation import BadBag
+from jointseg_eval.recordings.bags import BagReader, BagWriter, message_types, new
+from jointseg_eval.recordings.images import header_message, image_message, image_topic
 
 TIMES = range(100, 160)
 MCAP, SQLITE = StoragePlugin.MCAP, StoragePlugin.SQLITE3
 Damage = Callable[[bytes, Path], bytes]
 
 
-# Files that are cut or corrupt, through `python -m training.salvage BAG OUT`
+# Files that are cut or corrupt, through `python -m jointseg_eval.salvage BAG OUT`
 
 
 def salvaged(
@@ -35,7 +35,7 @@ def salvaged(
         "bags",
         name,
         lambda folder: (made(folder), folder / "out.mcap"),
-        "training.salvage",
+        "jointseg_eval.salvage",
         code=code,
         words=words,
         often=often,

@@ -52,5 +52,5 @@ BROKEN = [
     _broken("tells a long story", _long_story, error=BadImage),
     _broken("says something else", _other_kind, error=BadBag, words=("metadata",)),
     _broken("leaves a process", _litter),
-    _broken("ends with 2", "training.salvage", code=3),
+    _broken("ends with 2", "jointseg_eval.salvage", code=3),
 ]

@@ -1,4 +1,4 @@
-"""E. Data sets: what is missing, contradicts itself or lies, by `training.check_data` ROOT.
+"""E. Data sets: what is missing, contradicts itself or lies, by `jointseg_eval.check_data` ROOT.
 
 Exit code 0: clean, 4: usable with defects, 3: not usable.
 """
@@ -16,8 +16,8 @@ from dataset_trees import cityscapes_maps, coco_document, save, write_cityscapes
 
 from faults.contract import Case
 from faults.tree import deep_json
-from training.datasets import open_dataset
-from training.problems import BadDataset
+from jointseg_eval.datasets import open_dataset
+from jointseg_eval.input_validation import BadDataset
 
 Document = dict[str, Any]
 
@@ -31,7 +31,7 @@ def checked(
         made(folder / "root")
         return [folder / "root", "--split", "train", "--workers", "0"]
 
-    run = "training.check_data"
+    run = "jointseg_eval.check_data"
     limits = {"megabytes": 120, "often": often} | limits
     return Case("datasets", name, words_of, run, None, code, words, **limits)
 

@@ -16,13 +16,13 @@ from deadly import Deadly
 
 from faults.contract import Case
 from jointseg_core import shipped_weights
-from training.bag_evaluation.part import Part, Settings
-from training.bag_evaluation.processes import in_processes, one_by_one
-from training.bag_evaluation.windows import survey, windows
-from training.bags import BagReader, BagWriter
+from jointseg_eval.bag_evaluation.part import Part, Settings
+from jointseg_eval.bag_evaluation.processes import in_processes, one_by_one
+from jointseg_eval.bag_evaluation.windows import survey, windows
+from jointseg_eval.recordings.bags import BagReader, BagWriter
 from training.driving_bag import write_driving_bag
 
-RUN = "training.evaluate_bag"
+RUN = "jointseg_eval.evaluate_bag"
 WEIGHTS = shipped_weights("rdsnet")
 WINDOW = 200_000_000
 

@@ -19,9 +19,9 @@ from sensor_msgs.msg import Image
 from faults.contract import Case
 from jointseg_core import Predictor, shipped_weights
 from jointseg_core.errors import BadImage
+from jointseg_eval.recordings.bags import new
+from jointseg_eval.recordings.images import header_message, to_rgb
 from jointseg_ros.images import image_to_rgb
-from training.bag_images import header_message, to_rgb
-from training.bags import new
 
 READERS = ("node", "recording")
 PICTURE = np.random.default_rng(3).integers(0, 256, (4, 6, 3), np.uint8)

@@ -20,11 +20,11 @@ from sensor_msgs.msg import CompressedImage
 from faults.contract import Case
 from jointseg_core import shipped_weights
 from jointseg_core.errors import BadImage
+from jointseg_eval.datasets.pictures import read_picture
+from jointseg_eval.input_validation import BadDataset, SegError
+from jointseg_eval.recordings.bags import new
+from jointseg_eval.recordings.images import header_message, to_rgb
 from jointseg_ros.images import compressed_to_rgb
-from training.bag_images import header_message, to_rgb
-from training.bags import new
-from training.datasets.pictures import read_picture
-from training.problems import BadDataset, SegError
 
 KINDS: dict[str, type[SegError]] = {"node": BadImage, "recording": BadImage, "data set": BadDataset}
 PICTURE = np.add.outer(np.arange(48) * 3, np.arange(64) * 2)[..., None] + np.array([0, 9, 30])
@@ -154,7 +154,7 @@ def _many_faults(reader: str) -> None:
     assert after[10_000] <= 1.05 * after[1000], after
 
 
-# A folder of pictures, through `python -m training.predict`
+# A folder of pictures, through `python -m jointseg_eval.predict`
 
 
 def folder_of(*files: tuple[str, bytes]) -> Callable[[Path], list]:
@@ -171,7 +171,7 @@ def predicted(name: str, code: int, *words: str, files: list, often: bool = Fals
     limits = {"seconds": 40, "megabytes": 900}
     made = folder_of(*files)
     return Case(
-        "pictures", name, made, "training.predict", None, code, words, often=often, **limits
+        "pictures", name, made, "jointseg_eval.predict", None, code, words, often=often, **limits
     )
 
 

@@ -23,9 +23,9 @@ from recordings import recorded, texts
 from faults.contract import Case
 from jointseg_core import Predictor, load_model, shipped_weights
 from jointseg_core.errors import BadCheckpoint, BadConfig, SegError
-from training.bag_evaluation.headline import Run
-from training.bag_evaluation.report import write_bag_report
-from training.evaluate_bag import _write_frames
+from jointseg_eval.bag_evaluation.headline import Run
+from jointseg_eval.bag_evaluation.report import write_bag_report
+from jointseg_eval.evaluate_bag import _write_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = (
@@ -68,7 +68,7 @@ def help_of(name: str) -> Case:
 def _with_debug(folder: Path) -> None:
     """--debug shows where an error was, and nothing else does."""
     for more, shown in (([], False), (["--debug"], True)):
-        command = [sys.executable, "-m", "training.salvage", "none.mcap", "out.mcap", *more]
+        command = [sys.executable, "-m", "jointseg_eval.salvage", "none.mcap", "out.mcap", *more]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 3 and ("Traceback" in done.stderr) == shown, done.stderr
         assert "no recording at" in done.stderr
@@ -77,7 +77,7 @@ def _with_debug(folder: Path) -> None:
 def _output_closed(folder: Path) -> None:
     """Who reads the output goes away: the program ends without a word."""
     recorded(folder / "one.mcap", texts(range(100)))
-    command = [sys.executable, "-m", "training.salvage", str(folder / "one.mcap")]
+    command = [sys.executable, "-m", "jointseg_eval.salvage", str(folder / "one.mcap")]
     process = subprocess.Popen(
         [*command, str(folder / "out.mcap")],
         stdout=subprocess.PIPE,
@@ -113,7 +113,7 @@ def _full_disk(folder: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
-    command = [sys.executable, "-m", "training.salvage", str(folder / "one.mcap")]
+    command = [sys.executable, "-m", "jointseg_eval.salvage", str(folder / "one.mcap")]
     done = subprocess.run(
         [*command, str(folder / "out.mcap")],
         capture_output=True,
@@ -234,14 +234,14 @@ def _bounds(folder: Path) -> None:
 CASES = [
     *map(usage, PROGRAMS),
     *map(help_of, ("salvage", "predict", "train")),
-    program("predict into a folder that is a file", "training.predict", lambda f: (
+    program("predict into a folder that is a file", "jointseg_eval.predict", lambda f: (
         (f / "out").write_text("x"), pictures(f))[1], 3, "--out", often=True),
-    program("predict with weights that are not there", "training.predict", lambda f: [
+    program("predict with weights that are not there", "jointseg_eval.predict", lambda f: [
         *pictures(f)[:1], "--weights", f / "none.safetensors", "--out", f / "out"], 3,
         "looked for", "none.safetensors"),
-    program("predict on a device that is not there", "training.predict", lambda f: [
+    program("predict on a device that is not there", "jointseg_eval.predict", lambda f: [
         *pictures(f), "--device", "cuda:9"], 2, "cuda:9", often=True),
-    program("predict by a backend that nobody knows", "training.predict", lambda f: [
+    program("predict by a backend that nobody knows", "jointseg_eval.predict", lambda f: [
         *pictures(f), "--backend", "magic"], 2, "magic"),
     function("--debug", _with_debug),
     function("an output that nobody reads", _output_closed),

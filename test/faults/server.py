@@ -195,7 +195,7 @@ if __name__ == "__main__":
     from faults.cases import CASES
 
     with suppress(ImportError):
-        import_module("training.bags").message_types()
+        import_module("jointseg_eval.recordings.bags").message_types()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever an import prints
     serve(sys.stdin, answers, {str(case): case for case in (*CASES, *BROKEN)})

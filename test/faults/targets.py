@@ -24,14 +24,14 @@ from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, load_model, preset, save_model
 from jointseg_core.errors import SegError
+from jointseg_eval.datasets.coco_file import read_coco
+from jointseg_eval.input_validation import BadDataset, Defect
+from jointseg_eval.recordings.bags import BagReader
+from jointseg_eval.recordings.images import to_rgb
+from jointseg_eval.recordings.messages import read_masks
 from jointseg_ros.conversions import masks_from_message
 from jointseg_ros.images import LAYOUTS, compressed_to_rgb, image_to_rgb
 from jointseg_ros.msg import InstanceMask, InstanceMaskArray
-from training.bag_images import to_rgb
-from training.bags import BagReader
-from training.datasets.coco_file import read_coco
-from training.problems import BadDataset, Defect
-from training.result_messages import read_masks
 
 ENCODINGS = [*LAYOUTS, "16UC1", "", "foo8"]
 

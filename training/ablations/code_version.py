@@ -21,7 +21,7 @@ TRAINING, SCORING = "training.train", "training.ablations.scoring"
 
 DECIDES_NOTHING = frozenset(
     {
-        "training.problems",  # how bad input is told
+        "jointseg_eval.input_validation",  # how bad input is told
         "training.synthesize",  # pictures are in a key by their files
         *(
             f"training.runs.{name}"

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jointseg_eval.evaluation import spread
+from jointseg_eval.metrics import Difference
 from training.ablations import proposal_maps, representations
 from training.ablations.charts import Line, line_chart
 from training.ablations.proposal_maps import KINDS, LEVELS
@@ -22,8 +24,6 @@ from training.ablations.results import Measured, difference, rounded
 from training.ablations.runs import Base, Means
 from training.ablations.scoring import predictor_of
 from training.ablations.statistics import mean_over_seeds
-from training.evaluation import spread
-from training.metrics import Difference
 
 PICTURES = 3
 """Validation pictures that a figure shows."""

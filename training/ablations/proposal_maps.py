@@ -18,9 +18,9 @@ from torch import Tensor
 from jointseg_core import Predictor
 from jointseg_core.segrpn import SegRPNOutput
 from jointseg_core.targets import IGNORED, NEGATIVE, Target, assign_anchors
+from jointseg_eval.datasets import Sample, Samples
 from training.ablations.sheet import enlarged, sheet
-from training.datasets import Sample, Samples
-from training.datasets.augmentation import as_input
+from training.loading.augmentation import as_input
 
 KINDS = ("right", "wrong", "missed")
 COLOURS = {"right": (0, 158, 115), "wrong": (213, 94, 0), "missed": (240, 228, 66)}

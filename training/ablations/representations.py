@@ -19,9 +19,9 @@ from torch import Tensor
 from jointseg_core import Predictor
 from jointseg_core.correlation import MASK_STRIDE
 from jointseg_core.targets import Target, assign_anchors
+from jointseg_eval.datasets import Samples
 from training.ablations.proposal_maps import run, seen_by
 from training.ablations.sheet import sheet
-from training.datasets import Samples
 
 TITLES = ("picture", "representations of pixels", "representations of objects")
 OUTSIDE = 1.0

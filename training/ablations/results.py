@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from jointseg_eval.metrics import Difference
 from training.ablations.runs import Run
 from training.ablations.scoring import Scores
 from training.ablations.statistics import over_images_and_seeds, over_seeds, verdict
 from training.ablations.study import METRICS, Row, Table
-from training.metrics import Difference
 
 DIGITS = 2
 SAME, RETRAINED = "the same weights", "trained separately"

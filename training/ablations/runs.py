@@ -30,11 +30,11 @@ from typing import IO, Any
 from jointseg_core import load_model, save_model
 from jointseg_core.checkpoint import Config, model_type
 from jointseg_core.refinement import BoundaryRefinement
+from jointseg_eval.datasets import Samples
+from jointseg_eval.input_validation import BadConfig, BadInput, SegError
 from training import train
 from training.ablations.code_version import training_code
 from training.ablations.study import Row, Table
-from training.datasets import Samples
-from training.problems import BadConfig, BadInput, SegError
 from training.recipes import Recipe, steps_of
 from training.runs.command import config_document
 from training.runs.options import as_values, changed

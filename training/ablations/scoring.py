@@ -19,11 +19,11 @@ from torch import Tensor
 
 from jointseg_core import Predictions, Predictor, build_model, load_model
 from jointseg_core.refinement import direct_boxes
+from jointseg_eval.datasets import Sample, Samples
+from jointseg_eval.evaluation import SCORE_THRESHOLD, Evaluation
 from training.ablations.code_version import scoring_code
 from training.ablations.study import Row
-from training.datasets import Sample, Samples
-from training.datasets.augmentation import as_input
-from training.evaluation import SCORE_THRESHOLD, Evaluation
+from training.loading.augmentation import as_input
 from training.runs.options import changed
 from training.runs.run_folder import replace_file
 from training.runs.stages import told_of

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.problems import BadConfig
+from jointseg_eval.input_validation import BadConfig
+from jointseg_eval.provenance import command_line
 from training.recipes import RECIPES, Recipe
-from training.runs.environment import command_line
 from training.runs.options import Parser, add_flags, as_values, changed, described, from_values
 from training.runs.run_folder import CONFIG
 from training.synthesize import SyntheticSet, synthesize

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from jointseg_core.predictor import choose_device
-from training.problems import BadConfig
+from jointseg_eval.input_validation import BadConfig
 
 PATIENCE = timedelta(hours=2)
 """How long the others wait for the first process, which alone validates and writes."""

@@ -8,14 +8,14 @@ import torch
 
 from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
-from training.datasets import Samples, Subset
-from training.problems import BadCheckpoint, BadConfig, BadInput, check_folder
+from jointseg_eval.datasets import Samples, Subset
+from jointseg_eval.input_validation import BadCheckpoint, BadConfig, BadInput, check_folder
+from jointseg_eval.provenance import environment
 from training.recipes import Recipe, augmentation_of, check, fitted, steps_of
 from training.runs.average import Average
 from training.runs.command import Command, Options, config_document
 from training.runs.determinism import set_deterministic
 from training.runs.distributed import Ranks
-from training.runs.environment import environment
 from training.runs.progress import ProgressBar
 from training.runs.records import Records
 from training.runs.run import Run

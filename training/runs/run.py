@@ -15,8 +15,8 @@ from torch import Tensor
 
 from jointseg_core import Manifest, Predictor, Target, save_model
 from jointseg_core.checkpoint import Model
-from training.datasets import Samples
-from training.problems import SegError
+from jointseg_eval.datasets import Samples
+from jointseg_eval.input_validation import SegError
 from training.recipes import Recipe, preprocessing_of
 from training.runs.average import Average
 from training.runs.command import Options
@@ -136,7 +136,7 @@ class Run:
             raise Diverged(
                 f"step {progress.step}: no finite loss for {progress.skipped_in_row} steps in a "
                 f"row, the last with {', '.join(shown)}; look at these pictures with "
-                f"training.check_data, or lower --lr (now {self.recipe.lr:g})"
+                f"jointseg_eval.check_data, or lower --lr (now {self.recipe.lr:g})"
             )
 
     # -- validation ---------------------------------------------------------------------------

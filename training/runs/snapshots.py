@@ -11,7 +11,7 @@ from PIL import Image
 
 from jointseg_core import Masks, Predictions, Predictor, Target
 from jointseg_core.visualize import draw
-from training.datasets.sample import Samples
+from jointseg_eval.datasets.sample import Samples
 
 GAP = 4
 """Pixels between the two halves of a picture."""

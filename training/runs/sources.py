@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.datasets import Samples, Subset, open_dataset, read_remap
-from training.datasets.cache import DecodedCache
-from training.problems import BadConfig, BadDataset
+from jointseg_eval.datasets import Samples, Subset, open_dataset, read_remap
+from jointseg_eval.input_validation import BadConfig, BadDataset
+from training.loading.cache import DecodedCache
 from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks
 from training.synthesize import SyntheticSet, synthesize
@@ -38,7 +38,7 @@ def check_pictures(training: Samples) -> None:
     if not any(training.has_objects(index) for index in range(len(training))):
         raise BadDataset(
             f"none of the pictures of {training.name} shows an object to learn; "
-            "`python -m training.check_data ROOT` counts what is there"
+            "`python -m jointseg_eval.check_data ROOT` counts what is there"
         )
     training[0]
 

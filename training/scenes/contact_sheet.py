@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from jointseg_core.classes import CITYSCAPES
-from training.problems import ResourceError, run_program
+from jointseg_eval.input_validation import ResourceError, run_program
 from training.scenes.scene import Scene, render_scene
 
 

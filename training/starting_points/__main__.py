@@ -9,7 +9,7 @@ from pathlib import Path
 from jointseg_core.checkpoint import PRESETS, build_model, preset, save_model
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.preprocessing import Preprocessing
-from training.problems import BadConfig, run_program
+from jointseg_eval.input_validation import BadConfig, run_program
 from training.recipes import learns_pixels, with_classes
 from training.starting_points.fitting import load_starting_point
 from training.starting_points.source import COCO_THINGS

@@ -13,7 +13,7 @@ from torch import Tensor
 from jointseg_core.checkpoint import Model
 from jointseg_core.classes import Classes
 from jointseg_core.rdsnet_s import RDSNetSConfig
-from training.problems import BadCheckpoint
+from jointseg_eval.input_validation import BadCheckpoint
 from training.starting_points.files import read_source
 from training.starting_points.heads import ClassRows, class_rows, match_rows
 from training.starting_points.released_rdsnet import RELEASED_REFINEMENT

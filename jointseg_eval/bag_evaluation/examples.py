@@ -1,0 +1,91 @@
+"""Frames to look at: the worst ones of an evaluation, seen once more and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jointseg_core.classes import Classes
+from jointseg_core.visualize import draw
+from jointseg_eval.bag_evaluation.headline import processed
+from jointseg_eval.bag_evaluation.outcome import Outcome
+from jointseg_eval.bag_evaluation.part import Frame, Settings, frames_of
+from jointseg_eval.bag_evaluation.report import Example
+from jointseg_eval.bag_evaluation.timeline import Timeline
+from jointseg_eval.bag_evaluation.windows import Recording, Window
+from jointseg_eval.evaluation import Models, asked_for_all
+from jointseg_eval.metrics.mistakes import MIN_SCORE
+from training.runs.snapshots import as_seen
+
+MOST, APART_S = 32, 1.0
+"""So many frames, and of one recording none so close to a worse one: they would look the same."""
+
+
+def choose(timeline: Timeline, most: int = MOST) -> list[int]:
+    """Numbers of the frames to show, the worst first.
+
+    By their quality; where that is not known, those that flicker most, then those of the least
+    confidence.
+    """
+    if np.isnan(timeline.quality).all():
+        badness = np.nan_to_num(timeline.flicker) - 1e-3 * np.nan_to_num(timeline.confidence, nan=1)
+        usable = processed(timeline)
+    else:
+        badness, usable = -timeline.quality, ~np.isnan(timeline.quality)
+    candidates = np.flatnonzero(usable)
+    chosen: list[int] = []
+    for k in candidates[np.argsort(-badness[candidates], kind="stable")].tolist():
+        same = [j for j in chosen if timeline.bag[j] == timeline.bag[k]]
+        if all(abs(timeline.time[j] - timeline.time[k]) >= APART_S for j in same):
+            chosen.append(k)
+        if len(chosen) == most:
+            break
+    return chosen
+
+
+def examples(
+    outcome: Outcome, timeline: Timeline, settings: Settings, models: Models
+) -> Iterator[Example]:
+    """The chosen frames, drawn."""
+    classes = models.predictor.classes
+    wanted = {(int(timeline.bag[k]), int(timeline.stamp[k])): k for k in choose(timeline)}
+    times = outcome.reception_times()
+    with asked_for_all(models.predictor):
+        for number, recording in enumerate(outcome.recordings):
+            mine = {k for (bag, _), k in wanted.items() if bag == number}
+            for frame in _frames(recording, sorted(times[k] for k in mine), settings, classes):
+                k = wanted.get((number, frame.stamp))
+                if k is not None and frame.image is not None:
+                    yield _drawn(frame, timeline, k, models)
+
+
+def _frames(
+    recording: Recording, times: list[int], settings: Settings, classes: Classes
+) -> Iterator[Frame]:
+    if recording.indexed:
+        for time in times:
+            yield from frames_of(Window(recording, time, time + 1), settings, classes)
+    elif times:
+        yield from frames_of(Window(recording), settings, classes)
+
+
+def _drawn(frame: Frame, timeline: Timeline, number: int, models: Models) -> Example:
+    classes = models.predictor.classes
+    ((found, _),) = models([frame.image])
+    labels = set(found.labels[found.scores >= MIN_SCORE].tolist())
+    truth = None
+    if frame.truth is not None:
+        target = frame.truth.target
+        labels |= set(target.labels[~target.crowd].tolist())
+        truth = draw(frame.image, as_seen(target, found), classes, show_scores=False)
+    return Example(
+        name=f"{frame.stamp} ns",
+        bag=int(timeline.bag[number]),
+        time=float(timeline.time[number]),
+        quality=float(timeline.quality[number]),
+        picture=frame.image,
+        found={"found": draw(frame.image, found, classes)},
+        truth=truth,
+        classes=tuple(classes.things[label] for label in sorted(labels)),
+    )

@@ -1,0 +1,200 @@
+"""What a data set holds, and everything that is wrong with it.
+
+`python -m jointseg_eval.check_data ROOT` reads every picture of every split. Exit code 0: clean; 4: can
+be used, with defects; 3: cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from jointseg_core import UNLABELLED, Classes
+from jointseg_eval.datasets import Sample, Samples, open_dataset, splits
+from jointseg_eval.datasets.masks import pixel_counts, tight_boxes
+from jointseg_eval.datasets.workers import At, in_order
+from jointseg_eval.input_validation import BadConfig, BadInput, Defect, run_program
+
+CLEAN, UNUSABLE, DEFECTS = 0, 3, 4
+SIZES = ("small", "medium", "large")
+LIMITS = (32**2, 96**2)  # pixels from which an object is medium, and large (COCO)
+
+
+@dataclass
+class Inspection:
+    """What some pictures hold; adds up."""
+
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # pictures of each (H, W)
+    objects: Counter[tuple[int, int]] = field(default_factory=Counter)  # by label, size of SIZES
+    crowds: Counter[int] = field(default_factory=Counter)  # by label
+    empty: int = 0  # pictures without an object
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))  # by class
+    defects: list[Defect] = field(default_factory=list)
+
+    def add(self, other: Inspection) -> None:
+        self.sizes += other.sizes
+        self.objects += other.objects
+        self.crowds += other.crowds
+        self.empty += other.empty
+        self.pixels += other.pixels
+        self.defects += other.defects
+
+
+def check(
+    root: Path, split: str, workers: int, console: Console
+) -> tuple[Samples | None, Inspection]:
+    """Everything about a split, which is None if it cannot even be opened."""
+    whole = Inspection()
+    try:
+        samples = open_dataset(root, split, report=whole.defects.append)
+        for part in _parts(samples, split, workers, console):
+            whole.add(part)
+    except BadInput as problem:
+        whole.defects.append(Defect(split, str(problem)))
+        return None, whole
+    if whole.sizes and not whole.objects:
+        told = "no picture shows an object that is not a crowd, so that nothing can learn from it"
+        whole.defects.append(Defect(split, told, usable=True))
+    return samples, whole
+
+
+def _parts(samples: Samples, split: str, workers: int, console: Console) -> Iterable[Inspection]:
+    """What each picture holds, or why it cannot be read."""
+
+    def job(index: int, at: At) -> Inspection:
+        at(index)
+        try:
+            return inspect(samples[index], samples.classes)
+        except BadInput as problem:
+            return Inspection(defects=[Defect(samples.sample_name(index), str(problem))])
+
+    parts = in_order(job, range(len(samples)), workers, samples.sample_name)
+    hidden = not console.is_terminal
+    return track(parts, f"reading {split}", len(samples), console=console, disable=hidden)
+
+
+def inspect(sample: Sample, classes: Classes) -> Inspection:
+    """What one picture holds."""
+    target = sample.target
+    areas = pixel_counts(target.masks) if sample.areas is None else sample.areas
+    sizes = torch.bucketize(areas.float(), torch.tensor(LIMITS, dtype=torch.float32), right=True)
+    objects, crowd = zip(target.labels.tolist(), sizes.tolist(), strict=True), target.crowd.tolist()
+    found = Inspection(
+        sizes=Counter([sample.image.shape[:2]]),
+        objects=Counter(o for o, is_crowd in zip(objects, crowd, strict=True) if not is_crowd),
+        crowds=Counter(target.labels[target.crowd].tolist()),
+        empty=int(crowd.count(False) == 0),
+    )
+    if target.semantic is not None:
+        found.pixels += torch.bincount(target.semantic.flatten(), minlength=256).numpy()
+    found.defects = [Defect(sample.name, what, usable=True) for what in _oddities(sample, classes)]
+    return found
+
+
+def _oddities(sample: Sample, classes: Classes) -> Iterable[str]:
+    """What is strange about an annotation that can be used."""
+    target = sample.target
+    tight = tight_boxes(target.masks)
+    for k, label in enumerate(target.labels.tolist()):
+        what = f"object {k + 1}, {classes.things[label]},"
+        if not target.masks[k].any():
+            yield f"{what} shows no pixel"
+        elif _apart(target.boxes[k], tight[k]):
+            yield f"{what} has box {target.boxes[k].tolist()}, its pixels {tight[k].tolist()}"
+        elif target.semantic is not None and classes.thing_to_semantic:
+            same = target.semantic[target.masks[k]] == classes.thing_to_semantic[label]
+            if same.float().mean() < 0.5:
+                yield f"{what} covers pixels that are mostly of other classes"
+    if target.semantic is not None and (target.semantic == UNLABELLED).all():
+        yield "no pixel has a class"
+
+
+def _apart(box: Tensor, tight: Tensor) -> bool:
+    """Whether a box and that of the pixels are two pixels and more, and half of them, apart."""
+    return bool((box - tight).abs().max() > 2 and box_iou(box[None], tight[None]) < 0.5)
+
+
+def show(samples: Samples, found: Inspection, console: Console) -> None:
+    """Statistics as tables."""
+    console.print(f"\n{samples.name}", markup=False, soft_wrap=True)
+    shapes = ", ".join(f"{n} of {h}x{w}" for (h, w), n in found.sizes.most_common(5))
+    more = f", {len(found.sizes) - 5} other sizes" if len(found.sizes) > 5 else ""
+    console.print(
+        f"pictures: {found.sizes.total()} ({shapes or 'none can be read'}{more});"
+        f" without objects: {found.empty}",
+        soft_wrap=True,
+    )
+    console.print(_objects(samples.classes.things, found))
+    if samples.classes.semantic:
+        console.print(_pixels(samples.classes.semantic, found.pixels))
+
+
+def _objects(things: Sequence[str], found: Inspection) -> Table:
+    table = Table("objects", "all", *SIZES, "crowds")
+    for label, name in enumerate(things):
+        counts = [found.objects[label, size] for size in range(len(SIZES))]
+        table.add_row(name, *map(str, (sum(counts), *counts, found.crowds[label])))
+    sums = [
+        sum(n for (_, s), n in found.objects.items() if s == size) for size in range(len(SIZES))
+    ]
+    table.add_section()
+    table.add_row("all", *map(str, (sum(sums), *sums, found.crowds.total())))
+    return table
+
+
+def _pixels(names: Sequence[str], pixels: np.ndarray) -> Table:
+    table = Table("pixels", "share")
+    for label, name in (*enumerate(names), (UNLABELLED, "unlabelled")):
+        table.add_row(name, f"{pixels[label] / max(1, pixels.sum()):.2%}")
+    return table
+
+
+def verdict(defects: Sequence[Defect]) -> int:
+    """The exit code that defects call for."""
+    if not defects:
+        return CLEAN
+    return DEFECTS if all(defect.usable for defect in defects) else UNUSABLE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path, help="a data set's folder, or its JSON (COCO)")
+    parser.add_argument("--split", nargs="+", help="default: all that are there")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args(arguments)
+    if options.workers < 0:
+        raise BadConfig(f"--workers is {options.workers}; 0 or more processes can look")
+    console = Console()
+    defects: list[Defect] = []
+    for split in options.split or splits(options.root) or ["train"]:
+        samples, found = check(options.root, split, options.workers, console)
+        if samples is not None:
+            show(samples, found, console)
+        defects += found.defects
+    _tell(defects, console.print)
+    return verdict(defects)
+
+
+def _tell(defects: Sequence[Defect], out: Callable[..., None]) -> None:
+    for defect in defects:
+        mark = "defect" if defect.usable else "CANNOT BE USED"
+        out(f"{mark}: {defect}", markup=False, highlight=False, soft_wrap=True)
+    told = {CLEAN: "no defects", DEFECTS: "can be used", UNUSABLE: "cannot be used as it is"}
+    count = f"{len(defects)} defect{'s' * (len(defects) > 1)}: " if defects else ""
+    out(count + told[verdict(defects)])
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,230 @@
+"""COCO's instances in the published layout, and any other data set in its JSON.
+
+annotations/instances_{split}2017.json, and panoptic_{split}2017.json where pixels have classes
+{split}2017/*.jpg
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_masks
+from torch import Tensor
+
+from jointseg_core import Classes, Target
+from jointseg_eval.datasets.coco_file import CocoFile, CocoPicture, Outline, read_coco
+from jointseg_eval.datasets.masks import pixel_counts
+from jointseg_eval.datasets.panoptic import Panoptic, find_panoptic
+from jointseg_eval.datasets.pictures import Size, fingerprint, read_picture
+from jointseg_eval.datasets.sample import Sample
+from jointseg_eval.datasets.store import FlatStore
+from jointseg_eval.input_validation import BadDataset, Defect, refuse
+
+
+class CocoSamples:
+    """Pictures with the objects of a COCO JSON.
+
+    annotations  the JSON
+    split        what messages call it, and where its pictures may be
+    classes      names of the things to find, in the order of their labels; None: all, by id
+    remap        other names for categories (several may become one); None for those to leave out
+
+    Boxes and areas are as annotated, objects of no extent included. Pixels have classes only where
+    there is a panoptic annotation. What is wrong is told to `report`, and left out if that returns.
+    """
+
+    def __init__(
+        self,
+        annotations: Path,
+        split: str = "",
+        classes: Sequence[str] | None = None,
+        remap: Mapping[str, str | None] | None = None,
+        report: Callable[[Defect], None] = refuse,
+    ) -> None:
+        file = read_coco(annotations, report)
+        self.root = root_of(annotations)
+        self._folder = find_pictures(annotations, split, file)
+        pictures = _present(file.pictures, self._folder, annotations, report)
+        self._panoptic = _open_panoptic(annotations, pictures, remap or {})
+        pixels = self._panoptic.categories.values() if self._panoptic else ()
+        _require("remap", remap or (), [*file.categories.values(), *pixels], file)
+        things, labels = choose_things(file, classes, remap or {})
+        self.classes = _classes(things, self._panoptic)
+        self._store = FlatStore(_record(picture, labels) for picture in pictures)
+        self._sizes = np.array([picture.size for picture in pictures], np.int32).reshape(-1, 2)
+        self._has_objects = np.array([_sought(picture, labels) for picture in pictures], bool)
+        self._facts = (file.digest, things, labels)
+        self.name = f"coco {split} at {annotations} ({len(pictures)} pictures)"
+        if not pictures:
+            raise BadDataset(
+                f"{annotations} lists {len(file.pictures)} pictures, none of them can be used; is"
+                " it the right file, and are its pictures unpacked?"
+            )
+        if not self._has_objects.any():
+            raise BadDataset(
+                f"none of the {len(pictures)} pictures of {annotations} has an object of a wanted"
+                f" class, which are {', '.join(things) or 'none'}; found are {_counted(file)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, index: int) -> Sample:
+        file_name, image_id, objects = self._store[index]
+        size = self.image_size(index)
+        image = read_picture(self._folder / file_name, size)
+        labels, boxes, areas, crowd, outlines = zip(*objects, strict=True) if objects else ((),) * 5
+        masks = paint(outlines, size)
+        target = Target(
+            boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            labels=torch.tensor(labels, dtype=torch.int64),
+            masks=masks,
+            semantic=self._semantic(index, size),
+            crowd=torch.tensor(crowd, dtype=torch.bool),
+        )
+        annotated = torch.tensor(areas, dtype=torch.float32)
+        areas = torch.where(annotated.isnan(), pixel_counts(masks), annotated)
+        return Sample(self.sample_name(index), image_id, image, target, areas)
+
+    def image_size(self, index: int) -> Size:
+        height, width = self._sizes[index].tolist()
+        return height, width
+
+    def has_objects(self, index: int) -> bool:
+        return bool(self._has_objects[index])
+
+    def sample_name(self, index: int) -> str:
+        return str(self._path(index).relative_to(self.root))
+
+    def identity(self) -> str:
+        files = (self._path(index) for index in range(len(self)))
+        pixels = self._panoptic and self._panoptic.identity()
+        return fingerprint(files, self.root, "coco", (*self._facts, pixels))
+
+    def _path(self, index: int) -> Path:
+        return self._folder / self._store[index][0]
+
+    def _semantic(self, index: int, size: Size) -> Tensor | None:
+        if self._panoptic is None:
+            return None
+        return torch.from_numpy(self._panoptic.semantic(index, size)).long()
+
+
+def paint(outlines: Sequence[Outline], size: Size) -> Tensor:
+    """Masks bool [N, H, W] of outlines, as pycocotools rasterises them."""
+    if not outlines:
+        return torch.zeros(0, *size, dtype=torch.bool)
+    masks = coco_masks.decode([_run_lengths(outline, size) for outline in outlines])  # [H, W, N]
+    return torch.from_numpy(np.ascontiguousarray(masks.transpose(2, 0, 1)).view(bool))
+
+
+def _run_lengths(outline: Outline, size: Size) -> dict:
+    if isinstance(outline, bytes):
+        return {"size": list(size), "counts": outline}
+    polygons = [np.frombuffer(polygon) for polygon in outline]
+    return coco_masks.merge(coco_masks.frPyObjects(polygons, *size))
+
+
+def choose_things(
+    file: CocoFile, classes: Sequence[str] | None, remap: Mapping[str, str | None]
+) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Names of the things, and the label of each category id that is one of them."""
+    renamed = {id: remap.get(name, name) for id, name in file.categories.items()}
+    names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
+    _require("classes", classes or (), names, file)
+    things = tuple(classes) if classes else names
+    if len(set(things)) < len(things):
+        raise BadDataset(f"the classes {', '.join(things)} name one twice; name each once")
+    return things, {id: things.index(name) for id, name in renamed.items() if name in things}
+
+
+def _require(option: str, wanted: Iterable[str], names: Iterable[str], file: CocoFile) -> None:
+    known = list(names)
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            raise BadDataset(
+                f"{option} names {name!r}, which {file.path} does not have; found are"
+                f" {_counted(file)}" + (f"; did you mean {close[0]!r}?" if close else ".")
+            )
+
+
+def _counted(file: CocoFile) -> str:
+    counts = {name: file.found[name] for name in file.categories.values()}
+    listed = [f"{name} ({count} objects)" for name, count in counts.items()]
+    return ", ".join(listed) or "no categories at all"
+
+
+def _classes(things: tuple[str, ...], panoptic: Panoptic | None) -> Classes:
+    if panoptic is None:
+        return Classes(things)
+    names = panoptic.names
+    return Classes(things, names, tuple(names.index(t) if t in names else -1 for t in things))
+
+
+def _open_panoptic(
+    annotations: Path, pictures: Sequence[CocoPicture], remap: Mapping[str, str | None]
+) -> Panoptic | None:
+    found = find_panoptic(annotations)
+    return found and Panoptic(*found, [picture.image_id for picture in pictures], remap)
+
+
+def _record(picture: CocoPicture, labels: Mapping[int, int]) -> tuple:
+    """What the store keeps: file name, image id, and label, box, area, crowd, outline of things."""
+    things = [(labels[o.category], *o[1:]) for o in picture.objects if o.category in labels]
+    return picture.file_name, picture.image_id, things
+
+
+def _sought(picture: CocoPicture, labels: Mapping[int, int]) -> bool:
+    return any(o.category in labels and not o.crowd for o in picture.objects)
+
+
+def root_of(annotations: Path) -> Path:
+    """The folder that a data set's JSON belongs to."""
+    folder = annotations.parent
+    return folder.parent if folder.name == "annotations" else folder
+
+
+def find_pictures(annotations: Path, split: str, file: CocoFile) -> Path:
+    """The folder below which the pictures of a file are; BadInput if none of the usual is it."""
+    root, stem = root_of(annotations), annotations.stem.removeprefix("instances_")
+    names = [f"{split}2017", split, stem] if split else [stem]
+    parents = [root, root / "images"]
+    folders = [*(parent / name for parent in parents for name in names), *reversed(parents)]
+    some = [picture.file_name for picture in file.pictures[:50]]
+    found = {folder: sum((folder / name).is_file() for name in some) for folder in folders}
+    best = max(found, key=lambda folder: found[folder])
+    if some and not found[best]:
+        raise BadDataset(
+            f"the pictures of {annotations} are missing: looked for {some[0]} in"
+            f" {', '.join(str(folder) for folder in found)}; unpack {names[0]}.zip in {root}."
+        )
+    return best
+
+
+def _present(
+    pictures: Sequence[CocoPicture],
+    folder: Path,
+    annotations: Path,
+    report: Callable[[Defect], None],
+) -> list[CocoPicture]:
+    """Those whose files exist; one look at each folder, not at each file."""
+    parents = {os.path.dirname(picture.file_name) for picture in pictures}
+    here = {
+        os.path.join(parent, name)
+        for parent in parents
+        if (folder / parent).is_dir()
+        for name in os.listdir(folder / parent)
+    }
+    missing = [picture for picture in pictures if picture.file_name not in here]
+    count = f"{len(missing)} of {len(pictures)}"
+    told = f"there is no such picture ({count} in {annotations} are missing)"
+    for picture in missing:
+        report(Defect(str(folder / picture.file_name), told))
+    lost = {picture.image_id for picture in missing}
+    return [picture for picture in pictures if picture.image_id not in lost]

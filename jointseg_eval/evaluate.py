@@ -1,0 +1,177 @@
+"""Score a model on a data set: tables here, metrics.json and report.html in a folder.
+
+python -m jointseg_eval.evaluate WEIGHTS DATASET --out out/evaluation
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from jointseg_core.predictor import Predictor
+from jointseg_eval.datasets import Samples, open_dataset, read_remap
+from jointseg_eval.evaluation import (
+    Evaluation,
+    Models,
+    asked_for_all,
+    evaluate,
+    open_predictor,
+    spread,
+)
+from jointseg_eval.input_validation import BadConfig, check_folder, run_program
+from jointseg_eval.report import (
+    COLUMNS,
+    HEADLINES,
+    Shown,
+    number,
+    show,
+    worst_and_best,
+    write_report,
+)
+from jointseg_eval.scores import known_or_none
+
+__all__ = ["Evaluation", "evaluate", "main"]
+
+
+def main() -> int:
+    """Evaluate as the command line says; BadInput for what cannot be evaluated."""
+    options = _parser().parse_args()
+    _check_counts(options)
+    predictor = _predictor(options.weights, options)
+    other = _predictor(options.other, options) if options.other else None
+    if options.out:
+        check_folder(options.out, "--out")
+    remap = read_remap(options.remap or ())
+    samples = open_dataset(options.dataset, options.split, classes=options.classes, remap=remap)
+    evaluation = _with_progress(predictor, samples, other, options)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    _print(console, evaluation)
+    if options.out:
+        pictures = illustrate(evaluation, predictor, samples, other, options.limit)
+        _write(options.out, evaluation, _facts(predictor, samples, other), pictures)
+        console.print(f"\n{options.out}/metrics.json and {options.out}/report.html are written.")
+    return 0
+
+
+def illustrate(
+    evaluation: Evaluation,
+    predictor: Predictor,
+    samples: Samples,
+    other: Predictor | None = None,
+    limit: int | None = None,
+) -> list[Shown]:
+    """The worst pictures of an evaluation and its best ones, seen once more and drawn."""
+    models, chosen = Models.of(samples, predictor, other), spread(len(samples), limit)
+    quality, shown = evaluation.quality(), []
+    with asked_for_all(predictor):
+        for k in worst_and_best(quality):
+            sample = samples[chosen[k]]
+            ((found, _),) = models([sample.image])
+            parts = sample.image, found, sample.target, samples.classes
+            shown.append(show(sample.name, float(quality[k]), *parts))
+    return shown
+
+
+def _check_counts(options: argparse.Namespace) -> None:
+    for name in ("limit", "batch"):
+        count = getattr(options, name)
+        if count is not None and count < 1:
+            raise BadConfig(
+                f"--{name} {count} leaves nothing to evaluate; name a number from 1 on."
+            )
+
+
+def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
+    return open_predictor(weights, options.device, options.precision, options.backend)
+
+
+def _with_progress(
+    predictor: Predictor, samples: Samples, other: Predictor | None, options: argparse.Namespace
+) -> Evaluation:
+    count = len(spread(len(samples), options.limit))
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(samples.name, total=count)
+        return evaluate(
+            predictor,
+            samples,
+            other,
+            options.limit,
+            batch=options.batch,
+            on_pictures=lambda more: progress.advance(task, more),
+        )
+
+
+def _facts(predictor: Predictor, samples: Samples, other: Predictor | None) -> dict[str, str]:
+    """What the results are the results of."""
+    known = {"weights": str(predictor.weights), "sha256": predictor.sha256}
+    if other:
+        known |= {"class maps": str(other.weights), "sha256 of these": other.sha256}
+    return {
+        **known,
+        "data": samples.name,
+        "precision": f"{predictor.precision} on {predictor.device} by {predictor.backend}",
+        "command": shlex.join(["python", "-m", "jointseg_eval.evaluate", *sys.argv[1:]]),
+    }
+
+
+def _write(
+    folder: Path, evaluation: Evaluation, facts: Mapping[str, str], pictures: list[Shown]
+) -> None:
+    document = {
+        **facts,
+        "pictures": len(evaluation),
+        "metrics": _plain(evaluation.metrics),
+        "classes": {name: _plain(row) for name, row in evaluation.table().items()},
+    }
+    title = f"Evaluation of {Path(facts['weights']).name}"
+    shown = {"title": title, **facts, "pictures": str(len(evaluation))}
+    write_report(folder / "report.html", evaluation, shown, pictures)
+    (folder / "metrics.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _plain(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: known_or_none(value) for name, value in numbers.items()}
+
+
+def _print(console: Console, evaluation: Evaluation) -> None:
+    """All numbers, then those of each class."""
+    metrics = evaluation.metrics
+    numbers = Table("number", "", title=f"{len(evaluation)} pictures", title_justify="left")
+    for name, value in metrics.items():
+        numbers.add_row(name, number(value), style="bold" if name in HEADLINES else "")
+    console.print(numbers)
+    rows = evaluation.table()
+    columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
+    table = Table("class", *[COLUMNS[c] for c in columns])
+    for name, row in rows.items():
+        table.add_row(name, *[number(row.get(c)) for c in columns])
+    console.print(table)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path, help="a .safetensors with its manifest, or an export")
+    parser.add_argument("dataset", type=Path, help="folder of Cityscapes or COCO, or a COCO json")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--classes", nargs="+", help="names of the things to look for; COCO only")
+    parser.add_argument("--remap", nargs="+", metavar="OLD=NEW", help="other names; COCO only")
+    parser.add_argument("--with", dest="other", type=Path, help="weights for the class maps")
+    parser.add_argument("--limit", type=int, help="so many pictures, evenly spread")
+    parser.add_argument("--out", type=Path, help="folder for metrics.json and report.html")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
+    parser.add_argument("--backend", default="torch", help="torch, or that of an export")
+    parser.add_argument("--batch", type=int, default=4)
+    return parser
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,380 @@
+"""Score a model on recordings, every frame of them, without ROS.
+
+python -m jointseg_eval.evaluate_bag drive.mcap --weights jointseg_core/weights/joint_tiny.safetensors
+
+Leaves metrics.json (the same however many processes worked on it), frames.csv, run.json and
+report.html in the output folder, and what is done of each recording in its parts/, so that a run
+that is started again does only what is left. Exit codes: 0, 2 (usage), 3 (bad input), 4 (done, and
+something could not be read or evaluated), 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from jointseg_eval.bag_evaluation.examples import examples
+from jointseg_eval.bag_evaluation.headline import Run
+from jointseg_eval.bag_evaluation.online import Online, judge_online
+from jointseg_eval.bag_evaluation.outcome import Outcome
+from jointseg_eval.bag_evaluation.part import Settings, load, save
+from jointseg_eval.bag_evaluation.processes import Answer, Failure, in_processes, one_by_one
+from jointseg_eval.bag_evaluation.report import write_bag_report
+from jointseg_eval.bag_evaluation.timeline import Timeline
+from jointseg_eval.bag_evaluation.windows import (
+    Recording,
+    TruthTopics,
+    Window,
+    common_truth,
+    survey,
+    windows,
+)
+from jointseg_eval.datasets.coco_file import read_categories, read_json
+from jointseg_eval.evaluation import Models
+from jointseg_eval.input_validation import (
+    BadBag,
+    BadConfig,
+    BadInput,
+    check_folder,
+    refuse,
+    run_program,
+)
+from jointseg_eval.report import HEADLINES, number
+
+EXIT_LOSSES = 4
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def main() -> int:
+    """Evaluate as the command line says; BadInput for what cannot be evaluated."""
+    options = _parser().parse_args()
+    check_folder(options.out, "--out")
+    recordings, refused = _survey(options)
+    settings = _settings(options, recordings)
+    models = settings.models()
+    began = time.perf_counter()
+    outcome = _evaluate(options, recordings, settings, models)
+    outcome.losses[:0] = refused
+    timeline = outcome.timeline()
+    if not len(timeline):
+        told = "; ".join(outcome.losses) or "there is no frame in them"
+        raise BadInput(f"nothing of the recordings could be evaluated: {told}")
+    document = outcome.document(timeline)
+    online = _online(options, recordings, settings, models)
+    if online:
+        document["online"] = online.document()
+    _write(options, document, timeline, outcome, time.perf_counter() - began)
+    _report(options, document, timeline, outcome, settings, models, online)
+    _print(Console(width=None if sys.stdout.isatty() else 120), document, options.out)
+    return EXIT_LOSSES if document["losses"] else 0
+
+
+def _survey(options: argparse.Namespace) -> tuple[list[Recording], list[str]]:
+    """The recordings that can be opened, and why others cannot; BadInput when there is none."""
+    found, refused = [], []
+    for path in options.bags:
+        try:
+            found.append(survey(path, options.topic, _truth_topics(options), options.strict))
+        except BadBag as error:
+            if options.strict or len(options.bags) == 1:
+                raise
+            refused.append(str(error))
+    if not found:
+        raise BadInput("none of the recordings can be evaluated: " + " ".join(refused))
+    return found, refused
+
+
+def _truth_topics(options: argparse.Namespace) -> TruthTopics | None:
+    """From KIND=TOPIC on the command line."""
+    named = dict(pair.partition("=")[::2] for pair in options.truth_topics or ())
+    kinds = [name for name in TruthTopics.__dataclass_fields__]
+    if wrong := [name for name in named if name not in kinds]:
+        raise BadConfig(f"--truth-topics names {wrong[0]!r}; say KIND=TOPIC, KIND of {kinds}.")
+    if named and "detections" not in named:
+        raise BadConfig("--truth-topics needs detections=TOPIC, by which frames are paired.")
+    return TruthTopics(**named) if named else None
+
+
+def _settings(options: argparse.Namespace, recordings: Sequence[Recording]) -> Settings:
+    truth = "topics" if options.truth is None else options.truth
+    if truth not in ("topics", "none"):
+        document, _ = read_json(Path(truth), ("images", "annotations", "categories"))
+        read_categories(document["categories"], Path(truth), refuse)
+    return Settings(
+        options.weights.absolute(),
+        options.other.absolute() if options.other else None,
+        options.device,
+        options.precision,
+        options.backend,
+        truth if truth in ("topics", "none") else str(Path(truth).absolute()),
+        common_truth(recordings) if truth == "topics" else (),
+        round(options.tolerance * 1e9),
+        options.batch,
+        options.strict,
+    )
+
+
+def _evaluate(
+    options: argparse.Namespace,
+    recordings: Sequence[Recording],
+    settings: Settings,
+    models: Models,
+) -> Outcome:
+    """Every window, done now or before; they are added in their own order."""
+    sha256 = models.predictor.sha256 + (models.other.sha256 if models.other else "")
+    length = round(options.window * 1e9)
+    jobs = [window for recording in recordings for window in windows(recording, length)]
+    paths = [options.out / "parts" / f"{settings.key(w, sha256)}.npz" for w in jobs]
+    left = [k for k, path in enumerate(paths) if load(path) is None]
+    failures: dict[int, Failure] = {}
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("windows", total=len(jobs), completed=len(jobs) - len(left))
+        for place, found in _answers(options, [jobs[k] for k in left], settings):
+            if isinstance(found, Failure):
+                failures[left[place]] = found
+            else:
+                save(found, paths[left[place]])
+            progress.advance(task)
+    outcome = Outcome(recordings, models.predictor.classes)
+    for k, (window, path) in enumerate(zip(jobs, paths, strict=True)):
+        outcome.add(window, failures.get(k) or load(path))
+    return outcome
+
+
+def _answers(
+    options: argparse.Namespace, jobs: Sequence[Window], settings: Settings
+) -> Iterator[tuple[int, Answer]]:
+    workers = min(options.workers, len(jobs))
+    if options.ray and jobs:
+        from jointseg_eval.bag_evaluation.ray_actors import in_cluster
+
+        return in_cluster(jobs, settings, options.ray, max(1, workers))
+    return in_processes(jobs, settings, workers) if workers else one_by_one(jobs, settings)
+
+
+def _write(
+    options: argparse.Namespace,
+    document: dict,
+    timeline: Timeline,
+    outcome: Outcome,
+    seconds: float,
+) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
+    _write_text(options.out / "metrics.json", json.dumps(document, indent=2) + "\n")
+    _write_frames(options.out / "frames.csv", timeline)
+    run = {
+        "command": _command(),
+        "wall_s": round(seconds, 2),
+        "spent_s": dict(
+            zip(("reading", "network", "scoring"), outcome.seconds.round(2).tolist(), strict=True)
+        ),
+        "peak_memory_mb": max(_peak_mb(resource.RUSAGE_SELF), _peak_mb(resource.RUSAGE_CHILDREN)),
+    }
+    _write_text(options.out / "run.json", json.dumps(run, indent=2) + "\n")
+
+
+def _peak_mb(who: int) -> int:
+    return resource.getrusage(who).ru_maxrss >> 10
+
+
+def _report(
+    options: argparse.Namespace,
+    document: dict,
+    timeline: Timeline,
+    outcome: Outcome,
+    settings: Settings,
+    models: Models,
+    online: Online | None,
+) -> None:
+    predictor = models.predictor
+    facts = {
+        "title": f"{predictor.weights.name} on {', '.join(timeline.bags)}",
+        "weights": str(predictor.weights),
+        "sha256": predictor.sha256,
+        "precision": f"{predictor.precision} on {predictor.device} by {predictor.backend}",
+        "command": _command(),
+    }
+    rows = [
+        {k: float("nan") if v is None else v for k, v in row.items() if k != "frames"}
+        for row in outcome.over_time
+    ]
+    write_bag_report(
+        options.out / "report.html",
+        [_offline(outcome, timeline), *([] if online is None else [online.run("node")])],
+        facts,
+        rows,
+        list(examples(outcome, timeline, settings, models)),
+        document["losses"],
+    )
+
+
+def _offline(outcome: Outcome, timeline: Timeline) -> Run:
+    if not len(outcome.evaluation):
+        return Run("offline", timeline)
+    return Run("offline", timeline, outcome.evaluation.metrics, evaluation=outcome.evaluation)
+
+
+def _online(
+    options: argparse.Namespace,
+    recordings: Sequence[Recording],
+    settings: Settings,
+    models: Models,
+) -> Online | None:
+    if options.online is None:
+        return None
+    if len(recordings) > 1:
+        raise BadConfig("--online belongs to one recording; evaluate one at a time.")
+    return judge_online(
+        recordings[0],
+        options.online,
+        settings,
+        models.predictor.classes,
+        options.node,
+        options.rate,
+    )
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "jointseg_eval.evaluate_bag", *sys.argv[1:]])
+
+
+def _write_text(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
+def _write_frames(path: Path, timeline: Timeline) -> None:
+    """A line for each frame."""
+    unfinished = path.with_name(path.name + ".part")
+    numbers = ("quality", "confidence", "flicker")
+    with unfinished.open("w", newline="") as file:
+        rows = csv.writer(file)
+        named = map(_cell, timeline.things)
+        rows.writerow(["bag", "time_s", "stamp_ns", "fate", *numbers, *named])
+        for k in range(len(timeline)):
+            known = (getattr(timeline, name)[k] for name in numbers)
+            rows.writerow(
+                [
+                    _cell(timeline.bags[timeline.bag[k]]),
+                    f"{timeline.time[k]:.6f}",
+                    timeline.stamp[k],
+                    timeline.fates[timeline.fate[k]],
+                    *("" if np.isnan(value) else f"{value:.6f}" for value in known),
+                    *timeline.objects[k],
+                ]
+            )
+    os.replace(unfinished, path)
+
+
+def _cell(text: str) -> str:
+    """A text that no table takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def _print(console: Console, document: dict, out: Path) -> None:
+    table = Table("number", "", title=f"{document['frames']} frames", title_justify="left")
+    metrics = document["metrics"]
+    for name, title in HEADLINES.items():
+        if name in metrics:
+            table.add_row(title, number(metrics[name]))
+    for name in ("frames_with_annotation", "annotations_without_frame", "frames_damaged"):
+        table.add_row(name.replace("_", " "), number(document[name]))
+    for name in ("confidence", "flicker"):
+        table.add_row(name, number(document[name]))
+    console.print(table)
+    for name, count in document["annotated_objects_of_unknown_classes"].items():
+        console.print(f"{count} annotated objects of class {name!r}, which the model does not know")
+    if online := document.get("online"):
+        _print_online(console, metrics, online)
+    for loss in document["losses"]:
+        console.print(f"lost: {loss}", style="red", highlight=False, soft_wrap=True)
+    console.print(
+        f"{out}/report.html is written, beside metrics.json and frames.csv.", soft_wrap=True
+    )
+
+
+def _print_online(console: Console, metrics: dict, online: dict) -> None:
+    """What the node made of it, beside the scores of every frame."""
+    table = Table("", "every frame", "node, processed", "node, as known", title_justify="left")
+    columns = ("metrics_of_processed_frames", "metrics_as_known_when_a_frame_came")
+    for name, title in HEADLINES.items():
+        if name in metrics:
+            table.add_row(
+                title, *(number(m.get(name)) for m in (metrics, *map(online.get, columns)))
+            )
+    console.print(table)
+    latency = ", ".join(f"{name} {value} ms" for name, value in online["latency_ms"].items())
+    counts = online["frames_processed"], online["frames_without_result"]
+    console.print(f"{counts[0]} frames processed, {counts[1]} without result; latency {latency}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evaluate_bag", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
+    add(
+        "--weights", type=Path, required=True, help="a .safetensors with its manifest, or an export"
+    )
+    add("--with", dest="other", type=Path, help="weights for the class maps")
+    add("--topic", help="the images, where a recording has several")
+    add("--truth", help="COCO JSON whose pictures are named by stamps, or none [topics of the bag]")
+    add(
+        "--truth-topics",
+        nargs="+",
+        metavar="KIND=TOPIC",
+        help="detections, masks, semantic, ignored",
+    )
+    add("--online", type=Path, help="what a node published while the recording was played to it")
+    add("--node", help="start of that node's topics, as in /joint/camera")
+    add("--rate", type=_length, default=1.0, help="at which the recording was played")
+    add("--tolerance", type=_seconds, default=0.01, help="between a frame and its annotation, s")
+    add("--window", type=_length, default=10.0, help="of time, done at once or again; s")
+    add("--workers", type=_count, default=os.cpu_count() or 1, help="processes; 0: this one alone")
+    add("--ray", metavar="ADDRESS", help="of a Ray cluster: auto, local or HOST:PORT")
+    add("--out", type=Path, default=Path("out/bag_evaluation"))
+    add("--device", default="cpu", help="cpu, cuda or cuda:N")
+    add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
+    add("--backend", default="torch", help="torch, or that of an export")
+    add("--batch", type=_count, default=4, help="frames that go through the network together")
+    add("--strict", action="store_true", help="refuse a damaged recording instead of salvaging it")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _length(text: str) -> float:
+    value = float(text)
+    if not 0.001 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a millisecond or more")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 10:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 10 seconds")
+    return value
+
+
+if __name__ == "__main__":
+    run_program(main, "what is done stays in parts/")

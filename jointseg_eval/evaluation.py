@@ -1,0 +1,303 @@
+"""Run a model on a data set and keep what every picture adds to its scores."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from jointseg_core import CITYSCAPES
+from jointseg_core.classes import Classes
+from jointseg_core.predictions import Predictions
+from jointseg_core.predictor import Predictor
+from jointseg_eval.datasets.sample import Sample, Samples
+from jointseg_eval.input_validation import BadInput
+from jointseg_eval.metrics import (
+    Agreement,
+    AveragePrecision,
+    CityscapesPrecision,
+    Confusion,
+    DistanceRecall,
+    Mistakes,
+    PanopticQuality,
+    ProposalRecall,
+    foreground_truth,
+    merge_segments,
+    true_segments,
+)
+from jointseg_eval.metrics.overlaps import SharedPixels
+from jointseg_eval.translation import Translation
+
+SCORE_THRESHOLD = 0.05
+"""Less certain objects are not asked for; AP would hardly change with them."""
+
+
+Part = (
+    AveragePrecision
+    | Mistakes
+    | DistanceRecall
+    | ProposalRecall
+    | Confusion
+    | PanopticQuality
+    | Agreement
+    | CityscapesPrecision
+)
+
+
+class Evaluation:
+    """Scores of a model on the pictures of a data set, each of which stays known by its number.
+
+    A kind of score is there when results and annotation have what it needs: masks, class maps,
+    the classes of Cityscapes.
+    """
+
+    def __init__(self, classes: Classes) -> None:
+        self.classes = classes
+        self.pictures: list[str] = []
+        self.objects = AveragePrecision(classes.things)
+        self.mistakes = Mistakes(classes.things)
+        self.distances = DistanceRecall()
+        self.proposals = ProposalRecall()
+        self.pixels = Confusion(len(classes.semantic))
+        self.foreground = Confusion(2)
+        self.panoptic = PanopticQuality(classes)
+        self.agreement = Agreement(classes)
+        self.instances = CityscapesPrecision(classes.things)
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return len(self.pictures)
+
+    def add(
+        self, sample: Sample, found: Predictions, proposals: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """One more picture: what was found in it, in the classes of the data set.
+
+        All detections with a score of 0.05 or more should be in `found`; proposals are boxes
+        [P, 4] and scores [P].
+        """
+        target = sample.target
+        self.pictures.append(sample.name)
+        shared = None if found.masks is None else SharedPixels.of(found, target)
+        self.objects.add(found, target, sample.areas, shared)
+        self.mistakes.add(found, target)
+        self.distances.add(found, target, sample.distances)
+        if proposals is not None:
+            self.proposals.add(*proposals, target, sample.areas)
+        if target.semantic is None:
+            return
+        if found.semantic is not None:
+            self.pixels.add(found.semantic, target.semantic)
+        if found.foreground is not None:
+            things = foreground_truth(target.semantic, self.classes)
+            self.foreground.add(found.foreground, things)
+        if found.masks is not None and self.classes.things == CITYSCAPES.things:
+            self.instances.add(found, target, sample.void, shared)
+        if found.masks is not None and found.semantic is not None:
+            segments = merge_segments(found, self.classes)
+            self.panoptic.add(segments, true_segments(target, self.classes, shared.truth))
+            self.agreement.add(found, shared.found)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that the scores come from, to be given to `extend` in another process."""
+        parts = ((name, part.columns()) for name, part in self._parts().items())
+        columns = {f"{name}.{k}": v for name, part in parts for k, v in part.items()}
+        return {"pictures": np.array(self.pictures, str), **columns}
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The pictures of another evaluation, behind those that are here."""
+        for name, part in self._parts().items():
+            prefix = f"{name}."
+            part.extend({k[len(prefix) :]: v for k, v in columns.items() if k.startswith(prefix)})
+        self.pictures += columns["pictures"].tolist()
+
+    def _parts(self) -> dict[str, Part]:
+        return {name: part for name, part in vars(self).items() if isinstance(part, Part)}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All numbers by name, 0 to 1; NaN where nothing of the kind was there."""
+        return self.score()
+
+    def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
+        """The same of the pictures with these numbers alone, repeats allowed."""
+        found = self.objects.score(images) | self.distances.score(images)
+        if self.has(self.pixels):
+            found["miou"] = self.pixels.over(images).mean_iou()
+        if self.has(self.foreground):
+            found["foreground_miou"] = self.foreground.over(images).mean_iou()
+        for part in (self.panoptic, self.agreement, self.proposals, self.instances):
+            if self.has(part):
+                found |= part.score(images)
+        return found
+
+    def has(self, part: Part) -> bool:
+        """Whether a kind of score knows every picture."""
+        return 0 < len(part) == len(self)
+
+    def table(self) -> dict[str, dict[str, float]]:
+        """For each class its numbers by name, NaN where it does not occur."""
+        rows: dict[str, dict[str, float]] = {
+            name: {} for name in dict.fromkeys((*self.classes.things, *self.classes.semantic))
+        }
+        parts = {"box": self.objects.boxes()}
+        parts |= {"mask": self.objects.masks()} if self.objects.has_masks else {}
+        for kind, precision in parts.items():
+            for name, (ap, ap50, count) in precision.classes.items():
+                rows[name] |= {"objects": count, f"{kind}_ap": ap, f"{kind}_ap50": ap50}
+        if self.has(self.instances):
+            for name, aps in zip(self.classes.things, self.instances.classes(), strict=True):
+                rows[name] |= {"cityscapes_ap": float(aps.mean())}
+        if self.has(self.pixels):
+            ious, shares = self.pixels.iou().tolist(), self.pixels.share().tolist()
+            for name, iou, share in zip(self.classes.semantic, ious, shares, strict=True):
+                rows[name] |= {"iou": iou, "share_of_pixels": share}
+        if self.has(self.panoptic):
+            names, numbers = self.panoptic.categories.names, self.panoptic.classes().tolist()
+            for name, values in zip(names, numbers, strict=True):
+                rows[name] |= dict(zip(("pq", "sq", "rq"), values, strict=True))
+        return {name: row for name, row in rows.items() if row}
+
+    def quality(self) -> np.ndarray:
+        """How good each picture is [pictures], 0 to 1, to tell the best from the worst.
+
+        The mean of its share of right objects and its mean IoU of pixels, as far as there are such
+        things in it; NaN where there is neither.
+        """
+        parts = [np.array(self.mistakes.quality)]
+        if self.has(self.pixels):
+            parts.append(self.pixels.mean_ious())
+        known = ~np.isnan(parts)
+        total = np.where(known, parts, 0).sum(0)
+        return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+
+
+def open_predictor(weights: Path, device: str, precision: str, backend: str) -> Predictor:
+    """The predictor of a weights file; BadCheckpoint or BadConfig where there is none."""
+    return Predictor.from_file(weights, device, precision, backend=backend)
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """One model, or two that complete each other, answering in the classes of a data set.
+
+    predictor makes the objects, other the class maps where the first one makes none.
+    """
+
+    predictor: Predictor
+    translate: Translation
+    other: Predictor | None = None
+    translate_other: Translation | None = None
+
+    @classmethod
+    def of(cls, samples: Samples, predictor: Predictor, other: Predictor | None = None) -> Models:
+        """BadInput when one of them does not know a class of the data set."""
+        return cls.between(samples.classes, samples.name, predictor, other)
+
+    @classmethod
+    def between(
+        cls, classes: Classes, name: str, predictor: Predictor, other: Predictor | None = None
+    ) -> Models:
+        """The same for whatever has these classes; name is what messages call it."""
+        others = (other, _translation(other, classes, name)) if other else ()
+        return cls(predictor, _translation(predictor, classes, name), *others)
+
+    def __call__(
+        self, images: Sequence[np.ndarray], proposals: int = 0
+    ) -> list[tuple[Predictions, tuple[Tensor, Tensor] | None]]:
+        """What each image uint8 RGB [H, W, 3] shows, with so many proposals of the first model.
+
+        BadInput when the second model does not add what the first lacks.
+        """
+        found, proposed = self.predictor.with_proposals(images, proposals)
+        found = [self.translate(one) for one in found]
+        if self.other is not None:
+            maps = [self.translate_other(one) for one in self.other(images)]
+            found = [self._joined(*pair) for pair in zip(found, maps, strict=True)]
+        return list(zip(found, proposed or [None] * len(found), strict=True))
+
+    def _joined(self, found: Predictions, maps: Predictions) -> Predictions:
+        if found.semantic is not None or maps.semantic is None:
+            raise BadInput(
+                f"{self.predictor.weights} and {self.other.weights} do not complete each other: the"
+                " first should make objects and no class maps, the second class maps; exchange"
+                " them, or name one alone."
+            )
+        return replace(found, semantic=maps.semantic, foreground=maps.foreground)
+
+
+def evaluate(
+    predictor: Predictor,
+    samples: Samples,
+    other: Predictor | None = None,
+    limit: int | None = None,
+    proposals: int = 1000,
+    batch: int = 4,
+    threads: int = 2,
+    on_pictures: Callable[[int], None] = lambda count: None,
+) -> Evaluation:
+    """What a model scores on a data set.
+
+    Args:
+        predictor: makes the objects; its limits other than the score are used as they are.
+        other: makes the class maps, where the first one makes none.
+        limit: this many pictures alone, evenly spread over the data set.
+        proposals: of each picture that are scored; 0 saves their time.
+        batch: pictures that go through the network together.
+        threads: that read pictures ahead.
+        on_pictures: told how many pictures more have been scored.
+
+    Raises BadInput when a model does not know a class of the data set.
+    """
+    evaluation = Evaluation(samples.classes)
+    models, chosen = Models.of(samples, predictor, other), spread(len(samples), limit)
+    with asked_for_all(predictor):
+        for group in _read(samples, chosen, batch, threads):
+            results = models([sample.image for sample in group], proposals)
+            for sample, result in zip(group, results, strict=True):
+                evaluation.add(sample, *result)
+            on_pictures(len(group))
+    return evaluation
+
+
+def spread(count: int, limit: int | None) -> list[int]:
+    """At most `limit` of the numbers below `count`, evenly spread."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [k * count // limit for k in range(limit)]
+
+
+@contextmanager
+def asked_for_all(predictor: Predictor) -> Iterator[None]:
+    """Let a predictor give all objects that AP wants, and then what it gave before."""
+    before = predictor.model.config
+    predictor.configure(score_threshold=SCORE_THRESHOLD)
+    try:
+        yield
+    finally:
+        predictor.model.config = before
+
+
+def _translation(predictor: Predictor, classes: Classes, name: str) -> Translation:
+    weights = str(predictor.weights) if predictor.weights.name else "the model"
+    return Translation.between(predictor.classes, classes, weights, name)
+
+
+def _read(
+    samples: Samples, chosen: Sequence[int], batch: int, threads: int
+) -> Iterator[list[Sample]]:
+    """The pictures with these numbers in groups; two groups are read ahead."""
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Iterator[Sample]] = deque()
+        for start in range(0, len(chosen), batch):
+            ahead.append(pool.map(samples.__getitem__, chosen[start : start + batch]))
+            if len(ahead) > 2:
+                yield list(ahead.popleft())
+        while ahead:
+            yield list(ahead.popleft())

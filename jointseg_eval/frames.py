@@ -1,0 +1,183 @@
+"""The pictures of any input: a video, a picture or a folder of pictures, or a recording."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jointseg_eval.input_validation import MAX_PIXELS, PICTURE_FORMATS, BadImage, BadInput
+from jointseg_eval.recordings.bags import BagReader
+from jointseg_eval.recordings.images import image_topic, stamp_ns, to_rgb
+from training.driving_bag import FRAME_ID, START_NS
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+RECORDINGS = (".mcap", ".db3")
+ACCEPTED = (
+    "a video file, a picture or a folder of pictures (" + " ".join(PICTURES) + "), or a ROS 2 "
+    "recording (.mcap, .db3 or its folder) with sensor_msgs/Image or CompressedImage"
+)
+TIMED_FRAMES = 50
+"""So many frames of a recording tell its rate."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture (uint8 RGB [H, W, 3]) as it is stored, whatever its EXIF says.
+
+    time, stamp  when it came, and its stamp (ns)
+    name         of its file, where it has one of its own
+    """
+
+    time: int
+    stamp: int
+    frame_id: str
+    picture: np.ndarray
+    name: str = ""
+
+
+@dataclass
+class Frames:
+    """The pictures of an input; iterate it once.
+
+    kind     pictures, video or recording
+    rate_hz  frames a second
+    lost     what could not be read so far, a sentence each
+    """
+
+    kind: str
+    rate_hz: float
+    frames: Iterator[Frame]
+    lost: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames
+
+
+def open_frames(source: Path, topic: str | None = None, rate_hz: float = 10.0) -> Frames:
+    """The pictures of `source`, which are read while one iterates.
+
+    topic: which images of a recording, needed if it has several; rate_hz: of pictures, which have
+    no times of their own. BadInput when there is nothing that can be read.
+    """
+    if not source.exists():
+        raise BadInput(f"there is nothing at {source.absolute()}; {accepted()}")
+    lost: list[str] = []
+    if source.suffix.lower() in RECORDINGS or _is_recording(source):
+        chosen, rate = _survey(source, topic)
+        return Frames("recording", rate or rate_hz, _of_recording(source, chosen, lost), lost)
+    if source.is_dir() or source.suffix.lower() in PICTURES:
+        paths = _pictures_in(source) if source.is_dir() else [source]
+        return Frames("pictures", rate_hz, _of_pictures(paths, rate_hz, lost), lost)
+    rate = _video_rate(source) or rate_hz
+    return Frames("video", rate, _of_video(source, rate, lost), lost)
+
+
+def accepted() -> str:
+    """What can be an input, as the end of a sentence."""
+    return f"accepted are {ACCEPTED}."
+
+
+def _is_recording(source: Path) -> bool:
+    if not source.is_dir():
+        return False
+    parts = [path for suffix in RECORDINGS for path in source.glob(f"*{suffix}")]
+    return bool(parts) or (source / "metadata.yaml").is_file()
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of their names, 9 before 10."""
+    found = [p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in PICTURES]
+    if not found:
+        raise BadInput(f"{folder.absolute()} holds neither pictures nor recordings; {accepted()}")
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    pieces = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(p)) if p.isdecimal() else (1, p) for p in pieces]
+
+
+def _of_pictures(paths: list[Path], rate_hz: float, lost: list[str]) -> Iterator[Frame]:
+    """Pictures that cannot be decoded are left out."""
+    period, number = int(1e9 / rate_hz), 0
+    for path in paths:
+        try:
+            picture = _picture(path)
+        except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
+            lost.append(f"{path.name}: not a picture that can be read ({error}).")
+            continue
+        stamp = START_NS + number * period
+        number += 1
+        yield Frame(stamp, stamp, FRAME_ID, picture, path.name)
+
+
+def _picture(path: Path) -> np.ndarray:
+    with Image.open(path, formats=PICTURE_FORMATS) as opened:
+        if opened.width * opened.height > MAX_PIXELS:
+            raise BadImage(
+                "too_large", f"{opened.width} x {opened.height} are more than {MAX_PIXELS} pixels"
+            )
+        return np.array(opened.convert("RGB"))
+
+
+def _video_rate(path: Path) -> float | None:
+    """Frames a second as the file says; BadInput where there is no video."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            rate = container.streams.video[0].average_rate
+    except (av.FFmpegError, IndexError, OSError, ValueError) as error:
+        raise BadInput(f"{path.absolute()} is no video that can be read; {accepted()}") from error
+    return float(rate) if rate else None
+
+
+def _of_video(path: Path, rate_hz: float, lost: list[str]) -> Iterator[Frame]:
+    """The frames of a video at their own times; a damaged end is left out."""
+    import av
+
+    number, first = 0, None
+    with av.open(str(path)) as container:
+        try:
+            for frame in container.decode(container.streams.video[0]):
+                at = number / rate_hz if frame.time is None else frame.time
+                first = at if first is None else first
+                number += 1
+                stamp = START_NS + round((at - first) * 1e9)
+                yield Frame(stamp, stamp, FRAME_ID, frame.to_ndarray(format="rgb24"))
+        except av.FFmpegError as error:
+            if first is None:
+                reason = f"{path.absolute()} has no frame that can be decoded"
+                raise BadInput(f"{reason}; {accepted()}") from error
+            lost.append(f"{path.name}: damaged after {number} frames ({error}).")
+
+
+def _survey(path: Path, topic: str | None) -> tuple[str, float | None]:
+    """The topic whose images are meant, and how many there are a second, if that can be told."""
+    with BagReader(path) as bag:
+        chosen = image_topic(bag, topic)
+        times = [m.time for m in islice(bag.messages([chosen]), TIMED_FRAMES)]
+    gap = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    return chosen, 1e9 / gap if gap > 0 else None
+
+
+def _of_recording(path: Path, topic: str, lost: list[str]) -> Iterator[Frame]:
+    """The images of one topic; what is damaged is left out."""
+    with BagReader(path) as bag:
+        for message in bag.messages([topic]):
+            try:
+                picture = to_rgb(message.content)
+            except BadImage as error:
+                lost.append(f"{topic} at {message.time / 1e9:.3f} s: {error}")
+                continue
+            header = message.content.header
+            frame_id = header.frame_id or FRAME_ID
+            yield Frame(message.time, stamp_ns(header), frame_id, picture)
+        lost += [str(loss) for loss in bag.losses]
+        lost += [f"{name}: {n} messages make no sense." for name, n in bag.skipped.items()]

@@ -1,0 +1,81 @@
+"""What is wrong with an input, said once; the errors of the core that say it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from jointseg_core.command import exit_code, run_program
+from jointseg_core.errors import (
+    BadBag,
+    BadCheckpoint,
+    BadConfig,
+    BadDataset,
+    BadImage,
+    BadInput,
+    ResourceError,
+    SegError,
+)
+
+__all__ = [
+    "MAX_PIXELS",
+    "PICTURE_FORMATS",
+    "BadBag",
+    "BadCheckpoint",
+    "BadConfig",
+    "BadDataset",
+    "BadImage",
+    "BadInput",
+]
+__all__ += [
+    "MAX_PIXELS",
+    "Defect",
+    "ResourceError",
+    "SegError",
+    "check_folder",
+    "exit_code",
+    "refuse",
+    "run_program",
+]
+
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+"""All that Pillow may decode; it would hand others, such as PostScript, to further programs."""
+MAX_PIXELS = 100_000_000
+"""Of a picture; larger ones are refused before they are decoded."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Something wrong with one part of a data set.
+
+    where   the file, and what of it
+    what    what was found there
+    usable  whether the data set can be trained on and evaluated in spite of it
+    """
+
+    where: str
+    what: str
+    usable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def refuse(defect: Defect) -> None:
+    """What to do about a defect unless all are wanted: raise BadDataset, or go on if one can."""
+    if not defect.usable:
+        raise BadDataset(
+            f"{str(defect).rstrip('.')}; `python -m jointseg_eval.check_data ROOT` names every defect."
+        )
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raises BadInput for a folder that cannot be written, before the work and not after."""
+    path = folder.absolute()
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise BadInput(
+            f"{option}: {folder} cannot be a folder, nothing can be written to {there};"
+            " name another one."
+        )

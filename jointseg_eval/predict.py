@@ -1,0 +1,234 @@
+"""Run a model on pictures, a video or a recording: draw every frame, and write what was found.
+
+python -m jointseg_eval.predict INPUT --weights WEIGHTS --out DIR
+
+DIR gets the drawn pictures under their names, or one .mp4 video, and `predictions.json` with
+`images.json` (see jointseg_eval/coco_results.py). All coordinates are pixels of the picture as it is
+stored. Exit code 0; 2 for a wrong argument, 3 for an input that cannot be used, 4 when parts of it
+were damaged and left out, 5 when the disk or the rights do not suffice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from jointseg_core.classes import Classes
+from jointseg_core.predictions import Predictions
+from jointseg_core.predictor import Predictor
+from jointseg_core.visualize import draw
+from jointseg_eval.coco_results import CocoResults
+from jointseg_eval.evaluation import Models, open_predictor
+from jointseg_eval.frames import Frame, Frames, accepted, open_frames
+from jointseg_eval.input_validation import BadInput, check_folder, run_program
+from jointseg_eval.rerun_recording import RerunRecording
+from training.demo_pictures import Video
+from training.driving_bag import START_NS
+from training.replay import working_folder
+
+EXIT_LOSSES = 4
+NAMED_LOSSES = 10
+KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
+JPEG_QUALITY = 92
+SEMANTIC = "semantic"
+
+
+def main() -> int:
+    """Predict as the command line says; BadInput for what cannot be used."""
+    options = _parser().parse_args()
+    with _progress(options.input.name) as done:
+        images, objects, lost = run(options, done)
+    print(f"{images} images with {objects} objects are in {options.out}")
+    for sentence in lost[:NAMED_LOSSES]:
+        print(f"left out: {sentence}", file=sys.stderr)
+    if lost:
+        print(f"{len(lost)} in all, named in {options.out}/images.json", file=sys.stderr)
+    return EXIT_LOSSES if lost else 0
+
+
+def run(
+    options: argparse.Namespace, done: Callable[[], None] = lambda: None
+) -> tuple[int, int, list[str]]:
+    """Do everything in a folder beside DIR, then move it there; DIR is untouched by a failure.
+
+    done is called after every image. Returns how many images and objects there are, and what was
+    lost. BadInput for what cannot be used.
+    """
+    out = options.out.absolute()
+    _check_outputs(out, options.rerun)
+    models, classes = _models(options)
+    frames = open_frames(options.input, options.topic)
+    about = _about(options, models)
+    with working_folder(out) as temporary, ExitStack() as stack:
+        folder = Path(temporary) / "out"
+        folder.mkdir()
+        results = CocoResults(folder, classes, about, frames.lost)
+        stack.enter_context(results)
+        takers = _takers(options, frames, folder, classes, stack)
+        for frame in frames:
+            ((found, _),) = models([frame.picture])
+            results.add(found, _place(frame, frames))
+            for take in takers:
+                take(frame, found)
+            done()
+        if not results.images:
+            where = options.input.absolute()
+            raise BadInput(f"{where} holds no picture that can be read; {accepted()}")
+        stack.close()
+        _move(folder, out)
+    return results.images, results.objects, frames.lost
+
+
+Taker = Callable[[Frame, Predictions], None]
+
+
+def _takers(
+    options: argparse.Namespace, frames: Frames, folder: Path, classes: Classes, stack: ExitStack
+) -> list[Taker]:
+    """What is to be done with each frame and what was found in it."""
+    takers = [_drawer(options.input, frames, folder, classes, stack)]
+    if options.semantic:
+        takers.append(_map_writer(folder))
+    if options.rerun:
+        takers.append(stack.enter_context(RerunRecording(options.rerun, classes)).add)
+    return takers
+
+
+def _drawer(
+    source: Path, frames: Frames, folder: Path, classes: Classes, stack: ExitStack
+) -> Taker:
+    """Draws into pictures of the same names, or into one video."""
+    if frames.kind == "pictures":
+        return lambda frame, found: _save(
+            folder / _output_name(frame.name), draw(frame.picture, found, classes, min_score=0)
+        )
+    name = source.resolve().name if source.is_dir() else source.stem
+    video = stack.enter_context(Video(folder / f"{name}.mp4", frames.rate_hz))
+    return lambda frame, found: video.add(draw(frame.picture, found, classes, min_score=0))
+
+
+def _map_writer(folder: Path) -> Taker:
+    """Writes class maps as PNG: the class of every pixel, 255 where there is none."""
+    (folder / SEMANTIC).mkdir()
+    numbers = iter(range(1, sys.maxsize))
+
+    def write(frame: Frame, found: Predictions) -> None:
+        if found.semantic is None:
+            raise BadInput("--semantic: the weights make no class map; name some by --with.")
+        name = f"{frame.name or f'{next(numbers):06d}'}.png"
+        Image.fromarray(found.semantic.numpy()).save(folder / SEMANTIC / name)
+
+    return write
+
+
+def _output_name(name: str) -> str:
+    return name if Path(name).suffix.lower() in KEPT_SUFFIXES else f"{name}.png"
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(path, quality=JPEG_QUALITY)
+
+
+def _place(frame: Frame, frames: Frames) -> dict[str, Any]:
+    """How a frame is named in the results."""
+    if frames.kind == "pictures":
+        return {"file_name": frame.name}
+    if frames.kind == "recording":
+        return {"stamp_ns": frame.stamp}
+    return {"seconds": (frame.stamp - START_NS) / 1e9}
+
+
+def _models(options: argparse.Namespace) -> tuple[Models, Classes]:
+    """The models, and the classes of what they find together."""
+    first = _predictor(options.weights, options)
+    first.configure(score_threshold=options.score)
+    if options.other is None:
+        return Models(first, _as_it_is), first.classes
+    other = _predictor(options.other, options)
+    classes = Classes(first.classes.things, other.classes.semantic)
+    return Models(first, _as_it_is, other, _as_it_is), classes
+
+
+def _as_it_is(found: Predictions) -> Predictions:
+    return found
+
+
+def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
+    return open_predictor(weights, options.device, options.precision, options.backend)
+
+
+def _about(options: argparse.Namespace, models: Models) -> dict[str, str | float]:
+    """What the results are the results of."""
+    about = {"input": str(options.input), "weights": str(models.predictor.weights)}
+    about["sha256"] = models.predictor.sha256
+    if models.other is not None:
+        about |= {"with": str(models.other.weights), "with_sha256": models.other.sha256}
+    command = shlex.join(["python", "-m", "jointseg_eval.predict", *sys.argv[1:]])
+    return about | {"score": options.score, "command": command}
+
+
+def _check_outputs(out: Path, rerun: Path | None) -> None:
+    """Nothing is overwritten or mixed with what was there."""
+    check_folder(out.parent, "--out")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"--out: {out} is there and not empty; name another folder, or remove it.")
+    if rerun is not None:
+        check_folder(rerun.absolute().parent, "--rerun")
+        if rerun.is_dir():
+            raise BadInput(f"--rerun: {rerun} is a folder; name a file, such as drive.rrd.")
+
+
+def _move(folder: Path, out: Path) -> None:
+    if out.exists():
+        out.rmdir()
+    os.replace(folder, out)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[], None]]:
+    """A count on a terminal; nothing where nobody looks."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda: progress.advance(task)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="predict", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("input", type=Path, help="a picture, a folder of pictures, a video, or a recording")
+    add(
+        "--weights", type=Path, required=True, help="a .safetensors with its manifest, or an export"
+    )
+    add("--out", type=Path, required=True, help="folder for the results: a new or an empty one")
+    add("--with", dest="other", type=Path, help="weights for the class maps")
+    add("--topic", help="the images of a recording that has several")
+    add("--score", type=_share, default=0.3, help="less certain objects are left out")
+    add("--semantic", action="store_true", help="write the class maps as well, as PNG")
+    add("--rerun", type=Path, metavar="FILE.rrd", help="write a recording for the viewer of Rerun")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
+    add("--backend", default="torch", help="torch, or that of an export")
+    return parser
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+if __name__ == "__main__":
+    run_program(main, "nothing was written")

@@ -1,0 +1,121 @@
+"""The message types that recordings are decoded with, known without ROS."""
+
+from __future__ import annotations
+
+import os
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import Nodetype
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from jointseg_eval.recordings.records import Channel
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_DEFINITION = 1 << 20
+MAX_UNROLLED = 1 << 10  # elements of arrays for which the parser writes a line of code each
+
+
+@cache
+def message_types() -> Typestore:
+    """The messages of ROS 2 Jazzy, vision_msgs and this package."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    folders = {
+        "vision_msgs": ROOT / "tools/interfaces/vision_msgs/msg",
+        "jointseg_ros": ROOT / "msg",
+    }
+    for package, folder in folders.items():
+        for path in sorted(folder.glob("*.msg")):
+            store.register(get_types_from_msg(path.read_text(), f"{package}/msg/{path.stem}"))
+    return store
+
+
+def new(type_name: str, **values: Any) -> Any:
+    """A message such as new("std_msgs/msg/Header", stamp=..., frame_id=...), all fields given."""
+    return message_types().types[type_name](**values)
+
+
+@lru_cache(256)
+def types_of(channel: Channel) -> Typestore | None:
+    """The types to decode a topic with; None if its type is not known.
+
+    They are as the file itself defines them, else as we know them, else as the ROS workspaces do
+    that have been sourced.
+    """
+    if channel.encoding != "cdr":
+        return None
+    if (own := _defined(channel)) is not None:
+        return own
+    if channel.type in message_types().fielddefs:
+        return message_types()
+    return _installed(channel.type)
+
+
+def how_to_add(channel: Channel) -> str:
+    """What to do about a topic of a type that is not known, in one sentence."""
+    if channel.encoding != "cdr":
+        return f"{channel.topic} is encoded as {channel.encoding!r}, which is not a ROS 2 message."
+    where = "neither in the recording nor known here"
+    return (
+        f"{channel.topic} is left out, since the definition of {channel.type!r} is {where}: source "
+        "the ROS 2 workspace that defines it and start again, or write the recording anew with its "
+        "definitions by 'ros2 bag convert' to mcap in that workspace."
+    )
+
+
+def _defined(channel: Channel) -> Typestore | None:
+    readers = {"ros2msg": get_types_from_msg, "ros2idl": lambda text, _: get_types_from_idl(text)}
+    parse = readers.get(channel.format)
+    if parse is None or not channel.definition or len(channel.definition) > MAX_DEFINITION:
+        return None
+    try:
+        own = get_typestore(Stores.EMPTY)
+        types = parse(channel.definition, channel.type)
+        if sum(_unrolled(f) for _, fields in types.values() for _, f in fields) > MAX_UNROLLED:
+            return None
+        own.register({name: t for name, t in types.items() if name not in own.fielddefs})
+        own.get_msgdef(channel.type)
+        return own
+    except Exception:  # a definition that cannot be parsed is worth no more than none
+        return None
+
+
+def _installed(type_name: str) -> Typestore | None:
+    """The type as .msg files of the sourced workspaces define it, with the types within it."""
+    store, wanted = get_typestore(Stores.ROS2_JAZZY), [type_name]
+    try:
+        while wanted:
+            name = wanted.pop()
+            if name not in store.fielddefs:
+                types = get_types_from_msg(_msg_file(name).read_text(), name)
+                store.register({n: t for n, t in types.items() if n not in store.fielddefs})
+                wanted += [n for _, fields in types.values() for _, f in fields for n in _names(f)]
+        store.get_msgdef(type_name)
+        return store
+    except Exception:  # not there, or what is there cannot be parsed
+        return None
+
+
+def _msg_file(type_name: str) -> Path:
+    package, kind, name = type_name.split("/")
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    paths = [Path(p) / "share" / package / kind / f"{name}.msg" for p in prefixes if p]
+    return next(path for path in paths if path.is_file())
+
+
+def _unrolled(field: Any) -> int:
+    """How many strings or messages an array of fixed length holds."""
+    kind, value = field
+    if kind != Nodetype.ARRAY:
+        return 0
+    (inner, element), length = value
+    return 0 if inner == Nodetype.BASE and element[0] != "string" else length
+
+
+def _names(field: Any) -> list[str]:
+    """The message types in the description of a field, which is nested for arrays."""
+    if isinstance(field, tuple):
+        return [name for part in field for name in _names(part)]
+    return [field] if isinstance(field, str) and field.count("/") == 2 else []

@@ -1,0 +1,242 @@
+"""An evaluation as one HTML file that needs nothing else: numbers, curves, mistakes, pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, Template
+from PIL import Image
+
+from jointseg_core.classes import Classes
+from jointseg_core.predictions import Predictions
+from jointseg_core.targets import Target
+from jointseg_core.visualize import draw
+from jointseg_eval.evaluation import Evaluation
+from jointseg_eval.metrics.distances import EDGES, RANGES
+from training.runs.snapshots import as_seen
+
+PICTURE_WIDTH = 720
+COLORS = (
+    *("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951"),
+    *("#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0"),
+)
+HEADLINES = {
+    "box_ap": "box AP",
+    "box_ap50": "box AP50",
+    "mask_ap": "mask AP",
+    "mask_ap50": "mask AP50",
+    "miou": "mIoU",
+    "foreground_miou": "foreground mIoU",
+    "pq": "PQ",
+    "ar_1000": "proposal AR@1000",
+    "recall_50": "proposal recall@0.5",
+    "cityscapes_ap": "Cityscapes AP",
+}
+PIXEL_NUMBERS = {
+    "miou": "mIoU",
+    "foreground_miou": "foreground mIoU",
+    "pq": "PQ",
+    "sq": "SQ",
+    "rq": "RQ",
+    "pq_things": "PQ of things",
+    "sq_things": "SQ of things",
+    "rq_things": "RQ of things",
+    "pq_stuff": "PQ of stuff",
+    "sq_stuff": "SQ of stuff",
+    "rq_stuff": "RQ of stuff",
+    "agreement": "objects' pixels of their class",
+    "cityscapes_ap": "Cityscapes AP",
+    "cityscapes_ap50": "Cityscapes AP50",
+}
+FAR = (*(f"{a} to {b} m" for a, b in pairwise(EDGES)), f"{EDGES[-1]} m and more")
+COLUMNS = {
+    "objects": "objects",
+    "box_ap": "box AP",
+    "box_ap50": "box AP50",
+    "mask_ap": "mask AP",
+    "mask_ap50": "mask AP50",
+    "cityscapes_ap": "Cityscapes AP",
+    "iou": "IoU",
+    "share_of_pixels": "share of pixels",
+    "pq": "PQ",
+    "sq": "SQ",
+    "rq": "RQ",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A picture of the report: what was found in it beside what is there, RGB [H, W, 3]."""
+
+    name: str
+    quality: float
+    found: np.ndarray
+    truth: np.ndarray
+
+
+def write_report(
+    path: Path, evaluation: Evaluation, facts: Mapping[str, str], pictures: Sequence[Shown] = ()
+) -> None:
+    """Write the report of an evaluation.
+
+    facts are shown on top, by what they are called; "title" is the headline. Pictures come with
+    the worst one first.
+    """
+    page = template("report.html").render(
+        facts=facts, headlines=HEADLINES, pictures=pictures, **parts(evaluation)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def template(name: str) -> Template:
+    """A page of this package; what is put into it is text, and never becomes markup."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "jpeg": jpeg}
+    return environment.get_template(name)
+
+
+def parts(evaluation: Evaluation) -> dict[str, Any]:
+    """What the tables, curves and matrices of a page are made from, by the names it knows."""
+    table = evaluation.table()
+    return {
+        "metrics": evaluation.metrics,
+        "pixel_numbers": PIXEL_NUMBERS,
+        "distances": dict(zip(RANGES, FAR, strict=True)),
+        "columns": {k: v for k, v in COLUMNS.items() if _occurs(k, table)},
+        "table": table,
+        "curves": curves(evaluation),
+        "confusions": confusions(evaluation),
+    }
+
+
+def worst_and_best(quality: np.ndarray, worst: int = 6, best: int = 3) -> list[int]:
+    """Numbers of the pictures to show, the worst first; unknown ones are left out."""
+    order = [int(k) for k in np.argsort(quality) if not math.isnan(quality[k])]
+    if len(order) <= worst + best:
+        return order
+    return order[:worst] + order[-best:]
+
+
+def show(
+    name: str,
+    quality: float,
+    image: np.ndarray,
+    found: Predictions,
+    target: Target,
+    classes: Classes,
+) -> Shown:
+    """What a model found in an image uint8 RGB [H, W, 3] beside its annotation, drawn alike.
+
+    Crowds are not drawn: nobody is asked to find them.
+    """
+    truth = as_seen(target, found)
+    return Shown(
+        name,
+        quality,
+        draw(image, found, classes),
+        draw(image, truth, classes, show_scores=False),
+    )
+
+
+def curves(evaluation: Evaluation) -> list[dict]:
+    """Precision over recall of each class that occurs, for boxes and masks at two IoUs."""
+    objects = evaluation.objects
+    kinds = ["box", *(["mask"] if objects.has_masks else [])]
+    return [
+        {
+            "title": f"{kind} precision over recall, IoU {iou}",
+            "lines": _lines(evaluation, kind, iou),
+        }
+        for kind in kinds
+        for iou in (0.5, 0.75)
+    ]
+
+
+def _lines(evaluation: Evaluation, kind: str, iou: float) -> list[dict]:
+    """Those of at most ten classes, the most frequent ones, and their mean."""
+    found = {
+        name: evaluation.objects.curve(kind, label, iou)
+        for label, name in enumerate(evaluation.classes.things)
+    }
+    known = {name: curve for name, curve in found.items() if not np.isnan(curve).any()}
+    counts = {name: evaluation.objects.boxes().classes[name][2] for name in known}
+    frequent = sorted(known, key=lambda name: -counts[name])[: len(COLORS)]
+    lines = [
+        {"name": name, "color": color, "ap": float(known[name].mean()), "curve": known[name]}
+        for name, color in zip(frequent, COLORS, strict=False)
+    ]
+    if len(known) > 1:
+        mean = np.mean(list(known.values()), axis=0)
+        lines.append({"name": "mean", "color": "", "ap": float(mean.mean()), "curve": mean})
+    return lines
+
+
+def confusions(evaluation: Evaluation) -> list[dict]:
+    """Confusion matrices with a row for each true class; every row is shown in shares of it."""
+    names = list(evaluation.classes.things)
+    found = [
+        {
+            "title": "objects (score 0.3 or more, IoU 0.5 or more)",
+            "rows": [*names, "nothing"],
+            "columns": [*names, "missed"],
+            "counts": evaluation.mistakes.counts,
+        }
+    ]
+    if evaluation.has(evaluation.pixels):
+        names = list(evaluation.classes.semantic)
+        counts = evaluation.pixels.counts.numpy()
+        found.append(
+            {"title": "pixels", "rows": names, "columns": [*names, "none"], "counts": counts}
+        )
+    return [_with_shares(one) for one in found]
+
+
+def _with_shares(matrix: dict) -> dict:
+    """A matrix with the share of each cell in its row; rows without anything are left out."""
+    counts = matrix["counts"]
+    kept = counts.sum(1) > 0
+    shares = counts[kept] / counts[kept].sum(1, keepdims=True)
+    used = (counts.sum(0) > 0) | np.append(kept, False)[: counts.shape[1]]
+    return {
+        **matrix,
+        "rows": [name for name, keep in zip(matrix["rows"], kept, strict=True) if keep],
+        "columns": [name for name, keep in zip(matrix["columns"], used, strict=True) if keep],
+        "counts": counts[kept][:, used].tolist(),
+        "shares": shares[:, used].tolist(),
+    }
+
+
+def number(value: float | int | None, digits: int = 3) -> str:
+    """A number for people: counts as they are, shares to three digits, a dash for none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def jpeg(image: np.ndarray, width: int = PICTURE_WIDTH, quality: int = 85) -> str:
+    """A picture uint8 RGB [H, W, 3] as a data URL, no wider than the report shows it."""
+    picture = Image.fromarray(image)
+    if picture.width > width:
+        height = max(1, round(picture.height * width / picture.width))
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _occurs(column: str, table: Mapping[str, Mapping[str, float]]) -> bool:
+    return any(column in row for row in table.values())

@@ -1,0 +1,122 @@
+"""Write what can be read of a damaged recording into a sound .mcap file, and say what was lost.
+
+    python -m jointseg_eval.salvage BAG OUT.mcap
+
+Exit codes: 0 nothing was lost, 2 usage, 3 nothing can be read, 4 something was lost, 5 OUT cannot
+be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jointseg_eval.input_validation import BadBag, ResourceError, run_program
+from jointseg_eval.recordings.bags import BagReader, BagWriter, Loss, Topic
+from jointseg_eval.recordings.records import Record
+
+NOTHING_LOST, LOST = 0, 4
+
+
+@dataclass(frozen=True)
+class Salvaged:
+    """What was recovered: messages by topic; what the recording says it holds; what was lost."""
+
+    recovered: Counter[str]
+    topics: dict[str, Topic]
+    losses: tuple[Loss, ...]
+
+
+def salvage(source: Path, out: Path) -> Salvaged:
+    """Write the messages of `source` that can be read to `out`, byte for byte, and compare them.
+
+    `out` appears when it is complete and was read back. BadBag if nothing can be read.
+    """
+    unproven = out.with_name(f"{out.name}.unproven.mcap")
+    try:
+        with BagReader(source) as reader, BagWriter(unproven) as writer:
+            written = _Tally()
+            for record in reader.records():
+                writer.write_record(record)
+                written.add(record)
+            if reader.losses and not written.counts:
+                losses = " ".join(map(str, reader.losses))
+                raise BadBag(f"{source.absolute()} holds no message that can be read: {losses}")
+        _prove(unproven, written)
+        os.replace(unproven, out)
+    finally:
+        unproven.unlink(missing_ok=True)
+    return Salvaged(written.counts, reader.topics, tuple(reader.losses))
+
+
+class _Tally:
+    """How many messages each topic has and the sum of their checksums, in whatever order."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.sums: Counter[str] = Counter()
+
+    def add(self, record: Record) -> None:
+        topic = record.channel.topic
+        self.counts[topic] += 1
+        self.sums[topic] += zlib.crc32(f"{record.time} {record.sent}".encode())
+        self.sums[topic] += zlib.crc32(record.data) << 32
+
+
+def _prove(path: Path, written: _Tally) -> None:
+    read = _Tally()
+    with BagReader(path, strict=True) as reader:
+        for record in reader.records():
+            read.add(record)
+    if (read.counts, read.sums) != (written.counts, written.sums):
+        raise BadBag(f"what was written to {path.parent.absolute()} reads back differently")
+
+
+def report(found: Salvaged) -> Iterable[str]:
+    """What was recovered of each topic, then a sentence about each loss."""
+    width = max(map(len, found.topics), default=0)
+    for name, topic in sorted(found.topics.items()):
+        count = found.recovered[name]
+        of = f" of {topic.count}" if topic.count > count else ""
+        yield f"  {name:{width}}  {count}{of} messages of {topic.type}"
+    yield f"recovered: {found.recovered.total()} messages"
+    yield from [f"lost: {loss}" for loss in found.losses] or ["nothing was lost"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; the exit code, or BadBag where nothing can be read."""
+    parser = argparse.ArgumentParser(prog="salvage", description=__doc__.splitlines()[0])
+    parser.add_argument("bag", type=Path, help="a rosbag2 directory, a .mcap file or a .db3 file")
+    parser.add_argument("out", type=Path, help="the .mcap file to write")
+    parser.add_argument("--force", action="store_true", help="replace the file OUT")
+    options = parser.parse_args(arguments)
+    if reason := _refusal(options.bag, options.out, options.force):
+        parser.error(reason)
+    try:
+        found = salvage(options.bag, options.out)
+    except OSError as error:
+        where = options.out.absolute()
+        raise ResourceError(f"{where} cannot be written ({error}); give another place.") from error
+    print(*report(found), sep="\n")
+    print(f"written to {options.out.absolute()}")
+    return LOST if found.losses else NOTHING_LOST
+
+
+def _refusal(bag: Path, out: Path, force: bool) -> str | None:
+    if out.suffix != ".mcap":
+        return f"OUT is {out}; give the name of an .mcap file."
+    place, source = (Path(os.path.realpath(path)) for path in (out, bag))
+    if place == source or source in place.parents:
+        return f"OUT is {out}, part of the recording itself; give another place."
+    if out.exists() and not (force and out.is_file()):
+        return f"{out.absolute()} exists; give another name or --force."
+    return None
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,1 @@
+"""Batches for training: augmentation, a cache of decoded pictures, and their order."""

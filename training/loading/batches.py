@@ -1,0 +1,191 @@
+"""Endless augmented batches: the same whatever the number of workers and ranks, from any start."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointseg_core import Target
+from jointseg_eval.datasets.pictures import Size
+from jointseg_eval.datasets.sample import Samples
+from jointseg_eval.datasets.workers import At, in_order
+from jointseg_eval.input_validation import BadDataset, BadInput
+from training.loading.augmentation import Augmentation, padded
+
+WINDOW = 64  # batches among which pictures are sorted by their shape
+
+Batch = tuple[Tensor, list[Target], list[str]]
+
+
+def batches(
+    samples: Samples,
+    augmentation: Augmentation,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    rank: int = 0,
+    world: int = 1,
+    start: int = 0,
+    multiple: int = 32,
+) -> Iterator[Batch]:
+    """Images uint8 [b, 3, H, W], their annotations with seeds, and their names, endlessly.
+
+    Args:
+        batch_size: pictures of a global batch; rank r of `world` gets its rows r, r + world, ...
+        seed: what order and augmentation depend on, beside the visit and the picture.
+        workers: processes that load ahead; 0 loads here.
+        start: global batches to leave out, which are not decoded: those before an interruption.
+        multiple: images are padded to the right and below to multiples of this, and to the size
+            of the largest of their global batch.
+
+    Wide and tall pictures come in batches of their own as far as possible. Raises BadInput for a
+    picture that cannot be read and for a worker that dies, naming the picture.
+    """
+    if not 0 <= rank < world <= batch_size:
+        raise ValueError(f"rank {rank} of {world} shares batches of {batch_size} pictures")
+    if not len(samples):
+        raise BadDataset(f"{samples.name} has no picture to train on.")
+    maker = _Maker(samples, augmentation, Order(samples, batch_size, seed), rank, world, multiple)
+    numbers = itertools.count(start)
+    for packed in in_order(maker, numbers, workers, samples.sample_name):
+        yield packed.unpack()
+
+
+class Order:
+    """Which pictures at which of their visits form a batch; every visit is of all pictures."""
+
+    def __init__(self, samples: Samples, batch_size: int, seed: int) -> None:
+        self.count, self.batch_size, self.seed = len(samples), batch_size, seed
+        sizes = np.array([samples.image_size(index) for index in range(self.count)])
+        self.tall = sizes[:, 0] > sizes[:, 1]
+        self.window = max(1, min(WINDOW, self.count // batch_size))
+        self._arranged = lru_cache(2)(self._arrange)
+        self._permutation = lru_cache(2)(self._permute)
+
+    def __call__(self, number: int) -> list[tuple[int, int]]:
+        """(visit, picture) of each row of a batch."""
+        window, place = divmod(number, self.window)
+        return [(int(visit), int(index)) for visit, index in self._arranged(window)[place]]
+
+    def draws(self, visit: int, index: int) -> tuple[int, int]:
+        """Seeds of a picture's augmentation, and of its samples in the losses, at a visit."""
+        state = np.random.SeedSequence((self.seed, visit, index)).generate_state(2, np.uint64)
+        return int(state[0] >> 1), int(state[1] >> 1)
+
+    def _arrange(self, window: int) -> np.ndarray:
+        """[batches, rows, 2] of the window: tall pictures after wide ones, batches shuffled."""
+        length = self.window * self.batch_size
+        visits, places = np.divmod(np.arange(window * length, (window + 1) * length), self.count)
+        pictures = np.concatenate(
+            [self._permutation(v)[places[visits == v]] for v in np.unique(visits).tolist()]
+        )
+        by_shape = np.argsort(self.tall[pictures], kind="stable")
+        pairs = np.stack([visits, pictures], 1)[by_shape].reshape(self.window, self.batch_size, 2)
+        return pairs[np.random.default_rng((self.seed, window, 1)).permutation(self.window)]
+
+    def _permute(self, visit: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, visit)).permutation(self.count)
+
+
+class Packed(NamedTuple):
+    """A batch as few arrays, for the way from a worker; objects of all images follow each other."""
+
+    images: np.ndarray  # uint8 [b, 3, H, W]
+    counts: list[int]  # objects of each image
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    masks: np.ndarray  # bool [N, H, W]
+    semantic: np.ndarray | None  # uint8 [b, H, W]
+    seeds: list[int | None]
+    names: list[str]
+
+    def unpack(self) -> Batch:
+        """The batch itself, in the same memory."""
+        arrays = (self.boxes, self.labels, self.masks, self.crowd)
+        boxes, labels, masks, crowd = (torch.from_numpy(a).split(self.counts) for a in arrays)
+        classes = [None] * len(self.names)
+        if self.semantic is not None:
+            classes = list(torch.from_numpy(self.semantic).long())
+        columns = zip(boxes, labels, masks, classes, crowd, self.seeds, strict=True)
+        return torch.from_numpy(self.images), [Target(*row) for row in columns], self.names
+
+
+def pack(images: list[Tensor], targets: list[Target], names: list[str]) -> Packed:
+    """A batch of images of one size."""
+
+    def joined(field: str) -> np.ndarray:
+        return torch.cat([getattr(target, field) for target in targets]).numpy()
+
+    semantic = [target.semantic.byte() for target in targets if target.semantic is not None]
+    return Packed(
+        images=torch.stack(images).numpy(),
+        counts=[len(target.labels) for target in targets],
+        boxes=joined("boxes"),
+        labels=joined("labels"),
+        crowd=joined("crowd"),
+        masks=joined("masks"),
+        semantic=torch.stack(semantic).numpy() if semantic else None,
+        seeds=[target.seed for target in targets],
+        names=names,
+    )
+
+
+class _Maker:
+    """Makes this rank's part of a global batch from its number."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        augmentation: Augmentation,
+        order: Order,
+        rank: int,
+        world: int,
+        multiple: int,
+    ) -> None:
+        self.samples, self.augmentation, self.order = samples, augmentation, order
+        self.rank, self.world, self.multiple = rank, world, multiple
+
+    def __call__(self, number: int, at: At) -> Packed:
+        rows = self.order(number)
+        size = self._common_size(rows)
+        made = [self._row(visit, index, size, at) for visit, index in rows[self.rank :: self.world]]
+        images, targets, names = (list(column) for column in zip(*made, strict=True))
+        return pack(images, targets, names)
+
+    def _row(self, visit: int, index: int, size: Size, at: At) -> tuple[Tensor, Target, str]:
+        at(index)
+        seed, target_seed = self.order.draws(visit, index)
+        try:
+            sample = self.samples[index]
+            image, target = self.augmentation(sample, torch.Generator().manual_seed(seed))
+            image, target = padded(image, target, size)
+        except BadInput:
+            raise
+        except Exception as error:
+            name = self.samples.sample_name(index)
+            raise RuntimeError(f"{name} of {self.samples.name} cannot be prepared") from error
+        return image, replace(target, seed=target_seed), sample.name
+
+    def _common_size(self, rows: list[tuple[int, int]]) -> Size:
+        """Of the whole global batch, which other ranks have parts of."""
+        sizes = [
+            self.augmentation.output_size(
+                self.samples.image_size(index),
+                torch.Generator().manual_seed(self.order.draws(visit, index)[0]),
+            )
+            for visit, index in rows
+        ]
+        height, width = (
+            math.ceil(max(sides) / self.multiple) * self.multiple
+            for sides in zip(*sizes, strict=True)
+        )
+        return height, width
