@@ -34,8 +34,8 @@ from jointseg_eval.frames import Frame, Frames, accepted, open_frames
 from jointseg_eval.input_validation import BadInput, check_folder, run_program
 from jointseg_eval.rerun_recording import RerunRecording
 from training.demo_pictures import Video
-from training.driving_bag import START_NS
 from training.replay import working_folder
+from training.scenes.driving_bag import START_NS
 
 EXIT_LOSSES = 4
 NAMED_LOSSES = 10

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from jointseg_core import Classes, build_model, preset
-from training.starting_points import COCO_THINGS, load_starting_point
+from training.pretrained import COCO_THINGS, load_starting_point
 
 COCO = Classes(COCO_THINGS)
 SIZE = (96, 128)  # of images

@@ -9,9 +9,8 @@ from jointseg_core.classes import CITYSCAPES
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import stamp_ns, to_rgb
 from jointseg_eval.recordings.messages import read_distances, read_plane, read_target
-from training import driving_bag
-from training.driving_bag import scene_messages, scene_target, write_driving_bag
-from training.scenes import Scene, SceneObject, render_drive
+from training.scenes import Scene, SceneObject, driving_bag, render_drive
+from training.scenes.driving_bag import scene_messages, scene_target, write_driving_bag
 
 SEED, STREETS, FRAMES, SIZE = 1234, 2, 2, (128, 256)
 

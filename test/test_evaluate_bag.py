@@ -23,7 +23,8 @@ from jointseg_eval.evaluation import evaluate
 from jointseg_eval.input_validation import exit_code
 from jointseg_eval.recordings.bags import BagReader, BagWriter
 from jointseg_eval.recordings.images import header_message, image_message
-from training.driving_bag import (
+from training.scenes import render_drive
+from training.scenes.driving_bag import (
     IMAGE,
     RATE_HZ,
     START_NS,
@@ -31,7 +32,6 @@ from training.driving_bag import (
     scene_target,
     write_driving_bag,
 )
-from training.scenes import render_drive
 
 SEED, STREETS, FRAMES, SIZE = 1000, 2, 4, (128, 256)
 WEIGHTS = shipped_weights("rdsnet")

@@ -6,8 +6,8 @@ from started_models import WIDTH, assert_all_counted, close, rdsnet_from, rows
 
 from jointseg_core import CITYSCAPES, build_model, preset
 from jointseg_core.boxes import decode_boxes
-from training.starting_points import COCO_THINGS, RELEASED_REFINEMENT
-from training.starting_points.released_rdsnet import released_rdsnet
+from training.pretrained import COCO_THINGS, RELEASED_REFINEMENT
+from training.pretrained.released_rdsnet import released_rdsnet
 
 
 def released_shapes(depths=(3, 4, 6, 3), bottleneck=True, width=256):

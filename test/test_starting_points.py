@@ -23,8 +23,8 @@ from jointseg_core import (
     save_model,
 )
 from jointseg_eval.input_validation import BadInput, exit_code
-from training.starting_points import COCO_THINGS
-from training.starting_points.__main__ import main
+from training.pretrained import COCO_THINGS
+from training.pretrained.__main__ import main
 
 
 def test_our_own_checkpoint_starts_a_model_of_other_classes(tmp_path):

@@ -29,10 +29,10 @@ from jointseg_eval.datasets.cityscapes import LABEL_IDS, THING_IDS
 from jointseg_eval.input_validation import BadConfig, BadInput, ResourceError, exit_code
 from jointseg_eval.recordings.bags import BagReader
 from training import synthesize as command
-from training.driving_bag import scene_target
 from training.scenes import Scene, render_scene
 from training.scenes.cityscapes_writer import DYNAMIC, NAMES
 from training.scenes.coco_writer import edges, run_lengths, segmentation
+from training.scenes.driving_bag import scene_target
 from training.synthesize import MANIFEST, SyntheticSet, synthesize
 
 SEED, FRAMES, VAL, SIZE = 10, 3, 2, (64, 128)  # with crowds, caravans and bins in these frames

@@ -35,9 +35,15 @@ from training import seed_spread
 from training.demo_inputs import convert
 from training.demo_pictures import Panels, SheetRows, Video, sheet
 from training.demo_report import DemoReport
-from training.driving_bag import FRAMES_PER_STREET, IMAGE, RATE_HZ, STREETS, write_driving_bag
 from training.joined import joined
 from training.replay import DEFAULT_MODELS, RESULTS, Replay, replay, working_folder
+from training.scenes.driving_bag import (
+    FRAMES_PER_STREET,
+    IMAGE,
+    RATE_HZ,
+    STREETS,
+    write_driving_bag,
+)
 
 SEED = 1000
 MODELS = tuple(RESULTS)

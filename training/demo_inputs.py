@@ -11,7 +11,7 @@ from jointseg_eval.frames import Frame, accepted, open_frames
 from jointseg_eval.input_validation import BadInput
 from jointseg_eval.recordings.bags import BagWriter
 from jointseg_eval.recordings.images import header_message, image_message
-from training.driving_bag import CAMERA_INFO, IMAGE, camera_info
+from training.scenes.driving_bag import CAMERA_INFO, IMAGE, camera_info
 
 LONGEST_GAP_NS = 5_000_000_000
 

@@ -16,8 +16,8 @@ from jointseg_core.targets import Target
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import stamp_ns, to_rgb
 from jointseg_eval.recordings.messages import read_predictions, read_target
-from training.driving_bag import IMAGE, TRUTH
 from training.replay import result_topic
+from training.scenes.driving_bag import IMAGE, TRUTH
 
 _RESULTS = {
     "rdsnet": {"detections": "detections", "masks": "instance_masks"},

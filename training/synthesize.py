@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.progress import Progress, track
 
 from jointseg_eval.input_validation import BadConfig, BadInput, ResourceError, run_program
-from training.driving_bag import write_driving_bag
 from training.scenes import cityscapes_writer, coco_writer, render_scene
+from training.scenes.driving_bag import write_driving_bag
 from training.scenes.scene import DIFFICULTIES, check_request
 
 WRITERS = {"cityscapes": cityscapes_writer, "coco": coco_writer}
@@ -185,7 +185,7 @@ def _processes(workers: int) -> Iterator[Run]:
         return
     # forked from a fresh process: the caller may have threads, of OpenCV or of CUDA
     context = get_context("forkserver")
-    context.set_forkserver_preload(["jointseg_eval.datasets", "training.driving_bag"])
+    context.set_forkserver_preload(["jointseg_eval.datasets", "training.scenes.driving_bag"])
     try:
         with ProcessPoolExecutor(workers, context, _settle) as pool:
             yield partial(pool.map, chunksize=CHUNK)

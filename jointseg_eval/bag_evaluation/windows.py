@@ -11,7 +11,7 @@ from jointseg_eval.input_validation import BadBag
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import IMAGE_TYPES, image_topic
 from jointseg_eval.recordings.messages import DETECTIONS, MASKS
-from training.driving_bag import IMAGE, TRUTH
+from training.scenes.driving_bag import IMAGE, TRUTH
 
 EDGE_BYTES = 64 << 10
 

@@ -21,8 +21,8 @@ from faults.tree import deep_json
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, load_model, preset, save_model
 from jointseg_core.errors import BadCheckpoint
 from jointseg_core.export.backends import read_export
+from training.pretrained.files import read_source
 from training.runs.run_folder import RunFolder
-from training.starting_points.files import read_source
 
 TINY = preset("rdsnet", "tiny")
 

@@ -20,7 +20,7 @@ from jointseg_eval.bag_evaluation.part import Part, Settings
 from jointseg_eval.bag_evaluation.processes import in_processes, one_by_one
 from jointseg_eval.bag_evaluation.windows import survey, windows
 from jointseg_eval.recordings.bags import BagReader, BagWriter
-from training.driving_bag import write_driving_bag
+from training.scenes.driving_bag import write_driving_bag
 
 RUN = "jointseg_eval.evaluate_bag"
 WEIGHTS = shipped_weights("rdsnet")

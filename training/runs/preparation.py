@@ -11,6 +11,7 @@ from jointseg_core.checkpoint import Model
 from jointseg_eval.datasets import Samples, Subset
 from jointseg_eval.input_validation import BadCheckpoint, BadConfig, BadInput, check_folder
 from jointseg_eval.provenance import environment
+from training.pretrained import Table, load_starting_point
 from training.recipes import Recipe, augmentation_of, check, fitted, steps_of
 from training.runs.average import Average
 from training.runs.command import Command, Options, config_document
@@ -23,7 +24,6 @@ from training.runs.run_folder import RunFolder, as_json, replace_file
 from training.runs.sources import check_pictures, open_sources
 from training.runs.stages import JointStage, RefinementStage
 from training.runs.validation import check_metric
-from training.starting_points import Table, load_starting_point
 
 
 def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:

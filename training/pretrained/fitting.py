@@ -14,11 +14,11 @@ from jointseg_core.checkpoint import Model
 from jointseg_core.classes import Classes
 from jointseg_core.rdsnet_s import RDSNetSConfig
 from jointseg_eval.input_validation import BadCheckpoint
-from training.starting_points.files import read_source
-from training.starting_points.heads import ClassRows, class_rows, match_rows
-from training.starting_points.released_rdsnet import RELEASED_REFINEMENT
-from training.starting_points.source import Source, without_counters
-from training.starting_points.table import (
+from training.pretrained.files import read_source
+from training.pretrained.heads import ClassRows, class_rows, match_rows
+from training.pretrained.released_rdsnet import RELEASED_REFINEMENT
+from training.pretrained.source import Source, without_counters
+from training.pretrained.table import (
     LOADED,
     MISSING,
     REINITIALISED,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from jointseg_core.checkpoint import BadCheckpoint, load_model
-from training.starting_points import torchvision_files
-from training.starting_points.heads import class_rows
-from training.starting_points.released_rdsnet import released_rdsnet
-from training.starting_points.source import Source, without_counters
+from training.pretrained import torchvision_files
+from training.pretrained.heads import class_rows
+from training.pretrained.released_rdsnet import released_rdsnet
+from training.pretrained.source import Source, without_counters
 
 KNOWN = (
     "known are torchvision's ResNets, RetinaNets and Faster R-CNNs and the released RDSNets, as "

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from training.starting_points.source import COCO_ROWS, Rule, Source, rename
+from training.pretrained.source import COCO_ROWS, Rule, Source, rename
 
 NORM_EPS = 1e-5
 RATIOS = (0.5, 1.0, 2.0)

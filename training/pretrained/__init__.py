@@ -4,9 +4,9 @@
 checkpoints of this package, loads what fits and returns a table of what became of every weight.
 """
 
-from training.starting_points.fitting import load_starting_point
-from training.starting_points.released_rdsnet import RELEASED_REFINEMENT
-from training.starting_points.source import COCO_THINGS
-from training.starting_points.table import Row, Table
+from training.pretrained.fitting import load_starting_point
+from training.pretrained.released_rdsnet import RELEASED_REFINEMENT
+from training.pretrained.source import COCO_THINGS
+from training.pretrained.table import Row, Table
 
 __all__ = ["COCO_THINGS", "RELEASED_REFINEMENT", "Row", "Table", "load_starting_point"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jointseg_core.classes import Classes
-from training.starting_points.source import BACKGROUND
+from training.pretrained.source import BACKGROUND
 
 
 class ClassRows(NamedTuple):

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from training.starting_points.source import COCO_THINGS, Rule, Source, rename
-from training.starting_points.torchvision_files import scale_major
+from training.pretrained.source import COCO_THINGS, Rule, Source, rename
+from training.pretrained.torchvision_files import scale_major
 
 RELEASED_REFINEMENT: Mapping[str, Tensor] = {
     "refinement.kernel": torch.tensor(

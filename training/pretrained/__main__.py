@@ -10,9 +10,9 @@ from jointseg_core.checkpoint import PRESETS, build_model, preset, save_model
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_eval.input_validation import BadConfig, run_program
+from training.pretrained.fitting import load_starting_point
+from training.pretrained.source import COCO_THINGS
 from training.recipes import learns_pixels, with_classes
-from training.starting_points.fitting import load_starting_point
-from training.starting_points.source import COCO_THINGS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="training.starting_points", description=__doc__)
+    parser = argparse.ArgumentParser(prog="training.pretrained", description=__doc__)
     parser.add_argument("weights", help="a .pth of torchvision or RDSNet, or our .safetensors")
     parser.add_argument("--model", choices=list(PRESETS), default="rdsnet")
     parser.add_argument("--preset", default="r50")

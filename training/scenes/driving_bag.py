@@ -1,6 +1,6 @@
 """A synthetic drive as a recording: camera topics, and the truth about them on topics of its own.
 
-python -m training.driving_bag OUT.mcap --seed 1000
+python -m training.scenes.driving_bag OUT.mcap --seed 1000
 """
 
 from __future__ import annotations
