@@ -3,7 +3,7 @@
 .PHONY: demo test faults fuzz lint soak
 
 demo:
-	@tools/run python -m training.demo $(if $(INPUT),--input '$(INPUT)') $(ARGS)
+	@tools/run python -m demo $(if $(INPUT),--input '$(INPUT)') $(ARGS)
 
 test:
 	@tools/run python -m pytest $(ARGS)

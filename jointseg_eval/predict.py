@@ -24,6 +24,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from demo.pictures import Video
+from demo.replay import working_folder
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
@@ -33,8 +35,6 @@ from jointseg_eval.evaluation import Models, open_predictor
 from jointseg_eval.frames import Frame, Frames, accepted, open_frames
 from jointseg_eval.input_validation import BadInput, check_folder, run_program
 from jointseg_eval.rerun_recording import RerunRecording
-from training.demo_pictures import Video
-from training.replay import working_folder
 from training.scenes.driving_bag import START_NS
 
 EXIT_LOSSES = 4

@@ -15,12 +15,12 @@ import pytest
 from pages import Page
 from PIL import Image
 
+from demo.__main__ import FILES, main
+from demo.replay import LARGE_IMAGES, PROFILE_VARIABLES, Replay, _environment
+from demo.synchroniser import joined
 from jointseg_eval.input_validation import exit_code
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.report import number
-from training.demo import FILES, main
-from training.joined import joined
-from training.replay import LARGE_IMAGES, PROFILE_VARIABLES, Replay, _environment
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("jointseg_ros.msg", reason="needs the messages of this package")
@@ -33,7 +33,7 @@ COUNTS = {"frames_processed", "frames_dropped"}
 
 
 def start(out: Path, *arguments: object) -> subprocess.Popen:
-    command = [sys.executable, "-m", "training.demo", "--out", out, *arguments]
+    command = [sys.executable, "-m", "demo", "--out", out, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([str(c) for c in command], cwd=ROOT, env=dict(os.environ), **pipes)
 

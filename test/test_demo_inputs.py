@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from demo.inputs import convert
 from jointseg_eval.input_validation import BadInput
 from jointseg_eval.recordings.bags import BagReader, message_types, new
 from jointseg_eval.recordings.images import header_message, image_message, stamp_ns, to_rgb
-from training.demo_inputs import convert
 
 COLORS = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
 

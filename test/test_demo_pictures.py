@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jointseg_core.classes import CITYSCAPES
-from jointseg_core.predictions import Masks, Predictions
-from jointseg_core.targets import Target
-from training.demo_pictures import (
+from demo.pictures import (
     PANEL_WIDTH,
     Panels,
     SheetRows,
@@ -18,7 +15,10 @@ from training.demo_pictures import (
     resized,
     sheet,
 )
-from training.joined import Joined
+from demo.synchroniser import Joined
+from jointseg_core.classes import CITYSCAPES
+from jointseg_core.predictions import Masks, Predictions
+from jointseg_core.targets import Target
 
 SIZE = (64, 128)
 

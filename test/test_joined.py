@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo.synchroniser import joined
 from jointseg_core.classes import CITYSCAPES
 from jointseg_eval.recordings.bags import BagReader, BagWriter, merge, new
 from jointseg_eval.recordings.images import header_message, image_message
 from jointseg_eval.scores import SCORES, ModelScores, known_or_none, percentiles
-from training.joined import joined
 from training.scenes.driving_bag import write_driving_bag
 
 TRUTH = "/camera/ground_truth/"

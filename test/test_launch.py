@@ -20,11 +20,11 @@ pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from demo.replay import DEFAULT_MODELS
 from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import PerceptionNode
-from training.replay import DEFAULT_MODELS
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 CONFIGS = sorted((LAUNCH / "config").glob("*.yaml"))

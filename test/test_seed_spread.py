@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from demo.seed_spread import note, score_drive, spread
 from jointseg_core.checkpoint import load_model
 from jointseg_core.predictor import Predictor
 from jointseg_eval.scores import SCORES
-from training.seed_spread import note, score_drive, spread
 
 
 def seeds(*box_ap50: float | None) -> dict:
@@ -41,11 +41,11 @@ def test_a_drive_is_scored_with_the_numbers_of_the_demo(
 def test_the_note_shows_measured_numbers_with_their_command_or_says_what_to_run(
     tmp_path: Path, rdsnet_weights: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("training.seed_spread.shipped_weights", lambda model: rdsnet_weights)
+    monkeypatch.setattr("demo.seed_spread.shipped_weights", lambda model: rdsnet_weights)
     path = tmp_path / "spread.json"
     assert "not measured" in note(["rdsnet"], path)
     document = {
-        "command": "python -m training.seed_spread --seeds 2",
+        "command": "python -m demo.seed_spread --seeds 2",
         "weights": {"rdsnet": load_model(rdsnet_weights)[1].sha256},
         "seeds": seeds(0.5, 0.56),
         "spread": spread(seeds(0.5, 0.56)),

@@ -1,7 +1,7 @@
 """The whole system on one recording: replay it to the nodes, record, compare, draw.
 
-    python -m training.demo                      a synthetic drive, with scores
-    python -m training.demo --input drive.mp4    your own pictures, without
+    python -m demo                      a synthetic drive, with scores
+    python -m demo --input drive.mp4    your own pictures, without
 
 Leaves input.mcap, output.mcap, overlay.mp4, overlay.png, metrics.json and report.html in the output
 folder.
@@ -26,17 +26,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from demo import seed_spread
+from demo.inputs import convert
+from demo.pictures import Panels, SheetRows, Video, sheet
+from demo.replay import DEFAULT_MODELS, RESULTS, Replay, replay, working_folder
+from demo.report import DemoReport
+from demo.synchroniser import joined
 from jointseg_core.classes import CITYSCAPES
 from jointseg_eval.input_validation import BadConfig, run_program
 from jointseg_eval.recordings.bags import BagReader, merge
 from jointseg_eval.recordings.images import stamp_ns
 from jointseg_eval.scores import SCORES, ModelScores, known_or_none, percentiles
-from training import seed_spread
-from training.demo_inputs import convert
-from training.demo_pictures import Panels, SheetRows, Video, sheet
-from training.demo_report import DemoReport
-from training.joined import joined
-from training.replay import DEFAULT_MODELS, RESULTS, Replay, replay, working_folder
 from training.scenes.driving_bag import (
     FRAMES_PER_STREET,
     IMAGE,
@@ -211,7 +211,7 @@ def _metrics(
 def _facts(options: argparse.Namespace) -> dict[str, str]:
     """What the report says on top of its page."""
     weights = dict(options.weights or ())
-    command = shlex.join(["python", "-m", "training.demo", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "demo", *sys.argv[1:]])
     known = {"title": "Demo: a synthetic drive", "input": SYNTHETIC.format(**vars(options))}
     if options.input is not None:
         known = {"title": f"Demo: {options.input.name}", "input": str(options.input)}

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from demo.synchroniser import Joined
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
 from jointseg_core.visualize import draw
-from training.joined import Joined
 
 TITLES = {
     "rdsnet": "RDSNet: boxes and instance masks",

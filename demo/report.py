@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from demo.pictures import MIN_SCORE, as_predictions
+from demo.replay import Replay, result_topic
+from demo.synchroniser import Joined
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.visualize import draw
@@ -20,9 +23,6 @@ from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.bag_evaluation.windows import common_truth, survey
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.report import HEADLINES
-from training.demo_pictures import MIN_SCORE, as_predictions
-from training.joined import Joined
-from training.replay import Replay, result_topic
 
 SCORES = {
     "rdsnet": ("box_ap", "mask_ap"),

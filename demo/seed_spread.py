@@ -1,6 +1,6 @@
 """How much the demo's scores depend on its seed: several drives, scored without ROS.
 
-python -m training.seed_spread --seeds 5 --out docs/results/seed_spread.json
+python -m demo.seed_spread --seeds 5 --out docs/results/seed_spread.json
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from demo.replay import ROOT, SCORE_THRESHOLD
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.predictor import Predictor
 from jointseg_eval.input_validation import run_program
 from jointseg_eval.scores import SCORES, ModelScores, known_or_none
-from training.replay import ROOT, SCORE_THRESHOLD
 from training.scenes import render_drive
 from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, scene_target
 
@@ -59,7 +59,7 @@ def spread(seeds: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> dic
 
 def note(models: Sequence[str], path: Path = RESULTS) -> str:
     """What was measured of these models' shipped weights over several seeds, in a few lines."""
-    advice = "python -m training.seed_spread --seeds 5"
+    advice = "python -m demo.seed_spread --seeds 5"
     try:
         measured = json.loads(path.read_text())
         lines = [_line(model, measured["spread"][model]) for model in models]
@@ -82,7 +82,7 @@ def main() -> None:
         console.print(f"seed {seed}: {_inline(seeds[str(seed)])}", highlight=False)
     _print(console, spread(seeds))
     if options.out:
-        command = shlex.join(["python", "-m", "training.seed_spread", *sys.argv[1:]])
+        command = shlex.join(["python", "-m", "demo.seed_spread", *sys.argv[1:]])
         document = {
             "command": command,
             "weights": {model: p.sha256 for model, p in predictors.items()},

@@ -1,0 +1,1 @@
+"""The whole system on one recording: `python -m demo`, or `make demo`."""
