@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
@@ -251,7 +251,7 @@ def test_ten_thousand_bad_messages_need_no_more_memory_than_one_thousand(
     weights: dict[str, Path],
 ) -> None:
     command = [sys.executable, "-c", MANY, str(weights["rdsnet"])]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     counts, growth = done.stdout.splitlines()[-2:]

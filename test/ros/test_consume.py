@@ -32,7 +32,7 @@ from jointseg_ros.conversions import (
 )
 from jointseg_ros.msg import InstanceMask, InstanceMaskArray, PanopticSegmentArray
 
-PAGE = (Path(__file__).parents[1] / "docs" / "consume.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "consume.md").read_text()
 PYTHON, DECODE, CONSUMER, PANOPTIC_PYTHON, PANOPTIC = (
     re.findall(f"```{language}\n(.*?)```", PAGE, re.S)[place]
     for language, place in (("python", 0), ("cpp", 0), ("cpp", 1), ("python", 1), ("cpp", 2))

@@ -29,7 +29,7 @@ from benchmarks.networks.worker import costs, gflop_of, measure
 from jointseg_core.command import exit_code
 from jointseg_core.errors import BadConfig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = ["--preset", "tiny", "--size", "128x256", "--threads", "1"]
 
 

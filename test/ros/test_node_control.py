@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
@@ -207,7 +207,7 @@ def test_the_executable_refuses_a_wrong_start_in_one_sentence(bench: Bench) -> N
 @contextmanager
 def executable(bench: Bench, *parameters: str) -> Iterator[subprocess.Popen[str]]:
     """The node as a process of its own."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     given = ["model.type:=rdsnet", f"model.weights:={bench.weights['rdsnet']}", *parameters]
     command = [sys.executable, root / "jointseg_ros" / "perception_node.py", "--ros-args"]
     command += ["-r", "__node:=in_a_process"]

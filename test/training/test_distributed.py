@@ -19,7 +19,7 @@ from training.loading.batches import Order
 from training.recipes import RECIPES
 from training.runs.run_folder import RunFolder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SEED = 0
 FLAGS = {
     "steps": 3, "batch": 2, "optimizer": "sgd", "lr": 0.005, "refinement-steps": 1, "seed": SEED,

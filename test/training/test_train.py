@@ -25,7 +25,7 @@ from training.runs.run_folder import RunFolder
 from training.runs.stopping import StopSignals
 from training.runs.validation import validate
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LOOP = {"steps": 6, "batch": 2, "save-every": 2, "validate-every": 3, "keep": 9}
 
 

@@ -16,7 +16,7 @@ from jointseg_eval.recordings.images import header_message, image_message
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 START = 1_700_000_000_000_000_000
 TIMES = [START + ms * 1_000_000 for ms in (0, 60, 120, 400, 460)]
 IMAGE, WORDS = "/cam/image", "/words"

@@ -19,7 +19,7 @@ from benchmarks.soak.samples import Record, Sample, percentiles, quantile
 from benchmarks.soak.verdict import findings, slope_mb_h, student
 from jointseg_ros.images import BadImage, image_to_rgb
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOUR = 3600.0
 
 

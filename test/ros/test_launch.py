@@ -26,7 +26,7 @@ from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import PerceptionNode
 
-LAUNCH = Path(__file__).parents[1] / "launch"
+LAUNCH = Path(__file__).parents[2] / "launch"
 CONFIGS = sorted((LAUNCH / "config").glob("*.yaml"))
 MULTI_CAMERA = LAUNCH / "config" / "multi_camera.yaml"
 TOPICS = {

@@ -27,7 +27,7 @@ pytest.importorskip("jointseg_ros.msg", reason="needs the messages of this packa
 
 pytestmark = pytest.mark.timeout(600)  # nodes take their time to start on a busy machine
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LATENCIES = {"p50", "p95", "p99"}
 COUNTS = {"frames_processed", "frames_dropped"}
 

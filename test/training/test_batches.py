@@ -226,7 +226,7 @@ def test_workers_ignore_what_is_meant_for_their_parent_and_die_with_it(tmp_path)
         "print(*pids, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    paths = os.pathsep.join([os.path.dirname(__file__), os.getcwd()])
+    paths = os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), os.getcwd()])
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": paths},

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 
 from jointseg_ros.outputs import ANNOTATIONS
 
-POLICY = Path(__file__).parents[1] / "launch" / "config" / "sros2_policy.xml"
+POLICY = Path(__file__).parents[2] / "launch" / "config" / "sros2_policy.xml"
 NEWER = {"get_type_description"}  # not in Humble
 
 

@@ -33,6 +33,6 @@ for capacity in (8000, 80):
 def test_it_gives_pixels_and_profiles_of_the_readable_crop():
     environment = {**os.environ, "TRITON_INTERPRET": "1"}  # read when triton is imported
     command = [sys.executable, "-c", COMPARE]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from tools.machine import SetUpError, check_python, check_tools, ros_is_sourced
 from tools.place import Place, digest
 from tools.steps import Step, all_steps, make_venv, reason, run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def step(name: str, key: str = "new") -> Step:
