@@ -15,7 +15,7 @@ import time
 import cv2
 import numpy as np
 
-from jointseg_eval.input_validation import run_program
+from jointseg_core.command import run_program
 from training.scenes.camera import Camera
 from training.scenes.codes import FIRST_OBJECT
 from training.scenes.painter import FRACTION, Light, Painter

@@ -28,22 +28,20 @@ from rich.table import Table
 
 from demo import seed_spread
 from demo.inputs import convert
-from demo.pictures import Panels, SheetRows, Video, sheet
-from demo.replay import DEFAULT_MODELS, RESULTS, Replay, replay, working_folder
+from demo.pictures import Panels, SheetRows, sheet
+from demo.replay import DEFAULT_MODELS, RESULTS, Replay, replay
 from demo.report import DemoReport
 from demo.synchroniser import joined
 from jointseg_core.classes import CITYSCAPES
-from jointseg_eval.input_validation import BadConfig, run_program
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig
+from jointseg_eval.input_validation import working_folder
 from jointseg_eval.recordings.bags import BagReader, merge
 from jointseg_eval.recordings.images import stamp_ns
+from jointseg_eval.recordings.topics import IMAGE
 from jointseg_eval.scores import SCORES, ModelScores, known_or_none, percentiles
-from training.scenes.driving_bag import (
-    FRAMES_PER_STREET,
-    IMAGE,
-    RATE_HZ,
-    STREETS,
-    write_driving_bag,
-)
+from jointseg_eval.video import Video
+from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, write_driving_bag
 
 SEED = 1000
 MODELS = tuple(RESULTS)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from jointseg_core.errors import BadInput
 from jointseg_eval.frames import Frame, accepted, open_frames
-from jointseg_eval.input_validation import BadInput
 from jointseg_eval.recordings.bags import BagWriter
-from jointseg_eval.recordings.images import header_message, image_message
-from training.scenes.driving_bag import CAMERA_INFO, IMAGE, camera_info
+from jointseg_eval.recordings.images import camera_info, header_message, image_message
+from jointseg_eval.recordings.topics import CAMERA_INFO, IMAGE
 
 LONGEST_GAP_NS = 5_000_000_000
 

@@ -13,14 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jointseg_eval.input_validation import SegError
+from jointseg_core.errors import SegError
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE_IMAGES = ROOT / "launch/config/fastdds_large_images.xml"
@@ -333,9 +332,3 @@ def _end(process: subprocess.Popen) -> None:
             process.wait(patience)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # children that outlived it
-
-
-def working_folder(near: Path) -> tempfile.TemporaryDirectory:
-    """A folder beside `near`, on the same file system, that is gone at the end."""
-    near.parent.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=f".{near.name}.", dir=near.parent)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demo.pictures import MIN_SCORE, as_predictions
+from demo.pictures import MIN_SCORE
 from demo.replay import Replay, result_topic
 from demo.synchroniser import Joined
 from jointseg_core.checkpoint import shipped_weights
@@ -81,7 +81,7 @@ class DemoReport:
             for m, found in frame.results.items()
             if found is not None
         }
-        truth = None if frame.truth is None else as_predictions(frame.truth)
+        truth = None if frame.truth is None else frame.truth.as_predictions()
         labels = {k for one in shown.values() for k in one.labels.tolist()}
         labels |= set() if truth is None else set(truth.labels.tolist())
         return Example(

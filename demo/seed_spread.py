@@ -17,8 +17,8 @@ from rich.table import Table
 
 from demo.replay import ROOT, SCORE_THRESHOLD
 from jointseg_core.checkpoint import shipped_weights
+from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
-from jointseg_eval.input_validation import run_program
 from jointseg_eval.scores import SCORES, ModelScores, known_or_none
 from training.scenes import render_drive
 from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, scene_target

@@ -17,7 +17,7 @@ from jointseg_core.targets import Target
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import stamp_ns, to_rgb
 from jointseg_eval.recordings.messages import read_predictions, read_target
-from training.scenes.driving_bag import IMAGE, TRUTH
+from jointseg_eval.recordings.topics import IMAGE, TRUTH
 
 _RESULTS = {
     "rdsnet": {"detections": "detections", "masks": "instance_masks"},

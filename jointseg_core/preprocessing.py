@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointseg_core.cuda.fixed_shapes import constants
 from jointseg_core.errors import BadImage
+from jointseg_core.tensors import constants
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)

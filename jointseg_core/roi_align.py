@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointseg_core.cuda.fixed_shapes import constants
+from jointseg_core.tensors import constants
 
 STRIDES = (4, 8, 16, 32)
 """Network pixels per cell of P2..P5."""

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.cuda.fixed_shapes import constants
 from jointseg_core.layers import tower
 from jointseg_core.preprocessing import Letterbox, Neighbours
 from jointseg_core.targets import Target
+from jointseg_core.tensors import constants
 
 MAP_STRIDE = 4
 """Network pixels per cell of the semantic and the background map."""

@@ -19,7 +19,6 @@ from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
 from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes, has_area
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.cuda.fixed_shapes import constants
 from jointseg_core.losses import box_loss, divide
 from jointseg_core.postprocessing import PROPOSAL_IOU, detect
 from jointseg_core.predictions import Predictions
@@ -43,6 +42,7 @@ from jointseg_core.segmentation import (
     trained_pixels,
 )
 from jointseg_core.targets import Target, assign_batch, sample, sample_size
+from jointseg_core.tensors import constants
 
 POSITIVE_ANCHORS, POSITIVE_REGIONS = 0.5, 0.25
 """At most this share of the sampled anchors, and of the sampled regions, are objects."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from jointseg_core.predictions import check_shape
+from jointseg_core.predictions import Masks, Predictions, check_shape
 
 NEGATIVE, IGNORED = -1, -2
 """An anchor that is background, and one that is neither; others carry the index of their object."""
@@ -57,6 +57,23 @@ class Target:
     def generator(self) -> torch.Generator | None:
         """A fresh generator that draws the same for this image in whatever batch it is."""
         return None if self.seed is None else torch.Generator().manual_seed(self.seed)
+
+    def as_predictions(self, like: Predictions | None = None) -> Predictions:
+        """The annotation as if it had been found: all scores 1, groups left out.
+
+        With `like`, an object's masks and the class of every pixel only where `like` has them.
+        """
+        single = self[~self.crowd]
+        masks = like is None or like.masks is not None
+        pixels = single.semantic is not None and (like is None or like.semantic is not None)
+        return Predictions(
+            tuple(single.masks.shape[1:]) if like is None else like.image_size,
+            single.boxes.float(),
+            torch.ones(len(single.labels)),
+            single.labels,
+            masks=Masks.from_bitmaps(single.masks) if masks else None,
+            semantic=single.semantic.byte() if pixels else None,
+        )
 
 
 def assign_anchors(anchors: Tensor, boxes: Tensor, positive: float, negative: float) -> Tensor:

@@ -1,1 +1,1 @@
-"""How good a model is, on data sets and on recordings, without ROS: metrics, readers, reports, drawings."""
+"""How good a model is, on data sets and on recordings: metrics, readers, reports; no ROS."""

@@ -1,7 +1,7 @@
 """What a data set holds, and everything that is wrong with it.
 
-`python -m jointseg_eval.check_data ROOT` reads every picture of every split. Exit code 0: clean; 4: can
-be used, with defects; 3: cannot be used.
+`python -m jointseg_eval.check_data ROOT` reads every picture of every split. Exit code 0:
+clean; 4: can be used, with defects; 3: cannot be used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from jointseg_core import UNLABELLED, Classes
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig, BadInput
 from jointseg_eval.datasets import Sample, Samples, open_dataset, splits
 from jointseg_eval.datasets.masks import pixel_counts, tight_boxes
 from jointseg_eval.datasets.workers import At, in_order
-from jointseg_eval.input_validation import BadConfig, BadInput, Defect, run_program
+from jointseg_eval.input_validation import Defect
 
 CLEAN, UNUSABLE, DEFECTS = 0, 3, 4
 SIZES = ("small", "medium", "large")

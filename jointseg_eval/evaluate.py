@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import Predictor
 from jointseg_eval.datasets import Samples, open_dataset, read_remap
 from jointseg_eval.evaluation import (
@@ -26,7 +28,7 @@ from jointseg_eval.evaluation import (
     open_predictor,
     spread,
 )
-from jointseg_eval.input_validation import BadConfig, check_folder, run_program
+from jointseg_eval.input_validation import check_folder
 from jointseg_eval.report import (
     COLUMNS,
     HEADLINES,

@@ -1,6 +1,6 @@
 """Score a model on recordings, every frame of them, without ROS.
 
-python -m jointseg_eval.evaluate_bag drive.mcap --weights jointseg_core/weights/joint_tiny.safetensors
+python -m jointseg_eval.evaluate_bag drive.mcap --weights joint_tiny.safetensors
 
 Leaves metrics.json (the same however many processes worked on it), frames.csv, run.json and
 report.html in the output folder, and what is done of each recording in its parts/, so that a run
@@ -27,6 +27,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadBag, BadConfig, BadInput
 from jointseg_eval.bag_evaluation.examples import examples
 from jointseg_eval.bag_evaluation.headline import Run
 from jointseg_eval.bag_evaluation.online import Online, judge_online
@@ -45,14 +47,7 @@ from jointseg_eval.bag_evaluation.windows import (
 )
 from jointseg_eval.datasets.coco_file import read_categories, read_json
 from jointseg_eval.evaluation import Models
-from jointseg_eval.input_validation import (
-    BadBag,
-    BadConfig,
-    BadInput,
-    check_folder,
-    refuse,
-    run_program,
-)
+from jointseg_eval.input_validation import check_folder, refuse
 from jointseg_eval.report import HEADLINES, number
 
 EXIT_LOSSES = 4

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from jointseg_core import CITYSCAPES
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_eval.datasets.sample import Sample, Samples
-from jointseg_eval.input_validation import BadInput
 from jointseg_eval.metrics import (
     Agreement,
     AveragePrecision,

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jointseg_eval.input_validation import MAX_PIXELS, PICTURE_FORMATS, BadImage, BadInput
+from jointseg_core.errors import BadImage, BadInput
+from jointseg_eval.input_validation import MAX_PIXELS, PICTURE_FORMATS
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import image_topic, stamp_ns, to_rgb
-from training.scenes.driving_bag import FRAME_ID, START_NS
+from jointseg_eval.recordings.topics import FRAME_ID, START_NS
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 RECORDINGS = (".mcap", ".db3")

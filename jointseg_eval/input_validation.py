@@ -1,43 +1,13 @@
-"""What is wrong with an input, said once; the errors of the core that say it."""
+"""Checks of what people bring: the formats and sizes that are read, defects, folders to write."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointseg_core.command import exit_code, run_program
-from jointseg_core.errors import (
-    BadBag,
-    BadCheckpoint,
-    BadConfig,
-    BadDataset,
-    BadImage,
-    BadInput,
-    ResourceError,
-    SegError,
-)
-
-__all__ = [
-    "MAX_PIXELS",
-    "PICTURE_FORMATS",
-    "BadBag",
-    "BadCheckpoint",
-    "BadConfig",
-    "BadDataset",
-    "BadImage",
-    "BadInput",
-]
-__all__ += [
-    "MAX_PIXELS",
-    "Defect",
-    "ResourceError",
-    "SegError",
-    "check_folder",
-    "exit_code",
-    "refuse",
-    "run_program",
-]
+from jointseg_core.errors import BadDataset, BadInput
 
 PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 """All that Pillow may decode; it would hand others, such as PostScript, to further programs."""
@@ -65,9 +35,8 @@ class Defect:
 def refuse(defect: Defect) -> None:
     """What to do about a defect unless all are wanted: raise BadDataset, or go on if one can."""
     if not defect.usable:
-        raise BadDataset(
-            f"{str(defect).rstrip('.')}; `python -m jointseg_eval.check_data ROOT` names every defect."
-        )
+        advice = "`python -m jointseg_eval.check_data ROOT` names every defect."
+        raise BadDataset(f"{str(defect).rstrip('.')}; {advice}")
 
 
 def check_folder(folder: Path, option: str) -> None:
@@ -79,3 +48,9 @@ def check_folder(folder: Path, option: str) -> None:
             f"{option}: {folder} cannot be a folder, nothing can be written to {there};"
             " name another one."
         )
+
+
+def working_folder(near: Path) -> tempfile.TemporaryDirectory:
+    """A folder beside `near`, on the same file system, that is gone at the end."""
+    near.parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f".{near.name}.", dir=near.parent)

@@ -3,9 +3,9 @@
 python -m jointseg_eval.predict INPUT --weights WEIGHTS --out DIR
 
 DIR gets the drawn pictures under their names, or one .mp4 video, and `predictions.json` with
-`images.json` (see jointseg_eval/coco_results.py). All coordinates are pixels of the picture as it is
-stored. Exit code 0; 2 for a wrong argument, 3 for an input that cannot be used, 4 when parts of it
-were damaged and left out, 5 when the disk or the rights do not suffice.
+`images.json` (see jointseg_eval/coco_results.py). All coordinates are pixels of the picture as it
+is stored. Exit code 0; 2 for a wrong argument, 3 for an input that cannot be used, 4 when parts of
+it were damaged and left out, 5 when the disk or the rights do not suffice.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from demo.pictures import Video
-from demo.replay import working_folder
 from jointseg_core.classes import Classes
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_core.visualize import draw
 from jointseg_eval.coco_results import CocoResults
 from jointseg_eval.evaluation import Models, open_predictor
 from jointseg_eval.frames import Frame, Frames, accepted, open_frames
-from jointseg_eval.input_validation import BadInput, check_folder, run_program
+from jointseg_eval.input_validation import check_folder, working_folder
+from jointseg_eval.recordings.topics import START_NS
 from jointseg_eval.rerun_recording import RerunRecording
-from training.scenes.driving_bag import START_NS
+from jointseg_eval.video import Video
 
 EXIT_LOSSES = 4
 NAMED_LOSSES = 10

@@ -1,13 +1,15 @@
-"""What a run ran on and with, so that its numbers can be understood later."""
+"""What numbers come from: the machine, the versions, the commit, the code."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 import torchvision
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -40,6 +42,24 @@ def environment(command: str, device: torch.device, world: int) -> dict[str, Any
         "cuda": torch.version.cuda,
         "git": git_state(),
     }
+
+
+@cache
+def code_digest(*places: str) -> str:
+    """Digest of all Python files below some folders or files of the project, named from its root.
+
+    With it go results that are kept: other code, other results. It needs no git, and commits that
+    leave these places alone leave the results in use.
+    """
+    found = [file for place in places for file in _python_files(ROOT / place)]
+    digest = hashlib.sha256()
+    for file in sorted(found):
+        digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _python_files(place: Path) -> list[Path]:
+    return list(place.rglob("*.py")) if place.is_dir() else [place]
 
 
 def device_name(device: torch.device) -> str:

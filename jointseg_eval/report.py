@@ -21,7 +21,6 @@ from jointseg_core.targets import Target
 from jointseg_core.visualize import draw
 from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.metrics.distances import EDGES, RANGES
-from training.runs.snapshots import as_seen
 
 PICTURE_WIDTH = 720
 COLORS = (
@@ -143,7 +142,7 @@ def show(
 
     Crowds are not drawn: nobody is asked to find them.
     """
-    truth = as_seen(target, found)
+    truth = target.as_predictions(found)
     return Shown(
         name,
         quality,

@@ -15,11 +15,11 @@ from types import TracebackType
 
 import numpy as np
 
-from demo.replay import working_folder
 from jointseg_core.classes import UNLABELLED, Classes
+from jointseg_core.errors import BadConfig
 from jointseg_core.predictions import Predictions
 from jointseg_eval.frames import Frame
-from jointseg_eval.input_validation import BadConfig
+from jointseg_eval.input_validation import working_folder
 
 JPEG_QUALITY = 85
 

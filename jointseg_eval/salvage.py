@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointseg_eval.input_validation import BadBag, ResourceError, run_program
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadBag, ResourceError
 from jointseg_eval.recordings.bags import BagReader, BagWriter, Loss, Topic
 from jointseg_eval.recordings.records import Record
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from jointseg_core.classes import UNLABELLED, Classes
+from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
-from jointseg_eval.input_validation import BadInput
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,8 @@ from jointseg_core import CITYSCAPES, Preprocessing, build_model, preset, save_m
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by a shell with `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or no child could be interrupted
 
-TRAINING = {"av", "cv2", "jinja2", "mcap", "pycocotools", "rich", "rosbags"}
+EVALUATION = {"av", "cv2", "jinja2", "mcap", "pycocotools", "rich", "rosbags"}
+STANDING_ON_IT = {"benchmarks", "demo", "jointseg_eval", "training"}
 OPTIONAL = {"hypothesis", "mcap", "mcap_ros2", "rosbags"}
 DOMAINS = range(1, 102)  # above these, DDS would take ports that the system gives to others
 
@@ -29,14 +30,15 @@ DOMAINS = range(1, 102)  # above these, DDS would take ports that the system giv
 def lacking(file: Path) -> list[str]:
     """The packages that a test module cannot do without and that are not installed.
 
-    A vehicle has the nodes and the core, and nothing of what training and the demo need.
+    A vehicle has the nodes and the core, and nothing of what all else needs.
     """
     names = set(re.findall(r"^(?:from|import) (\w+)", file.read_text(), re.MULTILINE))
-    needed = names & OPTIONAL | (TRAINING if "training" in names else set())
+    needed = names & OPTIONAL | (EVALUATION if names & STANDING_ON_IT else set())
     return sorted(name for name in needed if find_spec(name) is None)
 
 
-LEFT_OUT = {file.name: lacking(file) for file in sorted(Path(__file__).parent.glob("test_*.py"))}
+HERE = Path(__file__).parent
+LEFT_OUT = {str(file.relative_to(HERE)): lacking(file) for file in sorted(HERE.rglob("test_*.py"))}
 collect_ignore = [name for name, missing in LEFT_OUT.items() if missing]
 
 

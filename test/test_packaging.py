@@ -1,6 +1,7 @@
 """What the package is made of: imports, manifests, messages, and what pip installs."""
 
 import ast
+import graphlib
 import json
 import re
 import subprocess
@@ -15,7 +16,6 @@ ROOT = Path(__file__).parents[1]
 ROS_PACKAGE = re.compile(
     r"rclpy|cv_bridge|(rcl|ament|rosidl)_\w+|launch\w*|\w+_(msgs|srvs|interfaces|index_python)"
 )
-OURS = ("jointseg_core", "jointseg_ros", "training")
 
 
 def sources(package: str) -> list[Path]:
@@ -47,26 +47,49 @@ def foreign(package: str) -> dict[str, set[str]]:
 # Imports
 
 
-@pytest.mark.parametrize(
-    ("package", "forbidden"),
-    [
-        ("jointseg_core", {"jointseg_ros", "training", "tools"}),
-        ("jointseg_ros", {"training", "tools"}),
-        ("training", {"jointseg_ros", "tools"}),
-    ],
-)
-def test_the_outer_packages_know_the_core_and_not_each_other(
-    package: str, forbidden: set[str]
-) -> None:
+ARROWS = {  # who may import whom
+    "jointseg_core": set(),
+    "jointseg_ros": {"jointseg_core"},
+    "jointseg_eval": {"jointseg_core"},
+    "training": {"jointseg_core", "jointseg_eval"},
+    "demo": {"jointseg_core", "jointseg_eval", "training"},  # it starts the nodes as processes
+    "benchmarks": {"jointseg_core", "jointseg_eval", "jointseg_ros", "training"},
+    "tools": set(),
+}
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_packages_import_only_those_that_they_stand_on(package: str) -> None:
+    forbidden = ARROWS.keys() - ARROWS[package] - {package}
     wrong = {file: names & forbidden for file, names in foreign(package).items()}
     assert sources(package)
     assert {file: names for file, names in wrong.items() if names} == {}
 
 
+def modules_at_the_top(file: Path) -> set[str]:
+    """The modules that a file imports as soon as it is imported, for types alone left out."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_no_module_needs_itself_while_it_is_imported(package: str) -> None:
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in sources(package)
+    }
+    graph = {name: modules_at_the_top(file) & files.keys() for name, file in files.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
 RUNTIMES = {  # imported by those who ask for them, inside functions
-    "backends.py": {"onnxruntime", "openvino"},
-    "writers.py": {"onnx", "openvino"},
-    "quantization.py": {"nncf", "PIL"},
+    "export/backends.py": {"onnxruntime", "openvino"},
+    "export/writers.py": {"onnx", "openvino"},
+    "export/quantization.py": {"nncf", "PIL"},
 }
 
 
@@ -75,7 +98,7 @@ def test_the_core_imports_nothing_but_torch_torchvision_numpy_and_safetensors() 
     for file, names in foreign("jointseg_core").items():
         drawing = {"PIL", "cv2"} if file.endswith("visualize.py") else set()
         kernels = {"triton"} if file.endswith("mask_kernel.py") else set()  # loaded where it works
-        runtimes = RUNTIMES.get(Path(file).name, set())
+        runtimes = RUNTIMES.get(file.removeprefix("jointseg_core/"), set())
         assert names <= allowed | drawing | kernels | runtimes, file
     for file, names in RUNTIMES.items():
         assert not names & at_the_top(ROOT / "jointseg_core" / file), file
@@ -86,41 +109,51 @@ def at_the_top(file: Path) -> set[str]:
     return set(re.findall(r"^(?:from|import) (\w+)", file.read_text(), re.MULTILINE))
 
 
-def test_training_imports_no_ros() -> None:
-    for file, names in foreign("training").items():
+@pytest.mark.parametrize("package", ["jointseg_core", "jointseg_eval", "training", "demo"])
+def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
+    for file, names in foreign(package).items():
         assert {name for name in names if ROS_PACKAGE.fullmatch(name)} == set(), file
 
 
 # Every module of the core stands on those to the left of it only.
 LAYERS = (
+    {"tensors", "errors", "runtime.malloc"},
     {"boxes", "anchors", "layers", "classes", "preprocessing", "scale_maps", "roi_align"}
-    | {"panoptic", "predictions", "process", "fixed_shapes", "errors", "command"},
+    | {"panoptic", "predictions", "command"},
     {"targets"},
-    {"losses", "refinement", "backbone", "regions", "detection", "winograd"},
-    {"correlation", "proposals", "segmentation"},
+    {"losses", "refinement", "backbone", "regions", "postprocessing", "runtime.winograd"},
+    {"correlation", "rpn", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},
-    {"joint", "rdsnet_fixed", "segrpn_fixed", "mask_kernel"},
-    {"joint_fixed"},
-    {"checkpoint", "cuda_graph", "visualize"},
-    {"graphs"},
-    {"backends"},
+    {"joint", "cuda.fixed_shapes", "cuda.mask_kernel"},
+    {"cuda.rdsnet", "cuda.segrpn"},
+    {"cuda.joint"},
+    {"checkpoint", "cuda.graph", "visualize"},
+    {"export.graphs"},
+    {"export.backends"},
     {"predictor"},
-    {"quantization", "self_check"},
-    {"writers", "self_test"},
-    {"benchmark", "export"},
+    {"export.quantization", "export.self_check"},
+    {"export.writers", "model_check"},
+    {"export.model"},
+    {"export.__main__"},
 )
 
 
 def test_the_layers_of_the_core_point_one_way() -> None:
     height = {name: level for level, names in enumerate(LAYERS) for name in names}
     for file in sources("jointseg_core"):
-        module = file.relative_to(ROOT / "jointseg_core").parts[0].removesuffix(".py")
-        if module == "__init__":
+        module = ".".join(file.relative_to(ROOT / "jointseg_core").with_suffix("").parts)
+        if module.endswith("__init__"):
             continue
         assert module in height, f"{module} has no layer yet: add it to LAYERS"
         for name in imported(file):
-            if name.startswith("jointseg_core.") and (other := name.split(".")[1]) in height:
+            for other in in_the_core(name) & height.keys():
                 assert height[other] <= height[module], f"{file.name} imports {other}"
+
+
+def in_the_core(name: str) -> set[str]:
+    """What `jointseg_core.a.b.c` may mean of the core: a, or a.b."""
+    parts = name.removeprefix("jointseg_core.").split(".")
+    return {parts[0], ".".join(parts[:2])} if name.startswith("jointseg_core.") else set()
 
 
 def test_the_models_do_not_import_each_other() -> None:
@@ -280,8 +313,9 @@ EXTRAS = {"ray", "rerun"}  # imported by those who ask for them, inside function
 def test_the_environment_brings_all_that_training_and_tests_import() -> None:
     files = sorted((ROOT / "tools").glob("requirements-*.txt"))
     brought = set(re.findall(r"^[\w-]+", "\n".join(file.read_text() for file in files), re.M))
-    names = set().union(*foreign("training").values(), *foreign("test").values())
-    names -= {*OURS, *EXTRAS, "tools", *(file.stem for file in sources("test"))}
+    outside_the_product = ("jointseg_eval", "training", "demo", "benchmarks", "test")
+    names = set().union(*(n for package in outside_the_product for n in foreign(package).values()))
+    names -= {*ARROWS, *EXTRAS, *(file.stem for file in sources("test"))}
     names -= {"faults"}
     wanted = {DISTRIBUTIONS.get(name, name) for name in names if not ROS_PACKAGE.fullmatch(name)}
     assert {"torch", "rosbags", "pytest"} <= wanted

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jointseg_eval.input_validation import exit_code
+from jointseg_core.command import exit_code
 from training import train
 from training.synthesize import SyntheticSet, synthesize
 

@@ -22,8 +22,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device
-from jointseg_eval.input_validation import BadConfig, check_folder, run_program
+from jointseg_eval.input_validation import check_folder
 from jointseg_eval.provenance import environment
 from training.ablations import joint, rdsnet, segrpn
 from training.ablations.figures import FIGURES, Finished

@@ -19,8 +19,8 @@ from typing import Literal
 
 from jointseg_core import Classes, JointConfig, Preprocessing, SegRPNConfig, preset
 from jointseg_core.checkpoint import Config
+from jointseg_core.errors import BadConfig, BadDataset
 from jointseg_core.rdsnet_s import as_yolact
-from jointseg_eval.input_validation import BadConfig, BadDataset
 from training.loading.augmentation import Augmentation
 
 

@@ -30,7 +30,8 @@ import cv2
 from rich.console import Console
 from rich.progress import Progress, track
 
-from jointseg_eval.input_validation import BadConfig, BadInput, ResourceError, run_program
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig, BadInput, ResourceError
 from training.scenes import cityscapes_writer, coco_writer, render_scene
 from training.scenes.driving_bag import write_driving_bag
 from training.scenes.scene import DIFFICULTIES, check_request

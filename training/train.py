@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jointseg_eval.input_validation import run_program
+from jointseg_core.command import run_program
 from training.loading.batches import batches
 from training.recipes import augmentation_of
 from training.runs.command import parse_command, shortened

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from benchmarks.networks.settings import Settings
 from jointseg_core.checkpoint import Manifest, Model
-from jointseg_core.export.__main__ import Request, write_graphs
 from jointseg_core.export.backends import Export, Exported, open_graphs
+from jointseg_core.export.model import Request, write_graphs
 from jointseg_core.predictor import Predictor
 
 EXPORT, PICTURES = "graphs.json", 4

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from jointseg_eval.input_validation import run_program
+from jointseg_core.command import run_program
 from training.ablations.charts import SIZE, Line, line_chart
 
 

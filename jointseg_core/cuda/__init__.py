@@ -1,1 +1,1 @@
-"""What runs the networks on CUDA without asking the host: fixed shapes, one graph, a Triton kernel."""
+"""What runs the networks on CUDA without asking the host: one graph of fixed shapes."""

@@ -44,14 +44,6 @@ class Kept(NamedTuple):
         return values[self.index].masked_fill(missing, 0)
 
 
-def constants(values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Numbers [n] that the device of `like` writes itself; `new_tensor` would wait for a copy.
-
-    dtype is that of `like` unless given.
-    """
-    return torch.cat([like.new_full((1,), value, dtype=dtype) for value in values])
-
-
 def best_of_levels(scores: Tensor, sizes: Sequence[int], limit: int) -> Tensor:
     """Each level's `limit` best anchors, or all it has: indices [n] into scores [A]."""
     chosen, start = [], 0

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes
-from jointseg_core.cuda.fixed_shapes import PAIRS, Limits, best_pairs, constants, detect, suppress
+from jointseg_core.cuda.fixed_shapes import PAIRS, Limits, best_pairs, detect, suppress
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Letterbox
 from jointseg_core.segmentation import MAP_STRIDE, confidence, foreground
 from jointseg_core.segrpn import SegRPN, SegRPNOutput
+from jointseg_core.tensors import constants
 
 
 class FixedScene(NamedTuple):

@@ -16,7 +16,6 @@ from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Models, asked_for_all
 from jointseg_eval.metrics.mistakes import MIN_SCORE
-from training.runs.snapshots import as_seen
 
 MOST, APART_S = 32, 1.0
 """So many frames, and of one recording none so close to a worse one: they would look the same."""
@@ -78,7 +77,7 @@ def _drawn(frame: Frame, timeline: Timeline, number: int, models: Models) -> Exa
     if frame.truth is not None:
         target = frame.truth.target
         labels |= set(target.labels[~target.crowd].tolist())
-        truth = draw(frame.image, as_seen(target, found), classes, show_scores=False)
+        truth = draw(frame.image, target.as_predictions(found), classes, show_scores=False)
     return Example(
         name=f"{frame.stamp} ns",
         bag=int(timeline.bag[number]),

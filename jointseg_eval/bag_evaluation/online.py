@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadBag
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.flicker import flicker
 from jointseg_eval.bag_evaluation.headline import Run
@@ -22,7 +23,6 @@ from jointseg_eval.bag_evaluation.part import Frame, Settings, frames_of, score
 from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Evaluation
-from jointseg_eval.input_validation import BadBag
 from jointseg_eval.metrics.mistakes import MIN_SCORE
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import stamp_ns

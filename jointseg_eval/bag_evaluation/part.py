@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadImage
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.timeline import PROCESSED
 from jointseg_eval.bag_evaluation.truth import (
@@ -29,11 +30,10 @@ from jointseg_eval.bag_evaluation.truth import (
 from jointseg_eval.bag_evaluation.windows import Window
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.evaluation import Evaluation, Models, asked_for_all, open_predictor
-from jointseg_eval.input_validation import BadImage
 from jointseg_eval.metrics.mistakes import MIN_SCORE
+from jointseg_eval.provenance import code_digest
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import stamp_ns, to_rgb
-from training.ablations.code_version import digest, reached
 
 Part = dict[str, np.ndarray]
 """Columns of a window: `frames.*`, `shown.*`, `evaluation.*`, `truth.*`, `losses`, `seconds`."""
@@ -84,7 +84,14 @@ class Settings:
         truth = Path(self.truth)
         facts["annotations"] = _digest_of(truth) if truth.is_file() else self.truth
         where = window.recording.fingerprint, window.recording.topic, window.recording.truth
-        known = [facts, sha256, str(where), window.start, window.stop, _code()]
+        known = [
+            facts,
+            sha256,
+            str(where),
+            window.start,
+            window.stop,
+            code_digest("jointseg_core", "jointseg_eval"),
+        ]
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -276,8 +283,3 @@ def _pairing_columns(truth: Truth) -> Part:
 @cache
 def _digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@cache
-def _code() -> str:
-    return digest(reached("jointseg_eval.bag_evaluation.part", ()))

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
+from jointseg_core.errors import BadBag
 from jointseg_eval.bag_evaluation.part import Part, Settings, evaluate_window
 from jointseg_eval.bag_evaluation.windows import Window
-from jointseg_eval.input_validation import BadBag
 
 ATTEMPTS = 3
 PATIENCE_S = 900.0

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadDataset
 from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
 from jointseg_eval.bag_evaluation.windows import Window
 from jointseg_eval.datasets.coco import paint
 from jointseg_eval.datasets.coco_file import CocoPicture, read_coco
-from jointseg_eval.input_validation import BadDataset, refuse
+from jointseg_eval.input_validation import refuse
 from jointseg_eval.metrics.overlaps import Crops
 from jointseg_eval.recordings.bags import BagReader, Message
 from jointseg_eval.recordings.images import stamp_ns

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointseg_eval.input_validation import BadBag
+from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import IMAGE_TYPES, image_topic
 from jointseg_eval.recordings.messages import DETECTIONS, MASKS
-from training.scenes.driving_bag import IMAGE, TRUTH
+from jointseg_eval.recordings.topics import IMAGE, TRUTH
 
 EDGE_BYTES = 64 << 10
 

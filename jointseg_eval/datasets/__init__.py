@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jointseg_core.errors import BadConfig, BadDataset
 from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
 from jointseg_eval.datasets.sample import Sample, Samples, Subset
-from jointseg_eval.input_validation import BadConfig, BadDataset, Defect, refuse
+from jointseg_eval.input_validation import Defect, refuse
 
 __all__ = ["Sample", "Samples", "Subset", "open_dataset", "read_remap", "splits"]
 

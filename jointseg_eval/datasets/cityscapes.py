@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from jointseg_core import CITYSCAPES, UNLABELLED, Target
+from jointseg_core.errors import BadDataset, BadInput
 from jointseg_eval.datasets.masks import tight_boxes
 from jointseg_eval.datasets.pictures import (
     Size,
@@ -26,7 +27,7 @@ from jointseg_eval.datasets.pictures import (
 )
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.datasets.store import FlatStore
-from jointseg_eval.input_validation import BadDataset, BadInput, Defect, refuse
+from jointseg_eval.input_validation import Defect, refuse
 
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The label id in the files of each of the 19 classes, which are train ids 0 to 18."""

@@ -17,13 +17,14 @@ from pycocotools import mask as coco_masks
 from torch import Tensor
 
 from jointseg_core import Classes, Target
+from jointseg_core.errors import BadDataset
 from jointseg_eval.datasets.coco_file import CocoFile, CocoPicture, Outline, read_coco
 from jointseg_eval.datasets.masks import pixel_counts
 from jointseg_eval.datasets.panoptic import Panoptic, find_panoptic
 from jointseg_eval.datasets.pictures import Size, fingerprint, read_picture
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.datasets.store import FlatStore
-from jointseg_eval.input_validation import BadDataset, Defect, refuse
+from jointseg_eval.input_validation import Defect, refuse
 
 
 class CocoSamples:

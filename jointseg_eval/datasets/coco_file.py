@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_masks
 
+from jointseg_core.errors import BadDataset
 from jointseg_eval.datasets.pictures import Size
-from jointseg_eval.input_validation import BadDataset, Defect
+from jointseg_eval.input_validation import Defect
 
 MAX_NAME = 1024
 Report = Callable[[Defect], None]

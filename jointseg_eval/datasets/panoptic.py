@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from jointseg_core import UNLABELLED
+from jointseg_core.errors import BadDataset
 from jointseg_eval.datasets.coco_file import has, read_categories, read_json, text, whole
 from jointseg_eval.datasets.pictures import Size, fingerprint, read_segments
 from jointseg_eval.datasets.store import FlatStore
-from jointseg_eval.input_validation import BadDataset, refuse
+from jointseg_eval.input_validation import refuse
 
 
 class Panoptic:

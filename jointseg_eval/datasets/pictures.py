@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jointseg_eval.input_validation import MAX_PIXELS, PICTURE_FORMATS, BadDataset, BadInput
+from jointseg_core.errors import BadDataset, BadInput
+from jointseg_eval.input_validation import MAX_PIXELS, PICTURE_FORMATS
 
 Size = tuple[int, int]  # height, width
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from jointseg_eval.input_validation import BadDataset, BadInput
+from jointseg_core.errors import BadDataset, BadInput
 
 T = TypeVar("T")
 AHEAD = 2  # results that each worker may have finished or begun before they are asked for

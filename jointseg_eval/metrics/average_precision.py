@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from jointseg_eval.input_validation import BadInput
 from jointseg_eval.metrics.columns import Columns, Growing
 from jointseg_eval.metrics.judging import AREA_RANGES, AREAS, IOUS, RECALLS
 from jointseg_eval.metrics.matching import match

@@ -22,7 +22,7 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
-from jointseg_eval.input_validation import BadBag
+from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.files import BagFile, layout, open_files
 from jointseg_eval.recordings.records import Channel, Damaged, Loss, Record, one_line, unpacked
 from jointseg_eval.recordings.types import how_to_add, message_types, new, types_of

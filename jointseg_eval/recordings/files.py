@@ -13,7 +13,7 @@ from typing import Any
 import zstandard
 from ruamel.yaml import YAML
 
-from jointseg_eval.input_validation import BadBag
+from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.mcap_file import McapFile
 from jointseg_eval.recordings.records import Damaged, Loss, one_line
 from jointseg_eval.recordings.sqlite_file import SqliteFile

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from jointseg_eval.input_validation import MAX_PIXELS, BadBag, BadImage
+from jointseg_core.errors import BadBag, BadImage
+from jointseg_eval.input_validation import MAX_PIXELS
 from jointseg_eval.recordings.bags import BagReader, new
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -153,3 +154,25 @@ def _compressed_to_rgb(data: bytes) -> np.ndarray:
         raise BadImage(
             "undecodable", f"compressed image of {len(data)} bytes is damaged ({error})."
         ) from error
+
+
+def camera_info(header: Any, size: tuple[int, int]) -> Any:
+    """The size of the images; the focal length changes from street to street, so none is given.
+
+    A matrix of zeros is how a camera says that it is not calibrated.
+    """
+    region = {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
+    return new(
+        "sensor_msgs/msg/CameraInfo",
+        header=header,
+        height=size[0],
+        width=size[1],
+        distortion_model="",
+        d=np.zeros(0),
+        k=np.zeros(9),
+        r=np.zeros(9),
+        p=np.zeros(12),
+        binning_x=0,
+        binning_y=0,
+        roi=new("sensor_msgs/msg/RegionOfInterest", **region),
+    )

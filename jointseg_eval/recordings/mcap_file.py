@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from mcap.opcode import Opcode
 
-from jointseg_eval.input_validation import BadBag
+from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.mcap_index import Index, summary, survey
 from jointseg_eval.recordings.mcap_records import (
     MAGIC,

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from jointseg_eval.input_validation import MAX_PIXELS, BadInput
+from jointseg_eval.input_validation import MAX_PIXELS
 from jointseg_eval.recordings.bags import new
 
 DETECTIONS, MASKS = "vision_msgs/msg/Detection2DArray", "jointseg_ros/msg/InstanceMaskArray"

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import apsw
 
-from jointseg_eval.input_validation import BadBag
+from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.records import MAX_CHUNK_BYTES, Channel, Loss, Record, one_line
 
 MAX_GAP = 1 << 14  # rows at a damaged place that are looked for one by one

@@ -13,7 +13,7 @@ from rosbags.typesys.store import Typestore
 
 from jointseg_eval.recordings.records import Channel
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MAX_DEFINITION = 1 << 20
 MAX_UNROLLED = 1 << 10  # elements of arrays for which the parser writes a line of code each
 

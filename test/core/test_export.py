@@ -14,9 +14,9 @@ from PIL import Image
 
 from jointseg_core import CITYSCAPES, BadCheckpoint, Predictor, Preprocessing, preset, save_model
 from jointseg_core.checkpoint import build_model, load_model
-from jointseg_core.export.__main__ import BadExport, Request, export_model
 from jointseg_core.export.backends import CHECKPOINT, MANIFEST, check_backend
 from jointseg_core.export.graphs import named_tensors
+from jointseg_core.export.model import BadExport, Request, export_model
 from jointseg_core.export.self_check import drawn_pictures, problem
 
 SIZE = (64, 128)

@@ -18,7 +18,7 @@ from PIL import Image
 from demo.__main__ import FILES, main
 from demo.replay import LARGE_IMAGES, PROFILE_VARIABLES, Replay, _environment
 from demo.synchroniser import joined
-from jointseg_eval.input_validation import exit_code
+from jointseg_core.command import exit_code
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.report import number
 

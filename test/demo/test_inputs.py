@@ -7,7 +7,7 @@ from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from demo.inputs import convert
-from jointseg_eval.input_validation import BadInput
+from jointseg_core.errors import BadInput
 from jointseg_eval.recordings.bags import BagReader, message_types, new
 from jointseg_eval.recordings.images import header_message, image_message, stamp_ns, to_rgb
 

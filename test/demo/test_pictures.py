@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from demo.pictures import (
-    PANEL_WIDTH,
-    Panels,
-    SheetRows,
-    Video,
-    as_predictions,
-    resized,
-    sheet,
-)
+from demo.pictures import PANEL_WIDTH, Panels, SheetRows, resized, sheet
 from demo.synchroniser import Joined
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
+from jointseg_eval.video import Video
 
 SIZE = (64, 128)
 
@@ -130,7 +123,7 @@ def test_the_truth_is_drawn_without_groups():
     masks[0, :9, :9], masks[1, 20:40, 20:40] = True, True
     boxes = torch.tensor([[0.0, 0, 9, 9], [20, 20, 40, 40]])
     truth = Target(boxes, torch.tensor([2, 0]), masks, crowd=torch.tensor([False, True]))
-    assert as_predictions(truth).labels.tolist() == [2]
+    assert truth.as_predictions().labels.tolist() == [2]
 
 
 @pytest.mark.parametrize("rate", [10.0, 24.6])

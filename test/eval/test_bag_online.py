@@ -14,7 +14,8 @@ from jointseg_eval.bag_evaluation.online import judge_online
 from jointseg_eval.bag_evaluation.part import Settings
 from jointseg_eval.bag_evaluation.windows import common_truth, survey
 from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, new
-from training.scenes.driving_bag import TRUE_DETECTIONS, TRUE_MASKS, write_driving_bag
+from jointseg_eval.recordings.topics import TRUE_DETECTIONS, TRUE_MASKS
+from training.scenes.driving_bag import write_driving_bag
 
 FRAMES, SIZE, PERIOD_NS = 6, (128, 256), 100_000_000
 RESULTS = {TRUE_DETECTIONS: "detections", TRUE_MASKS: "instance_masks"}

@@ -8,7 +8,7 @@ from mcap_ros2.decoder import DecoderFactory
 from PIL import Image
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
-from jointseg_eval.input_validation import BadImage
+from jointseg_core.errors import BadImage
 from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, message_types, new
 from jointseg_eval.recordings.images import header_message, image_message, stamp_ns, to_rgb
 from jointseg_eval.recordings.types import types_of

@@ -6,9 +6,9 @@ import torch
 from dataset_trees import SIZE, cityscapes_maps, picture, save, write_cityscapes
 
 from jointseg_core import CITYSCAPES
+from jointseg_core.errors import BadInput
 from jointseg_eval.datasets import open_dataset
 from jointseg_eval.datasets.cityscapes import LABEL_IDS, THING_IDS
-from jointseg_eval.input_validation import BadInput
 
 FIRST = "train/aachen/aachen_000000_000019"
 

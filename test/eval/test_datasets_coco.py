@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
+from jointseg_core.errors import BadInput
 from jointseg_eval.datasets import open_dataset
 from jointseg_eval.datasets.coco_file import string_runs
-from jointseg_eval.input_validation import BadInput
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from dataset_trees import coco_document, write_cityscapes, write_coco
 
+from jointseg_core.command import exit_code
+from jointseg_core.errors import BadInput
 from jointseg_eval.datasets import Subset, open_dataset, splits
 from jointseg_eval.datasets.pictures import picture_size
-from jointseg_eval.input_validation import BadInput, Defect, exit_code, refuse
+from jointseg_eval.input_validation import Defect, refuse
 
 
 def test_a_layout_is_recognised_by_its_folders(tmp_path):

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from jointseg_core import CITYSCAPES, Classes, Predictor, shipped_weights
+from jointseg_core.command import exit_code
+from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
 from jointseg_eval import evaluate as command
 from jointseg_eval.datasets import Sample, open_dataset
 from jointseg_eval.evaluation import Evaluation, Models, asked_for_all, evaluate, spread
-from jointseg_eval.input_validation import BadInput, exit_code
 from jointseg_eval.metrics import paired_bootstrap
 from jointseg_eval.translation import Translation
 from training.synthesize import SyntheticSet, synthesize

@@ -13,6 +13,7 @@ from deadly import Deadly
 from pycocotools import mask as run_lengths
 
 from jointseg_core import CITYSCAPES, Predictor, shipped_weights
+from jointseg_core.command import exit_code
 from jointseg_eval import evaluate_bag as command
 from jointseg_eval.bag_evaluation.flicker import flicker
 from jointseg_eval.bag_evaluation.part import Settings
@@ -20,18 +21,11 @@ from jointseg_eval.bag_evaluation.processes import in_processes
 from jointseg_eval.bag_evaluation.windows import common_truth, survey, windows
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.evaluation import evaluate
-from jointseg_eval.input_validation import exit_code
 from jointseg_eval.recordings.bags import BagReader, BagWriter
 from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.recordings.topics import IMAGE, START_NS, TRUE_DETECTIONS
 from training.scenes import render_drive
-from training.scenes.driving_bag import (
-    IMAGE,
-    RATE_HZ,
-    START_NS,
-    TRUE_DETECTIONS,
-    scene_target,
-    write_driving_bag,
-)
+from training.scenes.driving_bag import RATE_HZ, scene_target, write_driving_bag
 
 SEED, STREETS, FRAMES, SIZE = 1000, 2, 4, (128, 256)
 WEIGHTS = shipped_weights("rdsnet")

@@ -15,9 +15,9 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, preset, save_model
+from jointseg_core.command import exit_code
 from jointseg_core.predictor import Predictor
 from jointseg_eval.coco_results import compressed
-from jointseg_eval.input_validation import exit_code
 from jointseg_eval.predict import main
 from jointseg_eval.recordings.bags import BagWriter
 from jointseg_eval.recordings.images import header_message, image_message

@@ -30,8 +30,8 @@ from recordings import (
 )
 from rosbags.rosbag2 import Reader, StoragePlugin
 
+from jointseg_core.command import exit_code
 from jointseg_eval import salvage
-from jointseg_eval.input_validation import exit_code
 from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, message_types, new
 
 

@@ -16,7 +16,7 @@ from rosbags.rosbag2 import StoragePlugin
 
 from faults.contract import Case
 from faults.tree import deep_yaml
-from jointseg_eval.input_validation import BadBag
+from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.bags import BagReader, BagWriter, message_types, new
 from jointseg_eval.recordings.images import header_message, image_message, image_topic
 

@@ -16,8 +16,8 @@ from dataset_trees import cityscapes_maps, coco_document, save, write_cityscapes
 
 from faults.contract import Case
 from faults.tree import deep_json
+from jointseg_core.errors import BadDataset
 from jointseg_eval.datasets import open_dataset
-from jointseg_eval.input_validation import BadDataset
 
 Document = dict[str, Any]
 

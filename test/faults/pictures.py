@@ -19,9 +19,8 @@ from sensor_msgs.msg import CompressedImage
 
 from faults.contract import Case
 from jointseg_core import shipped_weights
-from jointseg_core.errors import BadImage
+from jointseg_core.errors import BadDataset, BadImage, SegError
 from jointseg_eval.datasets.pictures import read_picture
-from jointseg_eval.input_validation import BadDataset, SegError
 from jointseg_eval.recordings.bags import new
 from jointseg_eval.recordings.images import header_message, to_rgb
 from jointseg_ros.images import compressed_to_rgb

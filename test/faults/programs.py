@@ -29,8 +29,9 @@ from jointseg_eval.evaluate_bag import _write_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = (
-    *("ablate", "check_data", "demo", "driving_bag", "evaluate", "evaluate_bag", "predict"),
-    *("salvage", "seed_spread", "synthesize", "train"),
+    *(f"jointseg_eval.{name}" for name in ("check_data", "evaluate", "evaluate_bag", "predict")),
+    *("jointseg_eval.salvage", "demo", "demo.seed_spread", "training.scenes.driving_bag"),
+    *(f"training.{name}" for name in ("ablate", "synthesize", "train")),
 )
 NAMES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'&\u202e</title>")
 
@@ -57,12 +58,11 @@ def pictures(folder: Path) -> list:
 
 
 def usage(name: str) -> Case:
-    run = f"training.{name}"
-    return program(f"{name} with an unknown word", run, words("--nonsense"), 2, "usage")
+    return program(f"{name} with an unknown word", name, words("--nonsense"), 2, "usage")
 
 
 def help_of(name: str) -> Case:
-    return program(f"{name} --help", f"training.{name}", words("--help"), 0, "usage")
+    return program(f"{name} --help", name, words("--help"), 0, "usage")
 
 
 def _with_debug(folder: Path) -> None:

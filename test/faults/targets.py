@@ -23,9 +23,9 @@ from recordings import recorded, texts
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, load_model, preset, save_model
-from jointseg_core.errors import SegError
+from jointseg_core.errors import BadDataset, SegError
 from jointseg_eval.datasets.coco_file import read_coco
-from jointseg_eval.input_validation import BadDataset, Defect
+from jointseg_eval.input_validation import Defect
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import to_rgb
 from jointseg_eval.recordings.messages import read_masks

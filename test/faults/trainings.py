@@ -17,9 +17,9 @@ from tiny_run import scenes, words
 
 from faults.contract import Case
 from jointseg_core import Classes, Masks, Predictions, Target
+from jointseg_core.errors import SegError
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.evaluation import Evaluation
-from jointseg_eval.input_validation import SegError
 
 RUN = "training.train"
 CLASSES = Classes(("car", "person"))

@@ -19,7 +19,7 @@ from node_bench import SOME, Bench, frame, send_until_heard
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 
-from jointseg_core.export.__main__ import Request, export_model
+from jointseg_core.export.model import Request, export_model
 from jointseg_ros.perception_node import FAILURE
 
 pytestmark = pytest.mark.timeout(600)  # tracing alone takes minutes on a busy machine

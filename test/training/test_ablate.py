@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_run import scenes
 
-from jointseg_eval.input_validation import exit_code
+from jointseg_core.command import exit_code
 from training import ablate, train
 from training.ablate import STUDIES
 from training.ablations.study import Row, Table

@@ -14,10 +14,10 @@ import torch
 from dataset_trees import SIZE, write_cityscapes
 
 from jointseg_core import CITYSCAPES, Target
+from jointseg_core.errors import BadInput
 from jointseg_eval.datasets import open_dataset
 from jointseg_eval.datasets.masks import tight_boxes
 from jointseg_eval.datasets.sample import Sample
-from jointseg_eval.input_validation import BadInput
 from training.loading.augmentation import Augmentation
 from training.loading.batches import Order, batches
 

@@ -16,9 +16,9 @@ from dataset_trees import (
     write_panoptic,
 )
 
+from jointseg_core.errors import BadInput, ResourceError
 from jointseg_eval.datasets import Subset, open_dataset
 from jointseg_eval.datasets.workers import in_order
-from jointseg_eval.input_validation import BadInput, ResourceError
 from training.loading.cache import DecodedCache
 
 

@@ -22,7 +22,8 @@ from jointseg_core import (
     preset,
     save_model,
 )
-from jointseg_eval.input_validation import BadInput, exit_code
+from jointseg_core.command import exit_code
+from jointseg_core.errors import BadInput
 from training.pretrained import COCO_THINGS
 from training.pretrained.__main__ import main
 

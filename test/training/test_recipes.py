@@ -8,7 +8,7 @@ import torch
 
 from jointseg_core import CITYSCAPES, Classes, preset
 from jointseg_core.backbone import BACKBONES
-from jointseg_eval.input_validation import BadConfig, BadInput
+from jointseg_core.errors import BadConfig, BadInput
 from training.recipes import RECIPES, augmentation_of, fitted, preprocessing_of, steps_of
 from training.runs.command import config_document, parse_command, stored
 from training.runs.options import described

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from jointseg_eval.input_validation import BadInput
+from jointseg_core.errors import BadInput
 from training.runs.run_folder import RunFolder, replace_file
 
 

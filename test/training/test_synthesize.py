@@ -24,9 +24,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from jointseg_core.classes import CITYSCAPES
+from jointseg_core.command import exit_code
+from jointseg_core.errors import BadConfig, BadInput, ResourceError
 from jointseg_eval.datasets import open_dataset
 from jointseg_eval.datasets.cityscapes import LABEL_IDS, THING_IDS
-from jointseg_eval.input_validation import BadConfig, BadInput, ResourceError, exit_code
 from jointseg_eval.recordings.bags import BagReader
 from training import synthesize as command
 from training.scenes import Scene, render_scene

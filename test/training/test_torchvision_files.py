@@ -38,7 +38,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from jointseg_core import CITYSCAPES, build_model, preset
 from jointseg_core.boxes import decode_boxes
-from jointseg_eval.input_validation import BadInput
+from jointseg_core.errors import BadInput
 from training.pretrained import COCO_THINGS, load_starting_point
 
 ROWS = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # of torchvision's class heads

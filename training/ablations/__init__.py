@@ -6,7 +6,6 @@ segrpn.py       the tables of SegRPN
 joint.py        the joint network against both
 runs.py         trainings, done once and kept
 scoring.py      scores of a row, of all pictures and of resampled ones
-code_version.py which version of the code kept trainings and scores come from
 statistics.py   how sure a difference is
 results.py      tables for people, JSON for docs/results
 charts.py       lines with intervals; the pictures of the figures are in files of their own

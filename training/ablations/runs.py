@@ -29,11 +29,11 @@ from typing import IO, Any
 
 from jointseg_core import load_model, save_model
 from jointseg_core.checkpoint import Config, model_type
+from jointseg_core.errors import BadConfig, BadInput, SegError
 from jointseg_core.refinement import BoundaryRefinement
 from jointseg_eval.datasets import Samples
-from jointseg_eval.input_validation import BadConfig, BadInput, SegError
+from jointseg_eval.provenance import code_digest
 from training import train
-from training.ablations.code_version import training_code
 from training.ablations.study import Row, Table
 from training.recipes import Recipe, steps_of
 from training.runs.command import config_document
@@ -43,6 +43,8 @@ from training.runs.stopping import StopSignals
 
 PATIENCE = 0.2
 """Seconds between looks at trainings in other processes."""
+TRAINING_CODE = ("jointseg_core", "jointseg_eval/datasets", "training/loading", "training/runs")
+"""What decides the weights that come out of a recipe."""
 PLACES = ("data", "validation_data")
 """Fields of a recipe that say where pictures are, which decides nothing."""
 
@@ -97,7 +99,7 @@ class Run:
             "fields": fields,
             "pictures": self.base.training.identity(),
             "start": self.start.key if self.start else _digest(self.base.backbone),
-            "code": training_code(type(self.recipe.model).__module__),
+            "code": code_digest(*TRAINING_CODE),
         }
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         return f"{self.base.name}_seed{self.recipe.seed}_{digest[:12]}"

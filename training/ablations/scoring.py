@@ -21,12 +21,15 @@ from jointseg_core import Predictions, Predictor, build_model, load_model
 from jointseg_core.refinement import direct_boxes
 from jointseg_eval.datasets import Sample, Samples
 from jointseg_eval.evaluation import SCORE_THRESHOLD, Evaluation
-from training.ablations.code_version import scoring_code
+from jointseg_eval.provenance import code_digest
 from training.ablations.study import Row
 from training.loading.augmentation import as_input
 from training.runs.options import changed
 from training.runs.run_folder import replace_file
 from training.runs.stages import told_of
+
+SCORING_CODE = ("jointseg_core", "jointseg_eval", "training/ablations/scoring.py")
+"""What decides the scores of given weights."""
 
 OF_PROPOSALS = {"ar_1000", "recall_50", "foreground_share"}
 IOUS = range(50, 100, 5)
@@ -59,7 +62,7 @@ class Task:
     def path(self, samples: Samples) -> Path:
         """Where the scores are kept."""
         decisive = {
-            "code": scoring_code(),
+            "code": code_digest(*SCORING_CODE),
             "use": dict(self.row.use),
             "direct": self.row.direct,
             "pixels": self.pixels and self.pixels.parent.name,

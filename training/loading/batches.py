@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from jointseg_core import Target
+from jointseg_core.errors import BadDataset, BadInput
 from jointseg_eval.datasets.pictures import Size
 from jointseg_eval.datasets.sample import Samples
 from jointseg_eval.datasets.workers import At, in_order
-from jointseg_eval.input_validation import BadDataset, BadInput
 from training.loading.augmentation import Augmentation, padded
 
 WINDOW = 64  # batches among which pictures are sorted by their shape

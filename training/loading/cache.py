@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from jointseg_core import Target
+from jointseg_core.errors import BadDataset, ResourceError
 from jointseg_eval.datasets.masks import pack, unpack
 from jointseg_eval.datasets.pictures import Size
 from jointseg_eval.datasets.sample import Sample, Samples
-from jointseg_eval.input_validation import BadDataset, ResourceError
 
 FORMAT = 2
 MARGIN = 1.1  # what masks and boxes need beside pixels, about

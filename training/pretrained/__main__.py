@@ -8,8 +8,9 @@ from pathlib import Path
 
 from jointseg_core.checkpoint import PRESETS, build_model, preset, save_model
 from jointseg_core.classes import CITYSCAPES, Classes
+from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig
 from jointseg_core.preprocessing import Preprocessing
-from jointseg_eval.input_validation import BadConfig, run_program
 from training.pretrained.fitting import load_starting_point
 from training.pretrained.source import COCO_THINGS
 from training.recipes import learns_pixels, with_classes

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from jointseg_core.checkpoint import Model
 from jointseg_core.classes import Classes
+from jointseg_core.errors import BadCheckpoint
 from jointseg_core.rdsnet_s import RDSNetSConfig
-from jointseg_eval.input_validation import BadCheckpoint
 from training.pretrained.files import read_source
 from training.pretrained.heads import ClassRows, class_rows, match_rows
 from training.pretrained.released_rdsnet import RELEASED_REFINEMENT

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jointseg_eval.input_validation import BadConfig
+from jointseg_core.errors import BadConfig
 from jointseg_eval.provenance import command_line
 from training.recipes import RECIPES, Recipe
 from training.runs.options import Parser, add_flags, as_values, changed, described, from_values

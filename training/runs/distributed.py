@@ -14,8 +14,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device
-from jointseg_eval.input_validation import BadConfig
 
 PATIENCE = timedelta(hours=2)
 """How long the others wait for the first process, which alone validates and writes."""

@@ -8,8 +8,9 @@ import torch
 
 from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
+from jointseg_core.errors import BadCheckpoint, BadConfig, BadInput
 from jointseg_eval.datasets import Samples, Subset
-from jointseg_eval.input_validation import BadCheckpoint, BadConfig, BadInput, check_folder
+from jointseg_eval.input_validation import check_folder
 from jointseg_eval.provenance import environment
 from training.pretrained import Table, load_starting_point
 from training.recipes import Recipe, augmentation_of, check, fitted, steps_of

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from jointseg_core import Manifest, Predictor, Target, save_model
 from jointseg_core.checkpoint import Model
+from jointseg_core.errors import SegError
 from jointseg_eval.datasets import Samples
-from jointseg_eval.input_validation import SegError
 from training.recipes import Recipe, preprocessing_of
 from training.runs.average import Average
 from training.runs.command import Options

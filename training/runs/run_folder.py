@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from jointseg_eval.input_validation import BadCheckpoint
+from jointseg_core.errors import BadCheckpoint
 
 FORMAT = 1
 CONFIG = "config.json"

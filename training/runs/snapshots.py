@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from jointseg_core import Masks, Predictions, Predictor, Target
+from jointseg_core import Predictor
 from jointseg_core.visualize import draw
 from jointseg_eval.datasets.sample import Samples
 
@@ -26,26 +25,17 @@ def draw_snapshots(
         sample = samples[index]
         (found,) = predictor([sample.image])
         halves = [
-            draw(sample.image, as_seen(sample.target, found), samples.classes, show_scores=False),
+            draw(
+                sample.image,
+                sample.target.as_predictions(found),
+                samples.classes,
+                show_scores=False,
+            ),
             np.full((len(sample.image), GAP, 3), 255, np.uint8),
             draw(sample.image, found, samples.classes),
         ]
         pictures[Path(sample.name).stem] = np.concatenate(halves, 1)
     return pictures
-
-
-def as_seen(target: Target, like: Predictions) -> Predictions:
-    """An annotation as if it had been predicted, in the parts that `like` has."""
-    sought = target[~target.crowd]
-    semantic = target.semantic if like.semantic is not None else None
-    return Predictions(
-        like.image_size,
-        sought.boxes.float(),
-        torch.ones(len(sought.labels)),
-        sought.labels,
-        masks=None if like.masks is None else Masks.from_bitmaps(sought.masks),
-        semantic=None if semantic is None else semantic.byte(),
-    )
 
 
 def save_snapshots(folder: Path, step: int, pictures: dict[str, np.ndarray]) -> None:

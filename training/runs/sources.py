@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jointseg_core.errors import BadConfig, BadDataset
 from jointseg_eval.datasets import Samples, Subset, open_dataset, read_remap
-from jointseg_eval.input_validation import BadConfig, BadDataset
 from training.loading.cache import DecodedCache
 from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jointseg_core import SegRPNConfig
+from jointseg_core.errors import BadConfig
 from jointseg_eval.evaluation import Evaluation, evaluate, spread
-from jointseg_eval.input_validation import BadConfig
 from training.runs.run import Run
 from training.runs.snapshots import draw_snapshots, save_snapshots
 from training.runs.stopping import StopSignals

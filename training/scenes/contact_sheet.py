@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from jointseg_core.classes import CITYSCAPES
-from jointseg_eval.input_validation import ResourceError, run_program
+from jointseg_core.command import run_program
+from jointseg_core.errors import ResourceError
 from training.scenes.scene import Scene, render_scene
 
 

@@ -14,29 +14,24 @@ import numpy as np
 import torch
 
 from jointseg_core.classes import CITYSCAPES
+from jointseg_core.command import run_program
 from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
-from jointseg_eval.input_validation import run_program
-from jointseg_eval.recordings.bags import BagWriter, new
-from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.recordings.bags import BagWriter
+from jointseg_eval.recordings.images import camera_info, header_message, image_message
 from jointseg_eval.recordings.messages import detections_message, masks_message
+from jointseg_eval.recordings.topics import (
+    CAMERA_INFO,
+    FRAME_ID,
+    IGNORED_MASKS,
+    IMAGE,
+    START_NS,
+    TRUE_DETECTIONS,
+    TRUE_MASKS,
+    TRUE_SEMANTIC,
+)
 from training.scenes import Scene, SceneObject, render_drive
 
-IMAGE, CAMERA_INFO = "/camera/image_raw", "/camera/camera_info"
-TRUE_DETECTIONS = "/camera/ground_truth/detections"
-TRUE_MASKS = "/camera/ground_truth/instance_masks"
-IGNORED_MASKS = "/camera/ground_truth/ignored_masks"
-TRUE_SEMANTIC = "/camera/ground_truth/semantic/image"
-TRUTH = {
-    "detections": TRUE_DETECTIONS,
-    "masks": TRUE_MASKS,
-    "ignored": IGNORED_MASKS,
-    "semantic": TRUE_SEMANTIC,
-}
-"""The topics by what `read_target` calls their messages."""
-FRAME_ID = "camera_optical"
-START_NS = 1_700_000_000_000_000_000
-"""When recordings begin that have no clock of their own; zero would mean that no time is known."""
 RATE_HZ = 10.0
 STREETS, FRAMES_PER_STREET = 24, 5
 
@@ -97,28 +92,6 @@ def scene_target(scene: Scene) -> Target:
         (instances == numbers).view(-1, *instances.shape),
         torch.from_numpy(scene.semantic.astype(np.int64)),
         torch.tensor([o.crowd for _, o in things], dtype=torch.bool),
-    )
-
-
-def camera_info(header: Any, size: tuple[int, int]) -> Any:
-    """The size of the images; the focal length changes from street to street, so none is given.
-
-    A matrix of zeros is how a camera says that it is not calibrated.
-    """
-    region = {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
-    return new(
-        "sensor_msgs/msg/CameraInfo",
-        header=header,
-        height=size[0],
-        width=size[1],
-        distortion_model="",
-        d=np.zeros(0),
-        k=np.zeros(9),
-        r=np.zeros(9),
-        p=np.zeros(12),
-        binning_x=0,
-        binning_y=0,
-        roi=new("sensor_msgs/msg/RegionOfInterest", **region),
     )
 
 

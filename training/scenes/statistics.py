@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
-from jointseg_eval.input_validation import run_program
+from jointseg_core.command import run_program
 from training.scenes.drive import render_drive
 from training.scenes.scene import Scene, SceneObject, render_scene
 

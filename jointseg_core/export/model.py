@@ -1,0 +1,215 @@
+"""Write a model's networks for another runtime, and keep them only if they see what torch sees.
+
+What comes out is a folder that `Predictor.from_file(FOLDER, backend="onnx")` and the node open, see
+`backends` for its layout. It appears when everything in it is complete and has passed the check of
+`self_check`; otherwise nothing is left.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jointseg_core.checkpoint import Manifest, Model, load_model
+from jointseg_core.errors import BadConfig
+from jointseg_core.export.backends import (
+    CHECKPOINT,
+    FORMAT,
+    MANIFEST,
+    SUFFIXES,
+    Export,
+    Exported,
+    open_graphs,
+    openvino_precisions,
+    sha256,
+)
+from jointseg_core.export.graphs import empty_shapes, example, named_tensors, parts
+from jointseg_core.export.quantization import calibration_inputs, read_pictures
+from jointseg_core.export.self_check import PICTURES, compare, drawn_pictures, problem
+from jointseg_core.export.writers import REQUIRED, trace, write
+from jointseg_core.predictor import PRECISIONS, Predictor, choose_device, precisions_of, prepared
+
+REGION_OUTPUTS = ("class_logits", "box_deltas")
+
+
+class BadExport(BadConfig):
+    """What cannot be exported here, or what does not see what its checkpoint sees."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to write. Raises BadExport, in one sentence, for what this machine cannot do.
+
+    weights      a checkpoint
+    form         onnx, torch-export, aoti or openvino
+    out          the folder that will appear
+    precision    fp32, fp16, bf16 or int8
+    batch        images in one call of the dense graph
+    calibration  for int8: a folder of pictures such as the camera will send
+    device       cpu, or cuda for an aoti package that runs there
+    """
+
+    weights: Path
+    form: str
+    out: Path
+    precision: str = "fp32"
+    batch: int = 1
+    calibration: Path | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if reason := self._form_problem() or self._value_problem():
+            raise BadExport(reason)
+
+    def _form_problem(self) -> str | None:
+        if self.form not in SUFFIXES:
+            return f"--to {self.form}: want one of {', '.join(SUFFIXES)}"
+        if self.device != "cpu" and self.form != "aoti":
+            return f"--device {self.device}: only aoti packages are written for a device"
+        return self._missing(REQUIRED[self.form])
+
+    def _missing(self, packages: tuple[str, ...]) -> str | None:
+        if missing := [package for package in packages if find_spec(package) is None]:
+            return (
+                f"--to {self.form} in {self.precision} needs {', '.join(missing)}, which this "
+                "machine lacks; pip install them"
+            )
+        return None
+
+    def _value_problem(self) -> str | None:
+        if self.out.exists():
+            return f"--out: {self.out} exists; remove it, or name another folder"
+        if self.batch < 1:
+            return f"--batch {self.batch}: want 1 or more images in a call"
+        if self.precision not in (known := self._precisions()):
+            return f"--precision {self.precision}: {self.form} has {', '.join(known)} here"
+        if (self.precision == "int8") != (self.calibration is not None):
+            return "--precision int8 and --calibration FOLDER_OF_PICTURES belong together"
+        return self._missing(("nncf",)) if self.precision == "int8" else None
+
+    def _precisions(self) -> list[str]:
+        if self.form == "openvino":
+            return openvino_precisions()
+        if self.form == "onnx":
+            return ["fp32", "fp16", "int8"]  # ONNX Runtime's CPU has no convolution in bf16
+        return precisions_of(choose_device(self.device))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the traced layers; OpenVINO casts by itself, int8 is made from fp32."""
+        own = {} if self.form == "openvino" else PRECISIONS
+        return own.get(self.precision, torch.float32)
+
+
+def export_model(request: Request, model: Model | None = None) -> Export:
+    """Write the export that is asked for.
+
+    model is written in the place of the checkpoint's network; it has to see what that one sees.
+    Raises BadExport where the self-check fails, BadCheckpoint for weights that cannot be used.
+    """
+    loaded, manifest = load_model(request.weights)
+    if manifest.preprocessing.by_sides:
+        raise BadExport(
+            f"{request.weights}: its input is as large as each image needs (by_sides), and a graph "
+            "has one size; save it with a fixed input_size"
+        )
+    pictures = read_pictures(request.calibration) if request.calibration else []
+    with _appearing(request.out) as folder:
+        checkpoint = folder / CHECKPOINT
+        shutil.copy(request.weights, checkpoint)
+        shutil.copy(request.weights.with_suffix(".json"), checkpoint.with_suffix(".json"))
+        export = write_graphs(request, manifest, model or loaded, folder, pictures)
+        files = {path.name: sha256(folder, path.name) for path in sorted(folder.iterdir())}
+        export = _checked(folder, replace(export, files=files), pictures)
+        document = {"format": FORMAT, **asdict(export)}
+        (folder / MANIFEST).write_text(json.dumps(document, indent=2) + "\n")
+    return export
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder to work in that becomes `out` at the end, or vanishes when something is raised."""
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=out.absolute().parent, prefix=f".{out.name}-", ignore_cleanup_errors=True
+    ) as work:
+        folder = Path(work) / "export"
+        folder.mkdir()
+        yield folder
+        folder.rename(out)
+
+
+def write_graphs(
+    request: Request,
+    manifest: Manifest,
+    model: Model,
+    folder: Path,
+    pictures: list[np.ndarray],
+) -> Export:
+    """Write the files of the graphs, without the self-check; pictures are for int8."""
+    device, size = choose_device(request.device), manifest.preprocessing.input_size
+    inputs = {}
+    if pictures:
+        predictor = Predictor(model, manifest, "cpu", winograd=False)  # the layers stay as they are
+        inputs = calibration_inputs(predictor, pictures, request.batch)
+    network = prepared(model, device, request.dtype)
+    images = example("dense", network, request.batch, size).to(device)
+    with torch.no_grad():
+        output = network(images.to(request.dtype))
+    names = tuple(named_tensors(output))
+    for name, part in parts(network).items():
+        regions = name == "regions"
+        tensor = example(name, network, request.batch, size).to(device)
+        write(
+            request.form,
+            trace(part, tensor, any_length=regions),
+            folder / f"{name}{SUFFIXES[request.form]}",
+            REGION_OUTPUTS if regions else names,
+            inputs.get(name, []),
+        )
+    return Export(
+        request.form,
+        manifest.model_type,
+        request.precision,
+        request.batch,
+        size,
+        device.type,
+        names,
+        empty_shapes(output),
+        versions=_versions(request),
+    )
+
+
+def _versions(request: Request) -> dict[str, str]:
+    packages = ["torch", "torchvision", *REQUIRED[request.form]]
+    packages += ["nncf"] if request.precision == "int8" else []
+    return {package: version(package) for package in packages}
+
+
+def _checked(folder: Path, export: Export, pictures: list[np.ndarray]) -> Export:
+    """The export with the numbers of its self-check. Raises BadExport where they are too bad."""
+    exported = Exported(export, open_graphs(folder, export))
+    predictors = [
+        Predictor(
+            *load_model(folder / CHECKPOINT), device=export.device, exported=other, winograd=False
+        )
+        for other in (None, exported)
+    ]
+    shown = pictures[:PICTURES] or drawn_pictures(export.input_size)
+    numbers = compare(*predictors, shown)
+    if reason := problem(numbers, export.precision):
+        raise BadExport(
+            f"the export to {export.form} in {export.precision} does not see what the checkpoint "
+            f"sees: {reason}; nothing was written"
+        )
+    return replace(export, self_check=numbers)
