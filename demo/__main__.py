@@ -31,7 +31,7 @@ from demo.inputs import convert
 from demo.pictures import Panels, SheetRows, sheet
 from demo.replay import DEFAULT_MODELS, RESULTS, Replay, replay
 from demo.report import DemoReport
-from demo.synchroniser import joined
+from demo.synchroniser import synchronised
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
@@ -171,7 +171,7 @@ def _score_and_draw(
     panels, rows = Panels(models, CITYSCAPES), SheetRows(len(survey.stamps))
     done = step("comparing and drawing", len(survey.stamps))
     with Video(folder / "overlay.mp4", survey.rate_hz) as video:
-        frames = joined(folder / "input.mcap", folder / "output.mcap", models, CITYSCAPES)
+        frames = synchronised(folder / "input.mcap", folder / "output.mcap", models, CITYSCAPES)
         for number, frame in enumerate(frames):
             for model, found in frame.results.items():
                 if frame.truth is not None and found is not None:

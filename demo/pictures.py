@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from demo.synchroniser import Joined
+from demo.synchroniser import Synchronised
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import draw
@@ -38,7 +38,7 @@ class Panels:
         self._classes = classes
         self._last: dict[str, np.ndarray] = {}
 
-    def of(self, frame: Joined) -> np.ndarray:
+    def of(self, frame: Synchronised) -> np.ndarray:
         """The picture for this frame, uint8 RGB [H, W, 3]."""
         for model in self._models:
             found = frame.results[model]
@@ -47,7 +47,7 @@ class Panels:
         return _stacked([self._last[model] for model in self._models])
 
 
-def sheet(frames: Sequence[Joined], models: Sequence[str], classes: Classes) -> np.ndarray:
+def sheet(frames: Sequence[Synchronised], models: Sequence[str], classes: Classes) -> np.ndarray:
     """Frames in rows: the picture, what each model found, and the truth if it is known."""
     return _stacked([np.concatenate(list(_row(frame, models, classes)), 1) for frame in frames])
 
@@ -62,9 +62,9 @@ class SheetRows:
     def __init__(self, frames: int, rows: int = SHEET_ROWS) -> None:
         self._frames = frames
         self._rows = max(1, min(rows, frames))
-        self._best: dict[int, tuple[tuple[int, float], Joined]] = {}
+        self._best: dict[int, tuple[tuple[int, float], Synchronised]] = {}
 
-    def offer(self, number: int, frame: Joined) -> None:
+    def offer(self, number: int, frame: Synchronised) -> None:
         """Consider frame `number`, counted from 0."""
         stretch = number * self._rows // self._frames
         middle = (stretch + 0.5) * self._frames / self._rows - 0.5
@@ -73,12 +73,12 @@ class SheetRows:
         if stretch not in self._best or cost < self._best[stretch][0]:
             self._best[stretch] = (cost, frame)
 
-    def chosen(self) -> list[Joined]:
+    def chosen(self) -> list[Synchronised]:
         """The chosen frames in the order of time."""
         return [self._best[stretch][1] for stretch in sorted(self._best)]
 
 
-def _row(frame: Joined, models: Sequence[str], classes: Classes) -> Iterator[np.ndarray]:
+def _row(frame: Synchronised, models: Sequence[str], classes: Classes) -> Iterator[np.ndarray]:
     yield _drawn(frame, Predictions.empty(frame.picture.shape[:2]), classes, "camera", CELL_WIDTH)
     for model in models:
         yield _drawn(frame, frame.results[model], classes, TITLES[model], CELL_WIDTH)
@@ -87,7 +87,7 @@ def _row(frame: Joined, models: Sequence[str], classes: Classes) -> Iterator[np.
 
 
 def _drawn(
-    frame: Joined, found: Predictions | None, classes: Classes, title: str, width: int
+    frame: Synchronised, found: Predictions | None, classes: Classes, title: str, width: int
 ) -> np.ndarray:
     """The picture of a frame, about `width` pixels wide, with what was found and a title."""
     size = _size_for(frame.picture.shape[:2], width)

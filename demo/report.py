@@ -10,7 +10,7 @@ import numpy as np
 
 from demo.pictures import MIN_SCORE
 from demo.replay import Replay, result_topic
-from demo.synchroniser import Joined
+from demo.synchroniser import Synchronised
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.visualize import draw
@@ -64,7 +64,7 @@ class DemoReport:
                 progress(len(judged))
         return cls(judged)
 
-    def offer(self, number: int, frame: Joined) -> None:
+    def offer(self, number: int, frame: Synchronised) -> None:
         """Frame `number` of the recording, counted from 0; it is drawn if it is a bad one."""
         if number in self._wanted:
             self._examples.append(self._example(number, frame))
@@ -75,7 +75,7 @@ class DemoReport:
         runs = [_run(model, one) for model, one in self._judged.items()]
         write_bag_report(path, runs, {**facts, **told}, list(self._windows()), self._examples)
 
-    def _example(self, number: int, frame: Joined) -> Example:
+    def _example(self, number: int, frame: Synchronised) -> Example:
         shown = {
             m: found[found.scores >= MIN_SCORE]
             for m, found in frame.results.items()

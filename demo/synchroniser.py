@@ -36,7 +36,7 @@ _RESULTS = {
 
 
 @dataclass(frozen=True)
-class Joined:
+class Synchronised:
     """One frame: its picture uint8 RGB [H, W, 3], the truth if known, and for each model what it
     found, or None if the model gave no result for this frame.
     """
@@ -63,9 +63,9 @@ class Cursor:
         return self._next.content
 
 
-def joined(
+def synchronised(
     inputs: Path, outputs: Path, models: Sequence[str], classes: Classes = CITYSCAPES
-) -> Iterator[Joined]:
+) -> Iterator[Synchronised]:
     """Every image of the recording `inputs` with what the recording `outputs` says about it."""
     with ExitStack() as stack:
         seen, found = (stack.enter_context(BagReader(path)) for path in (inputs, outputs))
@@ -77,7 +77,7 @@ def joined(
         for message in seen.messages([IMAGE]):
             picture, stamp = to_rgb(message.content), stamp_ns(message.content.header)
             size = picture.shape[:2]
-            yield Joined(
+            yield Synchronised(
                 stamp,
                 picture,
                 _truth(size, classes, truth, stamp),

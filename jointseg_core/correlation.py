@@ -19,29 +19,29 @@ MASK_STRIDE = 4
 """Network pixels per cell of the pixel stream's map."""
 
 
-def correlate(filters: Tensor, pixels: Tensor) -> Tensor:
+def correlate(representations: Tensor, pixels: Tensor) -> Tensor:
     """Mask logits [..., h, w] of representations [..., d] over pixels [d, h, w] (3.1).
 
     With [N, 2, d] these are background and object logits; with the difference of the two,
     [N, d], the logit of the object's probability.
     """
-    return torch.einsum("...d,dhw->...hw", filters, pixels)
+    return torch.einsum("...d,dhw->...hw", representations, pixels)
 
 
-def contrast(filters: Tensor) -> Tensor:
+def contrast(representations: Tensor) -> Tensor:
     """Object minus background representation [N, d]: its sigmoid is the softmax over the two."""
-    return filters[:, 1] - filters[:, 0]
+    return representations[:, 1] - representations[:, 0]
 
 
 def sample_masks(
-    filters: Tensor, pixels: Tensor, boxes: Tensor, margin: float, frame: Letterbox
+    representations: Tensor, pixels: Tensor, boxes: Tensor, margin: float, frame: Letterbox
 ) -> tuple[list[Tensor], Tensor]:
     """Mask logits [h_i, w_i] inside windows [N, 4] around camera boxes [N, 4], and the windows.
 
-    filters [N, d], pixels [d, h, w] at MASK_STRIDE; margin as in `crop_windows`.
+    representations [N, d], pixels [d, h, w] at MASK_STRIDE; margin as in `crop_windows`.
     """
     windows = mask_windows(boxes, margin, frame)
-    return frame.sample(correlate(filters, pixels), MASK_STRIDE, windows), windows
+    return frame.sample(correlate(representations, pixels), MASK_STRIDE, windows), windows
 
 
 def mask_windows(boxes: Tensor, margin: float, frame: Letterbox) -> Tensor:
@@ -57,7 +57,7 @@ def threshold_masks(crops: list[Tensor], windows: Tensor, probability: float) ->
 
 
 def mask_losses(
-    filters: Tensor,
+    representations: Tensor,
     pixels: Tensor,
     target: Target,
     objects: Tensor,
@@ -72,11 +72,11 @@ def mask_losses(
     masks = shrink_masks(target.masks, MASK_STRIDE)  # not larger than the pixels
     windows = crop_windows(target.boxes[objects] / MASK_STRIDE, margin, tuple(masks.shape[-2:]))
     owner, x, y = window_pixels(windows)
-    logits = (filters[owner] * pixels[:, y, x].T).sum(1)
+    logits = (representations[owner] * pixels[:, y, x].T).sum(1)
     wanted = masks[objects[owner], y, x]
     losses = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
     keep = select_hard_pixels(losses, wanted, owner, hard_ratio)
-    return mean_per_object(losses, keep, owner, len(filters))
+    return mean_per_object(losses, keep, owner, len(representations))
 
 
 def shrink_masks(masks: Tensor, stride: int) -> Tensor:

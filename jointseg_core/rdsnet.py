@@ -134,7 +134,7 @@ class ObjectStream(nn.Module):
         """Box deltas [n, 4] of anchors [n] (their indices) of one image."""
         return self.box_deltas.at_anchors(box_features, anchors, self.per_cell)
 
-    def filters_at(self, filter_features: list[Tensor], anchors: Tensor) -> Tensor:
+    def representations_at(self, filter_features: list[Tensor], anchors: Tensor) -> Tensor:
         """Representations [n, 2, d] of anchors [n] of one image: background, then object."""
         values = self.filters.at_anchors(filter_features, anchors, self.per_cell)
         return values.view(-1, 2, self.filter_size)
@@ -287,10 +287,12 @@ class RDSNet(nn.Module):
 
     def _mask_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
         sampled = mask_samples(target, assigned, **self._mask_limits)
-        filters = contrast(self.object_stream.filters_at(output.filter_features, sampled))
+        representations = contrast(
+            self.object_stream.representations_at(output.filter_features, sampled)
+        )
         objects, config = assigned[sampled], self.config
         return mask_losses(
-            filters, output.pixels, target, objects, config.train_margin, config.hard_ratio
+            representations, output.pixels, target, objects, config.train_margin, config.hard_ratio
         ).sum()
 
     def refinement_loss(
@@ -383,8 +385,10 @@ class RDSNet(nn.Module):
         self, output: RDSNetOutput, anchors: Tensor, boxes: Tensor, frame: Letterbox
     ) -> tuple[list[Tensor], Tensor]:
         """Mask logits [h_i, w_i] of the anchors' objects inside windows [N, 4] around the boxes."""
-        filters = contrast(self.object_stream.filters_at(output.filter_features, anchors))
-        return sample_masks(filters, output.pixels, boxes, self.config.test_margin, frame)
+        representations = contrast(
+            self.object_stream.representations_at(output.filter_features, anchors)
+        )
+        return sample_masks(representations, output.pixels, boxes, self.config.test_margin, frame)
 
 
 # -- building ---------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ class SharedHead(nn.Module):
         """Box deltas [n, 4] of anchors [n] of one image, times BOX_WEIGHTS."""
         return self.box_deltas.at_anchors(features, anchors, self.per_cell)
 
-    def filters_at(self, features: list[Tensor], anchors: Tensor) -> Tensor:
+    def representations_at(self, features: list[Tensor], anchors: Tensor) -> Tensor:
         """What anchors [n] of one image multiply pixels by to get the logits of masks [n, d]."""
         values = self.filters.at_anchors(features, anchors, self.per_cell)
         if self.linear_combination:
@@ -251,9 +251,9 @@ class RDSNetS(nn.Module):
 
     def _mask_loss(self, output: RDSNetSOutput, target: Target, assigned: Tensor) -> Tensor:
         sampled, config = mask_samples(target, assigned, **self._mask_limits), self.config
-        filters = self.object_stream.filters_at(output.features, sampled)
+        representations = self.object_stream.representations_at(output.features, sampled)
         crops = target, assigned[sampled], config.train_margin, config.hard_ratio
-        return mask_losses(filters, output.pixels, *crops).sum() * config.mask_weight
+        return mask_losses(representations, output.pixels, *crops).sum() * config.mask_weight
 
     def _segmentation_loss(self, finest: Tensor, targets: list[Target]) -> Tensor:
         logits = self.segmentation(finest)
@@ -273,8 +273,8 @@ class RDSNetS(nn.Module):
         boxes, scores = self._boxes_at(output, anchors, frame), all_scores[anchors]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
-        filters = self.object_stream.filters_at(output.features, anchors[rows])
-        crops = sample_masks(filters, output.pixels, boxes[rows], config.test_margin, frame)
+        representations = self.object_stream.representations_at(output.features, anchors[rows])
+        crops = sample_masks(representations, output.pixels, boxes[rows], config.test_margin, frame)
         masks = threshold_masks(*crops, config.mask_threshold)
         return Predictions(frame.image_size, boxes[rows], scores[rows, labels], labels, masks)
 

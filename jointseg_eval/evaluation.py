@@ -23,8 +23,8 @@ from jointseg_eval.metrics import (
     AveragePrecision,
     CityscapesPrecision,
     Confusion,
+    ConfusionMatrix,
     DistanceRecall,
-    Mistakes,
     PanopticQuality,
     ProposalRecall,
     foreground_truth,
@@ -40,7 +40,7 @@ SCORE_THRESHOLD = 0.05
 
 Part = (
     AveragePrecision
-    | Mistakes
+    | ConfusionMatrix
     | DistanceRecall
     | ProposalRecall
     | Confusion
@@ -61,7 +61,7 @@ class Evaluation:
         self.classes = classes
         self.pictures: list[str] = []
         self.objects = AveragePrecision(classes.things)
-        self.mistakes = Mistakes(classes.things)
+        self.confusion_matrix = ConfusionMatrix(classes.things)
         self.distances = DistanceRecall()
         self.proposals = ProposalRecall()
         self.pixels = Confusion(len(classes.semantic))
@@ -86,7 +86,7 @@ class Evaluation:
         self.pictures.append(sample.name)
         shared = None if found.masks is None else SharedPixels.of(found, target)
         self.objects.add(found, target, sample.areas, shared)
-        self.mistakes.add(found, target)
+        self.confusion_matrix.add(found, target)
         self.distances.add(found, target, sample.distances)
         if proposals is not None:
             self.proposals.add(*proposals, target, sample.areas)
@@ -170,7 +170,7 @@ class Evaluation:
         The mean of its share of right objects and its mean IoU of pixels, as far as there are such
         things in it; NaN where there is neither.
         """
-        parts = [np.array(self.mistakes.quality)]
+        parts = [np.array(self.confusion_matrix.quality)]
         if self.has(self.pixels):
             parts.append(self.pixels.mean_ious())
         known = ~np.isnan(parts)

@@ -192,7 +192,7 @@ def confusions(evaluation: Evaluation) -> list[dict]:
             "title": "objects (score 0.3 or more, IoU 0.5 or more)",
             "rows": [*names, "nothing"],
             "columns": [*names, "missed"],
-            "counts": evaluation.mistakes.counts,
+            "counts": evaluation.confusion_matrix.counts,
         }
     ]
     if evaluation.has(evaluation.pixels):

@@ -289,7 +289,7 @@ class Reporter:
     def _model(self, now: float) -> DiagnosticStatus:
         node = self._node
         level = model_level(node.state, node.predictor, node.trouble, node.settings.device)
-        if (since := node.vitals.loading_since) is not None:
+        if (since := node.liveness.loading_since) is not None:
             level = worst((level, Level(WARN, f"loading a model for {now - since:.0f} s")))
         if hopeless := node.hopeless(now):
             level = Level(ERROR, hopeless)

@@ -16,7 +16,7 @@ RECOVERED = 60.0
 """Seconds that the device has to work after an error until another one is the first again."""
 
 
-class Vitals:
+class Liveness:
     """Signs of life, in steady seconds; written by the thread that spins the node, read by any.
 
     loading_since  when the model began to load that is loading now

@@ -47,7 +47,7 @@ from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
 from jointseg_ros.diagnostics import Matched, Reporter, matched_publishers
 from jointseg_ros.levels import Rhythm
-from jointseg_ros.liveness import Vitals
+from jointseg_ros.liveness import Liveness
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
@@ -78,7 +78,7 @@ class PerceptionNode(LifecycleNode):
         self.predictor: Predictor | None = None
         self.trouble = ""  # why the last configure or reload failed
         self.warm_up_ms = 0.0
-        self.vitals = Vitals()
+        self.liveness = Liveness()
         self._worker: Worker | None = None
         self._stats = None
         self._outputs: dict[str, CameraOutputs] = {}
@@ -111,11 +111,11 @@ class PerceptionNode(LifecycleNode):
 
     def alive(self, now: float) -> bool:
         """Whether the node gets on with its work, at this steady time; loading is work."""
-        return not self.hopeless(now) and self.vitals.moving(now)
+        return not self.hopeless(now) and self.liveness.moving(now)
 
     def hopeless(self, now: float) -> str:
         """Why nothing but a new process can help, at this steady time; empty while all is well."""
-        return self.vitals.hopeless(now, self.monitor.busy_since, self.settings)
+        return self.liveness.hopeless(now, self.monitor.busy_since, self.settings)
 
     def counts(self) -> dict[str, Counts]:
         """What became of the frames, by camera."""
@@ -201,23 +201,23 @@ class PerceptionNode(LifecycleNode):
 
     def _look_after_device(self) -> None:
         """A sign of life; and after an error of the device the model is loaded anew, once."""
-        self.vitals.spun()
+        self.liveness.spun()
         error = "" if self._worker is None else self._worker.device_error
-        if not error or self.vitals.lost:
+        if not error or self.liveness.lost:
             return
-        if self.vitals.just_recovered():
-            self.vitals.lost = f"the device failed again: {error}"
+        if self.liveness.just_recovered():
+            self.liveness.lost = f"the device failed again: {error}"
             return
         self.get_logger().error(f"{error}; the model is loaded anew")
         try:
             self._exchange(self._loaded())
         except Exception as again:
-            self.vitals.lost = (
+            self.liveness.lost = (
                 f"the device is lost: {error}; loading the model anew failed: {again}"
             )
             return
         self._worker.device_error = ""
-        self.vitals.recovered()
+        self.liveness.recovered()
 
     def close(self) -> bool:
         """Stop the threads; False when inference did not come to an end.
@@ -237,7 +237,7 @@ class PerceptionNode(LifecycleNode):
 
     def _loaded(self) -> Predictor:
         """The model of the parameters, ready for use; ValueError with the path and the reason."""
-        with self.vitals.loading():
+        with self.liveness.loading():
             return self._made_ready(self.settings)
 
     def _made_ready(self, settings: Settings) -> Predictor:

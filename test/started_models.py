@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from jointseg_core import Classes, build_model, preset
-from training.pretrained import COCO_THINGS, load_starting_point
+from training.pretrained import COCO_THINGS, load_pretrained
 
 COCO = Classes(COCO_THINGS)
 SIZE = (96, 128)  # of images
@@ -22,7 +22,7 @@ close = partial(torch.testing.assert_close, atol=1e-4, rtol=1e-4)
 def built(config, path, classes, **options):
     torch.manual_seed(0)
     model = build_model(config).eval()
-    return model, load_starting_point(model, classes, path, **options)
+    return model, load_pretrained(model, classes, path, **options)
 
 
 def rdsnet_from(path, things=COCO, config=RDSNET, **options):

@@ -194,18 +194,18 @@ def _mark_stages(model: Model, network: nn.Module, clock: StageClock) -> str:
         model.region_head.register_forward_pre_hook(lambda *_: clock.mark("proposals"))
         model.region_head.register_forward_hook(lambda *_: clock.mark("regions"))
         return "maps"
-    filters_at = model.object_stream.filters_at
+    representations_at = model.object_stream.representations_at
 
     def marked(*arguments: object) -> Tensor:
         clock.mark("decode")
-        return filters_at(*arguments)
+        return representations_at(*arguments)
 
-    model.object_stream.filters_at = marked
+    model.object_stream.representations_at = marked
     return "masks and maps" if isinstance(model, Joint) else "masks"
 
 
 def mask_tail(
-    filters: Tensor,
+    representations: Tensor,
     pixels: Tensor,
     boxes: Tensor,
     frame: Letterbox,
@@ -215,8 +215,8 @@ def mask_tail(
 ) -> tuple[Masks, Tensor]:
     """From representations to masks and refined boxes, as `RDSNet.decode` does it.
 
-    filters [N, 2, d], pixels [d, h, w], boxes [N, 4] in camera pixels.
+    representations [N, 2, d], pixels [d, h, w], boxes [N, 4] in camera pixels.
     """
-    crops, windows = sample_masks(contrast(filters), pixels, boxes, margin, frame)
+    crops, windows = sample_masks(contrast(representations), pixels, boxes, margin, frame)
     refined = refinement(*mask_profiles(crops, windows, frame.image_size), boxes)
     return threshold_masks(crops, windows, threshold), refined

@@ -43,11 +43,11 @@ def released_network(model: RDSNet, images: Tensor) -> tuple[Tensor, Tensor, Ten
     stream, objects = model.object_stream, levels[-5:]
     classes = [stream.class_logits(stream.class_tower(level)) for level in objects]
     deltas = [stream.box_deltas(stream.box_tower(level)) for level in objects]
-    filters = [stream.filters(stream.filter_tower(level)) for level in objects]
+    representations = [stream.filters(stream.filter_tower(level)) for level in objects]
     return (
         per_anchor(classes, stream.num_classes),
         per_anchor(deltas, 4),
-        per_anchor(filters, 2 * stream.filter_size),
+        per_anchor(representations, 2 * stream.filter_size),
         _released_pixels(model, levels[:inputs]),
     )
 
@@ -85,7 +85,7 @@ def released_detections(
 
 
 def released_tail(
-    filters: Tensor,
+    representations: Tensor,
     pixels: Tensor,
     boxes: Tensor,
     frame: Letterbox,
@@ -96,9 +96,9 @@ def released_tail(
 ) -> tuple[Tensor, Tensor]:
     """Masks, bool [N, H, W] of the picture, and refined boxes [N, 4].
 
-    filters [N, 2, d], pixels [d, h, w], boxes [N, 4] in camera pixels.
+    representations [N, 2, d], pixels [d, h, w], boxes [N, 4] in camera pixels.
     """
-    maps = torch.einsum("nkd,dhw->nkhw", filters, pixels)
+    maps = torch.einsum("nkd,dhw->nkhw", representations, pixels)
     enlarge = straight_to_picture if resizes == 1 else by_way_of_the_input
     probability = enlarge(maps, frame).softmax(1)[:, 1]
     probability = probability * crop_bitmaps(boxes, margin, frame)
@@ -106,12 +106,12 @@ def released_tail(
 
 
 def oracle_tail(
-    filters: Tensor, pixels: Tensor, boxes: Tensor, *rest: object
+    representations: Tensor, pixels: Tensor, boxes: Tensor, *rest: object
 ) -> tuple[Tensor, Tensor]:
     """`released_tail` with one resize, a few objects at a time: a picture's maps need gigabytes."""
     parts = [
         released_tail(some, pixels, theirs, *rest, resizes=1)
-        for some, theirs in zip(filters.split(10), boxes.split(10), strict=True)
+        for some, theirs in zip(representations.split(10), boxes.split(10), strict=True)
     ]
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
@@ -205,15 +205,15 @@ def released(
         images, _ = preprocessing.batch([picture], settings.device)
         images = images.contiguous()  # the published layout
         clock.mark("preprocess")
-        class_logits, deltas, filters, pixels = released_network(model, images)
+        class_logits, deltas, representations, pixels = released_network(model, images)
         planted.write(class_logits)
         clock.mark("net")
         boxes, scores, labels, chosen = released_detections(
             model, class_logits[0], deltas[0], frame
         )
         clock.mark("decode")
-        representations = filters[0, chosen].unflatten(1, (2, -1))
-        bitmaps, refined = tail(representations, pixels[0], boxes, frame, *limits)
+        chosen_objects = representations[0, chosen].unflatten(1, (2, -1))
+        bitmaps, refined = tail(chosen_objects, pixels[0], boxes, frame, *limits)
         objects = Predictions(frame.image_size, refined, scores, labels).to("cpu")
         found = Published(objects, bitmaps.cpu())
         clock.mark("masks")

@@ -29,7 +29,7 @@ class TailInput(NamedTuple):
     The values are sixteenths, so that sums of products are exact in fp32 whatever their order.
     """
 
-    filters: Tensor
+    representations: Tensor
     pixels: Tensor
     boxes: Tensor
 
@@ -39,12 +39,12 @@ def tail_input(settings: Settings, count: int) -> TailInput:
     generator = torch.Generator().manual_seed(settings.seed)
     length = preset("rdsnet", settings.preset).filter_size
     cells = [side // MASK_STRIDE for side in settings.size]
-    filters, pixels = (
+    representations, pixels = (
         (torch.randn(*shape, generator=generator) * scale).round() / 16
         for shape, scale in (((count, 2, length), 8), ((length, *cells), 16))
     )
     scene = street_scene(count, settings.image, 80, settings.seed)
-    return TailInput(*(x.to(settings.device) for x in (filters, pixels, scene.boxes)))
+    return TailInput(*(x.to(settings.device) for x in (representations, pixels, scene.boxes)))
 
 
 def tail(

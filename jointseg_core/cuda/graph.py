@@ -41,7 +41,7 @@ WARM_UPS = 3
 """Runs before the recording, in which libraries choose kernels and caches are filled."""
 
 
-class Recording:
+class CapturedGraph:
     """All that happens to batches of pictures of these sizes, between two copies.
 
     On a CPU nothing is recorded: every batch is computed anew.
@@ -150,7 +150,7 @@ class Replayer:
         self._how = model, preprocessing
         self._where = device, dtype
         self._device = device if device.type == "cuda" else -1  # -1 leaves the current one alone
-        self._recordings: OrderedDict[tuple, Recording] = OrderedDict()
+        self._graphs: OrderedDict[tuple, CapturedGraph] = OrderedDict()
         self.redone = 0
 
     def __call__(
@@ -162,7 +162,7 @@ class Replayer:
         """
         model, _ = self._how
         with torch.cuda.device(self._device):
-            recording = self._recording(frames)
+            recording = self._captured(frames)
             recording.adopt(model.config)
             recording.stage(images)
             staged = time.perf_counter()
@@ -174,17 +174,17 @@ class Replayer:
             results = [p.to("cpu") for p in model.decode(recording.output, frames)]
         return recording.output, results, [staged, done]
 
-    def _recording(self, frames: list[Letterbox]) -> Recording:
+    def _captured(self, frames: list[Letterbox]) -> CapturedGraph:
         model, _ = self._how
         key = tuple(frame.image_size for frame in frames)
-        known = self._recordings.pop(key, None)
+        known = self._graphs.pop(key, None)
         if known is None or known.capacity < model.config.max_detections:
             known = None  # before its successor needs the memory
-            while len(self._recordings) >= RECORDINGS:
-                self._recordings.popitem(last=False)
-            pool = next((other.pool for other in self._recordings.values()), None)
-            known = Recording(*self._how, frames, *self._where, pool)
-        self._recordings[key] = known
+            while len(self._graphs) >= RECORDINGS:
+                self._graphs.popitem(last=False)
+            pool = next((other.pool for other in self._graphs.values()), None)
+            known = CapturedGraph(*self._how, frames, *self._where, pool)
+        self._graphs[key] = known
         return known
 
 

@@ -114,10 +114,10 @@ def _with_masks(
     """The objects of these anchors with their masks, and the boxes that the masks refine."""
     config, stream = model.config, model.object_stream
     values = stream.filters.at_each(output.filter_features, anchors, stream.per_cell)
-    filters = contrast(values.view(-1, 2, config.filter_size))
+    representations = contrast(values.view(-1, 2, config.filter_size))
     real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
     windows = mask_windows(found.boxes, config.test_margin, frame) * real
-    logits = correlate(filters, output.pixels)
+    logits = correlate(representations, output.pixels)
     crop = _kernel().crop_masks if logits.is_cuda and kernel_works() else crop_masks
     pixels, columns, rows = crop(logits, windows, frame, limits.mask_logit, space(frame))
     total = areas(windows).sum()

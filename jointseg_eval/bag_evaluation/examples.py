@@ -15,7 +15,7 @@ from jointseg_eval.bag_evaluation.report import Example
 from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Models, asked_for_all
-from jointseg_eval.metrics.mistakes import MIN_SCORE
+from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
 
 MOST, APART_S = 32, 1.0
 """So many frames, and of one recording none so close to a worse one: they would look the same."""

@@ -23,7 +23,7 @@ from jointseg_eval.bag_evaluation.part import Frame, Settings, frames_of, score
 from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Evaluation
-from jointseg_eval.metrics.mistakes import MIN_SCORE
+from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import stamp_ns
 from jointseg_eval.recordings.messages import DETECTIONS, read_predictions

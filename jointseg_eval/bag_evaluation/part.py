@@ -30,7 +30,7 @@ from jointseg_eval.bag_evaluation.truth import (
 from jointseg_eval.bag_evaluation.windows import Window
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.evaluation import Evaluation, Models, asked_for_all, open_predictor
-from jointseg_eval.metrics.mistakes import MIN_SCORE
+from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
 from jointseg_eval.provenance import code_digest
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import stamp_ns, to_rgb

@@ -7,8 +7,8 @@ repeats, which is what a bootstrap over images needs. All read `Predictions` and
 from jointseg_eval.metrics.agreement import Agreement
 from jointseg_eval.metrics.average_precision import AveragePrecision, Precision
 from jointseg_eval.metrics.cityscapes_instances import CityscapesPrecision
+from jointseg_eval.metrics.confusion_matrix import ConfusionMatrix
 from jointseg_eval.metrics.distances import DistanceRecall
-from jointseg_eval.metrics.mistakes import Mistakes
 from jointseg_eval.metrics.panoptic import PanopticQuality, Segments, merge_segments, true_segments
 from jointseg_eval.metrics.pixels import MIN_SHARE, Confusion, foreground_truth
 from jointseg_eval.metrics.proposals import ProposalRecall
@@ -22,7 +22,7 @@ __all__ = [
     "Confusion",
     "Difference",
     "DistanceRecall",
-    "Mistakes",
+    "ConfusionMatrix",
     "PanopticQuality",
     "Precision",
     "ProposalRecall",

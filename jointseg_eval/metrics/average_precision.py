@@ -19,8 +19,8 @@ from torch import Tensor
 from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from jointseg_eval.metrics.coco_tools import AREA_RANGES, AREAS, IOUS, RECALLS
 from jointseg_eval.metrics.columns import Columns, Growing
-from jointseg_eval.metrics.judging import AREA_RANGES, AREAS, IOUS, RECALLS
 from jointseg_eval.metrics.matching import match
 from jointseg_eval.metrics.overlaps import SharedPixels, as_array, box_overlaps, object_areas
 from jointseg_eval.metrics.resampling import image_weights
@@ -86,7 +86,7 @@ class Ranking:
         return envelope[np.searchsorted(recall, RECALLS)], recall[-1] if len(recall) else 0.0
 
 
-class Verdicts:
+class MatchResults:
     """What is said of images with their detections and objects: columns that grow.
 
     image    int [D]        where a detection was made, ascending
@@ -210,7 +210,7 @@ class AveragePrecision:
         self.has_masks = False
         self._limit = limit
         self._images = 0
-        self._verdicts = {kind: Verdicts(len(self.names)) for kind in KINDS}
+        self._verdicts = {kind: MatchResults(len(self.names)) for kind in KINDS}
 
     def __len__(self) -> int:
         """How many images there are."""

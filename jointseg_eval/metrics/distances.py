@@ -10,8 +10,8 @@ from torch import Tensor
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from jointseg_eval.metrics.confusion_matrix import MIN_IOU, shown
 from jointseg_eval.metrics.matching import match
-from jointseg_eval.metrics.mistakes import MIN_IOU, shown
 from jointseg_eval.metrics.overlaps import as_array, box_overlaps
 from jointseg_eval.metrics.resampling import image_weights
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from jointseg_core.targets import Target
-from jointseg_eval.metrics.judging import AREAS, IOUS, annotations, count_sought, judge
+from jointseg_eval.metrics.coco_tools import AREAS, IOUS, annotations, count_sought, judge
 from jointseg_eval.metrics.overlaps import as_array, object_areas
 from jointseg_eval.metrics.resampling import image_weights
 

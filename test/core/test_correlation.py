@@ -20,12 +20,12 @@ from jointseg_core.targets import IGNORED, NEGATIVE
 
 
 def test_correlation_is_a_product_of_representations():
-    filters = torch.tensor([[[1.0, 0], [2, 3]]])  # one object: background, then object
+    representations = torch.tensor([[[1.0, 0], [2, 3]]])  # one object: background, then object
     pixels = torch.tensor([[[1.0, 2]], [[4, 5]]])  # d = 2, 1 x 2 cells
-    logits = correlate(filters, pixels)
+    logits = correlate(representations, pixels)
     assert logits.tolist() == [[[[1, 2]], [[14, 19]]]]
     softmax = logits.softmax(1)[:, 1]
-    torch.testing.assert_close(correlate(contrast(filters), pixels).sigmoid(), softmax)
+    torch.testing.assert_close(correlate(contrast(representations), pixels).sigmoid(), softmax)
 
 
 def test_masks_shrink_to_the_middle_of_their_cells():
@@ -51,16 +51,16 @@ def square(size=(16, 16), box=(4, 4, 12, 12)):
 def test_the_mask_loss_is_the_mean_over_the_crop():
     logits = torch.arange(16.0).view(1, 4, 4)  # of 4 x 4 cells, of which 2 x 2 are the object
     target = square()
-    filters, none = torch.ones(1, 1), torch.zeros(1).long()
-    exact = mask_losses(filters, logits, target, none, margin=0.0, hard_ratio=math.inf)
+    representations, none = torch.ones(1, 1), torch.zeros(1).long()
+    exact = mask_losses(representations, logits, target, none, margin=0.0, hard_ratio=math.inf)
     inside = torch.nn.functional.softplus(-torch.tensor([5.0, 6, 9, 10]))
     torch.testing.assert_close(exact, inside.mean()[None])
-    wide = mask_losses(filters, logits, target, none, margin=0.25, hard_ratio=math.inf)
+    wide = mask_losses(representations, logits, target, none, margin=0.25, hard_ratio=math.inf)
     outside = torch.nn.functional.softplus(
         torch.tensor([0.0, 1, 2, 3, 4, 7, 8, 11, 12, 13, 14, 15])
     )
     torch.testing.assert_close(wide, ((inside.sum() + outside.sum()) / 16)[None])
-    hard = mask_losses(filters, logits, target, none, margin=0.25, hard_ratio=1.0)
+    hard = mask_losses(representations, logits, target, none, margin=0.25, hard_ratio=1.0)
     torch.testing.assert_close(hard, ((inside.sum() + outside[-4:].sum()) / 8)[None])
 
 

@@ -7,12 +7,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from jointseg_core import (
-    Predictor,
-    cuda_graph,
-    rdsnet_fixed,
-    shipped_weights,
-)
+from jointseg_core import Predictor, shipped_weights
+from jointseg_core.cuda import graph as cuda_graph
+from jointseg_core.cuda import rdsnet as rdsnet_fixed
 from jointseg_core.cuda.graph import Replayer
 
 
@@ -58,23 +55,23 @@ def test_a_recording_gives_what_the_predictor_gives_for_all_sizes(pair):
         wanted = predictor(images)
         assert sum(len(one) for one in wanted)
         assert_same(replay(replayer, images), wanted)
-    assert len(replayer._recordings) == 2
+    assert len(replayer._graphs) == 2
 
 
 def test_thresholds_change_without_a_new_recording(pair):
     predictor, replayer = pair
     image = blobs(0, 96, 160)
     replay(replayer, [image])
-    (recording,) = replayer._recordings.values()
+    (recording,) = replayer._graphs.values()
     first = recording._numbers.data_ptr()
     for limits in ({"max_detections": 3}, {"score_threshold": 0.2}, {"mask_threshold": 0.8}):
         predictor.configure(**limits)
         assert_same(replay(replayer, [image]), predictor([image]))
-    assert list(replayer._recordings.values()) == [recording]
+    assert list(replayer._graphs.values()) == [recording]
     assert recording._numbers.data_ptr() == first
     predictor.configure(max_detections=20)  # more than there is room for
     replay(replayer, [image])
-    assert list(replayer._recordings.values()) != [recording]
+    assert list(replayer._graphs.values()) != [recording]
 
 
 def test_results_outlive_the_next_batch(pair):
@@ -90,7 +87,7 @@ def test_the_size_that_was_unused_for_longest_makes_room(pair, monkeypatch):
     monkeypatch.setattr(cuda_graph, "RECORDINGS", 2)
     for height in (64, 96, 64, 128):
         replay(replayer, [blobs(0, height, 64)])
-    assert list(replayer._recordings) == [((64, 64),), ((128, 64),)]
+    assert list(replayer._graphs) == [((64, 64),), ((128, 64),)]
 
 
 def test_what_does_not_fit_is_decoded_again_and_counted(monkeypatch):
@@ -106,7 +103,7 @@ def test_what_does_not_fit_is_decoded_again_and_counted(monkeypatch):
 
 def test_where_nothing_can_be_recorded_frames_take_the_ordinary_way_after_one_warning(pair):
     predictor, replayer = pair
-    replayer.__class__ = type("Failing", (Replayer,), {"_recording": fail})
+    replayer.__class__ = type("Failing", (Replayer,), {"_captured": fail})
     predictor._replayer = replayer
     image = blobs(0, 96, 160)
     with pytest.warns(UserWarning, match="no CUDA graph.*: operation not permitted"):

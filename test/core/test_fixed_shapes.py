@@ -12,16 +12,11 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import batched_nms
 
-from jointseg_core import (
-    Letterbox,
-    Preprocessing,
-    build_model,
-    preset,
-    rdsnet_fixed,
-    segrpn_fixed,
-)
+from jointseg_core import Letterbox, Preprocessing, build_model, preset
 from jointseg_core.boxes import logit
 from jointseg_core.cuda import fixed_shapes as fixed
+from jointseg_core.cuda import rdsnet as rdsnet_fixed
+from jointseg_core.cuda import segrpn as segrpn_fixed
 from jointseg_core.cuda.graph import DECODERS
 from jointseg_core.refinement import mask_profiles
 

@@ -67,12 +67,12 @@ def test_thresholds_take_effect_without_a_new_recording(pair):
     _, gpu = pair
     image = picture(0, 256, 512)
     assert len(gpu([image])[0]) == 8
-    (before,) = gpu._replayer._recordings.values()
+    (before,) = gpu._replayer._graphs.values()
     gpu.configure(max_detections=3)
     assert len(gpu([image])[0]) == 3
     gpu.configure(score_threshold=0.999)
     assert len(gpu([image])[0]) == 0
-    assert list(gpu._replayer._recordings.values()) == [before]
+    assert list(gpu._replayer._graphs.values()) == [before]
 
 
 def test_a_frame_waits_once_and_needs_few_launches(pair):

@@ -90,8 +90,8 @@ def test_boxes_and_filters_at_anchors_equal_the_dense_convolution():
     dense = per_anchor([stream.box_deltas(f[None]) for f in image.box_features], 4)[0]
     torch.testing.assert_close(stream.deltas_at(image.box_features, anchors), dense[anchors])
     dense = per_anchor([stream.filters(f[None]) for f in image.filter_features], 32)[0]
-    filters = stream.filters_at(image.filter_features, anchors)
-    torch.testing.assert_close(filters.flatten(1), dense[anchors])
+    representations = stream.representations_at(image.filter_features, anchors)
+    torch.testing.assert_close(representations.flatten(1), dense[anchors])
 
 
 def test_a_fresh_network_expects_one_percent_objects():

@@ -79,7 +79,7 @@ def test_boxes_and_filters_at_anchors_equal_the_dense_convolution(config):
     values = 16 if config.linear_combination else 32
     dense = per_anchor([stream.filters(f[None]) for f in image.features], values)[0][anchors]
     wanted = dense.tanh() if config.linear_combination else dense[:, 16:] - dense[:, :16]
-    torch.testing.assert_close(stream.filters_at(image.features, anchors), wanted)
+    torch.testing.assert_close(stream.representations_at(image.features, anchors), wanted)
 
 
 def test_prototypes_are_rectified_representations_of_pixels_are_not():

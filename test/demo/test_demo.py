@@ -17,7 +17,7 @@ from PIL import Image
 
 from demo.__main__ import FILES, main
 from demo.replay import LARGE_IMAGES, PROFILE_VARIABLES, Replay, _environment
-from demo.synchroniser import joined
+from demo.synchroniser import synchronised
 from jointseg_core.command import exit_code
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.report import number
@@ -112,7 +112,7 @@ def test_metrics_have_the_agreed_form(short_drive: Path):
 def test_the_results_carry_the_headers_of_the_images_and_join_with_the_truth(short_drive: Path):
     metrics = read(short_drive / "metrics.json")["models"]
     frames = list(
-        joined(short_drive / "input.mcap", short_drive / "output.mcap", ["rdsnet", "segrpn"])
+        synchronised(short_drive / "input.mcap", short_drive / "output.mcap", ["rdsnet", "segrpn"])
     )
     assert len(frames) == 6 and all(frame.truth is not None for frame in frames)
     for model, numbers in metrics.items():
@@ -198,7 +198,7 @@ def test_by_itself_it_shows_the_joint_network(tmp_path: Path):
     assert set(metrics["joint"]) == COUNTS | scores | {"latency_ms"}
     assert all(0 <= metrics["joint"][name] <= 1 for name in scores)
     recordings = (tmp_path / "out/input.mcap", tmp_path / "out/output.mcap")
-    found = [frame.results["joint"] for frame in joined(*recordings, ["joint"])]
+    found = [frame.results["joint"] for frame in synchronised(*recordings, ["joint"])]
     for one in (one for one in found if one is not None):
         assert len(one.masks) == len(one.boxes)
         assert one.semantic is not None and one.foreground is not None

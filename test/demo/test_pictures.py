@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from demo.pictures import PANEL_WIDTH, Panels, SheetRows, resized, sheet
-from demo.synchroniser import Joined
+from demo.synchroniser import Synchronised
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
@@ -16,8 +16,10 @@ from jointseg_eval.video import Video
 SIZE = (64, 128)
 
 
-def frame(stamp: int = 0, truth: Target | None = None, **results: Predictions | None) -> Joined:
-    return Joined(stamp, np.full((*SIZE, 3), 90, np.uint8), truth, results)
+def frame(
+    stamp: int = 0, truth: Target | None = None, **results: Predictions | None
+) -> Synchronised:
+    return Synchronised(stamp, np.full((*SIZE, 3), 90, np.uint8), truth, results)
 
 
 def one_bus(score: float = 0.9) -> Predictions:
@@ -75,7 +77,9 @@ def test_one_panel_shows_boxes_masks_and_classes_of_the_joint_network():
 def test_panels_of_different_widths_lie_one_above_the_other():
     panels = Panels(["rdsnet", "segrpn"], CITYSCAPES)
     panels.of(frame(0, rdsnet=one_bus(), segrpn=one_bus()))
-    wider = Joined(1, np.full((64, 200, 3), 90, np.uint8), None, {"rdsnet": None, "segrpn": None})
+    wider = Synchronised(
+        1, np.full((64, 200, 3), 90, np.uint8), None, {"rdsnet": None, "segrpn": None}
+    )
     wider.results["segrpn"] = Predictions.empty((64, 200))
     assert panels.of(wider).ndim == 3
 
@@ -109,7 +113,7 @@ def test_the_sheet_has_a_column_for_the_camera_each_model_and_the_truth():
 
 
 def test_frames_of_different_sizes_fit_on_one_sheet_and_in_one_video(tmp_path: Path):
-    small = Joined(0, np.zeros((30, 50, 3), np.uint8), None, {"rdsnet": None})
+    small = Synchronised(0, np.zeros((30, 50, 3), np.uint8), None, {"rdsnet": None})
     frames = [frame(0, rdsnet=None), small]
     assert sheet(frames, ["rdsnet"], CITYSCAPES).shape[2] == 3
     with Video(tmp_path / "a.mp4", 10) as video:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.synchroniser import joined
+from demo.synchroniser import synchronised
 from jointseg_core.classes import CITYSCAPES
 from jointseg_eval.recordings.bags import BagReader, BagWriter, merge, new
 from jointseg_eval.recordings.images import header_message, image_message
@@ -59,7 +59,7 @@ def results(drive: Path) -> Path:
 
 def test_a_node_that_knows_the_truth_scores_one(drive: Path, results: Path):
     scores = {model: ModelScores(model, CITYSCAPES) for model in MODELS}
-    for frame in joined(drive, results, MODELS):
+    for frame in synchronised(drive, results, MODELS):
         for model, found in frame.results.items():
             if found is not None:
                 scores[model].add(found, frame.truth)
@@ -71,7 +71,7 @@ def test_a_node_that_knows_the_truth_scores_one(drive: Path, results: Path):
 
 
 def test_frames_without_a_result_are_known(drive: Path, results: Path):
-    frames = list(joined(drive, results, MODELS))
+    frames = list(synchronised(drive, results, MODELS))
     assert [f.results["rdsnet"] is None for f in frames] == [False] * 4
     assert [f.results["segrpn"] is None for f in frames] == [False, True, False, False]
     assert [f.results["joint"] is None for f in frames] == [False, False, True, False]
@@ -105,7 +105,7 @@ def test_pictures_without_truth_are_joined_too(tmp_path: Path):
         masks = {"height": 20, "width": 30, "masks": []}
         kind = "jointseg_ros/msg/InstanceMaskArray"
         bag.write("/rdsnet/camera/instance_masks", new(kind, header=header(), **masks), 2)
-    (frame,) = joined(tmp_path / "in.mcap", tmp_path / "out.mcap", ["rdsnet"])
+    (frame,) = synchronised(tmp_path / "in.mcap", tmp_path / "out.mcap", ["rdsnet"])
     assert frame.truth is None and len(frame.results["rdsnet"]) == 0
 
 

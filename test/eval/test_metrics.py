@@ -12,7 +12,7 @@ from jointseg_core.targets import Target
 from jointseg_eval.metrics import (
     AveragePrecision,
     Confusion,
-    Mistakes,
+    ConfusionMatrix,
     foreground_truth,
     paired_bootstrap,
 )
@@ -188,7 +188,7 @@ def test_a_bootstrap_interval_is_as_wide_as_statistics_says():
 
 
 def test_objects_found_as_another_class_missed_made_up_or_in_a_crowd():
-    mistakes = Mistakes(NAMES)
+    mistakes = ConfusionMatrix(NAMES)
     objects = [[0, 0, 20, 20], [30, 0, 50, 20], [60, 0, 80, 20], [0, 30, 40, 60]]
     truth = target(objects, [0, 2, 2, 1], [False, False, False, True])
     found = [[0, 0, 20, 19], [30, 0, 50, 20], [60, 40, 70, 50], [2, 32, 20, 50], [0, 0, 20, 20]]

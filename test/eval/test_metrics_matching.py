@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jointseg_eval.metrics.judging import IOUS
+from jointseg_eval.metrics.coco_tools import IOUS
 from jointseg_eval.metrics.matching import match
 
 

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks import scenes as benchmark
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
 from training.scenes import (
     Scene,
     SceneObject,
-    benchmark,
     codes,
     contact_sheet,
     render_drive,

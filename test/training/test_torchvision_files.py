@@ -39,7 +39,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from jointseg_core import CITYSCAPES, build_model, preset
 from jointseg_core.boxes import decode_boxes
 from jointseg_core.errors import BadInput
-from training.pretrained import COCO_THINGS, load_starting_point
+from training.pretrained import COCO_THINGS, load_pretrained
 
 ROWS = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # of torchvision's class heads
 
@@ -157,7 +157,7 @@ def test_another_resnet_than_the_models_is_refused_and_changes_nothing(tmp_path)
     model = build_model(preset("rdsnet", "tiny"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(BadInput, match=r"conv1.weight is \[64, 3, 7, 7\] in the file and \[24"):
-        load_starting_point(model, CITYSCAPES, tmp_path / "resnet18.pth")
+        load_pretrained(model, CITYSCAPES, tmp_path / "resnet18.pth")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 

@@ -11,7 +11,7 @@ from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.preprocessing import Preprocessing
-from training.pretrained.fitting import load_starting_point
+from training.pretrained.fitting import load_pretrained
 from training.pretrained.source import COCO_THINGS
 from training.recipes import learns_pixels, with_classes
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         raise BadConfig(str(error)) from error
     model = build_model(config)
-    table = load_starting_point(model, classes, options.weights, options.released_refinement)
+    table = load_pretrained(model, classes, options.weights, options.released_refinement)
     print(table)
     if options.out:
         facts = {"starting_point": {"file": Path(table.path).name, "kind": table.kind}}

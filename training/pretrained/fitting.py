@@ -48,7 +48,7 @@ READS_FROM = {
 PYRAMID_NOTE = "pyramids of rdsnet_s enlarge bilinearly and end in ReLUs, others do neither"
 
 
-def load_starting_point(
+def load_pretrained(
     model: Model, classes: Classes, path: str | Path, released_refinement: bool = False
 ) -> Table:
     """Load what fits of a file into a model, in place, and say what became of every weight.

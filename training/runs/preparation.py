@@ -12,7 +12,7 @@ from jointseg_core.errors import BadCheckpoint, BadConfig, BadInput
 from jointseg_eval.datasets import Samples, Subset
 from jointseg_eval.input_validation import check_folder
 from jointseg_eval.provenance import environment
-from training.pretrained import Table, load_starting_point
+from training.pretrained import Table, load_pretrained
 from training.recipes import Recipe, augmentation_of, check, fitted, steps_of
 from training.runs.average import Average
 from training.runs.command import Command, Options, config_document
@@ -161,7 +161,7 @@ def start_model(
             "this network has no boundary refinement for a second stage; --refinement-steps 0"
         )
     files = () if resumed else options.init
-    return model, [load_starting_point(model, classes, path) for path in files]
+    return model, [load_pretrained(model, classes, path) for path in files]
 
 
 def _begin(run: Run, command: Command, resumed: bool) -> None:
