@@ -5,53 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Bool
 
 from jointseg_core.predictor import Predictor
+from jointseg_ros.inputs import Matched
 from jointseg_ros.levels import ERROR, OK, WARN, Hysteresis, Level, Rhythm, topic_level, worst
 from jointseg_ros.mailbox import Counts
 from jointseg_ros.monitor import Input, Monitor
 from jointseg_ros.parameters import Settings
 
-if TYPE_CHECKING:
-    from jointseg_ros.perception_node import PerceptionNode
-
 RECENT = 3.0
 """Seconds that a bad frame or a failure is reported as such."""
 LOOKS = 0.25
 """Seconds between two looks; what got worse or better is told at once, all of it once a second."""
-
-
-@dataclass(frozen=True)
-class Matched:
-    """The publishers on a camera's topic, by whether their messages can arrive."""
-
-    topic: str
-    count: int = 0
-    problems: tuple[str, ...] = ()  # one sentence each
-
-
-def matched_publishers(node: Node, topic: str, kind: str, qos: QoSProfile | None) -> Matched:
-    """Who publishes on the resolved topic, and whom we cannot hear; qos None: not subscribed."""
-    if qos is None:
-        return Matched(topic)
-    endpoints = node.get_publishers_info_by_topic(topic)
-    problems = []
-    for endpoint in endpoints:
-        who = f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"
-        compatible, reason = qos_check_compatible(endpoint.qos_profile, qos)
-        if endpoint.topic_type != kind:
-            problems.append(f"{who} publishes {endpoint.topic_type}, expected {kind}")
-        elif compatible == QoSCompatibility.ERROR:
-            problems.append(f"incompatible QoS of {who}: {reason.strip().rstrip(';')}")
-    return Matched(topic, len(endpoints), tuple(problems))
 
 
 def input_level(facts: Input, now: float, settings: Settings, matched: Matched) -> Level:
@@ -210,6 +182,43 @@ def outputs_status(
     return _status(level, values)
 
 
+class Health(Protocol):
+    """What is asked of the node.
+
+    state          of its lifecycle: unconfigured, inactive, active ...
+    ready          whether there is a model that is loaded, warmed up and has passed its check
+    trouble        why the last configure or reload failed; empty when it did not
+    loading_since  when the model began to load that is loading now, steady seconds
+    """
+
+    settings: Settings
+    monitor: Monitor
+    predictor: Predictor | None
+    trouble: str
+    warm_up_ms: float
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def loading_since(self) -> float | None: ...
+    def alive(self, now: float) -> bool:
+        """Whether the node gets on with its work, at this steady time; loading is work."""
+
+    def hopeless(self, now: float) -> str:
+        """Why nothing but a new process can help, at this steady time; empty while all is well."""
+
+    def counts(self) -> dict[str, Counts]:
+        """What became of the frames, by camera."""
+
+    def rhythms(self) -> dict[str, Rhythm]:
+        """Of every topic with results, `camera/topic`."""
+
+    def matched(self, camera: str) -> Matched:
+        """The publishers on a camera's topic."""
+
+
 class Reporter:
     """Tells how the node is, from a thread of its own that goes on while a model is loaded.
 
@@ -217,8 +226,8 @@ class Reporter:
     state of the node.
     """
 
-    def __init__(self, node: PerceptionNode) -> None:
-        self._node = node
+    def __init__(self, node: Node, health: Health) -> None:
+        self._node, self._health = node, health
         self._settle = Hysteresis()
         self._told: list[tuple] = []  # levels and states, as they were published last
         self._told_at = -1e9
@@ -249,10 +258,10 @@ class Reporter:
 
     def look(self, at_once: bool = False) -> None:
         """Publish what changed; all of it once a second, or now."""
-        node, now = self._node, time.monotonic()
+        node, health, now = self._node, self._health, time.monotonic()
         statuses = self._statuses(now)
         gist = [_gist(status) for status in statuses.values()]
-        gist.append((node.ready,))
+        gist.append((health.ready,))
         if not at_once and gist == self._told and now - self._told_at < 1 - LOOKS / 2:
             return
         self._told, self._told_at = gist, now
@@ -262,46 +271,46 @@ class Reporter:
         message = DiagnosticArray(status=list(statuses.values()))
         message.header.stamp = node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-        self._ready_publisher.publish(Bool(data=node.ready))
-        self._live_publisher.publish(Bool(data=node.alive(now)))
+        self._ready_publisher.publish(Bool(data=health.ready))
+        self._live_publisher.publish(Bool(data=health.alive(now)))
 
     def _statuses(self, now: float) -> dict[str, DiagnosticStatus]:
-        node = self._node
-        with node.monitor.lock:
+        monitor = self._health.monitor
+        with monitor.lock:
             return {
-                **{f"input {camera}": self._input(camera, now) for camera in node.monitor.inputs},
+                **{f"input {camera}": self._input(camera, now) for camera in monitor.inputs},
                 "model": self._model(now),
                 "latency": self._latency(now),
                 "outputs": self._outputs(now),
             }
 
     def _input(self, camera: str, now: float) -> DiagnosticStatus:
-        node, facts = self._node, self._node.monitor.inputs[camera]
-        matched = node.matched(camera)
+        health, facts = self._health, self._health.monitor.inputs[camera]
+        matched = health.matched(camera)
         watched = facts.rhythm.watched_since is not None
         if watched:
-            level = input_level(facts, now, node.settings, matched)
+            level = input_level(facts, now, health.settings, matched)
         else:
-            level = Level(OK, f"not subscribed: {node.state}")
+            level = Level(OK, f"not subscribed: {health.state}")
         level = self._settle(f"input {camera} {watched}", now, level)
-        return input_status(facts, node.counts()[camera], now, level, matched)
+        return input_status(facts, health.counts()[camera], now, level, matched)
 
     def _model(self, now: float) -> DiagnosticStatus:
-        node = self._node
+        node = self._health
         level = model_level(node.state, node.predictor, node.trouble, node.settings.device)
-        if (since := node.liveness.loading_since) is not None:
+        if (since := node.loading_since) is not None:
             level = worst((level, Level(WARN, f"loading a model for {now - since:.0f} s")))
         if hopeless := node.hopeless(now):
             level = Level(ERROR, hopeless)
         return model_status(node.state, node.predictor, level, node.warm_up_ms)
 
     def _latency(self, now: float) -> DiagnosticStatus:
-        level = latency_level(self._node.monitor, now, self._node.settings)
-        return latency_status(self._node.monitor, now, self._settle("latency", now, level))
+        level = latency_level(self._health.monitor, now, self._health.settings)
+        return latency_status(self._health.monitor, now, self._settle("latency", now, level))
 
     def _outputs(self, now: float) -> DiagnosticStatus:
-        rhythms = self._node.rhythms()
-        level, states = output_level(rhythms, now, self._node.settings, self._settle)
+        rhythms = self._health.rhythms()
+        level, states = output_level(rhythms, now, self._health.settings, self._settle)
         return outputs_status(rhythms, now, level, states)
 
 

@@ -27,36 +27,26 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions, install_signal_handlers
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-try:
-    from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
-
-from jointseg_core.checkpoint import shipped_weights
-from jointseg_core.model_check import self_test
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
-from jointseg_ros.diagnostics import Matched, Reporter, matched_publishers
+from jointseg_ros.diagnostics import Reporter
+from jointseg_ros.inputs import CameraInputs, Matched
 from jointseg_ros.levels import Rhythm
 from jointseg_ros.liveness import Liveness
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
+from jointseg_ros.model import load_predictor, unknown_classes
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
-from jointseg_ros.parameters import Camera, Settings
+from jointseg_ros.parameters import Settings
 from jointseg_ros.watchdog import Watchdog
-from jointseg_ros.worker import Worker, apply_settings
+from jointseg_ros.worker import Worker
 
-DEFAULT_THREADS = max(1, len(os.sched_getaffinity(0)) - 1)  # one core for the executor
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -82,8 +72,8 @@ class PerceptionNode(LifecycleNode):
         self._worker: Worker | None = None
         self._stats = None
         self._outputs: dict[str, CameraOutputs] = {}
-        self._subscriptions_by_camera: dict[str, Subscription] = {}
-        self.reporter = Reporter(self)
+        self._inputs = CameraInputs(self, self.settings.cameras, self._receive)
+        self.reporter = Reporter(self, health=self)
         self.create_service(SetBool, "~/enable", self._enable)
         self.create_service(Trigger, "~/reload_model", self._reload)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -101,13 +91,18 @@ class PerceptionNode(LifecycleNode):
     @property
     def receiving(self) -> bool:
         """Whether the node subscribes to its cameras."""
-        return bool(self._subscriptions_by_camera)
+        return self._inputs.subscribed
 
     @property
     def ready(self) -> bool:
         """Whether there is a model that is loaded, warmed up and has passed its self-test."""
         worker = self._worker
         return self.predictor is not None and not (worker is not None and worker.device_error)
+
+    @property
+    def loading_since(self) -> float | None:
+        """When the model began to load that is loading now, steady seconds."""
+        return self.liveness.loading_since
 
     def alive(self, now: float) -> bool:
         """Whether the node gets on with its work, at this steady time; loading is work."""
@@ -131,14 +126,12 @@ class PerceptionNode(LifecycleNode):
 
     def matched(self, camera: str) -> Matched:
         """The publishers on a camera's topic."""
-        settings = next(c for c in self.settings.cameras if c.name == camera)
-        subscription = self._subscriptions_by_camera.get(camera)
-        return matched_publishers(
-            self,
-            self.resolve_topic_name(settings.topic),
-            f"sensor_msgs/msg/{_message_type(settings).__name__}",
-            None if subscription is None else subscription.qos_profile,
-        )
+        return self._inputs.matched(camera)
+
+    def give_up(self, reason: str) -> None:
+        """Say that the process ends, and why; the watchdog then ends it."""
+        self.get_logger().fatal(f"{reason}; the process ends, to be started again")
+        self.reporter.look(at_once=True)
 
     # Lifecycle
 
@@ -238,26 +231,7 @@ class PerceptionNode(LifecycleNode):
     def _loaded(self) -> Predictor:
         """The model of the parameters, ready for use; ValueError with the path and the reason."""
         with self.liveness.loading():
-            return self._made_ready(self.settings)
-
-    def _made_ready(self, settings: Settings) -> Predictor:
-        torch.set_num_threads(settings.num_threads or DEFAULT_THREADS)
-        path = settings.model_weights or shipped_weights(settings.model_type)
-        predictor = Predictor.from_file(
-            path,
-            device=settings.device,
-            precision=settings.precision,
-            sha256=settings.model_sha256,
-            model_type=settings.model_type,
-            backend=settings.backend,
-        )
-        if reason := _unknown_classes(predictor, settings):
-            raise ValueError(reason)
-        self_test(predictor)
-        apply_settings(predictor, settings)
-        started = time.monotonic()
-        predictor.warm_up(range(1, settings.batch_size + 1))
-        self.warm_up_ms = 1e3 * (time.monotonic() - started)
+            predictor, self.warm_up_ms = load_predictor(self.settings)
         return predictor
 
     def _create_outputs(self) -> None:
@@ -306,40 +280,17 @@ class PerceptionNode(LifecycleNode):
 
     def _subscribe(self) -> None:
         self._watch(time.monotonic())
-        for camera in self.settings.cameras:
-            self._subscriptions_by_camera[camera.name] = self.create_subscription(
-                _message_type(camera),
-                camera.topic,
-                lambda message, name=camera.name: self._receive(name, message),
-                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=lambda event, name=camera.name: self._incompatible(name, event)
-                ),
-            )
+        self._inputs.subscribe()
 
-    def _receive(self, camera: str, message: Image | CompressedImage) -> None:
+    def _receive(self, frame: Frame) -> None:
         """Put the frame into its slot; all work is done elsewhere."""
-        frame = Frame(camera, message, time.monotonic())
         now = self.get_clock().now().nanoseconds
         age_ms = max(0.0, (now - frame.stamp) / 1e6) if now else None
-        self.monitor.arrived(camera, frame.stamp, age_ms)
+        self.monitor.arrived(frame.camera, frame.stamp, age_ms)
         self._mailbox.put(frame, self.settings.max_rate_hz)
 
-    def _incompatible(self, camera: str, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        policy, topic = (
-            qos_policy_name_from_kind(event.last_policy_kind),
-            self.matched(camera).topic,
-        )
-        self.get_logger().error(
-            f"a publisher on {topic} offers an incompatible {policy}: nothing arrives from it; "
-            f"change it or qos_overrides.{topic}.subscription"
-        )
-
     def _unsubscribe(self) -> None:
-        for subscription in self._subscriptions_by_camera.values():
-            self.destroy_subscription(subscription)
-        self._subscriptions_by_camera = {}
+        self._inputs.unsubscribe()
         self._watch(None)
 
     def _stop_working(self, reason: str) -> bool:
@@ -357,7 +308,7 @@ class PerceptionNode(LifecycleNode):
         configured = self.state != "unconfigured"
         settings, reason = parameters.changed(self.settings, changes, configured)
         if not reason and self.predictor is not None:
-            reason = _unknown_classes(self.predictor, settings)
+            reason = unknown_classes(self.predictor, settings)
         if not reason and not self._takes_after:
             self._take_parameters(changes)
         return SetParametersResult(successful=not reason, reason=reason)
@@ -396,21 +347,6 @@ class PerceptionNode(LifecycleNode):
         self._exchange(predictor)
         response.success, response.message = True, f"running {predictor.weights}"
         return response
-
-
-def _message_type(camera: Camera) -> type:
-    return Image if camera.transport == "raw" else CompressedImage
-
-
-def _unknown_classes(predictor: Predictor, settings: Settings) -> str:
-    things = predictor.classes.things
-    unknown = [name for name in settings.classes_filter if name not in things]
-    if not unknown:
-        return ""
-    return (
-        f"classes_filter names {', '.join(unknown)}; "
-        f"the model of {predictor.weights} knows {', '.join(things)}"
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,12 +6,9 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import rclpy
-
-if TYPE_CHECKING:
-    from jointseg_ros.perception_node import PerceptionNode
 
 EXIT_RESOURCE = 5
 """What the process ends with when only a new one can go on."""
@@ -19,6 +16,16 @@ LOOKS = 0.1
 """Seconds between two looks."""
 GRACE = 2.4
 """Seconds from the request to stop until the process ends, whatever it is doing."""
+
+
+class Watched(Protocol):
+    """What the watchdog asks of the node."""
+
+    def hopeless(self, now: float) -> str:
+        """Why nothing but a new process can help, at this steady time; empty while all is well."""
+
+    def give_up(self, reason: str) -> None:
+        """Say that the process ends, and why."""
 
 
 class Watchdog:
@@ -32,7 +39,7 @@ class Watchdog:
     """
 
     def __init__(self) -> None:
-        self.node: PerceptionNode | None = None
+        self.node: Watched | None = None
         self.code = 0
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._thread.start()
@@ -46,11 +53,10 @@ class Watchdog:
         time.sleep(GRACE)
         os._exit(self.code)
 
-    def _give_up(self, node: PerceptionNode, reason: str) -> None:
+    def _give_up(self, node: Watched, reason: str) -> None:
         """Tell why, then stop as if somebody had asked for it."""
         self.code = EXIT_RESOURCE
         try:
-            node.get_logger().fatal(f"{reason}; the process ends, to be started again")
-            node.reporter.look(at_once=True)
+            node.give_up(reason)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)

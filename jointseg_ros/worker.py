@@ -19,6 +19,7 @@ from jointseg_core.predictor import Predictor
 from jointseg_ros.conversions import compressed_to_rgb, image_to_rgb, without_nan
 from jointseg_ros.images import BadImage
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
+from jointseg_ros.model import apply_settings
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, Result
@@ -276,16 +277,6 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def apply_settings(predictor: Predictor, settings: Settings) -> None:
-    """The thresholds of the parameters to the model, which wants probabilities within 0 and 1."""
-    predictor.configure(
-        score_threshold=settings.score_threshold,
-        nms_iou=settings.nms_iou,
-        mask_threshold=settings.mask_threshold,
-        max_detections=settings.max_detections,
-    )
 
 
 def _wanted(

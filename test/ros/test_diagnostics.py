@@ -10,7 +10,8 @@ import torch
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
-from jointseg_ros.diagnostics import Matched, input_level, latency_level, model_level
+from jointseg_ros.diagnostics import input_level, latency_level, model_level
+from jointseg_ros.inputs import Matched
 from jointseg_ros.levels import ERROR, OK, WARN, Level
 from jointseg_ros.monitor import Budget, Input, Monitor, Window
 from jointseg_ros.parameters import Settings

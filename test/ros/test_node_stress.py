@@ -221,6 +221,7 @@ import gc, itertools, sys, time
 sys.path.insert(0, "test")
 from node_bench import PerceptionNode, Parameter, frame
 from benchmarks.soak.faults import SPOILERS
+from jointseg_ros.mailbox import Frame
 import rclpy
 rclpy.init()
 node = PerceptionNode(parameter_overrides=[
@@ -235,7 +236,7 @@ def pages():
     gc.collect()
     return int(open("/proc/self/statm").read().split()[1])
 for number, message in zip(range(1, 10_001), itertools.cycle(spoilt)):
-    node._receive("camera", message)
+    node._receive(Frame("camera", message, time.monotonic()))
     while node.counts()["camera"].pending:
         time.sleep(0)
     if number == 1000:
