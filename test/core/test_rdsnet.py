@@ -83,7 +83,7 @@ def test_the_printed_variant_has_no_norm_and_starts_at_p2():
     assert len(printed.pyramid.lateral) == 4
 
 
-def test_boxes_and_filters_at_anchors_equal_the_dense_convolution():
+def test_boxes_and_representations_at_anchors_equal_the_dense_convolution():
     network = build_rdsnet(TINY).eval()
     image = network(torch.randn(1, 3, *SIZE)).image(0)
     stream, anchors = network.object_stream, torch.tensor([0, 8, 9, 500, 1538])

@@ -70,7 +70,7 @@ def test_the_forward_pass_has_the_shapes_it_names_at_any_size(size):
 
 
 @BUILDS
-def test_boxes_and_filters_at_anchors_equal_the_dense_convolution(config):
+def test_boxes_and_representations_at_anchors_equal_the_dense_convolution(config):
     network = build_rdsnet_s(config).eval()
     image = network(torch.randn(1, 3, *SIZE)).image(0)
     stream, anchors = network.object_stream, torch.tensor([0, 2, 3, 400, 512])
