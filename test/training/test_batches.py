@@ -226,7 +226,8 @@ def test_workers_ignore_what_is_meant_for_their_parent_and_die_with_it(tmp_path)
         "print(*pids, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    paths = os.pathsep.join([os.path.dirname(__file__), os.getcwd()])
+    here = os.path.dirname(__file__)
+    paths = os.pathsep.join([here, os.path.dirname(here), os.getcwd()])
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": paths},
