@@ -1,6 +1,7 @@
 # make demo [INPUT=video, folder of pictures or bag] | make test | make lint | make soak [MINUTES=10]; ARGS= is handed on.
 # make faults: every fault case, as a table | make fuzz [MINUTES=5]: coverage-guided.
-.PHONY: demo test faults fuzz lint soak
+# make docs: pages of the API, from the docstrings, in out/docs.
+.PHONY: demo docs test faults fuzz lint soak
 
 demo:
 	@tools/run python -m demo $(if $(INPUT),--input '$(INPUT)') $(ARGS)
@@ -20,3 +21,8 @@ lint:
 soak:
 	@tools/run sh -c 'python -m benchmarks.soak --minutes $(or $(MINUTES),10) $(ARGS); code=$$?; \
 	  python -m benchmarks.soak.chart out/soak/soak.json && exit $$code'
+
+docs:
+	@tools/run sh -c 'command -v pydoctor >/dev/null || python -m pip install -q -r tools/requirements-docs.txt; \
+	  pydoctor -q --project-name=jointseg --docformat=plaintext --html-output=out/docs \
+	  jointseg_core jointseg_ros jointseg_eval training demo benchmarks && echo out/docs/index.html'
