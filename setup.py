@@ -1,8 +1,12 @@
-"""`pip install .` brings the networks alone, without ROS; colcon builds from CMakeLists.txt."""
+"""For `pip install .`: networks and evaluation, without ROS. colcon builds by CMakeLists.txt."""
 
 from setuptools import find_packages, setup
 
-TRAINING = [
+MESSAGES = {  # the definitions that recordings are read with
+    "jointseg_eval.recordings.msg.jointseg_ros": "msg",
+    "jointseg_eval.recordings.msg.vision_msgs": "tools/interfaces/vision_msgs/msg",
+}
+EVALUATION = [
     "apsw>=3.40",
     "av>=12",
     "jinja2>=3.0",
@@ -19,7 +23,7 @@ TRAINING = [
 ]
 
 setup(
-    name="jointseg-core",
+    name="jointseg",
     version="0.1.0",
     description="RDSNet, SegRPN, and both in one: objects, masks and the class of every pixel",
     author="jointseg maintainers",
@@ -27,11 +31,16 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_packages(include=["jointseg_core", "jointseg_core.*"]),
-    package_data={"jointseg_core": ["weights/*.safetensors", "weights/*.json"]},
+    packages=[*find_packages(include=["jointseg_core*", "jointseg_eval*"]), *MESSAGES],
+    package_dir=MESSAGES,
+    package_data={
+        "jointseg_core": ["weights/*.safetensors", "weights/*.json"],
+        "": ["*.html", "*.js", "*.css", "*.msg"],
+    },
     install_requires=["torch>=2.11", "torchvision>=0.26", "numpy>=1.21", "safetensors>=0.4.3"],
     extras_require={
-        "training": TRAINING,
+        "eval": EVALUATION,
+        "training": EVALUATION,  # which itself runs from a checkout
         "tensorboard": ["tensorboard>=2.10"],
         "ray": ["ray>=2.40"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],

@@ -3,7 +3,9 @@
 import ast
 import graphlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -310,6 +312,16 @@ DISTRIBUTIONS = {  # where the name to install is not the name to import
 EXTRAS = {"ray", "rerun"}  # imported by those who ask for them, inside functions
 
 
+def test_pip_and_the_environment_ask_for_the_same() -> None:
+    """`pip install ".[eval]"` brings what the set-up brings."""
+    setup = ast.parse((ROOT / "setup.py").read_text())
+    lines = (ROOT / "tools" / "requirements-eval.txt").read_text().splitlines()
+    for node in ast.walk(setup):
+        if isinstance(node, ast.Assign) and node.targets[0].id == "EVALUATION":
+            asked = set(ast.literal_eval(node.value))
+            assert asked - {"opencv-python-headless<5"} == {n for n in lines if n[0] != "#"}
+
+
 def test_the_environment_brings_all_that_training_and_tests_import() -> None:
     files = sorted((ROOT / "tools").glob("requirements-*.txt"))
     brought = set(re.findall(r"^[\w-]+", "\n".join(file.read_text() for file in files), re.M))
@@ -322,20 +334,62 @@ def test_the_environment_brings_all_that_training_and_tests_import() -> None:
     assert wanted <= brought
 
 
-def test_pip_installs_the_core_alone_with_its_weights(tmp_path: Path) -> None:
-    build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path), "build"]
-    command = [
-        *build,
-        "--build-base",
-        str(tmp_path / "build"),
-        "--build-lib",
-        str(tmp_path / "lib"),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)
-    assert [entry.name for entry in (tmp_path / "lib").iterdir()] == ["jointseg_core"]
-    shipped = {file.name for file in (ROOT / "jointseg_core" / "weights").glob("*.*")}
-    installed = {file.name for file in (tmp_path / "lib" / "jointseg_core" / "weights").glob("*.*")}
-    assert installed == shipped
-    requires = (tmp_path / "jointseg_core.egg-info" / "requires.txt").read_text().split("\n\n")[0]
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what pip installs in `lib`, and its metadata."""
+    root = tmp_path_factory.mktemp("pip")
+    build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(root), "build"]
+    folders = ["--build-base", str(root / "build"), "--build-lib", str(root / "lib")]
+    subprocess.run([*build, *folders], cwd=ROOT, check=True, capture_output=True, timeout=100)
+    return root
+
+
+def data_of(root: Path, package: str) -> set[str]:
+    """The files of a package that are no modules."""
+    found = (file for file in (root / package).rglob("*.*") if file.is_file())
+    return {str(file.relative_to(root)) for file in found if file.suffix not in (".py", ".pyc")}
+
+
+def test_pip_installs_the_core_and_the_evaluation_with_their_data(installed: Path) -> None:
+    lib = installed / "lib"
+    assert {entry.name for entry in lib.iterdir()} == {"jointseg_core", "jointseg_eval"}
+    messages = data_of(lib, "jointseg_eval/recordings/msg")
+    for package in ("jointseg_core", "jointseg_eval"):
+        assert data_of(lib, package) - messages == data_of(ROOT, package)
+        modules = {str(file.relative_to(ROOT)) for file in sources(package)}
+        assert {str(file.relative_to(lib)) for file in (lib / package).rglob("*.py")} == modules
+
+
+def test_pip_asks_for_no_more_than_the_core_needs(installed: Path) -> None:
+    requires = (installed / "jointseg.egg-info" / "requires.txt").read_text().split("\n\n")[0]
     wanted = ["numpy>=1.21", "safetensors>=0.4.3", "torch>=2.11", "torchvision>=0.26"]
     assert sorted(requires.split()) == wanted
+
+
+def test_what_pip_installed_knows_the_messages(installed: Path) -> None:
+    code = (
+        "from jointseg_eval.recordings import types; print(types.__file__); "
+        "print(sum(n.startswith(('vision_msgs/', 'jointseg_ros/')) for n in "
+        "types.message_types().fielddefs))"
+    )
+    variables = {**os.environ, "PYTHONPATH": str(installed / "lib"), "AMENT_PREFIX_PATH": ""}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=installed, env=variables, check=True, capture_output=True, text=True
+    )
+    file, known = done.stdout.split()
+    assert file.startswith(str(installed))
+    assert int(known) == 5 + 16
+
+
+def test_where_colcon_installed_the_messages_are_in_the_share_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = pytest.importorskip("jointseg_eval.recordings.types")
+    share = tmp_path / "install" / "share"
+    shutil.copytree(ROOT / "msg", share / "jointseg_ros" / "msg")
+    monkeypatch.setattr(types, "ROOT", tmp_path)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path / 'install'}")
+    known = types.message_types.__wrapped__().fielddefs
+    assert "jointseg_ros/msg/InstanceMaskArray" in known
+    assert "vision_msgs/msg/LabelInfo" not in known

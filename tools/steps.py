@@ -72,7 +72,7 @@ def wanted(place: Place) -> list[str]:
 
     A sourced ROS keeps its NumPy and its OpenCV: its own packages were compiled against them.
     """
-    names = ["core", "training", "test", "colcon"]
+    names = ["core", "eval", "test", "colcon"]
     names += [] if place.ros and has_module("cv2") else ["opencv"]
     names += [] if place.ros else ["ros"]
     arguments = [f"--requirement={place.tool(f'requirements-{name}.txt')}" for name in names]

@@ -14,6 +14,7 @@ from rosbags.typesys.store import Typestore
 from jointseg_eval.recordings.records import Channel
 
 ROOT = Path(__file__).resolve().parents[2]
+CHECKOUT = {"vision_msgs": "tools/interfaces/vision_msgs/msg", "jointseg_ros": "msg"}
 MAX_DEFINITION = 1 << 20
 MAX_UNROLLED = 1 << 10  # elements of arrays for which the parser writes a line of code each
 
@@ -22,14 +23,18 @@ MAX_UNROLLED = 1 << 10  # elements of arrays for which the parser writes a line 
 def message_types() -> Typestore:
     """The messages of ROS 2 Jazzy, vision_msgs and this package."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    folders = {
-        "vision_msgs": ROOT / "tools/interfaces/vision_msgs/msg",
-        "jointseg_ros": ROOT / "msg",
-    }
-    for package, folder in folders.items():
-        for path in sorted(folder.glob("*.msg")):
+    for package in CHECKOUT:
+        for path in _definitions(package):
             store.register(get_types_from_msg(path.read_text(), f"{package}/msg/{path.stem}"))
     return store
+
+
+def _definitions(package: str) -> list[Path]:
+    """The .msg files of the checkout, else as pip has installed them, else as colcon has."""
+    installed = Path(__file__).with_name("msg") / package
+    shared = [prefix / "share" / package / "msg" for prefix in _prefixes()]
+    found = ([*d.glob("*.msg")] for d in (ROOT / CHECKOUT[package], installed, *shared))
+    return sorted(next(filter(None, found), []))
 
 
 def new(type_name: str, **values: Any) -> Any:
@@ -100,9 +105,13 @@ def _installed(type_name: str) -> Typestore | None:
 
 def _msg_file(type_name: str) -> Path:
     package, kind, name = type_name.split("/")
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    paths = [Path(p) / "share" / package / kind / f"{name}.msg" for p in prefixes if p]
+    paths = [prefix / "share" / package / kind / f"{name}.msg" for prefix in _prefixes()]
     return next(path for path in paths if path.is_file())
+
+
+def _prefixes() -> list[Path]:
+    """Where the sourced ROS workspaces are installed."""
+    return [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
 
 
 def _unrolled(field: Any) -> int:

@@ -275,7 +275,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-REQUIREMENTS = ("core", "training", "test", "colcon", "opencv", "ros", "oracles")
+REQUIREMENTS = ("core", "eval", "test", "colcon", "opencv", "ros", "oracles")
 WHERE = ["python", "-c", "import sys; print(sys.prefix)"]
 
 
