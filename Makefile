@@ -16,7 +16,7 @@ fuzz:
 	@tools/run sh -c 'python -c "import atheris" 2>/dev/null || python -m pip install -q -r tools/requirements-fuzz.txt; python test/faults/fuzz.py --minutes $(or $(MINUTES),5) $(ARGS)'
 
 lint:
-	@tools/run sh -c 'ruff check . && ruff format --check .'
+	@tools/run sh -c 'ruff check . && ruff format --check . && mypy'
 
 soak:
 	@tools/run sh -c 'python -m benchmarks.soak --minutes $(or $(MINUTES),10) $(ARGS); code=$$?; \
