@@ -25,7 +25,7 @@ class SetUpError(Exception):
 def sourced_ros() -> str:
     """The name of the ROS 2 that this shell has with its command line tools; empty if none."""
     named = "ROS_DISTRO" in os.environ or "AMENT_PREFIX_PATH" in os.environ
-    return os.environ.get("ROS_DISTRO", "ros") if named and shutil.which("ros2") else ""
+    return (os.environ.get("ROS_DISTRO") or "ros") if named and shutil.which("ros2") else ""
 
 
 def sourced_prefixes() -> list[Path]:

@@ -22,6 +22,7 @@ from tools.replacement import remove
 RECIPE = 2  # raise it when a step makes something else from the same files
 LINKED = ["launch", "jointseg_ros", "jointseg_core", "jointseg_eval"]
 PACKAGE = ["CMakeLists.txt", "package.xml", "LICENSE", "msg", *LINKED]
+REQUIREMENTS = ["core", "eval", "test", "colcon", "opencv", "ros", "oracles"]
 QUIET = ["--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
 
 
@@ -68,13 +69,12 @@ def has_packages(python: Path) -> bool:
 
 
 def wanted(place: Place) -> list[str]:
-    """The arguments of `pip install`.
+    """The arguments of `pip install`, but for the oracles.
 
     A sourced ROS keeps its NumPy and its OpenCV: its own packages were compiled against them.
     """
-    names = ["core", "eval", "test", "colcon"]
-    names += [] if place.ros and has_module("cv2") else ["opencv"]
-    names += [] if place.ros else ["ros"]
+    elsewhere = {"ros": place.ros, "opencv": place.ros and has_module("cv2"), "oracles": True}
+    names = [name for name in REQUIREMENTS if not elsewhere.get(name)]
     arguments = [f"--requirement={place.tool(f'requirements-{name}.txt')}" for name in names]
     numpy = installed_version("numpy") if place.ros else None
     arguments += [f"numpy=={numpy}"] if numpy else []
@@ -94,7 +94,9 @@ def underlays(place: Place) -> list[Path]:
 
 
 def package_files(place: Place) -> list[Path]:
-    return [place.tool("exports.py"), *place.tool("").glob("*.txt")]
+    names = ["exports.py", "constraints-ros.txt", *(["lock.txt"] if locked(place) else [])]
+    names += [f"requirements-{name}.txt" for name in REQUIREMENTS]
+    return [place.tool(name) for name in names]
 
 
 def message_files(place: Place) -> list[Path]:

@@ -24,8 +24,10 @@ def checkout(root: Path) -> Path:
         (root / name).write_text(name)
     for folder in ("msg", "tools/interfaces", "jointseg_ros"):
         (root / folder).mkdir(parents=True)
-    for file in ("msg/A.msg", "tools/requirements-core.txt", "tools/interfaces/B.msg"):
+    for file in ("msg/A.msg", "tools/interfaces/B.msg"):
         (root / file).write_text("x")
+    for name in (*(f"requirements-{n}" for n in steps.REQUIREMENTS), "constraints-ros", "lock"):
+        (root / "tools" / f"{name}.txt").write_text("")
     for file in ("tools/exports.py", "tools/steps.py", "tools/activation.py", "jointseg_ros/a.py"):
         (root / file).write_text("")
     return root
@@ -42,6 +44,13 @@ def complete(place: Place) -> Place:
 
 
 # What is due
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_lock() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("JOINTSEG_LOCKED", raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +76,9 @@ def test_the_python_that_looks_at_it_does_not_matter(
         ("CMakeLists.txt", 1),
         ("tools/interfaces/B.msg", 1),
         ("tools/requirements-core.txt", 3),
+        ("tools/constraints-ros.txt", 3),
+        ("tools/lock.txt", 0),  # only where it is asked for
+        ("tools/requirements-another.txt", 0),
         ("jointseg_ros/a.py", 0),  # a link leads to it
         ("jointseg_ros/b.py", 1),
     ],
@@ -88,6 +100,13 @@ def test_messages_of_other_files_are_built_beside_those_in_use(whole: Place) -> 
         assert place.venv == whole.venv and place.colcon != whole.colcon
     finally:
         (whole.root / "msg/New.msg").unlink()
+
+
+def test_exact_versions_make_another_environment(
+    whole: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOINTSEG_LOCKED", "1")
+    assert len(due_steps(locate(whole.root, ""))) == 3
 
 
 def test_a_sourced_ros_has_an_environment_of_its_own(tmp_path: Path) -> None:
@@ -266,8 +285,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in (ROOT / "tools").glob("*"):
         if file.suffix == ".py" or file.name == "run":
             (root / "tools" / file.name).write_bytes(file.read_bytes())
-    for name in (*(f"requirements-{n}" for n in REQUIREMENTS), "constraints-ros"):
-        (root / "tools" / f"{name}.txt").write_text("")
     (root / "tools/run").chmod(0o755)
     (root / "bin").mkdir()
     (root / "bin/colcon").write_text(COLCON)
@@ -275,7 +292,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-REQUIREMENTS = ("core", "eval", "test", "colcon", "opencv", "ros", "oracles")
 WHERE = ["python", "-c", "import sys; print(sys.prefix)"]
 
 

@@ -49,6 +49,19 @@ def test_without_ros2_on_the_path_no_ros_counts_as_sourced(monkeypatch: pytest.M
     assert sourced_ros() == ""
 
 
+def test_a_sourced_ros_is_known_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ros2").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    assert sourced_ros() == "jazzy"
+    assert place_in(tmp_path, sourced_ros()).venv.name.startswith(".venv-jazzy-")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros")
+    monkeypatch.delenv("ROS_DISTRO")
+    assert sourced_ros() == "ros"
+
+
 def test_a_failed_command_is_reported_with_its_reason_and_its_log(tmp_path: Path) -> None:
     place = place_in(tmp_path)
     place.venv.mkdir()
