@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
-from jointseg_core.errors import BadCheckpoint
 from jointseg_core.layers import init_xavier
 
 
@@ -105,30 +102,6 @@ class ResNet(nn.Module):
             x = stage(x)
             features.append(x)
         return features
-
-    def load_imagenet(self, path: str | Path) -> None:
-        """Load a ResNet file in torchvision's format, without its classifier.
-
-        Raises BadCheckpoint naming the keys that are missing or have another shape.
-        """
-        try:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise BadCheckpoint(
-                f"backbone weights: {Path(path).resolve()} is not a torchvision ResNet file "
-                f"({type(error).__name__}); expected a state dict saved with torch.save"
-            ) from error
-        weights = {k: v for k, v in weights.items() if not k.startswith("fc.")}
-        try:
-            missing, unexpected = self.load_state_dict(weights, strict=False)
-        except RuntimeError as error:
-            raise BadCheckpoint(f"backbone weights: {Path(path).resolve()}: {error}") from error
-        missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-        if missing or unexpected:
-            raise BadCheckpoint(
-                f"backbone weights: {Path(path).resolve()} lacks {missing[:3]} "
-                f"and has {unexpected[:3]} that this ResNet does not know"
-            )
 
 
 def fold_batch_norms(backbone: ResNet) -> None:

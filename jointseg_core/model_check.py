@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jointseg_core.checkpoint import BadCheckpoint, write_files
+from jointseg_core.checkpoint import write_files
+from jointseg_core.errors import BadCheckpoint
 from jointseg_core.export.graphs import named_tensors
 from jointseg_core.export.self_check import LIMITS
 from jointseg_core.predictions import Predictions

@@ -10,44 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from jointseg_core.classes import UNLABELLED
-
-if TYPE_CHECKING:
-    from jointseg_core.predictions import Predictions
+from jointseg_core.predictions import Panoptic, Predictions, Segment
 
 NUMBERS = 256
 """Segments of a class that can be told from each other; number 0 is that of stuff."""
 VOID = NUMBERS * UNLABELLED
 """The value of a pixel whose segment is unsure."""
-
-
-class Segment(NamedTuple):
-    """What lies on the pixels of one value."""
-
-    id: int  # that value
-    label: int  # class of the pixels
-    is_thing: bool
-    score: float  # of the object; of stuff the mean confidence of its pixels
-    area: int  # pixels
-    object: int  # its place among the objects of the `Predictions`, -1 for stuff
-
-
-@dataclass(frozen=True, eq=False)
-class Panoptic:
-    """The segment of every pixel of an image.
-
-    ids       [H, W]  int32   256 * class + number: number 0 for stuff, from 1 on for objects of a
-                              class, the most certain first; VOID where nobody is sure
-    segments  objects, best first, then stuff by class
-    """
-
-    ids: Tensor
-    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True)

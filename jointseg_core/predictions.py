@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from jointseg_core.panoptic import Panoptic, PanopticFusion
 
 
 def check_shape(name: str, tensor: Tensor, *expected: int | None) -> None:
@@ -119,6 +119,30 @@ def _tight_window(bitmap: Tensor) -> Tensor:
     return torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
+class Segment(NamedTuple):
+    """What lies on the pixels of one value."""
+
+    id: int  # that value
+    label: int  # class of the pixels
+    is_thing: bool
+    score: float  # of the object; of stuff the mean confidence of its pixels
+    area: int  # pixels
+    object: int  # its place among the objects of the `Predictions`, -1 for stuff
+
+
+@dataclass(frozen=True, eq=False)
+class Panoptic:
+    """The segment of every pixel of an image.
+
+    ids       [H, W]  int32   256 * class + number: number 0 for stuff, from 1 on for objects of a
+                              class, the most certain first; `panoptic.VOID` where nobody is sure
+    segments  objects, best first, then stuff by class
+    """
+
+    ids: Tensor
+    segments: tuple[Segment, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """What a model sees in one image of H x W pixels; objects are sorted, best first.
@@ -131,7 +155,7 @@ class Predictions:
     semantic    [H, W]  uint8   class of every pixel              (SegRPN and joint, else None)
     confidence  [H, W]  float   probability of that class         (SegRPN and joint, else None)
     foreground  [H, W]  bool    pixels of any thing               (SegRPN and joint, else None)
-    fusion      PanopticFusion  how these become one picture      (joint, else None)
+    fusion      `panoptic.PanopticFusion`: how these become one picture (joint, else None)
     """
 
     image_size: tuple[int, int]
@@ -142,7 +166,7 @@ class Predictions:
     semantic: Tensor | None = None
     confidence: Tensor | None = None
     foreground: Tensor | None = None
-    fusion: PanopticFusion | None = None
+    fusion: Callable[[Predictions], Panoptic] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scores)

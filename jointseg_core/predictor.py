@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from jointseg_core.backbone import fold_batch_norms
-from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
+from jointseg_core.checkpoint import Manifest, Model, load_model
 from jointseg_core.classes import Classes
 from jointseg_core.cuda.graph import replayer_for
-from jointseg_core.errors import BadConfig
+from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.backends import CHECKPOINT, Exported, is_export, open_export
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
 from jointseg_core.runtime.malloc import keep_memory, return_memory
 from jointseg_core.runtime.winograd import WinogradConv2d, use_winograd
 

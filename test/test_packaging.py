@@ -118,10 +118,9 @@ def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
 # Every module of the core stands on those to the left of it only.
 LAYERS = (
     {"tensors", "errors", "runtime.malloc"},
-    {"boxes", "anchors", "layers", "classes", "preprocessing", "scale_maps", "roi_align"}
-    | {"panoptic", "predictions", "command"},
-    {"targets"},
-    {"losses", "refinement", "backbone", "regions", "postprocessing", "runtime.winograd"},
+    {"boxes", "layers", "classes", "letterbox", "predictions", "roi_align", "command"},
+    {"panoptic", "preprocessing", "targets"},
+    {"backbone", "refinement", "regions", "runtime.winograd", "scale_maps"},
     {"correlation", "rpn", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},
     {"joint", "cuda.fixed_shapes", "cuda.mask_kernel"},

@@ -24,8 +24,9 @@ from jointseg_core.cuda import rdsnet as rdsnet_fixed
 from jointseg_core.cuda import segrpn as segrpn_fixed
 from jointseg_core.cuda.fixed_shapes import Limits, from_bytes, to_bytes
 from jointseg_core.joint import Joint
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox, Preprocessing
+from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
 from jointseg_core.segrpn import SegRPN
 

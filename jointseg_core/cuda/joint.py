@@ -13,8 +13,9 @@ from jointseg_core.cuda import segrpn as segrpn_fixed
 from jointseg_core.cuda.fixed_shapes import Limits
 from jointseg_core.cuda.rdsnet import FixedObjects
 from jointseg_core.joint import Joint, JointOutput
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
+from jointseg_core.segmentation import PixelMaps
 
 
 class FixedFrame(NamedTuple):
@@ -36,8 +37,7 @@ class FixedFrame(NamedTuple):
         Without the fusion, which no tensor says.
         """
         found = FixedObjects(*self[:6]).to_predictions(frame)
-        maps = dict(zip(self._fields[6:], self[6:], strict=True))
-        return None if found is None else replace(found, **maps)
+        return None if found is None else replace(found, **PixelMaps(*self[6:])._asdict())
 
 
 @torch.no_grad()
@@ -52,14 +52,9 @@ def decode_fixed(
 
     limits.detections is at most that.
     """
-    images = zip(
-        rdsnet_fixed.decode_fixed(model, output, frames, limits, capacity),
-        output.semantic_logits,
-        output.background_logits,
-        frames,
-        strict=True,
-    )
+    objects = rdsnet_fixed.decode_fixed(model, output.objects, frames, limits, capacity)
+    logits = zip(output.semantic_logits, output.background_logits, strict=True)
     return [
-        FixedFrame(*found, **segrpn_fixed.pixel_maps(*logits, model.config.things, frame))
-        for found, *logits, frame in images
+        FixedFrame(*found, *segrpn_fixed.pixel_maps(*maps, model.config.things, frame))
+        for found, maps, frame in zip(objects, logits, frames, strict=True)
     ]

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from jointseg_core.correlation import MASK_STRIDE
-from jointseg_core.preprocessing import Letterbox
+from jointseg_core.letterbox import Letterbox
 
 ROWS, COLUMNS = 8, 128
 """Camera pixels that a program works on at once: it goes along ROWS rows of one window."""

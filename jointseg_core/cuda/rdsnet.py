@@ -26,8 +26,8 @@ from jointseg_core.cuda.fixed_shapes import (
     pack_bits,
     unpack_bits,
 )
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Masks, Predictions
-from jointseg_core.preprocessing import Letterbox
 from jointseg_core.rdsnet import RDSNet, RDSNetOutput
 
 MASK_SPACE = 4

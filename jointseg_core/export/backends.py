@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointseg_core.checkpoint import BadCheckpoint, Model
-from jointseg_core.errors import BadConfig
+from jointseg_core.checkpoint import Model
+from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.graphs import Graph, Output, assemble
 from jointseg_core.runtime.malloc import return_memory
 from jointseg_core.segrpn import SegRPN

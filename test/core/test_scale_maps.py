@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torchvision.ops.poolers import LevelMapper
 
-from jointseg_core.scale_maps import object_levels, region_levels, scale_maps
+from jointseg_core.scale_maps import object_levels, scale_maps
 
 
 def squares(*sides):
@@ -21,19 +20,6 @@ def squares(*sides):
 )
 def test_lower_bounds_are_inclusive(case, sides, levels):
     assert object_levels(squares(*sides), case).tolist() == list(levels)
-
-
-def test_regions_follow_the_root_of_their_area():
-    assert region_levels(squares(1, 111, 112, 224, 448, 4000)).tolist() == [2, 2, 3, 4, 5, 5]
-    assert region_levels(squares(64, 128, 256), canonical_size=128).tolist() == [3, 4, 5]
-
-
-def test_regions_are_pooled_from_the_level_of_the_rule():
-    torch.manual_seed(0)
-    boxes = torch.rand(50, 4) * 300
-    boxes[:, 2:] += boxes[:, :2]
-    levels = LevelMapper(2, 5, canonical_scale=112)([boxes]) + 2
-    assert levels.tolist() == region_levels(boxes, canonical_size=112).tolist()
 
 
 def test_scale_maps_put_each_object_on_its_level_without_losing_thin_ones():
