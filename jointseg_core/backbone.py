@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -14,22 +13,25 @@ from torchvision.ops import FrozenBatchNorm2d
 from jointseg_core.layers import init_xavier
 
 
-class FixedStatisticsBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that never leaves its stored statistics; scale and shift train (RDSNet)."""
+class _FixedStatisticsBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that never leaves its stored statistics; scale and shift train."""
 
-    def train(self, mode: bool = True) -> FixedStatisticsBatchNorm2d:
+    def train(self, mode: bool = True) -> _FixedStatisticsBatchNorm2d:
         return super().train(False)
 
 
-NORMS = {
+_NORMS = {
     "fixed": FrozenBatchNorm2d,
-    "fixed_statistics": FixedStatisticsBatchNorm2d,
+    "fixed_statistics": _FixedStatisticsBatchNorm2d,
     "trainable": nn.BatchNorm2d,
 }
 
 
+_Block = type[BasicBlock] | type[Bottleneck]
+
+
 class _Shape(NamedTuple):
-    block: type[BasicBlock] | type[Bottleneck]
+    block: _Block
     depths: tuple[int, int, int, int]
     widths: tuple[int, int, int, int]
 
@@ -46,29 +48,37 @@ class ResNet(nn.Module):
     """A residual network without its classifier; parameters are named as torchvision names them.
 
     name           one of BACKBONES; the stride of a bottleneck is in its 3x3 convolution
-    norm           "fixed", "fixed_statistics" or "trainable": see NORMS
+    norm           "fixed": never changes (SegRPN); "fixed_statistics": scale and shift train
+                   (RDSNet); "trainable": an ordinary batch norm
     frozen_stages  how many of (stem, layer1, .., layer4) never train
     """
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(self, name: str, norm: str, frozen_stages: int = 0) -> None:
         super().__init__()
         shape = BACKBONES[name]
-        self._norm = NORMS[norm]
+        self._norm = _NORMS[norm]
         self.widths = [width * shape.block.expansion for width in shape.widths]
         stem_width = shape.widths[0]
         self.conv1 = nn.Conv2d(3, stem_width, 7, stride=2, padding=3, bias=False)
         self.bn1 = self._norm(stem_width)
         channels = stem_width
-        for stage, (depth, width) in enumerate(zip(shape.depths, shape.widths, strict=True), 1):
-            blocks = self._stage(shape.block, channels, width, depth, stride=1 if stage == 1 else 2)
-            self.add_module(f"layer{stage}", blocks)
+        for number, (depth, width) in enumerate(zip(shape.depths, shape.widths, strict=True), 1):
+            blocks = self._stage(
+                shape.block, channels, width, depth, stride=1 if number == 1 else 2
+            )
+            self.add_module(f"layer{number}", blocks)
             channels = width * shape.block.expansion
         self._init()
         for stage in self._stages[:frozen_stages]:
             stage.requires_grad_(False)
 
     def _stage(
-        self, block: type, channels: int, width: int, depth: int, stride: int
+        self, block: _Block, channels: int, width: int, depth: int, stride: int
     ) -> nn.Sequential:
         out = width * block.expansion
         shortcut = None
@@ -76,9 +86,10 @@ class ResNet(nn.Module):
             shortcut = nn.Sequential(
                 nn.Conv2d(channels, out, 1, stride=stride, bias=False), self._norm(out)
             )
-        make = partial(block, norm_layer=self._norm)
-        first = make(channels, width, stride, shortcut)
-        return nn.Sequential(first, *[make(out, width) for _ in range(depth - 1)])
+        norm = self._norm
+        first = block(channels, width, stride, shortcut, norm_layer=norm)
+        rest = [block(out, width, norm_layer=norm) for _ in range(depth - 1)]
+        return nn.Sequential(first, *rest)
 
     @property
     def _stages(self) -> list[nn.Module]:
@@ -116,16 +127,12 @@ def fold_batch_norms(backbone: ResNet) -> None:
 
 def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
     conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
-    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, tuple(NORMS.values())):
+    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
         return
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None  # these norms all keep statistics
     conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight,
-        conv.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
+        conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
     )
     setattr(module, norm_name, nn.Identity())
 

@@ -45,7 +45,7 @@ class AnchorGrid:
         # a ratio changes the sides by its root, so that all anchors of a scale have one area
         sides = torch.stack([scale / root, scale * root], -1).view(-1, 2) * base_size
         self._shapes = torch.cat([-sides / 2, sides / 2], -1)  # [k, 4] in strides
-        self._cache: dict[tuple[int | torch.device, ...], list[Tensor]] = {}
+        self._cache: dict[tuple[object, ...], list[Tensor]] = {}
 
     def __call__(self, input_size: Sequence[int], device: torch.device | str) -> list[Tensor]:
         """Anchors [h * w * k, 4] of each level for an input of (H, W) pixels; centres on cells.

@@ -33,13 +33,13 @@ from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
 
 Model = RDSNet | RDSNetS | SegRPN | Joint
 Config = RDSNetConfig | RDSNetSConfig | SegRPNConfig | JointConfig
-CONFIGS = {
+CONFIGS: Mapping[str, type[Config]] = {
     "rdsnet": RDSNetConfig,
     "rdsnet_s": RDSNetSConfig,
     "segrpn": SegRPNConfig,
     "joint": JointConfig,
 }
-PRESETS = {
+PRESETS: Mapping[str, Mapping[str, Config]] = {
     "rdsnet": rdsnet.PRESETS,
     "rdsnet_s": rdsnet_s.PRESETS,
     "segrpn": segrpn.PRESETS,
@@ -272,9 +272,9 @@ def _read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _config(model_type: str, values: dict) -> Config:
-    lists_as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return CONFIGS[model_type](**lists_as_tuples)
+def _config(model_type: str, values: Mapping[str, Any]) -> Config:
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return CONFIGS[model_type](**known)  # JSON has lists where configs have tuples
 
 
 def _check_classes(manifest: Manifest, path: Path) -> None:

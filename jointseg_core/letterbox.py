@@ -81,10 +81,10 @@ class Letterbox:
         for one, (x1, y1, x2, y2) in zip(maps, windows.tolist(), strict=True):
             first, end = (lefts[x1], rights[x2 - 1] + 1) if x2 > x1 else (0, 0)
             cells = one[:, first:end]  # only the columns that the window shows
-            pair = (cells.index_select(0, i[y1:y2]) for i in (upper, lower))
-            rows = torch.lerp(*pair, below[y1:y2, None])
-            pair = (rows.index_select(1, i[x1:x2] - first) for i in (left, right))
-            crops.append(torch.lerp(*pair, beside[x1:x2]))
+            over, under = (cells.index_select(0, i[y1:y2]) for i in (upper, lower))
+            rows = torch.lerp(over, under, below[y1:y2, None])
+            here, there = (rows.index_select(1, i[x1:x2] - first) for i in (left, right))
+            crops.append(torch.lerp(here, there, beside[x1:x2]))
         return crops
 
     def neighbours(self, maps: Tensor, stride: int) -> tuple[Neighbours, Neighbours]:

@@ -89,9 +89,10 @@ def sign(path: Path) -> dict[str, float]:
     """Write to the manifest what the weights compute in fp32 on this CPU, and return it."""
     predictor = Predictor.from_file(path, device="cpu", precision="fp32")
     manifest = path.with_suffix(".json")
-    document = json.loads(manifest.read_text()) | {"self_test": sizes(predictor)}
+    found = sizes(predictor)
+    document = json.loads(manifest.read_text()) | {"self_test": found}
     write_files({manifest: (json.dumps(document, indent=2) + "\n").encode()})
-    return document["self_test"]
+    return found
 
 
 if __name__ == "__main__":

@@ -55,12 +55,14 @@ class Masks:
     @classmethod
     def from_bitmaps(cls, bitmaps: Tensor) -> Masks:
         """Full-size masks, bool [N, H, W], cut to their tight windows."""
-        windows = torch.stack([_tight_window(bitmap) for bitmap in bitmaps]) if len(bitmaps) else []
+        if not len(bitmaps):
+            return cls.empty(bitmaps.device)
+        windows = torch.stack([_tight_window(bitmap) for bitmap in bitmaps])
         crops = [
             bitmap[y1:y2, x1:x2]
-            for bitmap, (x1, y1, x2, y2) in zip(bitmaps, _rows(windows), strict=True)
+            for bitmap, (x1, y1, x2, y2) in zip(bitmaps, windows.tolist(), strict=True)
         ]
-        return cls.from_crops(windows, crops) if crops else cls.empty(bitmaps.device)
+        return cls.from_crops(windows, crops)
 
     @property
     def areas(self) -> Tensor:
@@ -79,10 +81,10 @@ class Masks:
 
     def crops(self) -> list[Tensor]:
         """The contents of all windows, bool [h_i, w_i] each."""
-        pieces = self.pixels.split(self.areas.tolist())
+        pieces = torch.split(self.pixels, self.areas.tolist())
         return [
             piece.view(y2 - y1, x2 - x1)
-            for piece, (x1, y1, x2, y2) in zip(pieces, _rows(self.windows), strict=True)
+            for piece, (x1, y1, x2, y2) in zip(pieces, self.windows.tolist(), strict=True)
         ]
 
     def __getitem__(self, keep: Tensor | slice) -> Masks:
@@ -97,7 +99,7 @@ class Masks:
         """Full-size masks, bool [N, H, W], for an image of this size."""
         bitmaps = torch.zeros(len(self), *size, dtype=torch.bool, device=self.pixels.device)
         for bitmap, (x1, y1, x2, y2), crop in zip(
-            bitmaps, _rows(self.windows), self.crops(), strict=True
+            bitmaps, self.windows.tolist(), self.crops(), strict=True
         ):
             bitmap[y1:y2, x1:x2] = crop
         return bitmaps
@@ -105,10 +107,6 @@ class Masks:
     def to(self, device: torch.device | str) -> Masks:
         """The same masks on another device."""
         return Masks(self.windows.to(device), self.pixels.to(device))
-
-
-def _rows(windows: Tensor | list) -> list[list[int]]:
-    return windows.tolist() if isinstance(windows, Tensor) else windows
 
 
 def _tight_window(bitmap: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from jointseg_core.backbone import fold_batch_norms
 from jointseg_core.checkpoint import Manifest, Model, load_model
 from jointseg_core.classes import Classes
-from jointseg_core.cuda.graph import replayer_for
+from jointseg_core.cuda.graph import Replayer, replayer_for
 from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.backends import CHECKPOINT, Exported, is_export, open_export
+from jointseg_core.export.graphs import Output
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
 from jointseg_core.runtime.malloc import keep_memory, return_memory
@@ -27,7 +29,7 @@ from jointseg_core.runtime.winograd import WinogradConv2d, use_winograd
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-LIMITS = ("score_threshold", "nms_iou", "mask_threshold", "max_detections")
+_LIMITS = ("score_threshold", "nms_iou", "mask_threshold", "max_detections")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Predictor:
         self._dtype = torch.float32 if exported else PRECISIONS[self.precision]
         winograd = winograd and not exported and saves_time(self.device, self._dtype)
         self.model = prepared(model, self.device, self._dtype, winograd)
-        self._network, self._replayer = self.model, None
+        self._network: Callable[[Tensor], Any] = self.model
+        self._replayer: Replayer | None = None
         if exported:
             self._network = exported.network(self.model)
         else:
@@ -132,10 +135,11 @@ class Predictor:
         The next batch uses them; SegRPN, which makes no masks, ignores their threshold. Raises
         ValueError for another name.
         """
-        if unknown := sorted(set(changes) - set(LIMITS)):
-            raise BadConfig(f"{unknown[0]} cannot be changed; want one of {', '.join(LIMITS)}")
-        known = {name: value for name, value in changes.items() if hasattr(self.model.config, name)}
-        self.model.config = replace(self.model.config, **known)
+        if unknown := sorted(set(changes) - set(_LIMITS)):
+            raise BadConfig(f"{unknown[0]} cannot be changed; want one of {', '.join(_LIMITS)}")
+        config: Any = self.model.config
+        known = {name: value for name, value in changes.items() if hasattr(config, name)}
+        self.model.config = replace(config, **known)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Predictions]:
         """What uint8 RGB images [H, W, 3] show, in camera pixels and on the CPU.
@@ -168,13 +172,14 @@ class Predictor:
             proposals = self.model.proposals(output, frames, limit) if limit else []
         return predictions, [(boxes.cpu(), scores.cpu()) for boxes, scores in proposals]
 
-    def raw(self, images: Sequence[np.ndarray]) -> tuple:
+    def raw(self, images: Sequence[np.ndarray]) -> Output:
         """The tensors of the network's output for these images, before they are decoded."""
         with self._lock, torch.inference_mode():
             batch = self.manifest.preprocessing.batch
-            return self._network(batch(images, self.device, self._dtype)[0])
+            output: Output = self._network(batch(images, self.device, self._dtype)[0])
+            return output
 
-    def _run(self, images: Sequence[np.ndarray]) -> tuple[object, list[Predictions], list[float]]:
+    def _run(self, images: Sequence[np.ndarray]) -> tuple[Any, list[Predictions], list[float]]:
         """The network's output, what it shows, and when pictures were fitted and the net done."""
         inputs, frames = self.manifest.preprocessing.batch(images, self.device, self._dtype)
         fitted = self._now()
@@ -185,8 +190,8 @@ class Predictor:
 
     def _replay(
         self, images: Sequence[np.ndarray], frames: list[Letterbox]
-    ) -> tuple[object, list[Predictions], list[float]] | None:
-        """The same by a CUDA graph; None where there is none, or none could be recorded.
+    ) -> tuple[Any, list[Predictions], list[float]] | None:
+        """The same by a CUDA graph; None where there is none, or none could be captured.
 
         To what counts operations, as FlopCounterMode does, a replay would show nothing.
         """
@@ -222,7 +227,7 @@ def prepared(
     fold_batch_norms(model.backbone)
     if winograd:
         use_winograd(model, dtype, besides=model.backbone.layer4)
-    model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm | WinogradConv2d):
             module.to(dtype)

@@ -83,7 +83,7 @@ class Preprocessing:
         Raises ValueError for an array of another shape or type.
         """
         frames = self.frames(images)
-        arrays = [np.require(image, requirements="CW") for image in images]
+        arrays = [np.require(image, requirements=["C", "W"]) for image in images]
         pictures = [torch.from_numpy(array).to(device) for array in arrays]
         return self.inputs(pictures, frames, dtype), frames
 
@@ -107,8 +107,8 @@ class Preprocessing:
         rows = pixels.permute(1, 2, 0).flatten(1)  # [h, w * 3]: long rows, where 3 is a short one
         mean, std = (constants(v, rows, torch.float32) for v in (self.mean, self.std))
         width = pixels.shape[2]
-        normal = (rows - mean.repeat(width)) / std.repeat(width)
-        return normal.unflatten(1, (width, 3)).permute(2, 0, 1)
+        normal: Tensor = (rows - mean.repeat(width)) / std.repeat(width)
+        return normal.view(-1, width, 3).permute(2, 0, 1)
 
 
 def _checked(image: np.ndarray) -> tuple[int, int]:

@@ -45,7 +45,7 @@ def roi_align(features: list[Tensor], regions: list[Tensor], canonical_size: flo
         per_sample_weights=weights.flatten(0, 2).flatten(1).to(features[0].dtype),
         mode="sum",
     )
-    return pooled.unflatten(0, (-1, BINS * BINS))
+    return pooled.view(-1, BINS * BINS, pooled.shape[1])
 
 
 def region_levels(boxes: Tensor, canonical_size: float) -> Tensor:

@@ -74,11 +74,11 @@ def _projected_sum(levels: list[Tensor], weight: Tensor, bias: Tensor | None = N
 
     It commutes with sums and bilinear resizes: projected first, far fewer channels are enlarged.
     """
-    total = sum_at_finest([F.conv2d(level, weight).float() for level in levels])
+    total = _sum_at_finest([F.conv2d(level, weight).float() for level in levels])
     return total if bias is None else total + bias.float()[:, None, None]
 
 
-def sum_at_finest(levels: list[Tensor]) -> Tensor:
+def _sum_at_finest(levels: list[Tensor]) -> Tensor:
     """Maps [B, C, h, w], enlarged bilinearly to the first one's size and added."""
     size = levels[0].shape[-2:]
     return levels[0] + reduce(torch.add, [_enlarge(level, size) for level in levels[1:]])
@@ -91,7 +91,7 @@ def _enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
     )
 
 
-def class_map(logits: Tensor, frame: Letterbox) -> Tensor:
+def _class_map(logits: Tensor, frame: Letterbox) -> Tensor:
     """The class with the highest bilinear logit at every camera pixel, uint8 [H, W].
 
     logits [K, h, w] at MAP_STRIDE. Interpolation averages: where all cells around a pixel agree,
@@ -129,44 +129,37 @@ def _sample_cells(maps: Tensor, rows: Neighbours, columns: Neighbours) -> Tensor
     return F.embedding_bag(cells, table, per_sample_weights=weights, mode="sum")
 
 
-def confidence(logits: Tensor, frame: Letterbox) -> Tensor:
-    """The probability [H, W] of the likeliest class of each camera pixel, of logits [K, h, w]."""
-    return frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
-
-
-def foreground(
-    background: Tensor, semantic: Tensor, things: tuple[int, ...], frame: Letterbox
-) -> Tensor:
-    """Camera pixels [H, W] of things: as the class-agnostic branch says, or else the classes.
-
-    background [1, h, w] are that branch's logits, [0, h, w] where there is none.
-    """
-    if not len(background):
-        return _is_thing(semantic, things)
-    return frame.resize(background, MAP_STRIDE)[0] < 0
-
-
 class PixelMaps(NamedTuple):
     """What `Predictions` holds of the pixels of one image, [H, W] each."""
 
-    semantic: Tensor  # uint8
-    confidence: Tensor
-    foreground: Tensor  # bool
+    semantic: Tensor  # uint8: the class with the highest interpolated logit
+    confidence: Tensor  # interpolated probability of the likeliest class
+    foreground: Tensor  # bool: whether it is a thing
 
 
 def pixel_maps(
-    semantic_logits: Tensor, background_logits: Tensor, things: tuple[int, ...], frame: Letterbox
+    semantic_logits: Tensor,
+    background_logits: Tensor,
+    things: tuple[int, ...],
+    frame: Letterbox,
+    dense: bool = False,
 ) -> PixelMaps:
     """Maps of the camera image from logits [K, h, w], and [1, h, w] of the background.
 
-    The latter are [0, h, w] without a class-agnostic branch.
+    The latter are [0, h, w] without a class-agnostic branch; foreground is then what `things` says
+    of the classes. With `dense` the logits of all pixels are interpolated, not of those along
+    borders alone, whose number depends on the picture.
     """
-    semantic = class_map(semantic_logits, frame)
-    return PixelMaps(
-        semantic,
-        confidence(semantic_logits, frame),
-        foreground(background_logits, semantic, things, frame),
-    )
+    if dense:
+        semantic = frame.resize(semantic_logits, MAP_STRIDE).argmax(0).to(torch.uint8)
+    else:
+        semantic = _class_map(semantic_logits, frame)
+    likeliest = semantic_logits.softmax(0).amax(0, keepdim=True)
+    if len(background_logits):
+        foreground = frame.resize(background_logits, MAP_STRIDE)[0] < 0
+    else:
+        foreground = _is_thing(semantic, things)
+    return PixelMaps(semantic, frame.resize(likeliest, MAP_STRIDE)[0], foreground)
 
 
 def trained_pixels(target: Target, stride: int) -> Tensor:

@@ -293,8 +293,8 @@ class SegRPN(nn.Module):
         images = zip(self.propose(output), targets, generators, strict=True)
         sampled = [sample_regions(*image, self.config.region_samples) for image in images]
         regions, owners = [boxes for boxes, _ in sampled], [objects for _, objects in sampled]
-        found = self.region_head(output.features, regions)
-        classes, boxes = region_losses(*found, regions, owners, targets)
+        logits, deltas = self.region_head(output.features, regions)
+        classes, boxes = region_losses(logits, deltas, regions, owners, targets)
         return {"region": [classes], "region_box": [boxes]}
 
     def _pixel_losses(self, output: SegRPNOutput, semantic: Tensor) -> dict[str, list[Tensor]]:

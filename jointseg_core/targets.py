@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,9 @@ class Target:
     def to(self, device: torch.device | str) -> Target:
         """The same annotation on another device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)
+        }
         return replace(self, **moved)
 
     def sought(self) -> Target:
@@ -91,7 +94,7 @@ def assign_anchors(anchors: Tensor, boxes: Tensor, positive: float, negative: fl
     """
     if not len(boxes):
         return torch.full((len(anchors),), NEGATIVE, device=anchors.device)
-    overlaps = box_iou(boxes, anchors)  # [N, A]
+    overlaps: Tensor = box_iou(boxes, anchors)  # [N, A]
     best, assigned = overlaps.max(0)
     assigned[best < positive] = IGNORED
     assigned[best < negative] = NEGATIVE

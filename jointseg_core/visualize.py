@@ -97,7 +97,8 @@ def line_color(color: Color) -> Color:
     """A colour for lines and captions: mixed with white until it is bright enough to be seen."""
     luma = float(LUMA @ color)
     white = max(0.0, LINE_LUMA - luma) / (255 - min(luma, LINE_LUMA))
-    return tuple(round(c + white * (255 - c)) for c in color)
+    red, green, blue = (round(c + white * (255 - c)) for c in color)
+    return red, green, blue
 
 
 def line_width(size: tuple[int, int]) -> int:
@@ -168,7 +169,8 @@ def _draw_captions(
 ) -> None:
     """Captions beside the boxes; the most certain objects choose their places first."""
     boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
-    height, taken = text_height(canvas.shape[:2]), []
+    height = text_height(canvas.shape[:2])
+    taken: list[Rectangle] = []
     for box, label, score, color in zip(boxes, labels, scores, colors, strict=True):
         name = classes.things[label]
         text = f"{name} {score:.2f}" if show_scores else name
@@ -253,7 +255,9 @@ def _letters(text: str, height: int) -> np.ndarray:
 def _plate(letters: np.ndarray, color: Color) -> np.ndarray:
     """A caption in black or white on `color`, whichever is read more easily: uint8 [h, w, 3]."""
     ink = 0 if LUMA @ color > 140 else 255
-    return np.rint(letters * (ink - np.float32(color)) + np.float32(color)).astype(np.uint8)
+    paper = np.asarray(color, np.float32)
+    mixed: np.ndarray = np.rint(letters * (ink - paper) + paper)
+    return mixed.astype(np.uint8)
 
 
 @lru_cache(maxsize=16)
@@ -269,7 +273,8 @@ def _font(height: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 def _mixed(color: Color, alpha: float) -> np.ndarray:
     """Look-up table uint8 [256, 1, 3] that mixes every value with `color`."""
     values = np.arange(256, dtype=np.float32)[:, None, None]
-    return np.rint(values * (1 - alpha) + np.float32(color) * alpha).astype(np.uint8)
+    mixed: np.ndarray = np.rint(values * (1 - alpha) + np.asarray(color, np.float32) * alpha)
+    return mixed.astype(np.uint8)
 
 
 @lru_cache(maxsize=1024)
@@ -280,4 +285,5 @@ def _shade(color: Color, index: int) -> Color:
     shifted = (hue + 0.12 * (((index * GOLDEN + 0.5) % 1.0) - 0.5)) % 1.0
     bright = (1 + value) / 2 if index == 0 else 0.6 + 0.4 * turn
     pale = saturation * (1 - 0.45 * ((2 * turn) % 1.0))
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(shifted, pale, bright))
+    red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(shifted, pale, bright))
+    return red, green, blue

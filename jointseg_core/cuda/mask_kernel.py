@@ -1,4 +1,7 @@
-"""`rdsnet_fixed.crop_masks` as one Triton kernel: work for what windows hold, not for all space."""
+"""`cuda.rdsnet.crop_masks` as one Triton kernel: work for what windows hold, not for all space."""
+
+# Triton reads annotations of kernels in its own way
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -10,8 +13,7 @@ from torch import Tensor
 from jointseg_core.correlation import MASK_STRIDE
 from jointseg_core.letterbox import Letterbox
 
-ROWS, COLUMNS = 8, 128
-"""Camera pixels that a program works on at once: it goes along ROWS rows of one window."""
+_ROWS, _COLUMNS = 8, 128  # camera pixels that a program works on at once, in one window
 
 
 @triton.jit
@@ -67,7 +69,7 @@ def _crop(
 def crop_masks(
     logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor, capacity: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `rdsnet_fixed.crop_masks` gives; profiles are complete also where pixels do not fit."""
+    """What `cuda.rdsnet.crop_masks` gives; profiles are complete also where pixels do not fit."""
     (height, width), count = frame.image_size, len(windows)
     sizes = (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
     starts = sizes.cumsum(0) - sizes
@@ -76,8 +78,8 @@ def crop_masks(
     tables = [
         table.contiguous() for side in frame.neighbours(logits, MASK_STRIDE) for table in side
     ]
-    _crop[(count, triton.cdiv(height, ROWS))](
+    _crop[(count, triton.cdiv(height, _ROWS))](
         logits.contiguous(), windows.contiguous(), starts, threshold, *tables,
-        pixels, columns, rows, *logits.shape[1:], height, width, capacity, ROWS, COLUMNS,
+        pixels, columns, rows, *logits.shape[1:], height, width, capacity, _ROWS, _COLUMNS,
     )  # fmt: skip
     return pixels.view(torch.bool), columns, rows

@@ -6,46 +6,24 @@ on the device say how many there are.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes
-from jointseg_core.cuda.fixed_shapes import PAIRS, Limits, best_pairs, detect, suppress
+from jointseg_core.cuda.fixed_shapes import (
+    PAIRS,
+    FixedFrame,
+    Limits,
+    best_pairs,
+    detect,
+    frame_of,
+    suppress,
+)
 from jointseg_core.letterbox import Letterbox
-from jointseg_core.predictions import Predictions
-from jointseg_core.segmentation import MAP_STRIDE, PixelMaps, confidence, foreground
+from jointseg_core.segmentation import MAP_STRIDE, pixel_maps
 from jointseg_core.segrpn import SegRPN, SegRPNOutput
 from jointseg_core.tensors import constants
-
-
-class FixedScene(NamedTuple):
-    """Objects and pixels of one picture in fields of fixed length; beyond the count is 0."""
-
-    counts: Tensor  # [2] int64: objects, and 1 where the result is exact
-    boxes: Tensor  # [M, 4]
-    scores: Tensor  # [M]
-    labels: Tensor  # [M]
-    semantic: Tensor  # [H, W] uint8
-    confidence: Tensor  # [H, W]
-    foreground: Tensor  # [H, W] bool
-
-    def to_predictions(self, frame: Letterbox) -> Predictions | None:
-        """The same on the CPU, where these are; None where the result is not exact."""
-        count, exact = self.counts.tolist()
-        if not exact:
-            return None
-        return Predictions(
-            frame.image_size,
-            self.boxes[:count],
-            self.scores[:count],
-            self.labels[:count],
-            semantic=self.semantic,
-            confidence=self.confidence,
-            foreground=self.foreground,
-        )
 
 
 @torch.no_grad()
@@ -55,7 +33,7 @@ def decode_fixed(
     frames: list[Letterbox],
     limits: Limits,
     capacity: int,
-) -> list[FixedScene]:
+) -> list[FixedFrame]:
     """What `SegRPN.decode` finds in each image, on the device; M is the capacity.
 
     limits.detections is at most that.
@@ -82,7 +60,9 @@ def _propose(
     scores [A], deltas [A, 4]. Levels do not compete in NMS, so each has its own, side by side.
     """
     config, sizes = model.config, [len(level) for level in output.anchors]
-    best = [part.topk(min(config.candidates_test, len(part))) for part in torch.split(scores, sizes)]
+    best = [
+        part.topk(min(config.candidates_test, len(part))) for part in torch.split(scores, sizes)
+    ]
     longest = max(len(top.values) for top in best)
     starts = [sum(sizes[:level]) for level in range(len(sizes))]
     index = torch.stack(
@@ -117,31 +97,12 @@ def _decode(
     exact: Tensor,
     limits: Limits,
     capacity: int,
-) -> FixedScene:
+) -> FixedFrame:
     rows, labels, scores, found = best_pairs(scores * real[:, None], limits.score, PAIRS)
     deltas = deltas[rows, labels] / constants(BOX_WEIGHTS, deltas)
     boxes = frame.to_image(decode_boxes(deltas, regions[rows]))
     kept = detect(boxes, scores, labels, found, limits, capacity)
+    objects = frame_of(kept._replace(exact=kept.exact & exact), boxes, scores, labels)
     logits = output.semantic_logits[index], output.background_logits[index]
-    return FixedScene(
-        torch.stack([kept.count, (kept.exact & exact).long()]),
-        kept.select(boxes),
-        kept.select(scores),
-        kept.select(labels),
-        *pixel_maps(*logits, model.config.things, frame),
-    )
-
-
-def pixel_maps(
-    semantic_logits: Tensor, background_logits: Tensor, things: tuple[int, ...], frame: Letterbox
-) -> PixelMaps:
-    """What `segmentation.pixel_maps` says, with the logits of all pixels interpolated.
-
-    That one picks out the pixels along borders, whose number depends on the picture.
-    """
-    semantic = frame.resize(semantic_logits, MAP_STRIDE).argmax(0).to(torch.uint8)
-    return PixelMaps(
-        semantic,
-        confidence(semantic_logits, frame),
-        foreground(background_logits, semantic, things, frame),
-    )
+    maps = pixel_maps(*logits, model.config.things, frame, dense=True)
+    return objects._replace(**maps._asdict())

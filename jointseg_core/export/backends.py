@@ -86,7 +86,7 @@ class Exported:
         model.pyramid.to("meta")
         return_memory()
         if isinstance(model, SegRPN):
-            model.region_head.classify = self._classify
+            model.region_head.classify = self._classify  # type: ignore[method-assign]  # of one head
         return Network(model, self.export, self.graphs["dense"])
 
     def _classify(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ class Network:
             return self.graph(inputs)
         filled = F.pad(inputs, (0,) * 7 + (-len(inputs) % batch,))
         # the next call may overwrite what a call returned
-        calls = [[t.clone() for t in self.graph(part)] for part in filled.split(batch)]
+        calls = [[t.clone() for t in self.graph(part)] for part in torch.split(filled, batch)]
         return [torch.cat(parts)[: len(inputs)] for parts in zip(*calls, strict=True)]
 
 

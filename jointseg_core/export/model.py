@@ -39,7 +39,7 @@ from jointseg_core.export.self_check import PICTURES, compare, drawn_pictures, p
 from jointseg_core.export.writers import REQUIRED, trace, write
 from jointseg_core.predictor import PRECISIONS, Predictor, choose_device, precisions_of, prepared
 
-REGION_OUTPUTS = ("class_logits", "box_deltas")
+_REGION_OUTPUTS = ("class_logits", "box_deltas")
 
 
 class BadExport(BadConfig):
@@ -174,7 +174,7 @@ def write_graphs(
             request.form,
             trace(part, tensor, any_length=regions),
             folder / f"{name}{SUFFIXES[request.form]}",
-            REGION_OUTPUTS if regions else names,
+            _REGION_OUTPUTS if regions else names,
             inputs.get(name, []),
         )
     return Export(
@@ -199,14 +199,11 @@ def _versions(request: Request) -> dict[str, str]:
 def _checked(folder: Path, export: Export, pictures: list[np.ndarray]) -> Export:
     """The export with the numbers of its self-check. Raises BadExport where they are too bad."""
     exported = Exported(export, open_graphs(folder, export))
-    predictors = [
-        Predictor(
-            *load_model(folder / CHECKPOINT), device=export.device, exported=other, winograd=False
-        )
-        for other in (None, exported)
-    ]
+    loaded = folder / CHECKPOINT
+    by_torch = Predictor(*load_model(loaded), device=export.device, winograd=False)
+    by_export = Predictor(*load_model(loaded), device=export.device, exported=exported)
     shown = pictures[:PICTURES] or drawn_pictures(export.input_size)
-    numbers = compare(*predictors, shown)
+    numbers = compare(by_torch, by_export, shown)
     if reason := problem(numbers, export.precision):
         raise BadExport(
             f"the export to {export.form} in {export.precision} does not see what the checkpoint "

@@ -55,6 +55,7 @@ def _write_onnx(
     written = torch.onnx.export(
         program, (), dynamo=True, verbose=False, output_names=list(outputs), optimize=True
     )
+    assert written is not None  # as it is with dynamo
     model = written.model_proto
     if calibration:  # the quantiser asks for the type of every tensor
         model = quantize(onnx.shape_inference.infer_shapes(model), calibration)

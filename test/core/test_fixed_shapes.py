@@ -44,7 +44,7 @@ def survivors(boxes, scores, labels, iou, limit=1000):
     count = torch.tensor(len(order))
     bounds = fixed.Limits(*torch.tensor([0.0, iou, limit, 0.0]).unbind())
     kept = fixed.detect(boxes[order], scores[order], labels[order], count, bounds, limit)
-    return order[kept.index[: kept.count]], bool(kept.exact)
+    return order[kept.rows[: kept.number]], bool(kept.exact)
 
 
 @pytest.mark.parametrize("crowding", [0.2, 1.0, 4.0])
@@ -74,7 +74,7 @@ def chain(count):
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
 def test_nms_is_right_about_as_many_boxes_of_a_chain_as_it_takes_steps(steps, monkeypatch):
-    monkeypatch.setattr(fixed, "NMS_STEPS", steps)
+    monkeypatch.setattr(fixed, "_NMS_STEPS", steps)
     boxes, scores, labels = chain(40)
     wanted = batched_nms(boxes, scores, labels, 0.4)
     assert wanted.tolist() == list(range(0, 40, 2))
@@ -90,7 +90,7 @@ def test_a_long_chain_is_not_vouched_for_unless_enough_is_found_before_its_end(m
     assert not survivors(boxes, scores, labels, 0.4)[1]
     found, exact = survivors(boxes, scores, labels, 0.4, limit=5)
     assert exact and found.tolist() == [0, 2, 4, 6, 8]
-    monkeypatch.setattr(fixed, "NMS_STEPS", 100)
+    monkeypatch.setattr(fixed, "_NMS_STEPS", 100)
     found, exact = survivors(boxes, scores, labels, 0.4)
     assert exact and found.equal(batched_nms(boxes, scores, labels, 0.4))
 
@@ -169,7 +169,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_it_finds_what_decode_finds(seen, case, monkeypatch):
     kind, model, output, frames = seen
-    monkeypatch.setattr(rdsnet_fixed, "MASK_SPACE", 100)
+    monkeypatch.setattr(rdsnet_fixed, "_MASK_SPACE", 100)
     model.config = replace(preset(kind, "tiny"), **CASES[case])
     found = decode(model, output, frames)
     for one, frame, other in zip(found, frames, model.decode(output, frames), strict=True):
@@ -235,7 +235,7 @@ def test_masks_that_do_not_fit_give_no_result(monkeypatch):
     torch.manual_seed(0)
     config = replace(preset("rdsnet", "tiny"), score_threshold=0.0, max_detections=20)
     model, frames = build_model(config).eval(), [Letterbox(SIZE, SIZE)]
-    monkeypatch.setattr(rdsnet_fixed, "space", lambda _: 80)
+    monkeypatch.setattr(rdsnet_fixed, "_space", lambda _: 80)
     with torch.inference_mode():
         output = model(torch.randn(1, 3, *SIZE))
         (found,) = rdsnet_fixed.decode_fixed(
@@ -274,7 +274,7 @@ def leaves(tree):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rdsnet", "segrpn", "joint"])
 def test_nothing_between_picture_and_bytes_waits_for_the_host(kind, monkeypatch):
-    monkeypatch.setattr(rdsnet_fixed, "kernel_works", lambda: False)  # not on fake tensors
+    monkeypatch.setattr(rdsnet_fixed, "_kernel_works", lambda: False)  # not on fake tensors
     config = preset(kind, "tiny")
     with FakeTensorMode(), torch.device("cuda"):
         model = build_model(config).eval().requires_grad_(False)

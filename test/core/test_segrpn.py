@@ -9,7 +9,6 @@ from one_car import SIZE, picture
 from jointseg_core import Letterbox, Target, build_segrpn, preset
 from jointseg_core.regions import assign_regions
 from jointseg_core.rpn import ScaleMapHead, fuse_features, fuse_scores
-from jointseg_core.segmentation import sum_at_finest
 from jointseg_core.segrpn import with_true_scale_maps
 
 TINY = preset("segrpn", "tiny")
@@ -124,11 +123,6 @@ def test_features_are_fused_by_product_and_sum():
 
 def test_scores_are_fused_before_the_sigmoid():
     assert fuse_scores(torch.tensor([1.0]), torch.tensor([-3.0])).tolist() == [-2.0]
-
-
-def test_levels_are_summed_at_the_finest():
-    summed = sum_at_finest([torch.ones(1, 1, 4, 8), torch.full((1, 1, 2, 4), 2.0)])
-    torch.testing.assert_close(summed, torch.full((1, 1, 4, 8), 3.0))
 
 
 def test_regions_take_the_object_they_half_cover():

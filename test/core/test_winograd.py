@@ -48,7 +48,7 @@ def test_strips_of_large_maps_give_what_the_whole_gives(monkeypatch, strip):
     torch.manual_seed(0)
     conv, maps = nn.Conv2d(8, 8, 3, padding=1), torch.randn(2, 8, 13, 24)
     whole, _ = both(conv, maps, torch.float32)
-    monkeypatch.setattr("jointseg_core.runtime.winograd.STRIP", strip)
+    monkeypatch.setattr("jointseg_core.runtime.winograd._STRIP", strip)
     strips, _ = both(conv, maps, torch.float32)
     torch.testing.assert_close(strips, whole)
 
