@@ -36,7 +36,7 @@ class _Shape(NamedTuple):
     widths: tuple[int, int, int, int]
 
 
-BACKBONES = {
+_BACKBONES = {
     "tiny": _Shape(BasicBlock, (2, 2, 2, 2), (24, 48, 96, 160)),
     "r18": _Shape(BasicBlock, (2, 2, 2, 2), (64, 128, 256, 512)),
     "r50": _Shape(Bottleneck, (3, 4, 6, 3), (64, 128, 256, 512)),
@@ -47,7 +47,7 @@ BACKBONES = {
 class ResNet(nn.Module):
     """A residual network without its classifier; parameters are named as torchvision names them.
 
-    name           one of BACKBONES; the stride of a bottleneck is in its 3x3 convolution
+    name           tiny, r18, r50 or r101; the stride of a bottleneck is in its 3x3 convolution
     norm           "fixed": never changes (SegRPN); "fixed_statistics": scale and shift train
                    (RDSNet); "trainable": an ordinary batch norm
     frozen_stages  how many of (stem, layer1, .., layer4) never train
@@ -60,7 +60,7 @@ class ResNet(nn.Module):
 
     def __init__(self, name: str, norm: str, frozen_stages: int = 0) -> None:
         super().__init__()
-        shape = BACKBONES[name]
+        shape = _BACKBONES[name]
         self._norm = _NORMS[norm]
         self.widths = [width * shape.block.expansion for width in shape.widths]
         stem_width = shape.widths[0]

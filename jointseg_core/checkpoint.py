@@ -33,7 +33,7 @@ from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
 
 Model = RDSNet | RDSNetS | SegRPN | Joint
 Config = RDSNetConfig | RDSNetSConfig | SegRPNConfig | JointConfig
-CONFIGS: Mapping[str, type[Config]] = {
+_CONFIGS: Mapping[str, type[Config]] = {
     "rdsnet": RDSNetConfig,
     "rdsnet_s": RDSNetSConfig,
     "segrpn": SegRPNConfig,
@@ -79,7 +79,7 @@ class Manifest:
 
 def model_type(config: Config) -> str:
     """`rdsnet`, `rdsnet_s`, `segrpn` or `joint`."""
-    return next(name for name, kind in CONFIGS.items() if type(config) is kind)
+    return next(name for name, kind in _CONFIGS.items() if type(config) is kind)
 
 
 def preset(model_type: str, name: str) -> Config:
@@ -104,11 +104,11 @@ def build_model(config: Config, backbone_weights: str | Path | None = None) -> M
         raise TypeError(f"config is a {type(config).__name__}, expected {wanted}")
     model = _BUILDERS[type(config)](config)
     if backbone_weights is not None:
-        load_backbone(model.backbone, backbone_weights)
+        _load_backbone(model.backbone, backbone_weights)
     return model
 
 
-def load_backbone(backbone: ResNet, path: str | Path) -> None:
+def _load_backbone(backbone: ResNet, path: str | Path) -> None:
     """Load a ResNet file in torchvision's format, without its classifier.
 
     Raises BadCheckpoint naming the keys that are missing or have another shape.
@@ -274,7 +274,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _config(model_type: str, values: Mapping[str, Any]) -> Config:
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return CONFIGS[model_type](**known)  # JSON has lists where configs have tuples
+    return _CONFIGS[model_type](**known)  # JSON has lists where configs have tuples
 
 
 def _check_classes(manifest: Manifest, path: Path) -> None:

@@ -84,14 +84,14 @@ class ObjectStream(nn.Module):
 class PixelStream(nn.Module):
     """Sums the pyramid at its finest level and gives every cell a representation of d values.
 
-    levels  how many pyramid levels come in, finest first
-    up      whether the sum is doubled in size (P3 to stride 4); P2 needs no doubling
+    levels  how many pyramid levels come in, finest first and up to P5: from P3, or with 4 from P2
+
+    From P3 the sum is doubled in size after another convolution, to stride 4.
     """
 
-    def __init__(
-        self, channels: int, filter_size: int, groups: int, levels: int = 3, up: bool = True
-    ) -> None:
+    def __init__(self, channels: int, filter_size: int, groups: int, levels: int = 3) -> None:
         super().__init__()
+        up = levels == 3
         # level i is enlarged i times, each time after a convolution
         self.branches = nn.ModuleList(
             [
@@ -196,7 +196,7 @@ def mask_losses(
     """Mean cross entropy [n] over the counted pixels of each sample's crop (3.2).
 
     Representations [n, d], as `contrast` gives them, over pixels [d, h, w] should give the masks of
-    objects [n] of the target; hard_ratio as in `select_hard_pixels`.
+    objects [n] of the target; hard_ratio as in `_select_hard_pixels`.
     """
     masks = shrink_masks(target.masks, MASK_STRIDE)  # not larger than the pixels
     windows = crop_windows(target.boxes[objects] / MASK_STRIDE, margin, masks.shape[-2:])
@@ -205,11 +205,11 @@ def mask_losses(
     logits = (representations[owner] * pixels[:, y, x].T).sum(1)
     wanted = masks[objects[owner], y, x]
     losses = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
-    keep = select_hard_pixels(losses, wanted, owner, hard_ratio)
-    return mean_per_object(losses, keep, owner, len(representations))
+    keep = _select_hard_pixels(losses, wanted, owner, hard_ratio)
+    return _mean_per_object(losses, keep, owner, len(representations))
 
 
-def select_hard_pixels(losses: Tensor, is_object: Tensor, owner: Tensor, ratio: float) -> Tensor:
+def _select_hard_pixels(losses: Tensor, is_object: Tensor, owner: Tensor, ratio: float) -> Tensor:
     """Pixels that count in the mask loss, bool [P]: online hard example mining (3.2).
 
     Every object pixel, and of each object's background the `ratio` times as many pixels with the
@@ -232,7 +232,7 @@ def select_hard_pixels(losses: Tensor, is_object: Tensor, owner: Tensor, ratio: 
     return keep
 
 
-def mean_per_object(losses: Tensor, keep: Tensor, owner: Tensor, count: int) -> Tensor:
+def _mean_per_object(losses: Tensor, keep: Tensor, owner: Tensor, count: int) -> Tensor:
     """Mean over the kept pixels of each of `count` objects [count]; 0 where none is kept."""
     totals = losses.new_zeros(count).index_add(0, owner, losses * keep)
     pixels = losses.new_zeros(count).index_add(0, owner, keep.to(losses.dtype))

@@ -14,22 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
-from jointseg_core.boxes import AnchorGrid
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.panoptic import PanopticFusion
 from jointseg_core.predictions import Predictions
-from jointseg_core.rdsnet import (
-    OCTAVE_SCALES,
-    RDSNet,
-    RDSNetConfig,
-    RDSNetOutput,
-    build_object_stream,
-    build_pixel_stream,
-)
 from jointseg_core.rdsnet import PRESETS as RDSNET_PRESETS
-from jointseg_core.refinement import BoundaryRefinement
+from jointseg_core.rdsnet import RDSNet, RDSNetConfig, RDSNetOutput, build_parts
 from jointseg_core.segmentation import (
     Segmentation,
     background_loss,
@@ -179,18 +169,8 @@ PRESETS = {
 
 def build_joint(config: JointConfig) -> Joint:
     """RDSNet as released and SegRPN's branches on a ResNet feature pyramid P2..P7."""
-    backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
-    coarser = StridedConvLevels(backbone.widths[-1], config.channels)
-    anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=OCTAVE_SCALES)
-    return Joint(
-        config,
-        backbone=backbone,
-        pyramid=FeaturePyramid(backbone.widths, config.channels, coarser),
-        anchors=anchors,
-        object_stream=build_object_stream(config, anchors.per_cell),
-        pixel_stream=build_pixel_stream(config),
-        refinement=BoundaryRefinement(config.gamma, config.refinement_reach),
-        segmentation=Segmentation(
-            config.channels, config.branch_channels, config.branch_groups, config.num_semantic
-        ),
+    parts = build_parts(config, finest=2)
+    segmentation = Segmentation(
+        config.channels, config.branch_channels, config.branch_groups, config.num_semantic
     )
+    return Joint(config, segmentation, **parts)

@@ -17,9 +17,8 @@ from torch import Tensor
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.predictions import Masks, Panoptic, Predictions, Segment
 
-NUMBERS = 256
-"""Segments of a class that can be told from each other; number 0 is that of stuff."""
-VOID = NUMBERS * UNLABELLED
+_NUMBERS = 256  # segments of a class that can be told from each other; number 0 is that of stuff
+VOID = _NUMBERS * UNLABELLED
 """The value of a pixel whose segment is unsure."""
 
 
@@ -59,14 +58,16 @@ class PanopticFusion:
         windows, crops = masks.windows.tolist(), masks.crops()
         for k in sorted(range(len(found)), key=scores.__getitem__, reverse=True):
             (x1, y1, x2, y2), label = windows[k], self.things[labels[k]]
-            if scores[k] < self.min_score or numbers[label] + 1 == NUMBERS:
+            if scores[k] < self.min_score or numbers[label] + 1 == _NUMBERS:
                 continue
             still_free = free[y1:y2, x1:x2]
             visible = crops[k] & still_free
             area = int(visible.count_nonzero())
             if area and area >= self.min_visible * int(crops[k].count_nonzero()):
                 numbers[label] += 1
-                segment = Segment(NUMBERS * label + numbers[label], label, True, scores[k], area, k)
+                segment = Segment(
+                    _NUMBERS * label + numbers[label], label, True, scores[k], area, k
+                )
                 ids[y1:y2, x1:x2].masked_fill_(visible, segment.id)
                 still_free ^= visible
                 yield segment
@@ -86,7 +87,7 @@ class PanopticFusion:
         values = ids.new_full((UNLABELLED + 1,), VOID)
         for label, area in enumerate(areas[:UNLABELLED]):
             if area >= least and label not in self.things:
-                values[label] = NUMBERS * label
-                yield Segment(NUMBERS * label, label, False, sums[label] / area, area, -1)
+                values[label] = _NUMBERS * label
+                yield Segment(_NUMBERS * label, label, False, sums[label] / area, area, -1)
         painted = values.index_select(0, classes.int()).view_as(ids)
         torch.minimum(ids, painted, out=ids)  # VOID is the largest value

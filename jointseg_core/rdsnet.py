@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,8 +52,7 @@ from jointseg_core.targets import (
     divide,
 )
 
-OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-"""Anchor sides of a level against its smallest."""
+_OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # anchor sides of a level
 
 
 @dataclass(frozen=True)
@@ -333,37 +332,22 @@ def build_rdsnet(config: RDSNetConfig) -> RDSNet:
 
     As printed (3.1, 4.1) it is with pixel_level=2, as PanopticFPN, and head_groups=0, as RetinaNet.
     """
+    return RDSNet(config, **build_parts(config, config.pixel_level if config.filter_size else 3))
+
+
+def build_parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
+    """The arguments of `RDSNet` beside its config, with a pyramid from P{finest} to P7."""
+    channels, groups, d = config.channels, config.head_groups, config.filter_size
     backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
-    finest = config.pixel_level if config.filter_size else 3
-    widths = backbone.widths[finest - 2 :]
-    coarser = StridedConvLevels(backbone.widths[-1], config.channels)
-    anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=OCTAVE_SCALES)
-    return RDSNet(
-        config,
-        backbone=backbone,
-        pyramid=FeaturePyramid(widths, config.channels, coarser),
-        anchors=anchors,
-        object_stream=build_object_stream(config, anchors.per_cell),
-        pixel_stream=build_pixel_stream(config),
-        refinement=BoundaryRefinement(config.gamma, config.refinement_reach),
-    )
-
-
-def build_object_stream(config: RDSNetConfig, per_cell: int) -> ObjectStream:
-    """Towers for classes and boxes, and for representations in a network with masks."""
-    return ObjectStream(
-        config.channels,
-        config.num_classes,
-        per_cell,
-        config.filter_size,
-        config.head_depth,
-        config.head_groups,
-    )
-
-
-def build_pixel_stream(config: RDSNetConfig) -> PixelStream | NoPixelStream:
-    """The pixel stream from pixel_level to P5, or none for a network without masks."""
-    if not config.filter_size:
-        return NoPixelStream()
-    groups, finest = config.head_groups, config.pixel_level
-    return PixelStream(config.channels, config.filter_size, groups, 6 - finest, up=finest == 3)
+    coarser = StridedConvLevels(backbone.widths[-1], channels)
+    anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=_OCTAVE_SCALES)
+    classes, cell, depth = config.num_classes, anchors.per_cell, config.head_depth
+    levels = 6 - config.pixel_level  # of the pixel stream, up to P5
+    return {
+        "backbone": backbone,
+        "pyramid": FeaturePyramid(backbone.widths[finest - 2 :], channels, coarser),
+        "anchors": anchors,
+        "object_stream": ObjectStream(channels, classes, cell, d, depth, groups),
+        "pixel_stream": PixelStream(channels, d, groups, levels) if d else NoPixelStream(),
+        "refinement": BoundaryRefinement(config.gamma, config.refinement_reach),
+    }

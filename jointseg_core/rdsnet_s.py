@@ -256,7 +256,7 @@ class RDSNetS(nn.Module):
     def _class_loss(self, output: RDSNetSOutput, target: Target, assigned: Tensor) -> Tensor:
         counted = assigned != IGNORED
         labels = anchor_labels(target, assigned, self.config.num_classes)[counted]
-        return mined_cross_entropy(output.class_logits[counted], labels, _HARD_NEGATIVES)
+        return _mined_cross_entropy(output.class_logits[counted], labels, _HARD_NEGATIVES)
 
     def _box_loss(self, output: RDSNetSOutput, target: Target, assigned: Tensor) -> Tensor:
         positive = (assigned >= 0).nonzero().flatten()
@@ -273,7 +273,7 @@ class RDSNetS(nn.Module):
 
     def _segmentation_loss(self, finest: Tensor, targets: list[Target]) -> Tensor:
         logits = self.segmentation(finest)
-        wanted = torch.stack([class_maps(target, logits.shape[1]) for target in targets])
+        wanted = torch.stack([_class_maps(target, logits.shape[1]) for target in targets])
         return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="sum")
 
     # -- inference ----------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def _scores(output: RDSNetSOutput) -> Tensor:
     return output.class_logits.float().softmax(1)[:, :-1]
 
 
-def mined_cross_entropy(logits: Tensor, labels: Tensor, ratio: float) -> Tensor:
+def _mined_cross_entropy(logits: Tensor, labels: Tensor, ratio: float) -> Tensor:
     """Cross entropy of logits [A, K + 1] at all objects and the hardest background, summed.
 
     labels [A] hold 0..K-1 for an object and K for background, of which `ratio` times as many count
@@ -339,7 +339,7 @@ def mined_cross_entropy(logits: Tensor, labels: Tensor, ratio: float) -> Tensor:
     return losses[is_object].sum() + background.topk(min(wanted, len(background))).values.sum()
 
 
-def class_maps(target: Target, num_classes: int) -> Tensor:
+def _class_maps(target: Target, num_classes: int) -> Tensor:
     """Where objects of each class are: maps [K, h, w] of 0 and 1 in cells of P3."""
     masks = shrink_masks(target.masks, _STRIDES[0]).float()
     return (

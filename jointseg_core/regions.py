@@ -55,7 +55,7 @@ class RegionHead(nn.Module):
         return list(pairs)
 
 
-def assign_regions(regions: Tensor, boxes: Tensor, positive: float = 0.5) -> Tensor:
+def _assign_regions(regions: Tensor, boxes: Tensor, positive: float = 0.5) -> Tensor:
     """The object of each region [R]: the one it overlaps most, if that IoU >= positive, else -1."""
     if not len(boxes):
         return torch.full((len(regions),), -1, device=regions.device)
@@ -71,7 +71,7 @@ def sample_regions(
     The objects' own boxes are proposals too, so that there is something to learn from the start.
     """
     candidates = torch.cat([proposals, target.boxes])
-    assigned = assign_regions(candidates, target.boxes)
+    assigned = _assign_regions(candidates, target.boxes)
     chosen = sample(assigned, count, _POSITIVE_REGIONS, generator)
     return candidates[chosen], assigned[chosen]
 
@@ -86,7 +86,7 @@ def region_losses(
     """Cross entropy of the classes of all regions, and box loss of those with an object, summed.
 
     logits [n, K + 1] and deltas [n, K, 4] of the regions [n_i, 4] of each image; owners [n_i] are
-    their objects as `assign_regions` gives them.
+    their objects as `_assign_regions` gives them.
     """
     background = logits.shape[1] - 1
     images = list(zip(targets, owners, strict=True))

@@ -19,32 +19,29 @@ _CASES = {
 """Lower bounds of P3, P4, .. for each of the three cases."""
 
 
-def object_levels(boxes: Tensor, case: int) -> Tensor:
+def _object_levels(boxes: Tensor, case: int) -> Tensor:
     """Pyramid level [N] of each object's box [N, 4] under case 1, 2 or 3 (Eq. 3, 4, 5)."""
     sizes = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
     return 2 + torch.bucketize(sizes, sizes.new_tensor(_CASES[case]), right=True)
 
 
-def scale_maps(masks: Tensor, boxes: Tensor, case: int) -> list[Tensor]:
-    """Where objects of each level lie: bool maps [h, w] for P2..P6 of masks [N, H, W].
+def true_scale_maps(targets: list[Target], case: int, unit: float = 1.0) -> list[Tensor]:
+    """Where what is sought lies, by level: maps [B, 1, h, w] of 0 and 1 for P2..P6 (Table II).
 
-    case 1, 2 or 3 is the rule of Eq. 3, 4 or 5, applied to the boxes [N, 4]. A cell is set when any
-    of its pixels is, so that thin objects do not vanish.
+    case 1, 2 or 3 is the rule of Eq. 3, 4 or 5, with its sizes multiplied by `unit`. A cell is set
+    when any of its pixels is, so that thin objects do not vanish.
     """
-    levels = object_levels(boxes, case)
+    maps = [
+        _maps(target.masks, target.boxes / unit, case) for target in map(Target.sought, targets)
+    ]
+    return [torch.stack(level)[:, None].float() for level in zip(*maps, strict=True)]
+
+
+def _maps(masks: Tensor, boxes: Tensor, case: int) -> list[Tensor]:
+    levels = _object_levels(boxes, case)
     return [
         _downsample(masks[_belongs(levels, level, case)], stride=2**level) for level in range(2, 7)
     ]
-
-
-def true_scale_maps(targets: list[Target], case: int, unit: float) -> list[Tensor]:
-    """The maps of what is sought in each image, [B, 1, h, w] of 0 and 1 for P2..P6 (Table II).
-
-    The case's sizes are multiplied by `unit`.
-    """
-    sought = [target.sought() for target in targets]
-    maps = [scale_maps(target.masks, target.boxes / unit, case) for target in sought]
-    return [torch.stack(level)[:, None].float() for level in zip(*maps, strict=True)]
 
 
 def _belongs(levels: Tensor, level: int, case: int) -> Tensor:

@@ -41,7 +41,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
 from jointseg_core.checkpoint import shipped_weights
-from jointseg_core.model_check import self_test
+from jointseg_core.model_check import check_model
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
@@ -253,7 +253,7 @@ class PerceptionNode(LifecycleNode):
         )
         if reason := _unknown_classes(predictor, settings):
             raise ValueError(reason)
-        self_test(predictor)
+        check_model(predictor)
         apply_settings(predictor, settings)
         started = time.monotonic()
         predictor.warm_up(range(1, settings.batch_size + 1))

@@ -59,14 +59,14 @@ class FixedFrame(NamedTuple):
             self.boxes[:count],
             self.scores[:count],
             self.labels[:count],
-            Masks(self.windows[:count], unpack_bits(self.bits, pixels)) if masked else None,
+            Masks(self.windows[:count], _unpack_bits(self.bits, pixels)) if masked else None,
             self.semantic if mapped else None,
             self.confidence if mapped else None,
             self.foreground if mapped else None,
         )
 
 
-class Kept(NamedTuple):
+class _Kept(NamedTuple):
     """The first of what `suppress` keeps, at most M: which, how many, and whether that is exact."""
 
     rows: Tensor  # [M], 0 beyond the number
@@ -80,7 +80,7 @@ class Kept(NamedTuple):
         return values[self.rows].masked_fill(missing, 0)
 
 
-def frame_of(kept: Kept, boxes: Tensor, scores: Tensor, labels: Tensor) -> FixedFrame:
+def frame_of(kept: _Kept, boxes: Tensor, scores: Tensor, labels: Tensor) -> FixedFrame:
     """The kept of boxes [P, 4], scores and labels [P], without masks and maps."""
     counts = torch.stack([kept.number, torch.zeros_like(kept.number), kept.exact.long()])
     windows, none = labels.new_zeros(0, 4), labels.new_zeros(0, dtype=torch.uint8)
@@ -95,15 +95,6 @@ def frame_of(kept: Kept, boxes: Tensor, scores: Tensor, labels: Tensor) -> Fixed
         confidence=boxes.new_zeros(0),
         foreground=none.bool(),
     )
-
-
-def best_of_levels(scores: Tensor, sizes: Sequence[int], limit: int) -> Tensor:
-    """Each level's `limit` best anchors, or all it has: indices [n] into scores [A]."""
-    chosen, start = [], 0
-    for size in sizes:
-        chosen.append(start + scores[start : start + size].topk(min(limit, size)).indices)
-        start += size
-    return torch.cat(chosen)
 
 
 def best_pairs(scores: Tensor, threshold: Tensor, limit: int) -> tuple[Tensor, ...]:
@@ -153,7 +144,7 @@ def _overlaps(boxes: Tensor) -> Tensor:
     return shared / (areas[..., :, None] + areas[..., None, :] - shared)
 
 
-def _first_kept(before: Tensor, kept: Tensor, limit: Tensor, capacity: int) -> Kept:
+def _first_kept(before: Tensor, kept: Tensor, limit: Tensor, capacity: int) -> _Kept:
     """The first `limit` <= capacity of the kept boxes [K]; both are results of `suppress`.
 
     They are exact where the last two steps agree up to the last of them, whatever follows.
@@ -164,12 +155,12 @@ def _first_kept(before: Tensor, kept: Tensor, limit: Tensor, capacity: int) -> K
     index = numbers.new_zeros(capacity + 1).scatter(0, slots, numbers)[:capacity]
     count = first.sum()
     index = index.masked_fill(torch.arange(capacity, device=kept.device) >= count, 0)
-    return Kept(index, count, (first == earlier).all())
+    return _Kept(index, count, (first == earlier).all())
 
 
 def detect(
     boxes: Tensor, scores: Tensor, labels: Tensor, found: Tensor, limits: Limits, capacity: int
-) -> Kept:
+) -> _Kept:
     """What survives NMS of the pairs of `best_pairs`, at most `capacity` rows of them.
 
     boxes [P, 4], scores and labels [P]; boxes without area are not found. Pairs that found no place
@@ -188,7 +179,7 @@ def pack_bits(bits: Tensor) -> Tensor:
     return (bits.view(-1, 8).byte() << shifts).sum(1, dtype=torch.uint8)
 
 
-def unpack_bits(packed: Tensor, count: int) -> Tensor:
+def _unpack_bits(packed: Tensor, count: int) -> Tensor:
     """The first `count` of packed bits, bool [count], on the CPU."""
     bits = np.unpackbits(packed[: -(-count // 8)].numpy(), count=count, bitorder="little")
     return torch.from_numpy(bits).view(torch.bool)

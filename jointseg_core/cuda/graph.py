@@ -31,7 +31,7 @@ from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
 from jointseg_core.segrpn import SegRPN
 
-DECODERS: Mapping[type, Callable[..., list[FixedFrame]]] = {
+_DECODERS: Mapping[type, Callable[..., list[FixedFrame]]] = {
     RDSNet: rdsnet_fixed.decode_fixed,
     SegRPN: segrpn_fixed.decode_fixed,
     Joint: joint_fixed.decode_fixed,
@@ -89,7 +89,7 @@ class CapturedGraph:
         """What is captured: nothing in it depends on what the pictures show, or waits."""
         inputs = self.preprocessing.inputs(self.pictures, self.frames, self.dtype)
         self.output = self.model(inputs)
-        decode, limits = DECODERS[type(self.model)], Limits(*self._numbers.unbind())
+        decode, limits = _DECODERS[type(self.model)], Limits(*self._numbers.unbind())
         self._found = decode(self.model, self.output, self.frames, limits, self.capacity)
         self._data = to_bytes([field for one in self._found for field in one])
 
@@ -196,6 +196,6 @@ def replayer_for(
     model: Model, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
 ) -> Replayer | None:
     """One where there is a GPU, and a decoding of this model that can be captured; else None."""
-    if device.type != "cuda" or type(model) not in DECODERS:
+    if device.type != "cuda" or type(model) not in _DECODERS:
         return None
     return Replayer(model, preprocessing, device, dtype)

@@ -1,4 +1,4 @@
-"""`cuda.rdsnet.crop_masks` as one Triton kernel: work for what windows hold, not for all space."""
+"""`cuda.rdsnet._crop_masks` as one Triton kernel: work for what windows hold, not for all space."""
 
 # Triton reads annotations of kernels in its own way
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
@@ -69,7 +69,7 @@ def _crop(
 def crop_masks(
     logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor, capacity: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `cuda.rdsnet.crop_masks` gives; profiles are complete also where pixels do not fit."""
+    """What `cuda.rdsnet._crop_masks` gives; profiles are complete also where pixels do not fit."""
     (height, width), count = frame.image_size, len(windows)
     sizes = (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
     starts = sizes.cumsum(0) - sizes

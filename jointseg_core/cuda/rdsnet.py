@@ -20,7 +20,6 @@ from jointseg_core.cuda.fixed_shapes import (
     PAIRS,
     FixedFrame,
     Limits,
-    best_of_levels,
     best_pairs,
     detect,
     frame_of,
@@ -63,7 +62,7 @@ def _detect(
     """The objects without masks, and their anchors [M]."""
     config, stream = model.config, model.object_stream
     sizes = [len(level) for level in output.anchors]
-    anchors = best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
+    anchors = _best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
     scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
     rows, labels, scores, found = best_pairs(scores, limits.score, PAIRS)
     anchors = anchors[rows]
@@ -71,6 +70,15 @@ def _detect(
     boxes = frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
     kept = detect(boxes, scores, labels, found, limits, capacity)
     return frame_of(kept, boxes, scores, labels), anchors[kept.rows]
+
+
+def _best_of_levels(scores: Tensor, sizes: list[int], limit: int) -> Tensor:
+    """Each level's `limit` best anchors, or all it has: indices [n] into scores [A]."""
+    chosen, start = [], 0
+    for size in sizes:
+        chosen.append(start + scores[start : start + size].topk(min(limit, size)).indices)
+        start += size
+    return torch.cat(chosen)
 
 
 def _with_masks(
@@ -88,7 +96,7 @@ def _with_masks(
     real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
     windows = mask_windows(found.boxes, config.test_margin, frame) * real
     logits = correlate(representations, output.pixels)
-    crop = _kernel().crop_masks if logits.is_cuda and _kernel_works() else crop_masks
+    crop = _kernel().crop_masks if logits.is_cuda and _kernel_works() else _crop_masks
     pixels, columns, rows = crop(logits, windows, frame, limits.mask_logit, _space(frame))
     total = _areas(windows).sum()
     count, _, exact = found.counts.unbind()
@@ -128,7 +136,7 @@ def _areas(windows: Tensor) -> Tensor:
     return (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
 
 
-def crop_masks(
+def _crop_masks(
     logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor, capacity: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mask pixels, bool [capacity], and the profiles of `mask_profiles`, [M, W] and [M, H].

@@ -55,17 +55,20 @@ class _Regions(nn.Module):
         return list(self.head.classify(pooled.to(self.dtype)))
 
 
-def parts(model: Model) -> dict[str, nn.Module]:
-    """The graphs of a model that is ready to run: `dense`, and `regions` of SegRPN."""
-    regions = {"regions": _Regions(model.region_head)} if isinstance(model, SegRPN) else {}
-    return {"dense": _Dense(model).eval(), **regions}
+def parts(
+    model: Model, batch: int, input_size: tuple[int, int]
+) -> dict[str, tuple[nn.Module, Tensor]]:
+    """What is traced of a model that is ready to run, each with an input of zeros.
 
-
-def example(part: str, model: Model, batch: int, input_size: tuple[int, int]) -> Tensor:
-    """An input of that part of a model, of zeros."""
-    if part == "dense":
-        return torch.zeros(batch, 3, *input_size)
-    return torch.zeros(8, BINS * BINS, model.config.channels)
+    `dense`, for images of that size, and of SegRPN `regions`, for any number of these.
+    """
+    found: dict[str, tuple[nn.Module, Tensor]] = {
+        "dense": (_Dense(model).eval(), torch.zeros(batch, 3, *input_size))
+    }
+    if isinstance(model, SegRPN):
+        pooled = torch.zeros(8, BINS * BINS, model.config.channels)
+        found["regions"] = _Regions(model.region_head), pooled
+    return found
 
 
 def named_tensors(output: Output) -> dict[str, Tensor]:

@@ -39,8 +39,7 @@ LIMITS = {
 _THRESHOLDS = (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 """Scores from which objects are compared: the first at which there are enough of them."""
 _OBJECTS = 10
-PICTURES = 20
-"""Pictures of a calibration that are compared at most."""
+_PICTURES = 20  # of a calibration that are compared at most
 
 
 def drawn_pictures(input_size: tuple[int, int]) -> list[np.ndarray]:
@@ -58,7 +57,8 @@ def drawn_pictures(input_size: tuple[int, int]) -> list[np.ndarray]:
 
 
 def compare(torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]) -> dict[str, Any]:
-    """How far the two are apart: what `problem` reads, for export.json."""
+    """How far the two are apart on the first of the pictures: what `problem` reads."""
+    pictures = pictures[:_PICTURES]
     error, name = max(_errors(torch_, exported, pictures))
     limits = LIMITS[exported.precision]
     threshold, objects = _objects(torch_, exported, pictures, limits)

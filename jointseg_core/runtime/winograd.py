@@ -34,7 +34,7 @@ class WinogradConv2d(nn.Module):
 
     Large maps are computed in strips, so that memory is kept from layer to layer.
 
-    conv   the layer that it computes, see `fits`
+    conv   the layer that it computes, see `_fits`
     dtype  in which it computes
     """
 
@@ -109,7 +109,7 @@ def _of_each(matrix: Tensor, tiles: Tensor) -> Tensor:
     return torch.bmm(blocks.expand(len(tiles), *blocks.shape), tiles)
 
 
-def fits(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+def _fits(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether it is a convolution that is faster as a WinogradConv2d."""
     return (
         type(module) is nn.Conv2d
@@ -120,12 +120,12 @@ def fits(module: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 def use_winograd(model: nn.Module, dtype: torch.dtype, besides: nn.Module) -> None:
-    """Put a WinogradConv2d of that dtype in the place of each convolution that fits.
+    """Put a WinogradConv2d of that dtype in the place of each convolution that _fits.
 
     Not in `besides`: what sees small maps only is as fast without, and needs less memory.
     """
     left = set(besides.modules())
     for parent in [module for module in model.modules() if module not in left]:
         for name, child in parent.named_children():
-            if fits(child):
+            if _fits(child):
                 setattr(parent, name, WinogradConv2d(child, dtype))

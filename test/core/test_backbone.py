@@ -11,7 +11,7 @@ from jointseg_core.backbone import (
     SubsampledLevel,
     fold_batch_norms,
 )
-from jointseg_core.checkpoint import load_backbone
+from jointseg_core.checkpoint import _load_backbone
 
 
 def disturb_statistics(module):
@@ -30,7 +30,7 @@ def test_a_torchvision_file_gives_torchvisions_features(tmp_path, norm):
     disturb_statistics(theirs)
     torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
     ours = ResNet("r18", norm).eval()
-    load_backbone(ours, tmp_path / "resnet18.pth")
+    _load_backbone(ours, tmp_path / "resnet18.pth")
     images = torch.randn(1, 3, 64, 96)
     x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
     for stage, feature in zip((1, 2, 3, 4), ours(images), strict=True):
@@ -42,16 +42,16 @@ def test_a_torchvision_file_gives_torchvisions_features(tmp_path, norm):
 def test_deep_networks_know_every_key_of_torchvisions_files(tmp_path, name):
     theirs = getattr(torchvision.models, name.replace("r", "resnet"))(weights=None)
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
-    load_backbone(ResNet(name, "fixed"), tmp_path / "weights.pth")
+    _load_backbone(ResNet(name, "fixed"), tmp_path / "weights.pth")
 
 
 def test_a_file_for_another_network_is_refused_by_name(tmp_path):
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth lacks"):
-        load_backbone(ResNet("r18", "fixed"), tmp_path / "other.pth")
+        _load_backbone(ResNet("r18", "fixed"), tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(ValueError, match="not a torchvision ResNet file"):
-        load_backbone(ResNet("r18", "fixed"), tmp_path / "text.pth")
+        _load_backbone(ResNet("r18", "fixed"), tmp_path / "text.pth")
 
 
 def test_fixed_statistics_stay_fixed_while_scale_and_shift_train():

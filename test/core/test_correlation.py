@@ -7,14 +7,14 @@ import torch
 
 from jointseg_core import Letterbox, Target
 from jointseg_core.correlation import (
+    _mean_per_object,
+    _select_hard_pixels,
     contrast,
     correlate,
     count_mask_samples,
     mask_losses,
     mask_samples,
-    mean_per_object,
     sample_masks,
-    select_hard_pixels,
     shrink_masks,
     threshold_masks,
 )
@@ -97,30 +97,30 @@ LOSSES = torch.tensor([0.1, 0.5, 2.0, 0.7, 1.0, 3.0, 0.2])
 
 
 def test_as_many_of_the_hardest_background_pixels_count_as_object_pixels():
-    keep = select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=1.0)
+    keep = _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=1.0)
     assert keep.tolist() == [True, False, True, False, True, True, True]
 
 
 def test_the_ratio_multiplies_and_infinity_keeps_everything():
-    twice = select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=2.0)
+    twice = _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=2.0)
     assert twice.tolist() == [True, False, True, True, True, True, True]
-    assert select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=math.inf).all()
-    none = select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=0.0)
+    assert _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=math.inf).all()
+    none = _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=0.0)
     assert none.tolist() == IS_OBJECT.tolist()
 
 
 def test_an_object_without_pixels_in_its_crop_counts_nothing():
-    keep = select_hard_pixels(LOSSES, torch.zeros(7, dtype=torch.bool), OWNER, ratio=1.0)
+    keep = _select_hard_pixels(LOSSES, torch.zeros(7, dtype=torch.bool), OWNER, ratio=1.0)
     assert not keep.any()
 
 
 def test_the_mask_loss_is_a_mean_over_pixels_then_objects():
-    keep = select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=1.0)
-    means = mean_per_object(LOSSES, keep, OWNER, 2)
+    keep = _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=1.0)
+    means = _mean_per_object(LOSSES, keep, OWNER, 2)
     assert means.tolist() == pytest.approx([(0.1 + 2.0) / 2, (1.0 + 3.0 + 0.2) / 3])
 
 
 def test_no_pixels_at_all_lose_nothing():
     none = torch.zeros(0)
-    keep = select_hard_pixels(none, none.bool(), none.long(), 1.0)
-    assert mean_per_object(none, keep, none.long(), 0).sum() == 0
+    keep = _select_hard_pixels(none, none.bool(), none.long(), 1.0)
+    assert _mean_per_object(none, keep, none.long(), 0).sum() == 0

@@ -12,15 +12,20 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import batched_nms
 
-from jointseg_core import Letterbox, Preprocessing, build_model, preset
+from jointseg_core import Joint, Letterbox, Preprocessing, RDSNet, SegRPN, build_model, preset
 from jointseg_core.boxes import logit
 from jointseg_core.cuda import fixed_shapes as fixed
+from jointseg_core.cuda import joint as joint_fixed
 from jointseg_core.cuda import rdsnet as rdsnet_fixed
 from jointseg_core.cuda import segrpn as segrpn_fixed
-from jointseg_core.cuda.graph import DECODERS
 from jointseg_core.refinement import mask_profiles
 
 SIZE = (64, 128)
+DECODERS = {
+    RDSNet: rdsnet_fixed.decode_fixed,
+    SegRPN: segrpn_fixed.decode_fixed,
+    Joint: joint_fixed.decode_fixed,
+}
 
 
 def limits(config):
@@ -116,8 +121,8 @@ def test_pairs_without_a_place_count_only_where_too_little_is_found():
 
 def test_bits_come_back():
     bits = torch.rand(800) > 0.5
-    assert fixed.unpack_bits(fixed.pack_bits(bits), 797).equal(bits[:797])
-    assert len(fixed.unpack_bits(fixed.pack_bits(bits), 0)) == 0
+    assert fixed._unpack_bits(fixed.pack_bits(bits), 797).equal(bits[:797])
+    assert len(fixed._unpack_bits(fixed.pack_bits(bits), 0)) == 0
 
 
 def test_tensors_of_all_types_come_back_from_one_copy():
@@ -135,7 +140,7 @@ def test_masks_in_a_fixed_space_are_those_of_the_crops():
     windows = torch.tensor([[0, 0, 150, 90], [140, 80, 150, 90], [3, 5, 4, 60], [0, 0, 0, 0]])
     logits = torch.randn(4, 16, 32)
     crops = frame.sample(logits, 4, windows)
-    pixels, *profiles = rdsnet_fixed.crop_masks(logits, windows, frame, torch.tensor(0.2), 16000)
+    pixels, *profiles = rdsnet_fixed._crop_masks(logits, windows, frame, torch.tensor(0.2), 16000)
     wanted = torch.cat([crop.flatten() > 0.2 for crop in crops])
     assert pixels[: len(wanted)].equal(wanted) and not pixels[len(wanted) :].any()
     for profile, other in zip(profiles, mask_profiles(crops, windows, (90, 150)), strict=True):

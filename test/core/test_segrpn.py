@@ -7,7 +7,7 @@ import torch
 from one_car import SIZE, picture
 
 from jointseg_core import Letterbox, Target, build_segrpn, preset
-from jointseg_core.regions import assign_regions
+from jointseg_core.regions import _assign_regions
 from jointseg_core.rpn import ScaleMapHead, fuse_features, fuse_scores
 from jointseg_core.segrpn import with_true_scale_maps
 
@@ -127,8 +127,8 @@ def test_scores_are_fused_before_the_sigmoid():
 
 def test_regions_take_the_object_they_half_cover():
     regions = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4]])
-    assert assign_regions(regions, regions[:1]).tolist() == [0, 0, -1]
-    assert assign_regions(regions, regions[:0]).tolist() == [-1, -1, -1]
+    assert _assign_regions(regions, regions[:1]).tolist() == [0, 0, -1]
+    assert _assign_regions(regions, regions[:0]).tolist() == [-1, -1, -1]
 
 
 def test_the_forward_pass_has_the_shapes_it_names():

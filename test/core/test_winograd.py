@@ -11,7 +11,7 @@ from jointseg_core import Predictor, load_model
 from jointseg_core.checkpoint import build_model
 from jointseg_core.layers import CellConv2d
 from jointseg_core.predictor import saves_time
-from jointseg_core.runtime.winograd import WinogradConv2d, fits
+from jointseg_core.runtime.winograd import WinogradConv2d, _fits
 
 
 def both(conv, maps, dtype):
@@ -78,8 +78,8 @@ def test_half_precision_costs_three_times_the_rounding_of_the_convolution():
     ],
 )
 def test_other_layers_stay(other):
-    assert fits(nn.Conv2d(256, 720, 3, padding=1))
-    assert not fits(other)
+    assert _fits(nn.Conv2d(256, 720, 3, padding=1))
+    assert not _fits(other)
 
 
 @pytest.fixture
