@@ -114,15 +114,14 @@ class ResNet(nn.Module):
             features.append(x)
         return features
 
-
-def fold_batch_norms(backbone: ResNet) -> None:
-    """Fold every norm, in evaluation mode, into the convolution before it."""
-    for module in [backbone, *backbone.modules()]:
-        if isinstance(module, BasicBlock | Bottleneck | ResNet):
-            for i in (1, 2, 3):
-                _fold(module, f"conv{i}", f"bn{i}")
-        elif isinstance(module, nn.Sequential) and len(module) == 2:
-            _fold(module, "0", "1")
+    def fold_batch_norms(self) -> None:
+        """Fold every norm, in evaluation mode, into the convolution before it."""
+        for module in self.modules():
+            if isinstance(module, BasicBlock | Bottleneck | ResNet):
+                for i in (1, 2, 3):
+                    _fold(module, f"conv{i}", f"bn{i}")
+            elif isinstance(module, nn.Sequential) and len(module) == 2:  # a shortcut
+                _fold(module, "0", "1")
 
 
 def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:

@@ -15,8 +15,7 @@ from torchvision.ops import batched_nms
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Scale of box deltas where they are made to vary by about 1: one over the usual variances."""
-PROPOSAL_IOU = 0.7
-"""Proposals may overlap by this much; they only have to miss nothing."""
+_PROPOSAL_IOU = 0.7  # proposals may overlap by this much; they only have to miss nothing
 _MAX_LOG_SCALE = math.log(1000 / 16)  # a decoded side is at most so much longer than its anchor's
 _MOST_CANDIDATES = 20_000
 
@@ -131,15 +130,6 @@ def crop_windows(boxes: Tensor, margin: float, size: Sequence[int], min_pad: flo
     return torch.stack([x, y], -1).flatten(-2).long()
 
 
-def window_pixels(windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Every pixel of windows [N, 4] row by row, window after window: owner [P], x [P], y [P]."""
-    x1, y1, x2, y2 = windows.unbind(-1)
-    widths, areas = x2 - x1, (x2 - x1) * (y2 - y1)
-    owner = torch.arange(len(windows), device=windows.device).repeat_interleave(areas)
-    inside = torch.arange(len(owner), device=windows.device) - (areas.cumsum(0) - areas)[owner]
-    return owner, x1[owner] + inside % widths[owner], y1[owner] + inside // widths[owner]
-
-
 # -- the choice among boxes -------------------------------------------------------------------
 
 
@@ -187,7 +177,7 @@ def detect(
 def of_any_class(boxes: Tensor, scores: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     """At most `limit` of boxes [N, 4] and scores [N], best first, whatever their classes.
 
-    Of boxes that overlap by more than PROPOSAL_IOU the best remains, of those without area none.
+    Of boxes that overlap by more than 0.7 the best remains, of those without area none.
     """
-    rows, _ = detect(boxes, scores[:, None], 0, PROPOSAL_IOU, limit)
+    rows, _ = detect(boxes, scores[:, None], 0, _PROPOSAL_IOU, limit)
     return boxes[rows], scores[rows]

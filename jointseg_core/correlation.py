@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointseg_core.boxes import crop_windows, logit, window_pixels
+from jointseg_core.boxes import crop_windows, logit
 from jointseg_core.layers import (
     CellConv2d,
     conv_norm_relu,
@@ -200,13 +200,22 @@ def mask_losses(
     """
     masks = shrink_masks(target.masks, MASK_STRIDE)  # not larger than the pixels
     windows = crop_windows(target.boxes[objects] / MASK_STRIDE, margin, masks.shape[-2:])
-    owner, x, y = window_pixels(windows)
+    owner, x, y = _window_pixels(windows)
     # correlated at the pixels of the crops alone, of which there are far fewer than n h w
     logits = (representations[owner] * pixels[:, y, x].T).sum(1)
     wanted = masks[objects[owner], y, x]
     losses = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
     keep = _select_hard_pixels(losses, wanted, owner, hard_ratio)
     return _mean_per_object(losses, keep, owner, len(representations))
+
+
+def _window_pixels(windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Every pixel of windows [N, 4] row by row, window after window: owner [P], x [P], y [P]."""
+    x1, y1, x2, y2 = windows.unbind(-1)
+    widths, areas = x2 - x1, (x2 - x1) * (y2 - y1)
+    owner = torch.arange(len(windows), device=windows.device).repeat_interleave(areas)
+    inside = torch.arange(len(owner), device=windows.device) - (areas.cumsum(0) - areas)[owner]
+    return owner, x1[owner] + inside % widths[owner], y1[owner] + inside // widths[owner]
 
 
 def _select_hard_pixels(losses: Tensor, is_object: Tensor, owner: Tensor, ratio: float) -> Tensor:

@@ -22,8 +22,7 @@ from jointseg_core.rdsnet import PRESETS as RDSNET_PRESETS
 from jointseg_core.rdsnet import RDSNet, RDSNetConfig, RDSNetOutput, build_parts
 from jointseg_core.segmentation import (
     Segmentation,
-    background_loss,
-    class_loss,
+    pixel_losses,
     pixel_maps,
     trained_pixels,
 )
@@ -98,11 +97,10 @@ class Joint(RDSNet):
         Images without a semantic map train no pixels.
         """
         semantic, config = self._semantic(targets), self.config
-        background, things = output.background_logits, config.things
-        losses = {
-            "semantic": [config.semantic_weight * class_loss(output.semantic_logits, semantic)],
-            "agnostic": [config.agnostic_weight * background_loss(background, semantic, things)],
-        }
+        logits = output.semantic_logits, output.background_logits
+        weights = {"semantic": config.semantic_weight, "agnostic": config.agnostic_weight}
+        found = pixel_losses(*logits, semantic, config.things)
+        losses = {name: [weights[name] * loss] for name, loss in found.items()}
         pixels = divide(losses, _pixel_counts(semantic) if counts is None else counts)
         return super().loss(output.objects, targets, counts) | pixels
 

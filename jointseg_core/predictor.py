@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from jointseg_core.backbone import fold_batch_norms
 from jointseg_core.checkpoint import Manifest, Model, load_model
 from jointseg_core.classes import Classes
 from jointseg_core.cuda.graph import Replayer, replayer_for
@@ -224,7 +223,7 @@ def prepared(
 
     Layers compute in dtype; what decides where something is stays in fp32 (see the models' decode).
     """
-    fold_batch_norms(model.backbone)
+    model.backbone.fold_batch_norms()
     if winograd:
         use_winograd(model, dtype, besides=model.backbone.layer4)
     model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)

@@ -170,21 +170,23 @@ def trained_pixels(target: Target, stride: int) -> Tensor:
     return target.semantic[::stride, ::stride]
 
 
-def class_loss(logits: Tensor, semantic: Tensor) -> Tensor:
-    """Cross entropy of logits [B, K, h, w] at the labelled pixels of [B, H, W], summed."""
-    logits = _enlarge(logits, semantic.shape[1:]).movedim(1, -1).flatten(0, 2)
-    return F.cross_entropy(logits, semantic.flatten(), ignore_index=UNLABELLED, reduction="sum")
+def pixel_losses(
+    semantic_logits: Tensor, background_logits: Tensor, semantic: Tensor, things: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """`semantic` and, of a network with the class-agnostic branch, `agnostic`, summed over pixels.
 
-
-def background_loss(logits: Tensor, semantic: Tensor, things: tuple[int, ...]) -> Tensor:
-    """Binary cross entropy of background logits [B, 1, h, w] at the same pixels, summed.
-
-    things are the classes that are no background.
+    The first is the cross entropy of logits [B, K, h, w], the second the binary one of background
+    logits [B, 1, h, w] against what is no thing, both at the labelled pixels of [B, H, W].
     """
-    logits = _enlarge(logits, semantic.shape[1:])[:, 0]
-    wanted = (~_is_thing(semantic, things)).to(logits.dtype)
-    labelled = (semantic != UNLABELLED).to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits, wanted, labelled, reduction="sum")
+    size, labelled = semantic.shape[1:], semantic != UNLABELLED
+    logits = _enlarge(semantic_logits, size).movedim(1, -1).flatten(0, 2)
+    classes = F.cross_entropy(logits, semantic.flatten(), ignore_index=UNLABELLED, reduction="sum")
+    if not background_logits.shape[1]:
+        return {"semantic": classes}
+    background = _enlarge(background_logits, size)[:, 0]
+    wanted, weight = (m.to(background.dtype) for m in (~_is_thing(semantic, things), labelled))
+    agnostic = F.binary_cross_entropy_with_logits(background, wanted, weight, reduction="sum")
+    return {"semantic": classes, "agnostic": agnostic}
 
 
 def _is_thing(semantic: Tensor, things: tuple[int, ...]) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
-from jointseg_core.boxes import PROPOSAL_IOU, AnchorGrid, detect, has_area
+from jointseg_core.boxes import AnchorGrid, detect, has_area
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
@@ -34,8 +34,7 @@ from jointseg_core.scale_maps import true_scale_maps
 from jointseg_core.segmentation import (
     MAP_STRIDE,
     Segmentation,
-    background_loss,
-    class_loss,
+    pixel_losses,
     pixel_maps,
     trained_pixels,
 )
@@ -77,7 +76,7 @@ class SegRPNConfig:
     candidates_test: int = 1000
     proposals_train: int = 2000  # per image, after NMS
     proposals_test: int = 1000
-    proposal_nms_iou: float = PROPOSAL_IOU
+    proposal_nms_iou: float = 0.7
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
@@ -221,8 +220,10 @@ class SegRPN(nn.Module):
         losses = {
             **self._proposal_losses(output, found, generators),
             **self._region_losses(output, [target for target, _ in found], generators),
-            **self._pixel_losses(output, torch.stack(semantic)),
         }
+        logits = output.semantic_logits, output.background_logits
+        pixels = pixel_losses(*logits, torch.stack(semantic), self.config.things)
+        losses |= {name: [loss] for name, loss in pixels.items()}
         return divide(losses, self._counts(found, semantic) if counts is None else counts)
 
     def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
@@ -296,14 +297,6 @@ class SegRPN(nn.Module):
         logits, deltas = self.region_head(output.features, regions)
         classes, boxes = region_losses(logits, deltas, regions, owners, targets)
         return {"region": [classes], "region_box": [boxes]}
-
-    def _pixel_losses(self, output: SegRPNOutput, semantic: Tensor) -> dict[str, list[Tensor]]:
-        """Of classes [B, h, w], and of things against stuff."""
-        losses = {"semantic": [class_loss(output.semantic_logits, semantic)]}
-        if self.config.class_agnostic:
-            background, things = output.background_logits, self.config.things
-            losses["agnostic"] = [background_loss(background, semantic, things)]
-        return losses
 
     # -- inference ----------------------------------------------------------------------------
 

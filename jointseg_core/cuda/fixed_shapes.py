@@ -8,7 +8,6 @@ not do the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +18,7 @@ from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Masks, Predictions
 
 _NMS_STEPS = 16  # of the iteration in `suppress`; pictures of roads need 2 to 8, see docs/gpu.md
-PAIRS = 1000
-"""Pairs of an anchor and a class that may take part in NMS."""
+_PAIRS = 1000  # of an anchor and a class that may take part in NMS
 
 
 class Limits(NamedTuple):
@@ -79,33 +77,31 @@ class _Kept(NamedTuple):
         missing = (~real).view(-1, *[1] * (values.ndim - 1))
         return values[self.rows].masked_fill(missing, 0)
 
-
-def frame_of(kept: _Kept, boxes: Tensor, scores: Tensor, labels: Tensor) -> FixedFrame:
-    """The kept of boxes [P, 4], scores and labels [P], without masks and maps."""
-    counts = torch.stack([kept.number, torch.zeros_like(kept.number), kept.exact.long()])
-    windows, none = labels.new_zeros(0, 4), labels.new_zeros(0, dtype=torch.uint8)
-    return FixedFrame(
-        counts,
-        kept.select(boxes),
-        kept.select(scores),
-        kept.select(labels),
-        windows,
-        bits=none,
-        semantic=none,
-        confidence=boxes.new_zeros(0),
-        foreground=none.bool(),
-    )
+    def frame(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> FixedFrame:
+        """These of boxes [P, 4], scores and labels [P], without masks and maps."""
+        none = labels.new_zeros(0, dtype=torch.uint8)
+        return FixedFrame(
+            torch.stack([self.number, torch.zeros_like(self.number), self.exact.long()]),
+            self.select(boxes),
+            self.select(scores),
+            self.select(labels),
+            windows=labels.new_zeros(0, 4),
+            bits=none,
+            semantic=none,
+            confidence=boxes.new_zeros(0),
+            foreground=none.bool(),
+        )
 
 
-def best_pairs(scores: Tensor, threshold: Tensor, limit: int) -> tuple[Tensor, ...]:
+def best_pairs(scores: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
     """The best of scores [n, K] above the threshold: rows [P], classes [P], scores [P], count [].
 
-    P is `limit`, or n K if that is less. Pairs that are not above it score -1 and come last; the
+    P is 1000, or n K if that is less. Pairs that are not above it score -1 and come last; the
     count is of all that are above it, also of those that found no place.
     """
     above = scores > threshold
     ranked = scores.masked_fill(~above, -1).flatten()
-    top = ranked.topk(min(limit, len(ranked)))
+    top = ranked.topk(min(_PAIRS, len(ranked)))
     classes = scores.shape[1]
     return top.indices // classes, top.indices % classes, top.values, above.sum()
 
@@ -183,17 +179,3 @@ def _unpack_bits(packed: Tensor, count: int) -> Tensor:
     """The first `count` of packed bits, bool [count], on the CPU."""
     bits = np.unpackbits(packed[: -(-count // 8)].numpy(), count=count, bitorder="little")
     return torch.from_numpy(bits).view(torch.bool)
-
-
-def to_bytes(tensors: Sequence[Tensor]) -> Tensor:
-    """All tensors behind each other, uint8 [n]: one copy brings them to the host."""
-    return torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
-
-
-def from_bytes(data: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors of `to_bytes` on the CPU, copied; `like` has their shapes and types."""
-    sizes = [tensor.numel() * tensor.element_size() for tensor in like]
-    return [
-        piece.clone().view(tensor.dtype).view(tensor.shape)
-        for piece, tensor in zip(torch.split(data, sizes), like, strict=True)
-    ]

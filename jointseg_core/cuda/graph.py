@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from jointseg_core.boxes import logit
 from jointseg_core.checkpoint import Config, Model
 from jointseg_core.cuda import joint as joint_fixed
 from jointseg_core.cuda import rdsnet as rdsnet_fixed
 from jointseg_core.cuda import segrpn as segrpn_fixed
-from jointseg_core.cuda.fixed_shapes import FixedFrame, Limits, from_bytes, to_bytes
+from jointseg_core.cuda.fixed_shapes import FixedFrame, Limits
 from jointseg_core.joint import Joint
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
@@ -91,7 +92,7 @@ class CapturedGraph:
         self.output = self.model(inputs)
         decode, limits = _DECODERS[type(self.model)], Limits(*self._numbers.unbind())
         self._found = decode(self.model, self.output, self.frames, limits, self.capacity)
-        self._data = to_bytes([field for one in self._found for field in one])
+        self._data = _to_bytes([field for one in self._found for field in one])
 
     @property
     def pool(self) -> Any:
@@ -130,7 +131,7 @@ class CapturedGraph:
     def results(self) -> list[Predictions | None]:
         """Of each picture; None where they did not fit."""
         like = [field for one in self._found for field in one]
-        fields = iter(from_bytes(self._host, like))
+        fields = iter(_from_bytes(self._host, like))
         found = [FixedFrame(*(next(fields) for _ in one)) for one in self._found]
         results = [one.to_predictions(frame) for one, frame in zip(found, self.frames, strict=True)]
         fusion = getattr(self.model, "fusion", None)
@@ -199,3 +200,17 @@ def replayer_for(
     if device.type != "cuda" or type(model) not in _DECODERS:
         return None
     return Replayer(model, preprocessing, device, dtype)
+
+
+def _to_bytes(tensors: Sequence[Tensor]) -> Tensor:
+    """All tensors behind each other, uint8 [n]: one copy brings them to the host."""
+    return torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
+
+
+def _from_bytes(data: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors of `_to_bytes` on the CPU, copied; `like` has their shapes and types."""
+    sizes = [tensor.numel() * tensor.element_size() for tensor in like]
+    return [
+        piece.clone().view(tensor.dtype).view(tensor.shape)
+        for piece, tensor in zip(torch.split(data, sizes), like, strict=True)
+    ]

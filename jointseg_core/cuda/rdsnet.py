@@ -17,12 +17,10 @@ from torch import Tensor
 from jointseg_core.boxes import decode_boxes
 from jointseg_core.correlation import MASK_STRIDE, contrast, correlate, mask_windows
 from jointseg_core.cuda.fixed_shapes import (
-    PAIRS,
     FixedFrame,
     Limits,
     best_pairs,
     detect,
-    frame_of,
     pack_bits,
 )
 from jointseg_core.letterbox import Letterbox
@@ -64,12 +62,12 @@ def _detect(
     sizes = [len(level) for level in output.anchors]
     anchors = _best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
     scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
-    rows, labels, scores, found = best_pairs(scores, limits.score, PAIRS)
+    rows, labels, scores, found = best_pairs(scores, limits.score)
     anchors = anchors[rows]
     deltas = stream.box_deltas.at_each(output.box_features, anchors, stream.per_cell)
     boxes = frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
     kept = detect(boxes, scores, labels, found, limits, capacity)
-    return frame_of(kept, boxes, scores, labels), anchors[kept.rows]
+    return kept.frame(boxes, scores, labels), anchors[kept.rows]
 
 
 def _best_of_levels(scores: Tensor, sizes: list[int], limit: int) -> Tensor:

@@ -12,12 +12,10 @@ from torch import Tensor
 
 from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes
 from jointseg_core.cuda.fixed_shapes import (
-    PAIRS,
     FixedFrame,
     Limits,
     best_pairs,
     detect,
-    frame_of,
     suppress,
 )
 from jointseg_core.letterbox import Letterbox
@@ -98,11 +96,11 @@ def _decode(
     limits: Limits,
     capacity: int,
 ) -> FixedFrame:
-    rows, labels, scores, found = best_pairs(scores * real[:, None], limits.score, PAIRS)
+    rows, labels, scores, found = best_pairs(scores * real[:, None], limits.score)
     deltas = deltas[rows, labels] / constants(BOX_WEIGHTS, deltas)
     boxes = frame.to_image(decode_boxes(deltas, regions[rows]))
     kept = detect(boxes, scores, labels, found, limits, capacity)
-    objects = frame_of(kept._replace(exact=kept.exact & exact), boxes, scores, labels)
+    objects = kept._replace(exact=kept.exact & exact).frame(boxes, scores, labels)
     logits = output.semantic_logits[index], output.background_logits[index]
     maps = pixel_maps(*logits, model.config.things, frame, dense=True)
     return objects._replace(**maps._asdict())

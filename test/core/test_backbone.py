@@ -9,7 +9,6 @@ from jointseg_core.backbone import (
     ResNet,
     StridedConvLevels,
     SubsampledLevel,
-    fold_batch_norms,
 )
 from jointseg_core.checkpoint import _load_backbone
 
@@ -75,7 +74,7 @@ def test_folding_changes_nothing_but_the_norms(norm):
     disturb_statistics(network)
     images = torch.randn(1, 3, 64, 64)
     before = network(images)
-    fold_batch_norms(network)
+    network.fold_batch_norms()
     assert not any(hasattr(m, "running_mean") for m in network.modules())
     for a, b in zip(before, network(images), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)

@@ -14,7 +14,6 @@ from jointseg_core.boxes import (
     encode_boxes,
     has_area,
     of_any_class,
-    window_pixels,
 )
 
 ANCHORS = torch.tensor([[0.0, 0, 10, 20], [5, 5, 15, 10]])
@@ -95,13 +94,6 @@ def test_a_margin_pads_by_a_share_but_at_least_a_pixel_and_stops_at_the_image():
     boxes = torch.tensor([[10.0, 10, 18, 12], [0, 0, 20, 20]])
     windows = crop_windows(boxes, 0.25, (20, 24))
     assert windows.tolist() == [[8, 9, 20, 13], [0, 0, 24, 20]]
-
-
-def test_window_pixels_are_listed_row_by_row():
-    owner, x, y = window_pixels(torch.tensor([[1, 2, 3, 4], [0, 0, 0, 0], [5, 5, 6, 6]]))
-    assert owner.tolist() == [0, 0, 0, 0, 2]
-    assert x.tolist() == [1, 2, 1, 2, 5]
-    assert y.tolist() == [2, 2, 3, 3, 5]
 
 
 # The choice

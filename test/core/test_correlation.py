@@ -9,6 +9,7 @@ from jointseg_core import Letterbox, Target
 from jointseg_core.correlation import (
     _mean_per_object,
     _select_hard_pixels,
+    _window_pixels,
     contrast,
     correlate,
     count_mask_samples,
@@ -124,3 +125,10 @@ def test_no_pixels_at_all_lose_nothing():
     none = torch.zeros(0)
     keep = _select_hard_pixels(none, none.bool(), none.long(), 1.0)
     assert _mean_per_object(none, keep, none.long(), 0).sum() == 0
+
+
+def test_window_pixels_are_listed_row_by_row():
+    owner, x, y = _window_pixels(torch.tensor([[1, 2, 3, 4], [0, 0, 0, 0], [5, 5, 6, 6]]))
+    assert owner.tolist() == [0, 0, 0, 0, 2]
+    assert x.tolist() == [1, 2, 1, 2, 5]
+    assert y.tolist() == [2, 2, 3, 3, 5]

@@ -15,6 +15,7 @@ from torchvision.ops import batched_nms
 from jointseg_core import Joint, Letterbox, Preprocessing, RDSNet, SegRPN, build_model, preset
 from jointseg_core.boxes import logit
 from jointseg_core.cuda import fixed_shapes as fixed
+from jointseg_core.cuda import graph as cuda_graph
 from jointseg_core.cuda import joint as joint_fixed
 from jointseg_core.cuda import rdsnet as rdsnet_fixed
 from jointseg_core.cuda import segrpn as segrpn_fixed
@@ -106,9 +107,10 @@ def test_boxes_without_area_suppress_nothing_and_are_not_found():
     assert exact and found.tolist() == [1]
 
 
-def test_pairs_without_a_place_count_only_where_too_little_is_found():
+def test_pairs_without_a_place_count_only_where_too_little_is_found(monkeypatch):
+    monkeypatch.setattr(fixed, "_PAIRS", 2)
     scores = torch.tensor([[0.9, 0.1], [0.4, 0.8]])
-    rows, labels, best, found = fixed.best_pairs(scores, torch.tensor(0.3), 2)
+    rows, labels, best, found = fixed.best_pairs(scores, torch.tensor(0.3))
     assert (rows.tolist(), labels.tolist(), int(found)) == ([0, 1], [0, 1], 3)
     boxes = torch.tensor([[0.0, 0, 9, 9], [20, 0, 29, 9]])
     for limit, exact in ((2, True), (3, False)):
@@ -127,7 +129,9 @@ def test_bits_come_back():
 
 def test_tensors_of_all_types_come_back_from_one_copy():
     tensors = [torch.tensor([True]), torch.rand(3, 2), torch.arange(5), torch.zeros(0, 4).long()]
-    for one, other in zip(fixed.from_bytes(fixed.to_bytes(tensors), tensors), tensors, strict=True):
+    for one, other in zip(
+        cuda_graph._from_bytes(cuda_graph._to_bytes(tensors), tensors), tensors, strict=True
+    ):
         assert one.equal(other) and one.dtype == other.dtype
 
 
@@ -227,8 +231,7 @@ def test_retinanet_has_boxes_alone():
 def test_what_does_not_fit_gives_no_result(seen, monkeypatch):
     kind, model, output, frames = seen
     model.config = replace(preset(kind, "tiny"), score_threshold=0.0, nms_iou=0.9)
-    module = segrpn_fixed if kind == "segrpn" else rdsnet_fixed
-    monkeypatch.setattr(module, "PAIRS", 50)  # fewer than the 100 objects that there are
+    monkeypatch.setattr(fixed, "_PAIRS", 50)  # fewer than the 100 objects that there are
     found = decode(model, output, frames)
     assert [one.to_predictions(frame) for one, frame in zip(found, frames, strict=True)] == [
         None,
@@ -291,7 +294,7 @@ def test_nothing_between_picture_and_bytes_waits_for_the_host(kind, monkeypatch)
         with OnTheDevice() as watch:
             inputs = preprocessing.inputs(pictures, frames, torch.float32)
             found = decode(model, model(inputs), frames, bounds)
-            data = fixed.to_bytes([field for one in found for field in one])
+            data = cuda_graph._to_bytes([field for one in found for field in one])
     assert watch.count > 500 and data.device.type == "cuda" and data.ndim == 1
 
 
