@@ -1,7 +1,8 @@
 """jointseg_core: joint perception networks in PyTorch: RDSNet, SegRPN, and one that joins both.
 
-Readable and usable without ROS, data sets or a GPU. Names are imported when they are asked for:
-programs that only play or mend recordings want the errors alone, and start without torch.
+It needs neither ROS nor data sets nor a GPU. To read it, start with `predictions` (what comes out),
+then `rdsnet` or `segrpn`. The names below are imported when they are first used: programs that only
+play or mend recordings need the errors alone and should start without torch.
 """
 
 from importlib import import_module

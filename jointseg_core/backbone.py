@@ -125,6 +125,7 @@ class ResNet(nn.Module):
 
 
 def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
+    """Put the norm of that name, if it is one, into the convolution of that name."""
     conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
     if not isinstance(conv, nn.Conv2d) or not isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
         return

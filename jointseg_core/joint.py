@@ -76,7 +76,7 @@ class Joint(RDSNet):
         self.segmentation = segmentation
 
     def forward(self, images: Tensor) -> JointOutput:  # type: ignore[override]  # see `objects`
-        """Normalised images [B, 3, H, W]; H and W multiples of 32."""
+        """Raw outputs for normalised images [B, 3, H, W]; H and W multiples of 32."""
         levels = self.pyramid(self.backbone(images))  # P2..P7
         _, semantic_logits, background_logits = self.segmentation(levels[:5])
         finest = self.config.pixel_level - 2
@@ -94,7 +94,7 @@ class Joint(RDSNet):
         """RDSNet's losses, and SegRPN's `semantic` and `agnostic` with the weights of the config.
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
-        Images without a semantic map train no pixels.
+        Targets are in network pixels; those without a semantic map train no pixels.
         """
         semantic, config = self._semantic(targets), self.config
         logits = output.semantic_logits, output.background_logits

@@ -73,7 +73,8 @@ class Letterbox:
     def sample(self, maps: Tensor, stride: int, windows: Tensor) -> list[Tensor]:
         """Bilinear values [h_i, w_i] of maps [N, h, w] inside windows [N, 4] of camera pixels.
 
-        A map's cell covers stride x stride network pixels; values are those at pixel centres.
+        Values are those at pixel centres; a map's cell covers stride x stride network pixels. Work
+        grows with the windows, not with the image.
         """
         (upper, lower, below), (left, right, beside) = self.neighbours(maps, stride)
         lefts, rights = left.tolist(), right.tolist()
@@ -96,6 +97,7 @@ class Letterbox:
     def resize(self, maps: Tensor, stride: int) -> Tensor:
         """Bilinear values [C, H, W] of maps [C, h, w] at the centres of all camera pixels."""
         height, width = self.image_size
+        # cells of the content and one beyond, so that padding costs nothing
         cells = [
             min(n, math.ceil(c / stride) + 1)
             for n, c in zip(maps.shape[-2:], self.content_size, strict=True)
@@ -103,6 +105,7 @@ class Letterbox:
         factors = tuple(stride / scale for scale in self.scale)
         shown = maps[None, :, : cells[0], : cells[1]].clone(memory_format=torch.channels_last)
         resized = F.interpolate(shown, scale_factor=factors, mode="bilinear")[0, :, :height, :width]
+        # where the map ends within the last cell, its edge is repeated
         missing = (0, width - resized.shape[-1], 0, height - resized.shape[-2])
         return F.pad(resized[None], missing, mode="replicate")[0] if any(missing) else resized
 

@@ -1,4 +1,4 @@
-"""The one result type of every model."""
+"""The result type of every model: objects, their masks, and classes of pixels in one image."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _tight_window(bitmap: Tensor) -> Tensor:
 
 
 class Segment(NamedTuple):
-    """What lies on the pixels of one value."""
+    """An object or a class of stuff: the pixels of one value of `Panoptic.ids`."""
 
     id: int  # that value
     label: int  # class of the pixels
@@ -143,7 +143,7 @@ class Panoptic:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model sees in one image of H x W pixels; objects are sorted, best first.
+    """Objects and classes of pixels in one image of H x W pixels; objects are sorted, best first.
 
     image_size  (H, W)
     boxes       [N, 4]  float   x1, y1, x2, y2 in pixels, right and bottom exclusive
@@ -179,7 +179,7 @@ class Predictions:
 
     @classmethod
     def empty(cls, image_size: tuple[int, int]) -> Predictions:
-        """Nothing seen in an image of this size."""
+        """No objects in an image of this size, and no maps."""
         none = torch.zeros(0)
         return cls(image_size, none.view(0, 4), none, none.long(), Masks.empty())
 

@@ -1,4 +1,4 @@
-"""Camera images in, what they show out: a model made ready once and used for every frame."""
+"""Camera images in, `Predictions` out: a model made ready once and used for every frame."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Timing:
 class Predictor:
     """Runs a model on images of any size; safe to use from several threads.
 
-    model      changed for good, so of no use to anybody else; `exported` takes its backbone
+    model      is changed for good: norms folded, cast, moved; `exported` takes its backbone
     device     "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N"
     precision  "fp32", "fp16", "bf16", or "auto": bf16 on a CPU that computes in it, else fp32
     exported   what computes in the place of the model's layers, in a precision of its own
@@ -132,7 +132,7 @@ class Predictor:
         """Change `score_threshold`, `nms_iou`, `mask_threshold` or `max_detections`.
 
         The next batch uses them; SegRPN, which makes no masks, ignores their threshold. Raises
-        ValueError for another name.
+        BadConfig for another name.
         """
         if unknown := sorted(set(changes) - set(_LIMITS)):
             raise BadConfig(f"{unknown[0]} cannot be changed; want one of {', '.join(_LIMITS)}")
@@ -141,11 +141,12 @@ class Predictor:
         self.model.config = replace(config, **known)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Predictions]:
-        """What uint8 RGB images [H, W, 3] show, in camera pixels and on the CPU.
+        """Predictions for uint8 RGB images [H, W, 3], in camera pixels and on the CPU.
 
-        Images may differ in size; they are one batch. Raises ValueError for anything else.
+        Images may differ in size; they are one batch. Raises BadImage, a ValueError, for anything
+        else.
         """
-        return self._see(images)[0]
+        return self._predict(images)[0]
 
     def with_proposals(
         self, images: Sequence[np.ndarray], limit: int = 1000
@@ -155,9 +156,9 @@ class Predictor:
         Proposals are at most `limit` boxes [P, 4] in camera pixels and their scores [P], best
         first, on the CPU.
         """
-        return self._see(images, limit)
+        return self._predict(images, limit)
 
-    def _see(
+    def _predict(
         self, images: Sequence[np.ndarray], limit: int = 0
     ) -> tuple[list[Predictions], list[tuple[Tensor, Tensor]]]:
         if not len(images):
@@ -179,7 +180,7 @@ class Predictor:
             return output
 
     def _run(self, images: Sequence[np.ndarray]) -> tuple[Any, list[Predictions], list[float]]:
-        """The network's output, what it shows, and when pictures were fitted and the net done."""
+        """The network's output, predictions, and when pictures were fitted and the net was done."""
         inputs, frames = self.manifest.preprocessing.batch(images, self.device, self._dtype)
         fitted = self._now()
         output = self._network(inputs)
@@ -192,7 +193,7 @@ class Predictor:
     ) -> tuple[Any, list[Predictions], list[float]] | None:
         """The same by a CUDA graph; None where there is none, or none could be captured.
 
-        To what counts operations, as FlopCounterMode does, a replay would show nothing.
+        A dispatch mode, such as FlopCounterMode, would see no operation of a replay.
         """
         if self._replayer is None or _get_current_dispatch_mode() is not None:
             return None

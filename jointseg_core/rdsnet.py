@@ -130,7 +130,7 @@ class RDSNet(nn.Module):
         self.refinement = refinement.requires_grad_(False)  # trains alone, in a second stage
 
     def forward(self, images: Tensor) -> RDSNetOutput:
-        """Normalised images [B, 3, H, W]; H and W multiples of 32."""
+        """Raw outputs for normalised images [B, 3, H, W]; H and W multiples of 32."""
         levels = self.pyramid(self.backbone(images)[-self.pyramid.inputs :])
         return self.streams(levels, images.shape[-2:])
 
@@ -149,6 +149,7 @@ class RDSNet(nn.Module):
         """Losses `classification`, `box` and `mask` (3.2), each with weight 1.
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
+        Targets are in network pixels.
         """
         found = self._assign(targets, output.anchors)
         images = [(output.image(i), *pair) for i, pair in enumerate(found)]
@@ -237,31 +238,38 @@ class RDSNet(nn.Module):
                 *self._masks_at(output, sampled, boxes, frame), (height, width)
             )
         wanted = target.boxes[assigned[sampled]]
-        return self.refinement.loss(*profiles, boxes, wanted) * len(sampled)
+        return self.refinement.loss(*profiles, boxes, wanted) * len(sampled)  # a sum, as others
 
     # -- inference ----------------------------------------------------------------------------
 
     @torch.no_grad()
     def decode(self, output: RDSNetOutput, frames: list[Letterbox]) -> list[Predictions]:
-        """Objects of each image with their masks, in camera pixels."""
+        """Objects of each image with their masks, in camera pixels.
+
+        frames say how each image lies in the network's input.
+        """
         return [self._decode(output.image(i), frame) for i, frame in enumerate(frames)]
 
     def _decode(self, output: RDSNetOutput, frame: Letterbox) -> Predictions:
         config = self.config
+        # boxes for these anchors alone, representations for those alone that survive NMS
         anchors = self._candidates(output, config.score_threshold)
         boxes = self._boxes_at(output, anchors, frame)
         scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
         found = Predictions(frame.image_size, boxes[rows], scores[rows, labels], labels)
-        return (
-            self._with_masks(found, output, anchors[rows], frame) if config.filter_size else found
-        )
+        if not config.filter_size:
+            return found
+        return self._with_masks(found, output, anchors[rows], frame)
 
     def _with_masks(
         self, found: Predictions, output: RDSNetOutput, anchors: Tensor, frame: Letterbox
     ) -> Predictions:
-        """The objects of these anchors with their masks, and the boxes that the masks refine."""
+        """The objects of these anchors with their masks, and with boxes refined by them (3.3).
+
+        Masks are cropped around the boxes as they were.
+        """
         crops, windows = self._masks_at(output, anchors, found.boxes, frame)
         boxes = self.refinement(*mask_profiles(crops, windows, frame.image_size), found.boxes)
         return replace(

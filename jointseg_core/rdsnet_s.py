@@ -191,7 +191,7 @@ class RDSNetS(nn.Module):
         self.segmentation = segmentation
 
     def forward(self, images: Tensor) -> RDSNetSOutput:
-        """Normalised images [B, 3, H, W] of any size."""
+        """Raw outputs for normalised images [B, 3, H, W] of any size."""
         levels = self.pyramid(self.backbone(images)[1:])  # P3..P7
         class_logits, features = self.object_stream(levels)
         anchors = self.anchors(images.shape[-2:], images.device)
@@ -210,6 +210,7 @@ class RDSNetS(nn.Module):
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch. The
         last one, of all classes over all pixels of P3, helps in training and has no other use.
+        Targets are in network pixels.
         """
         found = self._assign(targets, output.anchors)
         images = [(output.image(i), *pair) for i, pair in enumerate(found)]

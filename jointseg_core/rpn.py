@@ -37,7 +37,7 @@ class ProposalHead(nn.Module):
 
 
 class ScaleMapHead(nn.Module):
-    """In place of a second proposal head: where objects of each level are is given (Table II).
+    """In place of RPN_mask: the places of each level's objects are given (Table II).
 
     A map is its own feature and the objectness of each of its cell's anchors. Maps of zeros change
     neither features nor scores, so without them the network is the paper's baseline.

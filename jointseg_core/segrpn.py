@@ -120,13 +120,14 @@ class SegRPN(nn.Module):
         self.region_head = region_head
 
     def forward(self, images: Tensor, scale_maps: list[Tensor] | None = None) -> SegRPNOutput:
-        """Normalised images [B, 3, H, W]; H and W multiples of 32.
+        """Raw outputs for normalised images [B, 3, H, W]; H and W multiples of 32.
 
         scale_maps are those of `true_scale_maps`, for a network with a scale_case.
         """
         levels = self.pyramid(self.backbone(images))  # P2..P6
         agnostic, semantic_logits, background_logits = self.segmentation(levels)
         mask_inputs = agnostic or self._known(scale_maps, levels)
+        # each proposal head: a 3x3 convolution, then (after the fusion) its two predictions
         mask_features = self.mask_proposal_head.features(mask_inputs)
         features = self.proposal_head.features(levels)
         if self._now("fuse_features"):
@@ -181,7 +182,7 @@ class SegRPN(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """Boxes [n, 4] in camera pixels and scores [n] of each image, n <= limit, best first.
 
-        They are what the region head would see, but for the limit; none lies in the padding.
+        They are those of `propose`, but for the limit and for those that lie in the padding.
         """
         results = []
         for (boxes, logits), frame in zip(self._scored_proposals(output), frames, strict=True):
@@ -212,7 +213,7 @@ class SegRPN(nn.Module):
         """The paper's eight losses, or the five of its baseline, each with weight 1.
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
-        Images without a semantic map train no pixels.
+        Targets are in network pixels; those without a semantic map train no pixels.
         """
         found = self._assign(targets, output.anchors)
         semantic = [self._semantic(target) for target in targets]
@@ -253,7 +254,7 @@ class SegRPN(nn.Module):
         return counts
 
     def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:
-        return assign_batch(targets, anchors, 0.7, 0.3)
+        return assign_batch(targets, anchors, 0.7, 0.3)  # as Faster R-CNN
 
     def _semantic(self, target: Target) -> Tensor:
         """Classes [h, w] of the pixels that train."""
@@ -290,7 +291,7 @@ class SegRPN(nn.Module):
         targets: list[Target],
         generators: list[torch.Generator | None],
     ) -> dict[str, list[Tensor]]:
-        """Class and box of sampled proposals; the objects' own boxes are proposals too."""
+        """Class and box of sampled proposals."""
         images = zip(self.propose(output), targets, generators, strict=True)
         sampled = [sample_regions(*image, self.config.region_samples) for image in images]
         regions, owners = [boxes for boxes, _ in sampled], [objects for _, objects in sampled]

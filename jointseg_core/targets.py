@@ -1,4 +1,4 @@
-"""What an image really shows, which anchors have to find it, and by what losses are divided."""
+"""Training: annotations of images, which anchors have to find which object, and counts."""
 
 from __future__ import annotations
 

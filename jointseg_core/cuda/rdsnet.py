@@ -1,7 +1,7 @@
 """RDSNet's decoding with fixed shapes: from raw outputs to packed masks without asking the host.
 
-`RDSNet.decode` is the reference and says what each step is for; this gives the same objects, and
-says so when it cannot: when more is found than fits, or when NMS has not come to rest.
+`RDSNet.decode` is the reference and says what each step is for. This gives the same objects or,
+when more is found than fits or NMS has not come to rest, a result that is marked as not exact.
 """
 
 from __future__ import annotations

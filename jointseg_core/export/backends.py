@@ -114,7 +114,7 @@ class Exported:
         return cls(export, {name: opener(folder / file, export) for name, file in found.items()})
 
     def network(self, model: Model) -> _Network:
-        """What computes in the place of that model's layers; its region head asks the export.
+        """What computes in the place of that model's layers; its region head is exchanged as well.
 
         The model's own backbone and pyramid, most of its weights, are given up.
         """

@@ -1,4 +1,4 @@
-"""Write a model's networks for another runtime, and keep them only if they see what torch sees.
+"""Write a model's networks for another runtime, and keep them only if they agree with torch.
 
 What comes out is a folder that `Predictor.from_file(FOLDER, backend="onnx")` and the node open, see
 `backends` for its layout. It appears when everything in it is complete and has passed the check of
@@ -106,7 +106,7 @@ class Request:
 def export_model(request: Request, model: Model | None = None) -> Export:
     """Write the export that is asked for.
 
-    model is written in the place of the checkpoint's network; it has to see what that one sees.
+    model is written in the place of the checkpoint's network, with which it has to agree.
     Raises BadConfig where the self-check fails, BadCheckpoint for weights that cannot be used.
     """
     loaded, manifest = load_model(request.weights)

@@ -1,4 +1,4 @@
-"""Whether an export sees what the checkpoint sees in torch, in fp32.
+"""Whether an export agrees with the checkpoint in torch, in fp32.
 
 Compared are the tensors of the dense graph, each by the 2-norm of the difference over that of the
 tensor; and what a `Predictor` makes of them: objects, masks and the class of every pixel. In

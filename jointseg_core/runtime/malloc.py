@@ -1,4 +1,4 @@
-"""What a process that runs networks asks of the C library: to keep memory for the next frame."""
+"""The C library's allocator: keep freed memory for the next frame, or give it back once."""
 
 from __future__ import annotations
 
