@@ -71,11 +71,13 @@ class Joint(RDSNet):
 
     config: JointConfig
 
+    # an RDSNet but for the output that its methods make and take: hence the ignored overrides
+
     def __init__(self, config: JointConfig, segmentation: Segmentation, **parts: Any) -> None:
         super().__init__(config, **parts)
         self.segmentation = segmentation
 
-    def forward(self, images: Tensor) -> JointOutput:  # type: ignore[override]  # see `objects`
+    def forward(self, images: Tensor) -> JointOutput:  # type: ignore[override]
         """Raw outputs for normalised images [B, 3, H, W]; H and W multiples of 32."""
         levels = self.pyramid(self.backbone(images))  # P2..P7
         _, semantic_logits, background_logits = self.segmentation(levels[:5])
@@ -85,7 +87,7 @@ class Joint(RDSNet):
 
     # -- training -----------------------------------------------------------------------------
 
-    def loss(  # type: ignore[override]  # all methods take the output of this `forward`
+    def loss(  # type: ignore[override]
         self,
         output: JointOutput,
         targets: list[Target],

@@ -59,6 +59,7 @@ class CellConv2d(nn.Conv2d):
         """
         rows = [f.permute(1, 2, 0).flatten(0, 1) for f in features]  # [h * w, C], channels last
         outside = rows[0].new_zeros(1, self.in_channels)
+        # as a matrix product over the 9 cells around each, those outside being zeros
         around = _neighbourhoods([f.shape[-2:] for f in features], cells)
         patches = torch.cat([*rows, outside])[around]  # [n, 9, C]
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)

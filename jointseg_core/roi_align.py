@@ -33,6 +33,7 @@ def roi_align(features: list[Tensor], regions: list[Tensor], canonical_size: flo
     height, width = height[levels], width[levels]
     first = (starts[levels] + images * areas[levels])[:, None]
     scaled = boxes / constants(_STRIDES, boxes)[levels, None]
+    # 4 rows and 4 columns of cells for each bin: all pairs, with the products of their weights
     rows, row_weights = _samples(scaled[:, 1], scaled[:, 3], height)
     columns, column_weights = _samples(scaled[:, 0], scaled[:, 2], width)
     cells = (first + rows * width[:, None]).view(-1, BINS, 1, 2 * _SAMPLES, 1)

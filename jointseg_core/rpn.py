@@ -106,7 +106,7 @@ def choose_proposals(
     index, level = best_of_levels(scores, [len(one) for one in anchors], candidates)
     frame = Letterbox(input_size, input_size)
     boxes = frame.to_image(decode_boxes(deltas[index].float(), torch.cat(anchors)[index]))
-    visible = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    visible = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)  # after clipping to the input
     boxes, scores, level = boxes[visible], scores[index][visible], level[visible]
     # levels do not compete; in fp64 as in `detect`
     keep = batched_nms(boxes.double(), scores.double(), level, nms_iou)

@@ -17,7 +17,7 @@ _ROWS, _COLUMNS = 8, 128  # camera pixels that a program works on at once, in on
 
 
 @triton.jit
-def _lerp(a, b, share):
+def _lerp(a, b, share):  # rounds as torch.lerp does
     return tl.where(share < 0.5, a + share * (b - a), b - (b - a) * (1 - share))
 
 
@@ -27,6 +27,7 @@ def _crop(
     pixels, columns, rows, map_height, map_width, height, width, capacity,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
+    # a program for each window and each ROWS of its rows; it goes along them COLUMNS at a time
     owner = tl.program_id(0)
     x1, y1 = tl.load(windows + owner * 4), tl.load(windows + owner * 4 + 1)
     x2, y2 = tl.load(windows + owner * 4 + 2), tl.load(windows + owner * 4 + 3)
@@ -57,10 +58,12 @@ def _crop(
                 share,
             )
             values = _lerp(at_left, at_right, tl.load(beside + x, seen, 0.0)[None, :])
+            # pixels lie one window after the other, row by row
             place = start + (y - y1)[:, None] * (x2 - x1) + (x - x1)[None, :]
             bits = (values > limit).to(tl.int8)
             tl.store(pixels + place, bits, both & (place < capacity))
             values = tl.where(both, values, float("-inf"))
+            # profiles: a row belongs to this program, a column to all programs of the window
             best = tl.maximum(best, tl.max(values, 1))
             tl.atomic_max(columns + owner * width + x, tl.max(values, 0), seen)
         tl.store(rows + owner * height + y, best, shown)

@@ -64,6 +64,7 @@ def _detect(
     scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
     rows, labels, scores, found = best_pairs(scores, limits.score)
     anchors = anchors[rows]
+    # a box for every pair, so an anchor's is computed once for each of its classes
     deltas = stream.box_deltas.at_each(output.box_features, anchors, stream.per_cell)
     boxes = frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
     kept = detect(boxes, scores, labels, found, limits, capacity)
@@ -91,6 +92,7 @@ def _with_masks(
     config, stream = model.config, model.object_stream
     values = stream.filters.at_each(output.filter_features, anchors, stream.per_cell)
     representations = contrast(values.view(-1, 2, config.filter_size))
+    # windows of objects that are not there are empty
     real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
     windows = mask_windows(found.boxes, config.test_margin, frame) * real
     logits = correlate(representations, output.pixels)
@@ -146,6 +148,7 @@ def _crop_masks(
     (height, width), size = frame.image_size, _areas(windows)
     number = torch.arange(capacity, device=logits.device)
     ends = size.cumsum(0)
+    # every place of the space finds its window, and its pixel there; places beyond all are masked
     owner = torch.searchsorted(ends, number, right=True).clamp(max=len(windows) - 1)
     inside = number < ends[-1]
     x1, y1, x2, _ = windows[owner].unbind(1)
