@@ -82,7 +82,7 @@ def _implausible(seen: Predictions, predictor: Predictor) -> Iterator[str]:
             yield f"a pixel is of none of the {len(semantic)} classes"
 
 
-def sign(path: Path) -> dict[str, float]:
+def _sign(path: Path) -> dict[str, float]:
     """Write to the manifest what the weights compute in fp32 on this CPU, and return it."""
     predictor = Predictor.from_file(path, device="cpu", precision="fp32")
     manifest = path.with_suffix(".json")
@@ -93,5 +93,5 @@ def sign(path: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    for name, size in sign(Path(sys.argv[1])).items():
+    for name, size in _sign(Path(sys.argv[1])).items():
         print(f"{size:12.6g}  {name}")

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from jointseg_core.checkpoint import Manifest, Model, load_model
 from jointseg_core.classes import Classes
-from jointseg_core.cuda.graph import Replayer, replayer_for
+from jointseg_core.cuda.graph import Replayer
 from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.backends import CHECKPOINT, Exported, is_export, open_export
 from jointseg_core.export.graphs import Output
@@ -79,7 +79,7 @@ class Predictor:
             self._network = exported.network(self.model)
         else:
             given = manifest.preprocessing, self.device, self._dtype
-            self._replayer = replayer_for(self.model, *given)
+            self._replayer = Replayer.where_possible(self.model, *given)
 
     @classmethod
     def from_file(

@@ -168,8 +168,7 @@ class RDSNet(nn.Module):
         mask                 positive anchors that train masks: for each image those whose object
                              has more than min_mask_area pixels, at most max_masks
 
-        They need no network and add up over images, so those of all parts of a batch, handed to
-        `loss` for each part, make the losses of the parts add up to the loss of the batch.
+        They need no network; see `divide` for batches that are computed in parts.
         """
         device = targets[0].boxes.device
         return self._counts(self._assign(targets, self.anchors(input_size, device)))

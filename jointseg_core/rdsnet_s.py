@@ -231,8 +231,7 @@ class RDSNetS(nn.Module):
                              has more than min_mask_area pixels, at most max_masks
         segmentation         cells of P3
 
-        They need no network and add up over images, so those of all parts of a batch, handed to
-        `loss` for each part, make the losses of the parts add up to the loss of the batch.
+        They need no network; see `divide` for batches that are computed in parts.
         """
         anchors = self.anchors(input_size, targets[0].boxes.device)
         cells = math.prod(math.ceil(side / _STRIDES[0]) for side in input_size)

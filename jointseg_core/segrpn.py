@@ -234,8 +234,7 @@ class SegRPN(nn.Module):
         region, region_box     region_samples for each image, however many there are to sample
         semantic, agnostic     labelled pixels, of every pixel_loss_stride-th row and column
 
-        They need no network and add up over images, so those of all parts of a batch, handed to
-        `loss` for each part, make the losses of the parts add up to the loss of the batch.
+        They need no network; see `divide` for batches that are computed in parts.
         """
         anchors = self.anchors(input_size, targets[0].boxes.device)
         return self._counts(self._assign(targets, anchors), [self._semantic(t) for t in targets])

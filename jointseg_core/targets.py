@@ -122,7 +122,7 @@ def divide(
     """The sum of each name's losses by the count of that name, or by 1 if that is less.
 
     Sums and counts of images add up, so a batch may be spread over steps and processes: divided by
-    the counts of the whole, the losses of its parts add up to that of the whole.
+    the counts of the whole batch, the losses of its parts (and their gradients) add up to its own.
     """
     return {name: reduce(torch.add, some) / max(counts[name], 1) for name, some in losses.items()}
 

@@ -157,6 +157,15 @@ class Replayer:
         self._graphs: OrderedDict[tuple[tuple[int, int], ...], CapturedGraph] = OrderedDict()
         self.redone = 0
 
+    @classmethod
+    def where_possible(
+        cls, model: Model, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
+    ) -> Replayer | None:
+        """One where there is a GPU, and a decoding of this model to capture; else None."""
+        if device.type != "cuda" or type(model) not in _DECODERS:
+            return None
+        return cls(model, preprocessing, device, dtype)
+
     def __call__(
         self, images: Sequence[np.ndarray], frames: list[Letterbox]
     ) -> tuple[Any, list[Predictions], list[float]]:
@@ -191,15 +200,6 @@ class Replayer:
             known = CapturedGraph(*self._how, frames, *self._where, pool)
         self._graphs[key] = known
         return known
-
-
-def replayer_for(
-    model: Model, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
-) -> Replayer | None:
-    """One where there is a GPU, and a decoding of this model that can be captured; else None."""
-    if device.type != "cuda" or type(model) not in _DECODERS:
-        return None
-    return Replayer(model, preprocessing, device, dtype)
 
 
 def _to_bytes(tensors: Sequence[Tensor]) -> Tensor:

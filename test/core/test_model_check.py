@@ -11,7 +11,7 @@ import torch
 
 from jointseg_core import Predictor, shipped_weights
 from jointseg_core.errors import BadCheckpoint
-from jointseg_core.model_check import _fixed_picture, _sizes, check_model, sign
+from jointseg_core.model_check import _fixed_picture, _sign, _sizes, check_model
 
 MODELS = ("rdsnet", "segrpn", "joint")
 
@@ -45,7 +45,7 @@ def test_a_manifest_that_says_nothing_is_no_reason(rdsnet_weights: Path) -> None
 
 
 def test_what_is_signed_passes_and_something_else_does_not(weights: Path) -> None:
-    signed = sign(weights)
+    signed = _sign(weights)
     predictor = Predictor.from_file(weights, device="cpu", precision="fp32")
     assert predictor.manifest.self_test == signed
     check_model(predictor)
