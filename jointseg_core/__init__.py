@@ -1,7 +1,8 @@
 """jointseg_core: joint perception networks in PyTorch: RDSNet, SegRPN, and one that joins both.
 
-Readable and usable without ROS, data sets or a GPU. Names are imported when they are asked for:
-programs that only play or mend recordings want the errors alone, and start without torch.
+It needs neither ROS nor data sets nor a GPU. To read it, start with `predictions` (what comes out),
+then `rdsnet` or `segrpn`. The names below are imported when they are first used: programs that only
+play or mend recordings need the errors alone and should start without torch.
 """
 
 from importlib import import_module
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from jointseg_core.classes import CITYSCAPES, UNLABELLED, Classes
     from jointseg_core.errors import BadCheckpoint, SegError
     from jointseg_core.joint import Joint, JointConfig, build_joint
-    from jointseg_core.panoptic import Panoptic, PanopticFusion, Segment
-    from jointseg_core.predictions import Masks, Predictions
+    from jointseg_core.letterbox import Letterbox
+    from jointseg_core.panoptic import PanopticFusion
+    from jointseg_core.predictions import Masks, Panoptic, Predictions, Segment
     from jointseg_core.predictor import Predictor
-    from jointseg_core.preprocessing import Letterbox, Preprocessing
-    from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet, build_rdsnet_printed
+    from jointseg_core.preprocessing import Preprocessing
+    from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet
     from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
     from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
     from jointseg_core.targets import Target
@@ -55,7 +57,6 @@ __all__ = [
     "build_joint",
     "build_model",
     "build_rdsnet",
-    "build_rdsnet_printed",
     "build_rdsnet_s",
     "build_segrpn",
     "load_model",
@@ -69,11 +70,12 @@ _HOMES = {
     "classes": "CITYSCAPES UNLABELLED Classes",
     "errors": "BadCheckpoint SegError",
     "joint": "Joint JointConfig build_joint",
-    "panoptic": "Panoptic PanopticFusion Segment",
-    "predictions": "Masks Predictions",
+    "letterbox": "Letterbox",
+    "panoptic": "PanopticFusion",
+    "predictions": "Masks Panoptic Predictions Segment",
     "predictor": "Predictor",
-    "preprocessing": "Letterbox Preprocessing",
-    "rdsnet": "RDSNet RDSNetConfig build_rdsnet build_rdsnet_printed",
+    "preprocessing": "Preprocessing",
+    "rdsnet": "RDSNet RDSNetConfig build_rdsnet",
     "rdsnet_s": "RDSNetS RDSNetSConfig build_rdsnet_s",
     "segrpn": "SegRPN SegRPNConfig build_segrpn",
     "targets": "Target",

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
-from jointseg_core.errors import BadCheckpoint
 from jointseg_core.layers import init_xavier
 
 
-class FixedStatisticsBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that never leaves its stored statistics; scale and shift train (RDSNet)."""
+class _FixedStatisticsBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that never leaves its stored statistics; scale and shift train."""
 
-    def train(self, mode: bool = True) -> FixedStatisticsBatchNorm2d:
+    def train(self, mode: bool = True) -> _FixedStatisticsBatchNorm2d:
         return super().train(False)
 
 
-NORMS = {
+_NORMS = {
     "fixed": FrozenBatchNorm2d,
-    "fixed_statistics": FixedStatisticsBatchNorm2d,
+    "fixed_statistics": _FixedStatisticsBatchNorm2d,
     "trainable": nn.BatchNorm2d,
 }
 
 
+_Block = type[BasicBlock] | type[Bottleneck]
+
+
 class _Shape(NamedTuple):
-    block: type[BasicBlock] | type[Bottleneck]
+    block: _Block
     depths: tuple[int, int, int, int]
     widths: tuple[int, int, int, int]
 
 
-BACKBONES = {
+_BACKBONES = {
     "tiny": _Shape(BasicBlock, (2, 2, 2, 2), (24, 48, 96, 160)),
     "r18": _Shape(BasicBlock, (2, 2, 2, 2), (64, 128, 256, 512)),
     "r50": _Shape(Bottleneck, (3, 4, 6, 3), (64, 128, 256, 512)),
@@ -48,30 +47,38 @@ BACKBONES = {
 class ResNet(nn.Module):
     """A residual network without its classifier; parameters are named as torchvision names them.
 
-    name           one of BACKBONES; the stride of a bottleneck is in its 3x3 convolution
-    norm           "fixed", "fixed_statistics" or "trainable": see NORMS
+    name           tiny, r18, r50 or r101; the stride of a bottleneck is in its 3x3 convolution
+    norm           "fixed": never changes (SegRPN); "fixed_statistics": scale and shift train
+                   (RDSNet); "trainable": an ordinary batch norm
     frozen_stages  how many of (stem, layer1, .., layer4) never train
     """
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self, name: str, norm: str, frozen_stages: int = 0) -> None:
         super().__init__()
-        shape = BACKBONES[name]
-        self._norm = NORMS[norm]
+        shape = _BACKBONES[name]
+        self._norm = _NORMS[norm]
         self.widths = [width * shape.block.expansion for width in shape.widths]
         stem_width = shape.widths[0]
         self.conv1 = nn.Conv2d(3, stem_width, 7, stride=2, padding=3, bias=False)
         self.bn1 = self._norm(stem_width)
         channels = stem_width
-        for stage, (depth, width) in enumerate(zip(shape.depths, shape.widths, strict=True), 1):
-            blocks = self._stage(shape.block, channels, width, depth, stride=1 if stage == 1 else 2)
-            self.add_module(f"layer{stage}", blocks)
+        for number, (depth, width) in enumerate(zip(shape.depths, shape.widths, strict=True), 1):
+            blocks = self._stage(
+                shape.block, channels, width, depth, stride=1 if number == 1 else 2
+            )
+            self.add_module(f"layer{number}", blocks)
             channels = width * shape.block.expansion
         self._init()
         for stage in self._stages[:frozen_stages]:
             stage.requires_grad_(False)
 
     def _stage(
-        self, block: type, channels: int, width: int, depth: int, stride: int
+        self, block: _Block, channels: int, width: int, depth: int, stride: int
     ) -> nn.Sequential:
         out = width * block.expansion
         shortcut = None
@@ -79,9 +86,10 @@ class ResNet(nn.Module):
             shortcut = nn.Sequential(
                 nn.Conv2d(channels, out, 1, stride=stride, bias=False), self._norm(out)
             )
-        make = partial(block, norm_layer=self._norm)
-        first = make(channels, width, stride, shortcut)
-        return nn.Sequential(first, *[make(out, width) for _ in range(depth - 1)])
+        norm = self._norm
+        first = block(channels, width, stride, shortcut, norm_layer=norm)
+        rest = [block(out, width, norm_layer=norm) for _ in range(depth - 1)]
+        return nn.Sequential(first, *rest)
 
     @property
     def _stages(self) -> list[nn.Module]:
@@ -106,53 +114,25 @@ class ResNet(nn.Module):
             features.append(x)
         return features
 
-    def load_imagenet(self, path: str | Path) -> None:
-        """Load a ResNet file in torchvision's format, without its classifier.
-
-        Raises BadCheckpoint naming the keys that are missing or have another shape.
-        """
-        try:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise BadCheckpoint(
-                f"backbone weights: {Path(path).resolve()} is not a torchvision ResNet file "
-                f"({type(error).__name__}); expected a state dict saved with torch.save"
-            ) from error
-        weights = {k: v for k, v in weights.items() if not k.startswith("fc.")}
-        try:
-            missing, unexpected = self.load_state_dict(weights, strict=False)
-        except RuntimeError as error:
-            raise BadCheckpoint(f"backbone weights: {Path(path).resolve()}: {error}") from error
-        missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-        if missing or unexpected:
-            raise BadCheckpoint(
-                f"backbone weights: {Path(path).resolve()} lacks {missing[:3]} "
-                f"and has {unexpected[:3]} that this ResNet does not know"
-            )
-
-
-def fold_batch_norms(backbone: ResNet) -> None:
-    """Fold every norm, in evaluation mode, into the convolution before it."""
-    for module in [backbone, *backbone.modules()]:
-        if isinstance(module, BasicBlock | Bottleneck | ResNet):
-            for i in (1, 2, 3):
-                _fold(module, f"conv{i}", f"bn{i}")
-        elif isinstance(module, nn.Sequential) and len(module) == 2:
-            _fold(module, "0", "1")
+    def fold_batch_norms(self) -> None:
+        """Fold every norm, in evaluation mode, into the convolution before it."""
+        for module in self.modules():
+            if isinstance(module, BasicBlock | Bottleneck | ResNet):
+                for i in (1, 2, 3):
+                    _fold(module, f"conv{i}", f"bn{i}")
+            elif isinstance(module, nn.Sequential) and len(module) == 2:  # a shortcut
+                _fold(module, "0", "1")
 
 
 def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
+    """Put the norm of that name, if it is one, into the convolution of that name."""
     conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
-    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, tuple(NORMS.values())):
+    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
         return
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None  # these norms all keep statistics
     conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight,
-        conv.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
+        conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
     )
     setattr(module, norm_name, nn.Identity())
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
 from jointseg_core import joint, rdsnet, rdsnet_s, segrpn
+from jointseg_core.backbone import ResNet
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.joint import Joint, JointConfig, build_joint
@@ -32,20 +33,26 @@ from jointseg_core.segrpn import SegRPN, SegRPNConfig, build_segrpn
 
 Model = RDSNet | RDSNetS | SegRPN | Joint
 Config = RDSNetConfig | RDSNetSConfig | SegRPNConfig | JointConfig
-CONFIGS = {
+_CONFIGS: Mapping[str, type[Config]] = {
     "rdsnet": RDSNetConfig,
     "rdsnet_s": RDSNetSConfig,
     "segrpn": SegRPNConfig,
     "joint": JointConfig,
 }
-PRESETS = {
+PRESETS: Mapping[str, Mapping[str, Config]] = {
     "rdsnet": rdsnet.PRESETS,
     "rdsnet_s": rdsnet_s.PRESETS,
     "segrpn": segrpn.PRESETS,
     "joint": joint.PRESETS,
 }
-WEIGHTS = Path(__file__).parent / "weights"
-FORMAT = 1
+_BUILDERS: Mapping[type, Callable[[Any], Model]] = {
+    RDSNetConfig: build_rdsnet,
+    RDSNetSConfig: build_rdsnet_s,
+    SegRPNConfig: build_segrpn,
+    JointConfig: build_joint,
+}
+_WEIGHTS = Path(__file__).parent / "weights"
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Manifest:
 
     training  free-form facts: data, steps, command, results
     sha256    of the weights file, in hexadecimal digits
-    self_test  how large the network's output is on a fixed picture, see `self_test.py`
+    self_test  how large the network's output is on a fixed picture, see `model_check`
     """
 
     config: Config
@@ -72,7 +79,7 @@ class Manifest:
 
 def model_type(config: Config) -> str:
     """`rdsnet`, `rdsnet_s`, `segrpn` or `joint`."""
-    return next(name for name, kind in CONFIGS.items() if type(config) is kind)
+    return next(name for name, kind in _CONFIGS.items() if type(config) is kind)
 
 
 def preset(model_type: str, name: str) -> Config:
@@ -86,24 +93,49 @@ def preset(model_type: str, name: str) -> Config:
     return PRESETS[model_type][name]
 
 
-def build_model(config: Config, backbone_weights: str | None = None) -> Model:
-    """The network that a config describes, with random weights or a given ResNet file."""
-    match config:
-        case JointConfig():  # before RDSNet's, of which it is one
-            return build_joint(config, backbone_weights)
-        case RDSNetConfig():
-            return build_rdsnet(config, backbone_weights)
-        case RDSNetSConfig():
-            return build_rdsnet_s(config, backbone_weights)
-        case SegRPNConfig():
-            return build_segrpn(config, backbone_weights)
-    wanted = " or ".join(kind.__name__ for kind in CONFIGS.values())
-    raise TypeError(f"config is a {type(config).__name__}, expected {wanted}")
+def build_model(config: Config, backbone_weights: str | Path | None = None) -> Model:
+    """The network that a config describes, with random weights.
+
+    backbone_weights is the file of a ResNet in torchvision's format, such as one trained on
+    ImageNet, for the backbone. Raises BadCheckpoint for another file.
+    """
+    if type(config) not in _BUILDERS:
+        wanted = " or ".join(kind.__name__ for kind in _BUILDERS)
+        raise TypeError(f"config is a {type(config).__name__}, expected {wanted}")
+    model = _BUILDERS[type(config)](config)
+    if backbone_weights is not None:
+        _load_backbone(model.backbone, backbone_weights)
+    return model
+
+
+def _load_backbone(backbone: ResNet, path: str | Path) -> None:
+    """Load a ResNet file in torchvision's format, without its classifier.
+
+    Raises BadCheckpoint naming the keys that are missing or have another shape.
+    """
+    name = f"backbone weights: {Path(path).resolve()}"
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadCheckpoint(
+            f"{name} is not a torchvision ResNet file "
+            f"({type(error).__name__}); expected a state dict saved with torch.save"
+        ) from error
+    weights = {k: v for k, v in weights.items() if not k.startswith("fc.")}
+    try:
+        missing, unexpected = backbone.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{name}: {error}") from error
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise BadCheckpoint(
+            f"{name} lacks {missing[:3]} and has {unexpected[:3]} that this ResNet does not know"
+        )
 
 
 def shipped_weights(model_type: str) -> Path:
     """The `tiny` weights that come with the package, trained on synthetic streets only."""
-    return WEIGHTS / f"{model_type}_tiny.safetensors"
+    return _WEIGHTS / f"{model_type}_tiny.safetensors"
 
 
 def save_model(
@@ -127,7 +159,7 @@ def save_model(
     manifest = Manifest(
         model.config, classes, preprocessing, training or {}, hashlib.sha256(data).hexdigest()
     )
-    document = {"format": FORMAT, "model": manifest.model_type, **asdict(manifest)}
+    document = {"format": _FORMAT, "model": manifest.model_type, **asdict(manifest)}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = (json.dumps(document, indent=2) + "\n").encode()
@@ -222,8 +254,8 @@ def _read_manifest(path: Path) -> Manifest:
     data = _read(path, "manifest of the weights")
     try:
         document = json.loads(data)
-        if document["format"] != FORMAT:
-            raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
+        if document["format"] != _FORMAT:
+            raise ValueError(f"format {document['format']}, this version reads {_FORMAT}")
         manifest = Manifest(
             config=_config(document["model"], document["config"]),
             classes=Classes(**document["classes"]),
@@ -240,9 +272,9 @@ def _read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _config(model_type: str, values: dict) -> Config:
-    lists_as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return CONFIGS[model_type](**lists_as_tuples)
+def _config(model_type: str, values: Mapping[str, Any]) -> Config:
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return _CONFIGS[model_type](**known)  # JSON has lists where configs have tuples
 
 
 def _check_classes(manifest: Manifest, path: Path) -> None:

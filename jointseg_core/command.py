@@ -17,8 +17,8 @@ from typing import NoReturn
 
 from jointseg_core.errors import ResourceError, SegError
 
-STOPPED = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM)}
-DEBUG = "--debug"
+_STOPPED = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM)}
+_DEBUG = "--debug"
 
 
 def run_program(main: Callable[[], int | None], interrupted: str = "") -> NoReturn:
@@ -27,14 +27,14 @@ def run_program(main: Callable[[], int | None], interrupted: str = "") -> NoRetu
     SIGINT and SIGTERM unwind it, so that what is unfinished is cleared away; `interrupted` says
     what is left then.
     """
-    debug = DEBUG in sys.argv
-    sys.argv[:] = [word for word in sys.argv if word != DEBUG]
-    for number in STOPPED.values():
+    debug = _DEBUG in sys.argv
+    sys.argv[:] = [word for word in sys.argv if word != _DEBUG]
+    for number in _STOPPED.values():
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         code = exit_code(main, debug)
     except SystemExit as end:
-        if end.code in STOPPED:
+        if end.code in _STOPPED:
             _say(f"{_name()}: interrupted{interrupted and f'; {interrupted}'}.")
         raise
     sys.exit(code)
@@ -54,18 +54,18 @@ def exit_code(main: Callable[[], int | None], debug: bool = False) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        _say(sentence(error))
-        return code_of(error)
+        _say(_sentence(error))
+        return _code_of(error)
 
 
-def code_of(error: Exception) -> int:
+def _code_of(error: Exception) -> int:
     """The exit code that an error calls for."""
     if isinstance(error, SegError):
         return error.exit_code
     return ResourceError.exit_code if _is_of_resources(error) else SegError.exit_code
 
 
-def sentence(error: Exception) -> str:
+def _sentence(error: Exception) -> str:
     """What to tell about an error."""
     if isinstance(error, SegError):
         return str(error)
@@ -74,7 +74,7 @@ def sentence(error: Exception) -> str:
         return f"{_name()}: {text}; check the space and the rights there."
     if _is_of_resources(error):
         return f"{_name()}: out of memory ({text}); take smaller pictures or batches."
-    return f"{_name()}: nobody foresaw {type(error).__name__}: {text}; {DEBUG} shows where it was."
+    return f"{_name()}: nobody foresaw {type(error).__name__}: {text}; {_DEBUG} shows where it was."
 
 
 def _is_of_resources(error: Exception) -> bool:

@@ -35,7 +35,7 @@ class BadImage(BadInput):
         self.reason = reason
 
     def __str__(self) -> str:
-        return self.args[1]
+        return str(self.args[1])
 
 
 class BadBag(BadInput):

@@ -7,38 +7,26 @@ SegRPN. Masks refine boxes (RDSNet 3.3); objects and classes of pixels are fused
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from jointseg_core.anchors import AnchorGrid
-from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.losses import divide
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.panoptic import PanopticFusion
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
-from jointseg_core.rdsnet import (
-    OCTAVE_SCALES,
-    ObjectStream,
-    RDSNet,
-    RDSNetConfig,
-    RDSNetOutput,
-    build_pixel_stream,
-)
 from jointseg_core.rdsnet import PRESETS as RDSNET_PRESETS
-from jointseg_core.refinement import BoundaryRefinement
+from jointseg_core.rdsnet import RDSNet, RDSNetConfig, RDSNetOutput, build_parts
 from jointseg_core.segmentation import (
     Segmentation,
-    background_loss,
-    class_loss,
+    pixel_losses,
     pixel_maps,
     trained_pixels,
 )
-from jointseg_core.targets import Target
+from jointseg_core.targets import Target, divide
 
 
 @dataclass(frozen=True)
@@ -81,21 +69,25 @@ class JointOutput(NamedTuple):
 class Joint(RDSNet):
     """RDSNet on a pyramid that SegRPN's segmentation branches share; see `build_joint`."""
 
-    def __init__(self, config: JointConfig, segmentation: Segmentation, **parts: object) -> None:
+    config: JointConfig
+
+    # an RDSNet but for the output that its methods make and take: hence the ignored overrides
+
+    def __init__(self, config: JointConfig, segmentation: Segmentation, **parts: Any) -> None:
         super().__init__(config, **parts)
         self.segmentation = segmentation
 
-    def forward(self, images: Tensor) -> JointOutput:
-        """Normalised images [B, 3, H, W]; H and W multiples of 32."""
+    def forward(self, images: Tensor) -> JointOutput:  # type: ignore[override]
+        """Raw outputs for normalised images [B, 3, H, W]; H and W multiples of 32."""
         levels = self.pyramid(self.backbone(images))  # P2..P7
         _, semantic_logits, background_logits = self.segmentation(levels[:5])
         finest = self.config.pixel_level - 2
-        objects = self.streams(levels[finest:], tuple(images.shape[-2:]))
+        objects = self.streams(levels[finest:], images.shape[-2:])
         return JointOutput(*objects, semantic_logits, background_logits)
 
     # -- training -----------------------------------------------------------------------------
 
-    def loss(
+    def loss(  # type: ignore[override]
         self,
         output: JointOutput,
         targets: list[Target],
@@ -104,18 +96,17 @@ class Joint(RDSNet):
         """RDSNet's losses, and SegRPN's `semantic` and `agnostic` with the weights of the config.
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
-        Images without a semantic map train no pixels.
+        Targets are in network pixels; those without a semantic map train no pixels.
         """
         semantic, config = self._semantic(targets), self.config
-        background, things = output.background_logits, config.things
-        sums = {
-            "semantic": config.semantic_weight * class_loss(output.semantic_logits, semantic),
-            "agnostic": config.agnostic_weight * background_loss(background, semantic, things),
-        }
-        pixels = divide(sums, _pixel_counts(semantic) if counts is None else counts)
+        logits = output.semantic_logits, output.background_logits
+        weights = {"semantic": config.semantic_weight, "agnostic": config.agnostic_weight}
+        found = pixel_losses(*logits, semantic, config.things)
+        losses = {name: [weights[name] * loss] for name, loss in found.items()}
+        pixels = divide(losses, _pixel_counts(semantic) if counts is None else counts)
         return super().loss(output.objects, targets, counts) | pixels
 
-    def counts(self, targets: list[Target], input_size: tuple[int, int]) -> dict[str, float]:
+    def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
         """What `loss` divides by: RDSNet's counts, and labelled pixels for the other two.
 
         Of these every pixel_loss_stride-th row and column counts. See `RDSNet.counts`.
@@ -129,13 +120,19 @@ class Joint(RDSNet):
     # -- inference ----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def decode(self, output: JointOutput, frames: list[Letterbox]) -> list[Predictions]:
+    def decode(  # type: ignore[override]
+        self, output: JointOutput, frames: list[Letterbox]
+    ) -> list[Predictions]:
         """Objects with masks and the classes of pixels of each image, in camera pixels."""
-        found = super().decode(output, frames)
-        maps = zip(output.semantic_logits, output.background_logits, strict=True)
+        found = super().decode(output.objects, frames)
+        logits = zip(output.semantic_logits, output.background_logits, strict=True)
+        maps = [
+            pixel_maps(*image, self.config.things, frame)._asdict()
+            for image, frame in zip(logits, frames, strict=True)
+        ]
         return [
-            replace(objects, **pixel_maps(*logits, self.config.things, frame), fusion=self.fusion)
-            for objects, logits, frame in zip(found, maps, frames, strict=True)
+            replace(objects, **pixels, fusion=self.fusion)
+            for objects, pixels in zip(found, maps, strict=True)
         ]
 
     @property
@@ -170,25 +167,10 @@ PRESETS = {
 """Networks by name; `dataclasses.replace` changes single numbers."""
 
 
-def build_joint(config: JointConfig, backbone_weights: str | None = None) -> Joint:
-    """RDSNet as released and SegRPN's branches on a ResNet feature pyramid P2..P7.
-
-    backbone_weights is a ResNet file in torchvision's format; without it weights are random.
-    """
-    backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
-    if backbone_weights:
-        backbone.load_imagenet(backbone_weights)
-    coarser = StridedConvLevels(backbone.widths[-1], config.channels)
-    anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=OCTAVE_SCALES)
-    return Joint(
-        config,
-        backbone=backbone,
-        pyramid=FeaturePyramid(backbone.widths, config.channels, coarser),
-        anchors=anchors,
-        object_stream=ObjectStream(config, anchors.per_cell),
-        pixel_stream=build_pixel_stream(config),
-        refinement=BoundaryRefinement(config.gamma, config.refinement_reach),
-        segmentation=Segmentation(
-            config.channels, config.branch_channels, config.branch_groups, config.num_semantic
-        ),
+def build_joint(config: JointConfig) -> Joint:
+    """RDSNet as released and SegRPN's branches on a ResNet feature pyramid P2..P7."""
+    parts = build_parts(config, finest=2)
+    segmentation = Segmentation(
+        config.channels, config.branch_channels, config.branch_groups, config.num_semantic
     )
+    return Joint(config, segmentation, **parts)

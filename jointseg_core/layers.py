@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -46,7 +47,7 @@ def init_xavier(module: nn.Module) -> None:
 
 
 class CellConv2d(nn.Conv2d):
-    """A 3x3 prediction convolution that is computed only at the cells that somebody asks for."""
+    """A 3x3 prediction convolution that can be computed at some cells of the maps alone."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3, padding=1)
@@ -58,24 +59,27 @@ class CellConv2d(nn.Conv2d):
         """
         rows = [f.permute(1, 2, 0).flatten(0, 1) for f in features]  # [h * w, C], channels last
         outside = rows[0].new_zeros(1, self.in_channels)
-        around = _neighbourhoods([tuple(f.shape[-2:]) for f in features], cells)
+        # as a matrix product over the 9 cells around each, those outside being zeros
+        around = _neighbourhoods([f.shape[-2:] for f in features], cells)
         patches = torch.cat([*rows, outside])[around]  # [n, 9, C]
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)
         return F.linear(patches.flatten(1), weight, self.bias).float()
 
     def at_anchors(self, features: list[Tensor], anchors: Tensor, per_cell: int) -> Tensor:
         """Outputs [n, channels_out / per_cell] at anchors [n], of which a cell has per_cell."""
-        cells, inverse = (anchors // per_cell).unique(return_inverse=True)
-        values = self.at(features, cells).unflatten(1, (per_cell, -1))
+        # a cell whose anchors are asked for together is computed once
+        cells, inverse = torch.unique(anchors // per_cell, return_inverse=True)
+        values = self.at(features, cells).view(-1, per_cell, self.out_channels // per_cell)
         return values[inverse, anchors % per_cell]
 
     def at_each(self, features: list[Tensor], anchors: Tensor, per_cell: int) -> Tensor:
         """The same, but each anchor pays for its whole cell: shapes depend on n alone."""
-        values = self.at(features, anchors // per_cell).unflatten(1, (per_cell, -1))
+        values = self.at(features, anchors // per_cell)
+        values = values.view(-1, per_cell, self.out_channels // per_cell)
         return values[torch.arange(len(anchors), device=anchors.device), anchors % per_cell]
 
 
-def _neighbourhoods(sizes: list[tuple[int, int]], cells: Tensor) -> Tensor:
+def _neighbourhoods(sizes: Sequence[Sequence[int]], cells: Tensor) -> Tensor:
     """The 3x3 cells [n, 9] around each of these; one past the last stands for all outside."""
     around, start, outside = [], 0, sum(height * width for height, width in sizes)
     for height, width in sizes:

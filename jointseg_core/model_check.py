@@ -18,31 +18,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jointseg_core.checkpoint import BadCheckpoint, write_files
+from jointseg_core.checkpoint import write_files
+from jointseg_core.errors import BadCheckpoint
 from jointseg_core.export.graphs import named_tensors
 from jointseg_core.export.self_check import LIMITS
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 
 
-def fixed_picture(input_size: tuple[int, int]) -> np.ndarray:
+def _fixed_picture(input_size: tuple[int, int]) -> np.ndarray:
     """Gradients under a chequered pattern, uint8 RGB [H, W, 3]: integers alone, no library."""
     rows, columns = np.indices(input_size)
     tiles = 64 * ((rows // 16 + columns // 24) % 2)
     return np.stack([rows * 5 + tiles, columns * 3, (rows + columns) * 2], -1).astype(np.uint8)
 
 
-def sizes(predictor: Predictor) -> dict[str, float]:
+def _sizes(predictor: Predictor) -> dict[str, float]:
     """The root of the mean square of every tensor of the network's output for the picture."""
-    tensors = named_tensors(predictor.raw([fixed_picture(predictor.input_size)]))
+    tensors = named_tensors(predictor.raw([_fixed_picture(predictor.input_size)]))
     return {name: float(tensor.square().mean().sqrt()) for name, tensor in tensors.items()}
 
 
-def self_test(predictor: Predictor) -> None:
-    """Return when the model computes what it should.
-
-    Raises BadCheckpoint with the first thing that is wrong.
-    """
+def check_model(predictor: Predictor) -> None:
+    """Raises BadCheckpoint with the first thing that is wrong with what the model computes."""
     reason = next(_problems(predictor), None)
     if reason:
         raise BadCheckpoint(
@@ -53,7 +51,7 @@ def self_test(predictor: Predictor) -> None:
 
 
 def _problems(predictor: Predictor) -> Iterator[str]:
-    found = sizes(predictor)
+    found = _sizes(predictor)
     for name, size in found.items():
         if not np.isfinite(size):
             yield f"{name} holds values that are not finite"
@@ -61,7 +59,7 @@ def _problems(predictor: Predictor) -> Iterator[str]:
         error, allowed = abs(found.get(name, 0.0) / size - 1), LIMITS[predictor.precision].error
         if error > allowed:
             yield f"{name} is off by {error:.2g} of its size, allowed are {allowed:g}"
-    (seen,) = predictor([fixed_picture(predictor.input_size)])
+    (seen,) = predictor([_fixed_picture(predictor.input_size)])
     yield from _implausible(seen, predictor)
 
 
@@ -84,15 +82,16 @@ def _implausible(seen: Predictions, predictor: Predictor) -> Iterator[str]:
             yield f"a pixel is of none of the {len(semantic)} classes"
 
 
-def sign(path: Path) -> dict[str, float]:
+def _sign(path: Path) -> dict[str, float]:
     """Write to the manifest what the weights compute in fp32 on this CPU, and return it."""
     predictor = Predictor.from_file(path, device="cpu", precision="fp32")
     manifest = path.with_suffix(".json")
-    document = json.loads(manifest.read_text()) | {"self_test": sizes(predictor)}
+    found = _sizes(predictor)
+    document = json.loads(manifest.read_text()) | {"self_test": found}
     write_files({manifest: (json.dumps(document, indent=2) + "\n").encode()})
-    return document["self_test"]
+    return found
 
 
 if __name__ == "__main__":
-    for name, size in sign(Path(sys.argv[1])).items():
+    for name, size in _sign(Path(sys.argv[1])).items():
         print(f"{size:12.6g}  {name}")

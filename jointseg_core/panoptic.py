@@ -2,7 +2,7 @@
 
 The heuristic of Panoptic Feature Pyramid Networks (Kirillov et al., 2019, section 3): objects one
 after the other, the most certain first, each on what the others left free; then what remains of
-stuff. Nothing is computed before somebody asks (see `Predictions.panoptic`).
+stuff. `Predictions.panoptic` computes it when it is first read.
 """
 
 from __future__ import annotations
@@ -10,44 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from jointseg_core.classes import UNLABELLED
+from jointseg_core.predictions import Masks, Panoptic, Predictions, Segment
 
-if TYPE_CHECKING:
-    from jointseg_core.predictions import Predictions
-
-NUMBERS = 256
-"""Segments of a class that can be told from each other; number 0 is that of stuff."""
-VOID = NUMBERS * UNLABELLED
+_NUMBERS = 256  # segments of a class that can be told from each other; number 0 is that of stuff
+VOID = _NUMBERS * UNLABELLED
 """The value of a pixel whose segment is unsure."""
-
-
-class Segment(NamedTuple):
-    """What lies on the pixels of one value."""
-
-    id: int  # that value
-    label: int  # class of the pixels
-    is_thing: bool
-    score: float  # of the object; of stuff the mean confidence of its pixels
-    area: int  # pixels
-    object: int  # its place among the objects of the `Predictions`, -1 for stuff
-
-
-@dataclass(frozen=True, eq=False)
-class Panoptic:
-    """The segment of every pixel of an image.
-
-    ids       [H, W]  int32   256 * class + number: number 0 for stuff, from 1 on for objects of a
-                              class, the most certain first; VOID where nobody is sure
-    segments  objects, best first, then stuff by class
-    """
-
-    ids: Tensor
-    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
@@ -70,43 +42,52 @@ class PanopticFusion:
         """The picture of what was found; without masks it is stuff alone, or else nothing."""
         ids = found.boxes.new_full(found.image_size, VOID, dtype=torch.int32)
         free = torch.ones_like(ids, dtype=torch.bool)
-        objects = [] if found.masks is None else list(self._paint(ids, free, found))
-        stuff = [] if found.semantic is None else list(self._fill(ids, free, found))
-        return Panoptic(ids, (*objects, *stuff))
+        segments: list[Segment] = []
+        if found.masks is not None:
+            segments += self._paint(ids, free, found, found.masks)
+        if found.semantic is not None:
+            segments += self._fill(ids, free, found.semantic, found.confidence)
+        return Panoptic(ids, tuple(segments))
 
-    def _paint(self, ids: Tensor, free: Tensor, found: Predictions) -> Iterator[Segment]:
+    def _paint(
+        self, ids: Tensor, free: Tensor, found: Predictions, masks: Masks
+    ) -> Iterator[Segment]:
         """Objects onto free pixels, those beyond the last number of their class left out."""
         numbers: Counter[int] = Counter()
         scores, labels = found.scores.tolist(), found.labels.tolist()
-        windows, crops = found.masks.windows.tolist(), found.masks.crops()
+        windows, crops = masks.windows.tolist(), masks.crops()
         for k in sorted(range(len(found)), key=scores.__getitem__, reverse=True):
             (x1, y1, x2, y2), label = windows[k], self.things[labels[k]]
-            if scores[k] < self.min_score or numbers[label] + 1 == NUMBERS:
+            if scores[k] < self.min_score or numbers[label] + 1 == _NUMBERS:
                 continue
             still_free = free[y1:y2, x1:x2]
             visible = crops[k] & still_free
             area = int(visible.count_nonzero())
             if area and area >= self.min_visible * int(crops[k].count_nonzero()):
                 numbers[label] += 1
-                segment = Segment(NUMBERS * label + numbers[label], label, True, scores[k], area, k)
+                segment = Segment(
+                    _NUMBERS * label + numbers[label], label, True, scores[k], area, k
+                )
                 ids[y1:y2, x1:x2].masked_fill_(visible, segment.id)
                 still_free ^= visible
                 yield segment
 
-    def _fill(self, ids: Tensor, free: Tensor, found: Predictions) -> Iterator[Segment]:
+    def _fill(
+        self, ids: Tensor, free: Tensor, semantic: Tensor, confidence: Tensor | None
+    ) -> Iterator[Segment]:
         """What is stuff in the class map onto the pixels that are still free."""
         taken = (~free).byte() * UNLABELLED  # x | 255 is 255
-        classes = (found.semantic | taken).flatten()
+        classes = (semantic | taken).flatten()
         areas = torch.bincount(classes, minlength=UNLABELLED + 1).tolist()
         sums = areas
-        if found.confidence is not None:
-            weights = found.confidence.flatten().double()
+        if confidence is not None:
+            weights = confidence.flatten().double()
             sums = torch.bincount(classes, weights, UNLABELLED + 1).tolist()
         least = max(1, self.min_stuff * ids.numel())
         values = ids.new_full((UNLABELLED + 1,), VOID)
         for label, area in enumerate(areas[:UNLABELLED]):
             if area >= least and label not in self.things:
-                values[label] = NUMBERS * label
-                yield Segment(NUMBERS * label, label, False, sums[label] / area, area, -1)
+                values[label] = _NUMBERS * label
+                yield Segment(_NUMBERS * label, label, False, sums[label] / area, area, -1)
         painted = values.index_select(0, classes.int()).view_as(ids)
         torch.minimum(ids, painted, out=ids)  # VOID is the largest value

@@ -1,14 +1,14 @@
-"""The one result type of every model."""
+"""The result type of every model: objects, their masks, and classes of pixels in one image."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from jointseg_core.panoptic import Panoptic, PanopticFusion
 
 
 def check_shape(name: str, tensor: Tensor, *expected: int | None) -> None:
@@ -55,12 +55,14 @@ class Masks:
     @classmethod
     def from_bitmaps(cls, bitmaps: Tensor) -> Masks:
         """Full-size masks, bool [N, H, W], cut to their tight windows."""
-        windows = torch.stack([_tight_window(bitmap) for bitmap in bitmaps]) if len(bitmaps) else []
+        if not len(bitmaps):
+            return cls.empty(bitmaps.device)
+        windows = torch.stack([_tight_window(bitmap) for bitmap in bitmaps])
         crops = [
             bitmap[y1:y2, x1:x2]
-            for bitmap, (x1, y1, x2, y2) in zip(bitmaps, _rows(windows), strict=True)
+            for bitmap, (x1, y1, x2, y2) in zip(bitmaps, windows.tolist(), strict=True)
         ]
-        return cls.from_crops(windows, crops) if crops else cls.empty(bitmaps.device)
+        return cls.from_crops(windows, crops)
 
     @property
     def areas(self) -> Tensor:
@@ -79,10 +81,10 @@ class Masks:
 
     def crops(self) -> list[Tensor]:
         """The contents of all windows, bool [h_i, w_i] each."""
-        pieces = self.pixels.split(self.areas.tolist())
+        pieces = torch.split(self.pixels, self.areas.tolist())
         return [
             piece.view(y2 - y1, x2 - x1)
-            for piece, (x1, y1, x2, y2) in zip(pieces, _rows(self.windows), strict=True)
+            for piece, (x1, y1, x2, y2) in zip(pieces, self.windows.tolist(), strict=True)
         ]
 
     def __getitem__(self, keep: Tensor | slice) -> Masks:
@@ -97,7 +99,7 @@ class Masks:
         """Full-size masks, bool [N, H, W], for an image of this size."""
         bitmaps = torch.zeros(len(self), *size, dtype=torch.bool, device=self.pixels.device)
         for bitmap, (x1, y1, x2, y2), crop in zip(
-            bitmaps, _rows(self.windows), self.crops(), strict=True
+            bitmaps, self.windows.tolist(), self.crops(), strict=True
         ):
             bitmap[y1:y2, x1:x2] = crop
         return bitmaps
@@ -105,10 +107,6 @@ class Masks:
     def to(self, device: torch.device | str) -> Masks:
         """The same masks on another device."""
         return Masks(self.windows.to(device), self.pixels.to(device))
-
-
-def _rows(windows: Tensor | list) -> list[list[int]]:
-    return windows.tolist() if isinstance(windows, Tensor) else windows
 
 
 def _tight_window(bitmap: Tensor) -> Tensor:
@@ -119,9 +117,33 @@ def _tight_window(bitmap: Tensor) -> Tensor:
     return torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
+class Segment(NamedTuple):
+    """An object or a class of stuff: the pixels of one value of `Panoptic.ids`."""
+
+    id: int  # that value
+    label: int  # class of the pixels
+    is_thing: bool
+    score: float  # of the object; of stuff the mean confidence of its pixels
+    area: int  # pixels
+    object: int  # its place among the objects of the `Predictions`, -1 for stuff
+
+
+@dataclass(frozen=True, eq=False)
+class Panoptic:
+    """The segment of every pixel of an image.
+
+    ids       [H, W]  int32   256 * class + number: number 0 for stuff, from 1 on for objects of a
+                              class, the most certain first; `panoptic.VOID` where nobody is sure
+    segments  objects, best first, then stuff by class
+    """
+
+    ids: Tensor
+    segments: tuple[Segment, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model sees in one image of H x W pixels; objects are sorted, best first.
+    """Objects and classes of pixels in one image of H x W pixels; objects are sorted, best first.
 
     image_size  (H, W)
     boxes       [N, 4]  float   x1, y1, x2, y2 in pixels, right and bottom exclusive
@@ -131,7 +153,7 @@ class Predictions:
     semantic    [H, W]  uint8   class of every pixel              (SegRPN and joint, else None)
     confidence  [H, W]  float   probability of that class         (SegRPN and joint, else None)
     foreground  [H, W]  bool    pixels of any thing               (SegRPN and joint, else None)
-    fusion      PanopticFusion  how these become one picture      (joint, else None)
+    fusion      `panoptic.PanopticFusion`: how these become one picture (joint, else None)
     """
 
     image_size: tuple[int, int]
@@ -142,7 +164,7 @@ class Predictions:
     semantic: Tensor | None = None
     confidence: Tensor | None = None
     foreground: Tensor | None = None
-    fusion: PanopticFusion | None = None
+    fusion: Callable[[Predictions], Panoptic] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -157,7 +179,7 @@ class Predictions:
 
     @classmethod
     def empty(cls, image_size: tuple[int, int]) -> Predictions:
-        """Nothing seen in an image of this size."""
+        """No objects in an image of this size, and no maps."""
         none = torch.zeros(0)
         return cls(image_size, none.view(0, 4), none, none.long(), Masks.empty())
 

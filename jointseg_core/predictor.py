@@ -1,33 +1,34 @@
-"""Camera images in, what they show out: a model made ready once and used for every frame."""
+"""Camera images in, `Predictions` out: a model made ready once and used for every frame."""
 
 from __future__ import annotations
 
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from jointseg_core.backbone import fold_batch_norms
-from jointseg_core.checkpoint import BadCheckpoint, Manifest, Model, load_model
+from jointseg_core.checkpoint import Manifest, Model, load_model
 from jointseg_core.classes import Classes
-from jointseg_core.cuda.graph import replayer_for
-from jointseg_core.errors import BadConfig
+from jointseg_core.cuda.graph import Replayer
+from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.backends import CHECKPOINT, Exported, is_export, open_export
+from jointseg_core.export.graphs import Output
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
 from jointseg_core.runtime.malloc import keep_memory, return_memory
 from jointseg_core.runtime.winograd import WinogradConv2d, use_winograd
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-LIMITS = ("score_threshold", "nms_iou", "mask_threshold", "max_detections")
+_LIMITS = ("score_threshold", "nms_iou", "mask_threshold", "max_detections")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Timing:
 class Predictor:
     """Runs a model on images of any size; safe to use from several threads.
 
-    model      changed for good, so of no use to anybody else; `exported` takes its backbone
+    model      is changed for good: norms folded, cast, moved; `exported` takes its backbone
     device     "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N"
     precision  "fp32", "fp16", "bf16", or "auto": bf16 on a CPU that computes in it, else fp32
     exported   what computes in the place of the model's layers, in a precision of its own
@@ -72,12 +73,13 @@ class Predictor:
         self._dtype = torch.float32 if exported else PRECISIONS[self.precision]
         winograd = winograd and not exported and saves_time(self.device, self._dtype)
         self.model = prepared(model, self.device, self._dtype, winograd)
-        self._network, self._replayer = self.model, None
+        self._network: Callable[[Tensor], Any] = self.model
+        self._replayer: Replayer | None = None
         if exported:
             self._network = exported.network(self.model)
         else:
             given = manifest.preprocessing, self.device, self._dtype
-            self._replayer = replayer_for(self.model, *given)
+            self._replayer = Replayer.where_possible(self.model, *given)
 
     @classmethod
     def from_file(
@@ -130,19 +132,21 @@ class Predictor:
         """Change `score_threshold`, `nms_iou`, `mask_threshold` or `max_detections`.
 
         The next batch uses them; SegRPN, which makes no masks, ignores their threshold. Raises
-        ValueError for another name.
+        BadConfig for another name.
         """
-        if unknown := sorted(set(changes) - set(LIMITS)):
-            raise BadConfig(f"{unknown[0]} cannot be changed; want one of {', '.join(LIMITS)}")
-        known = {name: value for name, value in changes.items() if hasattr(self.model.config, name)}
-        self.model.config = replace(self.model.config, **known)
+        if unknown := sorted(set(changes) - set(_LIMITS)):
+            raise BadConfig(f"{unknown[0]} cannot be changed; want one of {', '.join(_LIMITS)}")
+        config: Any = self.model.config
+        known = {name: value for name, value in changes.items() if hasattr(config, name)}
+        self.model.config = replace(config, **known)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Predictions]:
-        """What uint8 RGB images [H, W, 3] show, in camera pixels and on the CPU.
+        """Predictions for uint8 RGB images [H, W, 3], in camera pixels and on the CPU.
 
-        Images may differ in size; they are one batch. Raises ValueError for anything else.
+        Images may differ in size; they are one batch. Raises BadImage, a ValueError, for anything
+        else.
         """
-        return self._see(images)[0]
+        return self._predict(images)[0]
 
     def with_proposals(
         self, images: Sequence[np.ndarray], limit: int = 1000
@@ -152,9 +156,9 @@ class Predictor:
         Proposals are at most `limit` boxes [P, 4] in camera pixels and their scores [P], best
         first, on the CPU.
         """
-        return self._see(images, limit)
+        return self._predict(images, limit)
 
-    def _see(
+    def _predict(
         self, images: Sequence[np.ndarray], limit: int = 0
     ) -> tuple[list[Predictions], list[tuple[Tensor, Tensor]]]:
         if not len(images):
@@ -168,14 +172,15 @@ class Predictor:
             proposals = self.model.proposals(output, frames, limit) if limit else []
         return predictions, [(boxes.cpu(), scores.cpu()) for boxes, scores in proposals]
 
-    def raw(self, images: Sequence[np.ndarray]) -> tuple:
+    def raw(self, images: Sequence[np.ndarray]) -> Output:
         """The tensors of the network's output for these images, before they are decoded."""
         with self._lock, torch.inference_mode():
             batch = self.manifest.preprocessing.batch
-            return self._network(batch(images, self.device, self._dtype)[0])
+            output: Output = self._network(batch(images, self.device, self._dtype)[0])
+            return output
 
-    def _run(self, images: Sequence[np.ndarray]) -> tuple[object, list[Predictions], list[float]]:
-        """The network's output, what it shows, and when pictures were fitted and the net done."""
+    def _run(self, images: Sequence[np.ndarray]) -> tuple[Any, list[Predictions], list[float]]:
+        """The network's output, predictions, and when pictures were fitted and the net was done."""
         inputs, frames = self.manifest.preprocessing.batch(images, self.device, self._dtype)
         fitted = self._now()
         output = self._network(inputs)
@@ -185,10 +190,10 @@ class Predictor:
 
     def _replay(
         self, images: Sequence[np.ndarray], frames: list[Letterbox]
-    ) -> tuple[object, list[Predictions], list[float]] | None:
-        """The same by a CUDA graph; None where there is none, or none could be recorded.
+    ) -> tuple[Any, list[Predictions], list[float]] | None:
+        """The same by a CUDA graph; None where there is none, or none could be captured.
 
-        To what counts operations, as FlopCounterMode does, a replay would show nothing.
+        A dispatch mode, such as FlopCounterMode, would see no operation of a replay.
         """
         if self._replayer is None or _get_current_dispatch_mode() is not None:
             return None
@@ -219,10 +224,10 @@ def prepared(
 
     Layers compute in dtype; what decides where something is stays in fp32 (see the models' decode).
     """
-    fold_batch_norms(model.backbone)
+    model.backbone.fold_batch_norms()
     if winograd:
         use_winograd(model, dtype, besides=model.backbone.layer4)
-    model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm | WinogradConv2d):
             module.to(dtype)

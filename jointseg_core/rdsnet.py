@@ -1,26 +1,38 @@
 """RDSNet: a new deep architecture for reciprocal object detection and instance segmentation.
 
-AAAI 2020; section numbers refer to it. This is the RetinaNet instance as its authors released it:
-an object stream finds boxes and gives every object a representation, a pixel stream gives every
-pixel one, and their correlation is the object's mask. Masks then refine the boxes (3.3).
+AAAI 2020; section numbers refer to it. This is the instance on RetinaNet as its authors released
+it: an object stream finds boxes and gives every object a representation, a pixel stream gives every
+pixel one, and their correlation is the object's mask (3.1). Masks then refine the boxes (3.3).
+Where the released code and the paper differ, the code counts: its numbers are those of the tables.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import reduce
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
 
-from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
-from jointseg_core.boxes import decode_boxes, logit
+from jointseg_core.boxes import (
+    AnchorGrid,
+    best_of_levels,
+    box_loss,
+    decode_boxes,
+    detect,
+    logit,
+    of_any_class,
+)
 from jointseg_core.correlation import (
     MASK_STRIDE,
+    NoPixelStream,
+    ObjectStream,
+    PixelStream,
     contrast,
     count_mask_samples,
     mask_losses,
@@ -28,18 +40,8 @@ from jointseg_core.correlation import (
     sample_masks,
     threshold_masks,
 )
-from jointseg_core.layers import (
-    CellConv2d,
-    conv_norm_relu,
-    init_normal,
-    init_xavier,
-    per_anchor,
-    tower,
-)
-from jointseg_core.losses import box_loss, divide, focal_loss
-from jointseg_core.postprocessing import best_of_levels, detect, of_any_class
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
 from jointseg_core.refinement import BoundaryRefinement, mask_profiles
 from jointseg_core.targets import (
     IGNORED,
@@ -47,10 +49,10 @@ from jointseg_core.targets import (
     anchor_labels,
     assign_batch,
     count_positives,
+    divide,
 )
 
-OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-"""Anchor sides of a level against its smallest."""
+_OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # anchor sides of a level
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,10 @@ class RDSNetConfig:
 
     num_classes: int
     backbone: str = "r101"
-    norm: str = "fixed_statistics"
-    frozen_stages: int = 2
-    channels: int = 256
-    head_depth: int = 4
+    norm: str = "fixed_statistics"  # of the backbone, see `ResNet`
+    frozen_stages: int = 2  # of the backbone: stem and first stage
+    channels: int = 256  # of the pyramid and both streams
+    head_depth: int = 4  # 3x3 convolutions in each tower of the object stream
     head_groups: int = 32  # groups of the heads' group norm, 0 = none
     filter_size: int = 32  # d, length of a representation; 0 = RetinaNet, without masks
     anchor_size: float = 4.0  # side of a level's smallest anchor in strides
@@ -77,12 +79,16 @@ class RDSNetConfig:
     candidates: int = 1000  # per level, before NMS
     score_threshold: float = 0.05
     nms_iou: float = 0.5
-    mask_threshold: float = 0.4
-    max_detections: int = 100
+    mask_threshold: float = 0.4  # probability above which a pixel is the object's
+    max_detections: int = 100  # per image
 
 
 class RDSNetOutput(NamedTuple):
-    """What `forward` computes; the last convolution of two heads waits until it is known where."""
+    """What `forward` computes.
+
+    The last convolutions for boxes and for representations are left to loss and decoding, which
+    need them at a few anchors only.
+    """
 
     anchors: list[Tensor]  # per level [h * w * k, 4]
     class_logits: Tensor  # [B, A, K]
@@ -101,107 +107,17 @@ class RDSNetOutput(NamedTuple):
         )
 
 
-class ObjectStream(nn.Module):
-    """Three towers over all levels: classes, boxes, and representations of objects (3.1).
-
-    With filter_size=0 there is no third.
-    """
-
-    def __init__(self, config: RDSNetConfig, per_cell: int) -> None:
-        super().__init__()
-        channels, depth, groups = config.channels, config.head_depth, config.head_groups
-        self.num_classes, self.filter_size = config.num_classes, config.filter_size
-        self.per_cell = per_cell
-        self.class_tower = tower(channels, channels, depth, groups)
-        self.box_tower = tower(channels, channels, depth, groups)
-        self.class_logits = nn.Conv2d(channels, per_cell * config.num_classes, 3, padding=1)
-        self.box_deltas = CellConv2d(channels, per_cell * 4)
-        if self.filter_size:
-            self.filter_tower = tower(channels, channels, depth, groups)
-            self.filters = CellConv2d(channels, per_cell * 2 * self.filter_size)
-        init_normal(self)
-        nn.init.constant_(self.class_logits.bias, -math.log(0.99 / 0.01))
-
-    def forward(self, features: list[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """P3..P7 [B, C, h, w] to class logits [B, A, K] and the features of the other two heads."""
-        logits = per_anchor(
-            [self.class_logits(self.class_tower(f)) for f in features], self.num_classes
-        )
-        box_features = [self.box_tower(f) for f in features]
-        return logits, box_features, [self.filter_tower(f) for f in features if self.filter_size]
-
-    def deltas_at(self, box_features: list[Tensor], anchors: Tensor) -> Tensor:
-        """Box deltas [n, 4] of anchors [n] (their indices) of one image."""
-        return self.box_deltas.at_anchors(box_features, anchors, self.per_cell)
-
-    def representations_at(self, filter_features: list[Tensor], anchors: Tensor) -> Tensor:
-        """Representations [n, 2, d] of anchors [n] of one image: background, then object."""
-        values = self.filters.at_anchors(filter_features, anchors, self.per_cell)
-        return values.view(-1, 2, self.filter_size)
-
-
-class PixelStream(nn.Module):
-    """Sums the pyramid at its finest level and gives every cell a representation (3.1).
-
-    levels  how many pyramid levels come in, finest first
-    up      whether the sum is doubled in size (P3 to stride 4); P2 needs no doubling
-    """
-
-    def __init__(
-        self, channels: int, filter_size: int, groups: int, levels: int = 3, up: bool = True
-    ) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [
-                nn.ModuleList(
-                    [conv_norm_relu(channels, channels, groups) for _ in range(max(1, level))]
-                )
-                for level in range(levels)
-            ]
-        )
-        self.merge = conv_norm_relu(channels, channels, groups) if up else nn.Identity()
-        self.factor = 2 if up else 1
-        init_xavier(self)
-        self.output = nn.Conv2d(channels, filter_size, 1)
-        init_normal(self.output)
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        """Maps [B, C, h, w] to pixel representations [B, d, H/4, W/4], in fp32."""
-        merged = self.merge(sum(self._branch(i, f) for i, f in enumerate(features)))
-        # a 1x1 convolution and a bilinear resize commute: project first, there are fewer pixels
-        return _enlarge(self.output(merged).float(), self.factor)
-
-    def _branch(self, level: int, x: Tensor) -> Tensor:
-        for conv in self.branches[level]:
-            x = _enlarge(conv(x), 2 if level else 1)
-        return x
-
-
-def _enlarge(x: Tensor, factor: int) -> Tensor:
-    if factor == 1:
-        return x
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
-
-
-class NoPixelStream(nn.Module):
-    """RetinaNet's: no representation of any pixel, [B, 0, H/4, W/4] of maps from P3 on."""
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        batch, _, height, width = features[0].shape
-        return features[0].new_zeros(batch, 0, 2 * height, 2 * width)
-
-
 class RDSNet(nn.Module):
     """Object stream, pixel stream, correlation and refinement; see `build_rdsnet`."""
 
     def __init__(
         self,
         config: RDSNetConfig,
-        backbone: nn.Module,
-        pyramid: nn.Module,
+        backbone: ResNet,
+        pyramid: FeaturePyramid,
         anchors: AnchorGrid,
         object_stream: ObjectStream,
-        pixel_stream: nn.Module,
+        pixel_stream: PixelStream | NoPixelStream,
         refinement: BoundaryRefinement,
     ) -> None:
         super().__init__()
@@ -214,11 +130,11 @@ class RDSNet(nn.Module):
         self.refinement = refinement.requires_grad_(False)  # trains alone, in a second stage
 
     def forward(self, images: Tensor) -> RDSNetOutput:
-        """Normalised images [B, 3, H, W]; H and W multiples of 32."""
+        """Raw outputs for normalised images [B, 3, H, W]; H and W multiples of 32."""
         levels = self.pyramid(self.backbone(images)[-self.pyramid.inputs :])
-        return self.streams(levels, tuple(images.shape[-2:]))
+        return self.streams(levels, images.shape[-2:])
 
-    def streams(self, levels: list[Tensor], input_size: tuple[int, int]) -> RDSNetOutput:
+    def streams(self, levels: list[Tensor], input_size: Sequence[int]) -> RDSNetOutput:
         """Both streams on the pyramid of an input of (H, W) pixels, from its pixel_level to P7."""
         class_logits, box_features, filter_features = self.object_stream(levels[-5:])  # P3..P7
         pixels = self.pixel_stream(levels[:-2])  # up to P5
@@ -228,56 +144,57 @@ class RDSNet(nn.Module):
     # -- training -----------------------------------------------------------------------------
 
     def loss(
-        self,
-        output: RDSNetOutput,
-        targets: list[Target],
-        counts: Mapping[str, float] | None = None,
+        self, output: RDSNetOutput, targets: list[Target], counts: Mapping[str, float] | None = None
     ) -> dict[str, Tensor]:
         """Losses `classification`, `box` and `mask` (3.2), each with weight 1.
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
+        Targets are in network pixels.
         """
         found = self._assign(targets, output.anchors)
         images = [(output.image(i), *pair) for i, pair in enumerate(found)]
-        sums = {
-            "classification": sum(self._class_loss(*image) for image in images),
-            "box": sum(self._box_loss(*image) for image in images),
+        losses = {
+            "classification": [self._class_loss(*image) for image in images],
+            "box": [self._box_loss(*image) for image in images],
         }
         if self.config.filter_size:
-            sums["mask"] = sum(self._mask_loss(*image) for image in images)
-        return divide(sums, self._counts(found) if counts is None else counts)
+            losses["mask"] = [self._mask_loss(*image) for image in images]
+        return divide(losses, self._counts(found) if counts is None else counts)
 
-    def counts(self, targets: list[Target], input_size: tuple[int, int]) -> dict[str, float]:
+    def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
         """What `loss` divides by, for images that fill an input of (H, W) pixels.
 
         classification, box  positive anchors, at least one for each image
         mask                 positive anchors that train masks: for each image those whose object
                              has more than min_mask_area pixels, at most max_masks
 
-        They need no network and add up over images, so those of all parts of a batch, handed to
-        `loss` for each part, make the losses of the parts add up to the loss of the batch.
+        They need no network; see `divide` for batches that are computed in parts.
         """
         device = targets[0].boxes.device
         return self._counts(self._assign(targets, self.anchors(input_size, device)))
 
     def _counts(self, found: list[tuple[Target, Tensor]]) -> dict[str, float]:
         positives = count_positives(found)
-        counts = {"classification": positives, "box": positives}
+        counts: dict[str, float] = {"classification": positives, "box": positives}
         if self.config.filter_size:
             counts["mask"] = count_mask_samples(found, **self._mask_limits)
         return counts
 
     def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:
-        return assign_batch(targets, anchors, 0.5, 0.4)
+        return assign_batch(targets, anchors, 0.5, 0.4)  # as RetinaNet
 
     @property
     def _mask_limits(self) -> dict[str, int]:
         return {"min_area": self.config.min_mask_area, "limit": self.config.max_masks}
 
     def _class_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
-        labels = anchor_labels(target, assigned, self.config.num_classes)
-        counted = assigned != IGNORED
-        return focal_loss(output.class_logits[counted], labels[counted])
+        """Focal loss over all anchors that are positive or negative."""
+        counted, classes = assigned != IGNORED, self.config.num_classes
+        labels = anchor_labels(target, assigned, background=classes)[counted]
+        logits = output.class_logits[counted]
+        wanted = F.one_hot(labels, classes + 1)[:, :classes].to(logits.dtype)
+        loss: Tensor = sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2, reduction="sum")
+        return loss
 
     def _box_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
         positive = (assigned >= 0).nonzero().flatten()
@@ -296,10 +213,7 @@ class RDSNet(nn.Module):
         ).sum()
 
     def refinement_loss(
-        self,
-        output: RDSNetOutput,
-        targets: list[Target],
-        counts: Mapping[str, float] | None = None,
+        self, output: RDSNetOutput, targets: list[Target], counts: Mapping[str, float] | None = None
     ) -> Tensor:
         """Cross entropy of the refined sides, mean over the anchors that train masks (3.3).
 
@@ -309,45 +223,52 @@ class RDSNet(nn.Module):
         found = self._assign(targets, output.anchors)
         counts = self._counts(found) if counts is None else counts
         losses = [self._refinement_loss(output.image(i), *pair) for i, pair in enumerate(found)]
-        return sum(losses) / max(counts["mask"], 1)
+        return reduce(torch.add, losses) / max(counts["mask"], 1)
 
     def _refinement_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:
         sampled = mask_samples(target, assigned, **self._mask_limits)
-        if not len(sampled):
-            return sum(parameter.sum() for parameter in self.refinement.parameters()) * 0
+        if not len(sampled):  # 0, but with gradients, which every process of a step has to have
+            return (self.refinement.kernel.sum() + self.refinement.bias.sum()) * 0
         height, width = (MASK_STRIDE * side for side in output.pixels.shape[-2:])
-        frame = Letterbox((height, width), (height, width))
+        frame = Letterbox((height, width), (height, width))  # the kernel trains in network pixels
         with torch.no_grad():
             boxes = self._boxes_at(output, sampled, frame)
             profiles = mask_profiles(
                 *self._masks_at(output, sampled, boxes, frame), (height, width)
             )
         wanted = target.boxes[assigned[sampled]]
-        return self.refinement.loss(*profiles, boxes, wanted) * len(sampled)
+        return self.refinement.loss(*profiles, boxes, wanted) * len(sampled)  # a sum, as others
 
     # -- inference ----------------------------------------------------------------------------
 
     @torch.no_grad()
     def decode(self, output: RDSNetOutput, frames: list[Letterbox]) -> list[Predictions]:
-        """Objects of each image with their masks, in camera pixels."""
+        """Objects of each image with their masks, in camera pixels.
+
+        frames say how each image lies in the network's input.
+        """
         return [self._decode(output.image(i), frame) for i, frame in enumerate(frames)]
 
     def _decode(self, output: RDSNetOutput, frame: Letterbox) -> Predictions:
         config = self.config
+        # boxes for these anchors alone, representations for those alone that survive NMS
         anchors = self._candidates(output, config.score_threshold)
         boxes = self._boxes_at(output, anchors, frame)
         scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
         found = Predictions(frame.image_size, boxes[rows], scores[rows, labels], labels)
-        return (
-            self._with_masks(found, output, anchors[rows], frame) if config.filter_size else found
-        )
+        if not config.filter_size:
+            return found
+        return self._with_masks(found, output, anchors[rows], frame)
 
     def _with_masks(
         self, found: Predictions, output: RDSNetOutput, anchors: Tensor, frame: Letterbox
     ) -> Predictions:
-        """The objects of these anchors with their masks, and the boxes that the masks refine."""
+        """The objects of these anchors with their masks, and with boxes refined by them (3.3).
+
+        Masks are cropped around the boxes as they were.
+        """
         crops, windows = self._masks_at(output, anchors, found.boxes, frame)
         boxes = self.refinement(*mask_profiles(crops, windows, frame.image_size), found.boxes)
         return replace(
@@ -362,19 +283,17 @@ class RDSNet(nn.Module):
 
         An anchor scores as its best class does; NMS is that of `of_any_class`.
         """
-        images = [output.image(i) for i in range(len(frames))]
-        return [self._proposals(*image, limit) for image in zip(images, frames, strict=True)]
-
-    def _proposals(
-        self, output: RDSNetOutput, frame: Letterbox, limit: int
-    ) -> tuple[Tensor, Tensor]:
-        anchors = self._candidates(output, threshold=0)
-        scores = output.class_logits[anchors].amax(1).float().sigmoid()
-        return of_any_class(self._boxes_at(output, anchors, frame), scores, limit)
+        results = []
+        for image, frame in ((output.image(i), frame) for i, frame in enumerate(frames)):
+            anchors = self._candidates(image, threshold=0)
+            scores = image.class_logits[anchors].amax(1).float().sigmoid()
+            results.append(of_any_class(self._boxes_at(image, anchors, frame), scores, limit))
+        return results
 
     def _candidates(self, output: RDSNetOutput, threshold: float) -> Tensor:
-        """Indices of each level's best anchors, without those that no class can save."""
+        """Indices of each level's best anchors, without those whose best class is not above it."""
         best, sizes = output.class_logits.amax(1), [len(level) for level in output.anchors]
+        # the sigmoid is monotonic: logits are compared, and only the winners become scores
         return best_of_levels(best, sizes, self.config.candidates, logit(threshold))[0]
 
     def _boxes_at(self, output: RDSNetOutput, anchors: Tensor, frame: Letterbox) -> Tensor:
@@ -415,37 +334,27 @@ PRESETS = {
 """Networks by name; `dataclasses.replace` changes single numbers."""
 
 
-def build_rdsnet(config: RDSNetConfig, backbone_weights: str | None = None) -> RDSNet:
-    """RDSNet as released: pixel stream on P3..P5, group norm in the heads (4.1).
+def build_rdsnet(config: RDSNetConfig) -> RDSNet:
+    """RDSNet as released: pixel stream on P3..P5, group norm in the heads.
 
-    backbone_weights is a ResNet file in torchvision's format; without it weights are random.
+    As printed (3.1, 4.1) it is with pixel_level=2, as PanopticFPN, and head_groups=0, as RetinaNet.
     """
+    return RDSNet(config, **build_parts(config, config.pixel_level if config.filter_size else 3))
+
+
+def build_parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
+    """The arguments of `RDSNet` beside its config, with a pyramid from P{finest} to P7."""
+    channels, groups, d = config.channels, config.head_groups, config.filter_size
     backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
-    if backbone_weights:
-        backbone.load_imagenet(backbone_weights)
-    finest = config.pixel_level if config.filter_size else 3
-    widths = backbone.widths[finest - 2 :]
-    coarser = StridedConvLevels(backbone.widths[-1], config.channels)
-    anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=OCTAVE_SCALES)
-    return RDSNet(
-        config,
-        backbone=backbone,
-        pyramid=FeaturePyramid(widths, config.channels, coarser),
-        anchors=anchors,
-        object_stream=ObjectStream(config, anchors.per_cell),
-        pixel_stream=build_pixel_stream(config),
-        refinement=BoundaryRefinement(config.gamma, config.refinement_reach),
-    )
-
-
-def build_pixel_stream(config: RDSNetConfig) -> nn.Module:
-    """The pixel stream from pixel_level to P5, or none for a network without masks."""
-    if not config.filter_size:
-        return NoPixelStream()
-    groups, finest = config.head_groups, config.pixel_level
-    return PixelStream(config.channels, config.filter_size, groups, 6 - finest, up=finest == 3)
-
-
-def build_rdsnet_printed(config: RDSNetConfig, backbone_weights: str | None = None) -> RDSNet:
-    """RDSNet as printed: pixel stream on P2..P5 as in PanopticFPN, no norm in the heads."""
-    return build_rdsnet(replace(config, pixel_level=2, head_groups=0), backbone_weights)
+    coarser = StridedConvLevels(backbone.widths[-1], channels)
+    anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=_OCTAVE_SCALES)
+    classes, cell, depth = config.num_classes, anchors.per_cell, config.head_depth
+    levels = 6 - config.pixel_level  # of the pixel stream, up to P5
+    return {
+        "backbone": backbone,
+        "pyramid": FeaturePyramid(backbone.widths[finest - 2 :], channels, coarser),
+        "anchors": anchors,
+        "object_stream": ObjectStream(channels, classes, cell, d, depth, groups),
+        "pixel_stream": PixelStream(channels, d, groups, levels) if d else NoPixelStream(),
+        "refinement": BoundaryRefinement(config.gamma, config.refinement_reach),
+    }

@@ -8,7 +8,7 @@ from RDSNet's correlation in place of a linear combination of prototypes. The in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,9 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
-from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes
+from jointseg_core.boxes import (
+    BOX_WEIGHTS,
+    AnchorGrid,
+    best_of_levels,
+    box_loss,
+    decode_boxes,
+    detect,
+    of_any_class,
+)
 from jointseg_core.correlation import (
     contrast,
     count_mask_samples,
@@ -29,16 +36,20 @@ from jointseg_core.correlation import (
     threshold_masks,
 )
 from jointseg_core.layers import CellConv2d, conv_norm_relu, init_xavier, per_anchor, tower
-from jointseg_core.losses import box_loss, divide, mined_cross_entropy
-from jointseg_core.postprocessing import best_of_levels, detect, of_any_class
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
-from jointseg_core.targets import IGNORED, Target, anchor_labels, assign_batch, count_positives
+from jointseg_core.targets import (
+    IGNORED,
+    Target,
+    anchor_labels,
+    assign_batch,
+    count_positives,
+    divide,
+)
 
-STRIDES = (8, 16, 32, 64, 128)
-BOX_LOSS_WEIGHT = 1.5
-HARD_NEGATIVES = 3
-"""Background anchors per object in the classification loss."""
+_STRIDES = (8, 16, 32, 64, 128)
+_BOX_LOSS_WEIGHT = 1.5
+_HARD_NEGATIVES = 3  # background anchors per object in the classification loss
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,11 @@ def as_yolact(config: RDSNetSConfig) -> RDSNetSConfig:
 
 
 class RDSNetSOutput(NamedTuple):
-    """What `forward` computes; three convolutions wait until it is known where they are needed."""
+    """What `forward` computes.
+
+    The convolutions for boxes and representations are left to loss and decoding, which need them at
+    a few anchors only; that of the auxiliary segmentation is for the loss alone.
+    """
 
     anchors: list[Tensor]  # per level [h * w * k, 4]
     class_logits: Tensor  # [B, A, K + 1], background comes last
@@ -103,7 +118,7 @@ class RDSNetSOutput(NamedTuple):
         )
 
 
-class SharedHead(nn.Module):
+class _SharedHead(nn.Module):
     """One convolution for all levels, then classes, boxes and representations of objects."""
 
     def __init__(self, config: RDSNetSConfig, per_cell: int) -> None:
@@ -135,7 +150,7 @@ class SharedHead(nn.Module):
         return contrast(values.view(-1, 2, self.filter_size))
 
 
-class Prototypes(nn.Module):
+class _Prototypes(nn.Module):
     """YOLACT's pixel stream, P3 at twice its size; rectified as there, or linear as in RDSNet."""
 
     def __init__(self, channels: int, filter_size: int, groups: int, rectified: bool) -> None:
@@ -149,7 +164,8 @@ class Prototypes(nn.Module):
     def forward(self, finest: Tensor) -> Tensor:
         """P3 [B, C, H/8, W/8] to pixel representations [B, d, H/4, W/4], in fp32."""
         enlarged = F.interpolate(self.before(finest), scale_factor=2, mode="bilinear")
-        return self.activation(self.output(self.after(enlarged)).float())
+        pixels: Tensor = self.activation(self.output(self.after(enlarged)).float())
+        return pixels
 
 
 class RDSNetS(nn.Module):
@@ -158,11 +174,11 @@ class RDSNetS(nn.Module):
     def __init__(
         self,
         config: RDSNetSConfig,
-        backbone: nn.Module,
-        pyramid: nn.Module,
+        backbone: ResNet,
+        pyramid: FeaturePyramid,
         anchors: AnchorGrid,
-        object_stream: SharedHead,
-        pixel_stream: Prototypes,
+        object_stream: _SharedHead,
+        pixel_stream: _Prototypes,
         segmentation: nn.Conv2d,
     ) -> None:
         super().__init__()
@@ -175,10 +191,10 @@ class RDSNetS(nn.Module):
         self.segmentation = segmentation
 
     def forward(self, images: Tensor) -> RDSNetSOutput:
-        """Normalised images [B, 3, H, W] of any size."""
+        """Raw outputs for normalised images [B, 3, H, W] of any size."""
         levels = self.pyramid(self.backbone(images)[1:])  # P3..P7
         class_logits, features = self.object_stream(levels)
-        anchors = self.anchors(tuple(images.shape[-2:]), images.device)
+        anchors = self.anchors(images.shape[-2:], images.device)
         pixels = self.pixel_stream(levels[0])
         return RDSNetSOutput(anchors, class_logits, features, levels[0], pixels)
 
@@ -194,19 +210,20 @@ class RDSNetS(nn.Module):
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch. The
         last one, of all classes over all pixels of P3, helps in training and has no other use.
+        Targets are in network pixels.
         """
         found = self._assign(targets, output.anchors)
         images = [(output.image(i), *pair) for i, pair in enumerate(found)]
-        sums = {
-            "classification": sum(self._class_loss(*image) for image in images),
-            "box": sum(self._box_loss(*image) for image in images),
-            "mask": sum(self._mask_loss(*image) for image in images),
-            "segmentation": self._segmentation_loss(output.finest, [t for t, _ in found]),
+        losses = {
+            "classification": [self._class_loss(*image) for image in images],
+            "box": [self._box_loss(*image) for image in images],
+            "mask": [self._mask_loss(*image) for image in images],
+            "segmentation": [self._segmentation_loss(output.finest, [t for t, _ in found])],
         }
         cells = output.finest.shape[-2] * output.finest.shape[-1]
-        return divide(sums, self._counts(found, cells) if counts is None else counts)
+        return divide(losses, self._counts(found, cells) if counts is None else counts)
 
-    def counts(self, targets: list[Target], input_size: tuple[int, int]) -> dict[str, float]:
+    def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
         """What `loss` divides by, for images that fill an input of (H, W) pixels.
 
         classification, box  positive anchors, at least one for each image
@@ -214,11 +231,10 @@ class RDSNetS(nn.Module):
                              has more than min_mask_area pixels, at most max_masks
         segmentation         cells of P3
 
-        They need no network and add up over images, so those of all parts of a batch, handed to
-        `loss` for each part, make the losses of the parts add up to the loss of the batch.
+        They need no network; see `divide` for batches that are computed in parts.
         """
         anchors = self.anchors(input_size, targets[0].boxes.device)
-        cells = math.prod(math.ceil(side / STRIDES[0]) for side in input_size)
+        cells = math.prod(math.ceil(side / _STRIDES[0]) for side in input_size)
         return self._counts(self._assign(targets, anchors), cells)
 
     def _counts(self, found: list[tuple[Target, Tensor]], cells: int) -> dict[str, float]:
@@ -240,14 +256,14 @@ class RDSNetS(nn.Module):
     def _class_loss(self, output: RDSNetSOutput, target: Target, assigned: Tensor) -> Tensor:
         counted = assigned != IGNORED
         labels = anchor_labels(target, assigned, self.config.num_classes)[counted]
-        return mined_cross_entropy(output.class_logits[counted], labels, HARD_NEGATIVES)
+        return _mined_cross_entropy(output.class_logits[counted], labels, _HARD_NEGATIVES)
 
     def _box_loss(self, output: RDSNetSOutput, target: Target, assigned: Tensor) -> Tensor:
         positive = (assigned >= 0).nonzero().flatten()
         deltas = self.object_stream.deltas_at(output.features, positive)
         anchors, boxes = torch.cat(output.anchors)[positive], target.boxes[assigned[positive]]
         scale = deltas.new_tensor(BOX_WEIGHTS)
-        return box_loss(deltas, boxes, anchors, beta=1.0, scale=scale) * BOX_LOSS_WEIGHT
+        return box_loss(deltas, boxes, anchors, beta=1.0, scale=scale) * _BOX_LOSS_WEIGHT
 
     def _mask_loss(self, output: RDSNetSOutput, target: Target, assigned: Tensor) -> Tensor:
         sampled, config = mask_samples(target, assigned, **self._mask_limits), self.config
@@ -257,7 +273,7 @@ class RDSNetS(nn.Module):
 
     def _segmentation_loss(self, finest: Tensor, targets: list[Target]) -> Tensor:
         logits = self.segmentation(finest)
-        wanted = torch.stack([class_maps(target, logits.shape[1]) for target in targets])
+        wanted = torch.stack([_class_maps(target, logits.shape[1]) for target in targets])
         return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="sum")
 
     # -- inference ----------------------------------------------------------------------------
@@ -286,19 +302,16 @@ class RDSNetS(nn.Module):
 
         An anchor scores as its best class does; NMS is that of `of_any_class`.
         """
-        images = [output.image(i) for i in range(len(frames))]
-        return [self._proposals(*image, limit) for image in zip(images, frames, strict=True)]
-
-    def _proposals(
-        self, output: RDSNetSOutput, frame: Letterbox, limit: int
-    ) -> tuple[Tensor, Tensor]:
-        scores = _scores(output)
-        anchors = self._candidates(output, scores, threshold=0)
-        boxes = self._boxes_at(output, anchors, frame)
-        return of_any_class(boxes, scores[anchors].amax(1), limit)
+        results = []
+        for image, frame in ((output.image(i), frame) for i, frame in enumerate(frames)):
+            scores = _scores(image)
+            anchors = self._candidates(image, scores, threshold=0)
+            boxes = self._boxes_at(image, anchors, frame)
+            results.append(of_any_class(boxes, scores[anchors].amax(1), limit))
+        return results
 
     def _candidates(self, output: RDSNetSOutput, scores: Tensor, threshold: float) -> Tensor:
-        """Indices of each level's best anchors, without those that no class can save."""
+        """Indices of each level's best anchors, without those whose best class is not above it."""
         sizes = [len(level) for level in output.anchors]
         return best_of_levels(scores.amax(1), sizes, self.config.candidates, threshold)[0]
 
@@ -313,9 +326,22 @@ def _scores(output: RDSNetSOutput) -> Tensor:
     return output.class_logits.float().softmax(1)[:, :-1]
 
 
-def class_maps(target: Target, num_classes: int) -> Tensor:
+def _mined_cross_entropy(logits: Tensor, labels: Tensor, ratio: float) -> Tensor:
+    """Cross entropy of logits [A, K + 1] at all objects and the hardest background, summed.
+
+    labels [A] hold 0..K-1 for an object and K for background, of which `ratio` times as many count
+    as there are objects, those with the highest losses (as if one, where there is no object).
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    is_object = labels < logits.shape[1] - 1
+    background = losses[~is_object]
+    wanted = int(ratio * max(1, int(is_object.sum())))
+    return losses[is_object].sum() + background.topk(min(wanted, len(background))).values.sum()
+
+
+def _class_maps(target: Target, num_classes: int) -> Tensor:
     """Where objects of each class are: maps [K, h, w] of 0 and 1 in cells of P3."""
-    masks = shrink_masks(target.masks, STRIDES[0]).float()
+    masks = shrink_masks(target.masks, _STRIDES[0]).float()
     return (
         masks.new_zeros(num_classes, *masks.shape[1:])
         .index_add(0, target.labels, masks)
@@ -342,16 +368,11 @@ PRESETS = {
 """Networks by name; `dataclasses.replace` changes single numbers."""
 
 
-def build_rdsnet_s(config: RDSNetSConfig, backbone_weights: str | None = None) -> RDSNetS:
-    """RDSNet_s, or YOLACT for a config of `as_yolact`.
-
-    backbone_weights is a ResNet file in torchvision's format; without it weights are random.
-    """
+def build_rdsnet_s(config: RDSNetSConfig) -> RDSNetS:
+    """RDSNet_s, or YOLACT for a config of `as_yolact`."""
     backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
-    if backbone_weights:
-        backbone.load_imagenet(backbone_weights)
     channels, groups = config.channels, config.head_groups
-    anchors = AnchorGrid(STRIDES, config.anchor_size)
+    anchors = AnchorGrid(_STRIDES, config.anchor_size)
     segmentation = nn.Conv2d(channels, config.num_classes, 1)
     init_xavier(segmentation)
     return RDSNetS(
@@ -365,7 +386,7 @@ def build_rdsnet_s(config: RDSNetSConfig, backbone_weights: str | None = None) -
             activation=nn.ReLU(),
         ),
         anchors=anchors,
-        object_stream=SharedHead(config, anchors.per_cell),
-        pixel_stream=Prototypes(channels, config.filter_size, groups, config.linear_combination),
+        object_stream=_SharedHead(config, anchors.per_cell),
+        pixel_stream=_Prototypes(channels, config.filter_size, groups, config.linear_combination),
         segmentation=segmentation,
     )

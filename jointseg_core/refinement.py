@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from jointseg_core.predictions import Predictions
 
 MAX_DEVIATIONS = 3.294
-"""At inference the prior is cut where it falls below 0.0044: this many sigma from the side."""
+"""At inference the released code cuts the prior where it falls below 0.0044: so many sigma away."""
 
 
 def mask_profiles(
@@ -61,11 +61,12 @@ class BoundaryRefinement(nn.Module):
         prior's deviation in pixels; mirrored for right and bottom; cut removes the prior's tails.
         """
         kernel = self.kernel.flip(0) if mirrored else self.kernel
+        # logarithms of likelihood times prior; the constants cancel when the sum is made 1
         evidence = F.conv1d(profile[:, None], kernel[None, None], self.bias, padding="same")[:, 0]
         pixels = torch.arange(profile.shape[1], device=profile.device)
         deviations = (pixels - side[:, None]) / sigma.clamp(min=1)[:, None]
         log = F.logsigmoid(evidence) - deviations.square() / 2
-        if cut:
+        if cut:  # not in training, where a side beyond it would have probability 0
             reach = deviations.abs()
             outside = (reach > MAX_DEVIATIONS) & (reach > reach.min(1, keepdim=True).values)
             log = log.masked_fill(outside, float("-inf"))

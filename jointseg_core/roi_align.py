@@ -13,9 +13,9 @@ from torch import Tensor
 
 from jointseg_core.tensors import constants
 
-STRIDES = (4, 8, 16, 32)
+_STRIDES = (4, 8, 16, 32)
 """Network pixels per cell of P2..P5."""
-BINS, SAMPLES = 7, 2
+BINS, _SAMPLES = 7, 2
 """Bins along each side of a region, and samples along each side of a bin."""
 
 
@@ -26,29 +26,30 @@ def roi_align(features: list[Tensor], regions: list[Tensor], canonical_size: flo
     the side from P3 and so on.
     """
     boxes, images = torch.cat(regions), _image_of(regions)
-    levels = region_levels(boxes, canonical_size)
+    levels = _region_levels(boxes, canonical_size)
     height, width = (constants([f.shape[i] for f in features], levels) for i in (-2, -1))
     areas = height * width  # of each level
     starts = len(regions) * (areas.cumsum(0) - areas)  # where each level's cells start
     height, width = height[levels], width[levels]
     first = (starts[levels] + images * areas[levels])[:, None]
-    scaled = boxes / constants(STRIDES, boxes)[levels, None]
+    scaled = boxes / constants(_STRIDES, boxes)[levels, None]
+    # 4 rows and 4 columns of cells for each bin: all pairs, with the products of their weights
     rows, row_weights = _samples(scaled[:, 1], scaled[:, 3], height)
     columns, column_weights = _samples(scaled[:, 0], scaled[:, 2], width)
-    cells = (first + rows * width[:, None]).view(-1, BINS, 1, 2 * SAMPLES, 1)
-    cells = cells + columns.view(-1, 1, BINS, 1, 2 * SAMPLES)
-    weights = row_weights.view(-1, BINS, 1, 2 * SAMPLES, 1)
-    weights = weights * column_weights.view(-1, 1, BINS, 1, 2 * SAMPLES)
+    cells = (first + rows * width[:, None]).view(-1, BINS, 1, 2 * _SAMPLES, 1)
+    cells = cells + columns.view(-1, 1, BINS, 1, 2 * _SAMPLES)
+    weights = row_weights.view(-1, BINS, 1, 2 * _SAMPLES, 1)
+    weights = weights * column_weights.view(-1, 1, BINS, 1, 2 * _SAMPLES)
     pooled = F.embedding_bag(
         cells.flatten(0, 2).flatten(1),
         torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in features]),
         per_sample_weights=weights.flatten(0, 2).flatten(1).to(features[0].dtype),
         mode="sum",
     )
-    return pooled.unflatten(0, (-1, BINS * BINS))
+    return pooled.view(-1, BINS * BINS, pooled.shape[1])
 
 
-def region_levels(boxes: Tensor, canonical_size: float) -> Tensor:
+def _region_levels(boxes: Tensor, canonical_size: float) -> Tensor:
     """The pyramid level of each box [n], counted from P2 = 0 (FPN equation 1)."""
     sides = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
     level = torch.floor(4 + torch.log2(sides / canonical_size) + 1e-6)
@@ -61,11 +62,11 @@ def _image_of(regions: list[Tensor]) -> Tensor:
 
 
 def _samples(start: Tensor, end: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Along one side: the two cells around every sample [n, 2 * BINS * SAMPLES], their weights.
+    """Along one side: the two cells around every sample [n, 2 * BINS * _SAMPLES], their weights.
 
     start, end [n] in cells of maps that are length [n] cells long. Samples outside weigh nothing.
     """
-    count = BINS * SAMPLES
+    count = BINS * _SAMPLES
     step = (end - start).clamp(min=1) / count
     position = start[:, None] + (torch.arange(count, device=start.device) + 0.5) * step[:, None]
     last = length[:, None] - 1
@@ -74,5 +75,5 @@ def _samples(start: Tensor, end: Tensor, length: Tensor) -> tuple[Tensor, Tensor
     before = position.floor().minimum(last - 1).clamp(min=0)
     share = position - before
     pair = torch.stack([before, (before + 1).minimum(last)], -1).long()
-    weights = torch.stack([1 - share, share], -1) * inside[..., None] / SAMPLES
+    weights = torch.stack([1 - share, share], -1) * inside[..., None] / _SAMPLES
     return pair.flatten(1), weights.flatten(1)

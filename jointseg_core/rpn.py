@@ -1,4 +1,7 @@
-"""SegRPN's proposal heads, and how the class-agnostic one helps the other."""
+"""SegRPN's proposal heads: RPN_det on the pyramid, RPN_mask on the class-agnostic branch.
+
+The second helps the first by feature fusion (rows "RPN" of Table I) and by score fusion ("ROI").
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from jointseg_core.boxes import decode_boxes
+from jointseg_core.boxes import best_of_levels, box_loss, decode_boxes
 from jointseg_core.layers import init_normal, per_anchor
-from jointseg_core.losses import box_loss
-from jointseg_core.postprocessing import best_of_levels
-from jointseg_core.preprocessing import Letterbox
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.targets import Target
 
 
 class ProposalHead(nn.Module):
-    """Objectness and boxes from one 3x3 convolution, whose output can be fused (2.5, 2.6)."""
+    """Objectness and boxes from one 3x3 convolution, whose output can be fused."""
 
     def __init__(self, channels_in: int, channels: int, per_cell: int) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ class ProposalHead(nn.Module):
 
 
 class ScaleMapHead(nn.Module):
-    """In place of a second proposal head: where objects of each level are is given (Table II).
+    """In place of RPN_mask: the places of each level's objects are given (Table II).
 
     A map is its own feature and the objectness of each of its cell's anchors. Maps of zeros change
     neither features nor scores, so without them the network is the paper's baseline.
@@ -58,12 +59,16 @@ class ScaleMapHead(nn.Module):
 
 
 def fuse_features(detection: list[Tensor], mask: list[Tensor]) -> list[Tensor]:
-    """F' = F_det * F_mask + F_det, level by level: the paper's rows "RPN" (2.6 a)."""
+    """F' = F_det * F_mask + F_det, maps [B, C, h, w] level by level: the paper's rows "RPN".
+
+    The paper says "multiplication followed by an element-wise sum", not of what. With F_det as the
+    summand, features of 0 leave the detector as it was, as its rows "w/o RPN at test" need.
+    """
     return [f * m + f for f, m in zip(detection, mask, strict=True)]
 
 
 def fuse_scores(detection: Tensor, mask: Tensor) -> Tensor:
-    """z' = z_det + z_mask, before the sigmoid: the paper's rows "ROI" (2.6 b)."""
+    """z' = z_det + z_mask, logits [B, A] before the sigmoid: the paper's rows "ROI"."""
     return detection + mask
 
 
@@ -75,7 +80,7 @@ def anchor_losses(
     assigned: Tensor,
     sampled: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Objectness and box loss of one head at the sampled of one image's anchors, summed (2.2).
+    """Objectness and box loss of one head at the sampled of one image's anchors, summed.
 
     objectness [A], deltas [A, 4], anchors [A, 4], assigned [A] their objects, sampled [n] indices.
     """
@@ -101,7 +106,8 @@ def choose_proposals(
     index, level = best_of_levels(scores, [len(one) for one in anchors], candidates)
     frame = Letterbox(input_size, input_size)
     boxes = frame.to_image(decode_boxes(deltas[index].float(), torch.cat(anchors)[index]))
-    visible = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    visible = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)  # after clipping to the input
     boxes, scores, level = boxes[visible], scores[index][visible], level[visible]
-    keep = batched_nms(boxes.double(), scores.double(), level, nms_iou)  # as in `detect`
+    # levels do not compete; in fp64 as in `detect`
+    keep = batched_nms(boxes.double(), scores.double(), level, nms_iou)
     return boxes[keep], scores[keep]

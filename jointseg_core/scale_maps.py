@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CASES = {
+from jointseg_core.targets import Target
+
+_CASES = {
     1: (32.0, 64.0, 128.0, 256.0),  # Eq. 3: P2 .. P6 by octaves from 32
     2: (112.0, 224.0, 448.0),  # Eq. 4: as regions; P6 repeats P5
     3: (48.0, 96.0, 192.0, 384.0),  # Eq. 5: the nearest anchor size
@@ -17,24 +19,26 @@ CASES = {
 """Lower bounds of P3, P4, .. for each of the three cases."""
 
 
-def region_levels(boxes: Tensor, canonical_size: float = 224.0) -> Tensor:
-    """Pyramid level 2..5 [N] that a region [N, 4] is pooled from (Eq. 1 and 2)."""
-    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=0).sqrt()
-    return (4 + torch.log2(sizes / canonical_size + 1e-8)).floor().clamp(2, 5).long()
-
-
-def object_levels(boxes: Tensor, case: int) -> Tensor:
+def _object_levels(boxes: Tensor, case: int) -> Tensor:
     """Pyramid level [N] of each object's box [N, 4] under case 1, 2 or 3 (Eq. 3, 4, 5)."""
     sizes = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
-    return 2 + torch.bucketize(sizes, sizes.new_tensor(CASES[case]), right=True)
+    return 2 + torch.bucketize(sizes, sizes.new_tensor(_CASES[case]), right=True)
 
 
-def scale_maps(masks: Tensor, boxes: Tensor, case: int) -> list[Tensor]:
-    """Where objects of each level lie: bool maps [h, w] for P2..P6 of masks [N, H, W] (2.7).
+def true_scale_maps(targets: list[Target], case: int, unit: float = 1.0) -> list[Tensor]:
+    """Where what is sought lies, by level: maps [B, 1, h, w] of 0 and 1 for P2..P6 (Table II).
 
-    A cell is set when any of its pixels is, so that thin objects do not vanish.
+    case 1, 2 or 3 is the rule of Eq. 3, 4 or 5, with its sizes multiplied by `unit`. A cell is set
+    when any of its pixels is, so that thin objects do not vanish.
     """
-    levels = object_levels(boxes, case)
+    maps = [
+        _maps(target.masks, target.boxes / unit, case) for target in map(Target.sought, targets)
+    ]
+    return [torch.stack(level)[:, None].float() for level in zip(*maps, strict=True)]
+
+
+def _maps(masks: Tensor, boxes: Tensor, case: int) -> list[Tensor]:
+    levels = _object_levels(boxes, case)
     return [
         _downsample(masks[_belongs(levels, level, case)], stride=2**level) for level in range(2, 7)
     ]

@@ -1,8 +1,15 @@
-"""SegRPN's two segmentation branches: the class of every pixel, and things against stuff."""
+"""SegRPN's two segmentation branches: the class of every pixel, and things against stuff.
+
+The paper says what the branches are for and that they are convolutions "on top of the FPN in a
+multiscale fashion"; their towers are those of UPSNet's and PanopticFPN's semantic heads.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from itertools import product
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +17,7 @@ from torch import Tensor, nn
 
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.layers import tower
-from jointseg_core.preprocessing import Letterbox, Neighbours
+from jointseg_core.letterbox import Letterbox, Neighbours
 from jointseg_core.targets import Target
 from jointseg_core.tensors import constants
 
@@ -19,9 +26,9 @@ MAP_STRIDE = 4
 
 
 class Segmentation(nn.Module):
-    """Semantic and class-agnostic branch: towers per level, summed at stride 4 (2.3, 2.4).
+    """Semantic and class-agnostic branch: two convolutions per level, summed at stride 4.
 
-    class_agnostic=False leaves the second branch out: the paper's baseline.
+    class_agnostic=False leaves the second branch out: the baseline of the paper's Table I.
     """
 
     def __init__(
@@ -53,10 +60,12 @@ class Segmentation(nn.Module):
             logits = _projected_sum(semantic, self.classes.weight, self.classes.bias)
             return [], logits, logits[:, :0]
         agnostic = [branch(level) for branch, level in zip(self.agnostic, levels, strict=True)]
+        # the class-agnostic sum has two readers, the classes and its own logit: one convolution
         of_semantic, of_agnostic = self.classes.weight.chunk(2, 1)
         both = torch.cat([of_agnostic, self.background.weight])
-        bias = torch.cat([self.classes.bias, self.background.bias])
-        classes, background = _projected_sum(agnostic, both, bias).split((len(of_agnostic), 1), 1)
+        bias = torch.cat([layer.get_parameter("bias") for layer in (self.classes, self.background)])
+        logits = _projected_sum(agnostic, both, bias)
+        classes, background = logits[:, :-1], logits[:, -1:]
         return agnostic, classes + _projected_sum(semantic, of_semantic), background
 
 
@@ -65,24 +74,24 @@ def _projected_sum(levels: list[Tensor], weight: Tensor, bias: Tensor | None = N
 
     It commutes with sums and bilinear resizes: projected first, far fewer channels are enlarged.
     """
-    total = sum_at_finest([F.conv2d(level, weight).float() for level in levels])
+    total = _sum_at_finest([F.conv2d(level, weight).float() for level in levels])
     return total if bias is None else total + bias.float()[:, None, None]
 
 
-def sum_at_finest(levels: list[Tensor]) -> Tensor:
+def _sum_at_finest(levels: list[Tensor]) -> Tensor:
     """Maps [B, C, h, w], enlarged bilinearly to the first one's size and added."""
     size = levels[0].shape[-2:]
-    return levels[0] + sum(enlarge(level, size) for level in levels[1:])
+    return levels[0] + reduce(torch.add, [_enlarge(level, size) for level in levels[1:]])
 
 
-def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resize of [B, C, h, w]; channels last is several times faster on a CPU."""
     return F.interpolate(
-        x.contiguous(memory_format=torch.channels_last), size=size, mode="bilinear"
+        x.contiguous(memory_format=torch.channels_last), size=list(size), mode="bilinear"
     )
 
 
-def class_map(logits: Tensor, frame: Letterbox) -> Tensor:
+def _class_map(logits: Tensor, frame: Letterbox) -> Tensor:
     """The class with the highest bilinear logit at every camera pixel, uint8 [H, W].
 
     logits [K, h, w] at MAP_STRIDE. Interpolation averages: where all cells around a pixel agree,
@@ -94,8 +103,8 @@ def class_map(logits: Tensor, frame: Letterbox) -> Tensor:
         m.index_select(1, columns.before).index_select(0, rows.before)
         for m in (cells, _differs_from_next(cells))
     )
-    y, x = mixed.nonzero(as_tuple=True)
-    values = sample_cells(logits, rows.at(y), columns.at(x))
+    y, x = mixed.nonzero(as_tuple=True)  # pixels between cells of different classes
+    values = _sample_cells(logits, rows.at(y), columns.at(x))
     classes[y, x] = values.max(1).indices.to(torch.uint8)
     return classes
 
@@ -107,7 +116,7 @@ def _differs_from_next(cells: Tensor) -> Tensor:
     return (cells != below) | (cells != right) | (cells != corner)
 
 
-def sample_cells(maps: Tensor, rows: Neighbours, columns: Neighbours) -> Tensor:
+def _sample_cells(maps: Tensor, rows: Neighbours, columns: Neighbours) -> Tensor:
     """Bilinear values [n, K] of maps [K, h, w] at n points, each between two rows and columns."""
     width = maps.shape[2]
     cells = torch.empty(len(rows.share), 4, dtype=torch.int32, device=maps.device)
@@ -120,36 +129,37 @@ def sample_cells(maps: Tensor, rows: Neighbours, columns: Neighbours) -> Tensor:
     return F.embedding_bag(cells, table, per_sample_weights=weights, mode="sum")
 
 
-def confidence(logits: Tensor, frame: Letterbox) -> Tensor:
-    """The probability [H, W] of the likeliest class of each camera pixel, of logits [K, h, w]."""
-    return frame.resize(logits.softmax(0).amax(0, keepdim=True), MAP_STRIDE)[0]
+class PixelMaps(NamedTuple):
+    """What `Predictions` holds of the pixels of one image, [H, W] each."""
 
-
-def foreground(
-    background: Tensor, semantic: Tensor, things: tuple[int, ...], frame: Letterbox
-) -> Tensor:
-    """Camera pixels [H, W] of things: as the class-agnostic branch says, or else the classes.
-
-    background [1, h, w] are that branch's logits, [0, h, w] where there is none.
-    """
-    if not len(background):
-        return is_thing(semantic, things)
-    return frame.resize(background, MAP_STRIDE)[0] < 0
+    semantic: Tensor  # uint8: the class with the highest interpolated logit
+    confidence: Tensor  # interpolated probability of the likeliest class
+    foreground: Tensor  # bool: whether it is a thing
 
 
 def pixel_maps(
-    semantic_logits: Tensor, background_logits: Tensor, things: tuple[int, ...], frame: Letterbox
-) -> dict[str, Tensor]:
-    """What `Predictions` holds of the pixels of one image: semantic, confidence and foreground.
+    semantic_logits: Tensor,
+    background_logits: Tensor,
+    things: tuple[int, ...],
+    frame: Letterbox,
+    dense: bool = False,
+) -> PixelMaps:
+    """Maps of the camera image from logits [K, h, w], and [1, h, w] of the background.
 
-    Logits [K, h, w] and [1, h, w], or [0, h, w] without a class-agnostic branch.
+    The latter are [0, h, w] without a class-agnostic branch; foreground is then what `things` says
+    of the classes. With `dense` the logits of all pixels are interpolated, not of those along
+    borders alone, whose number depends on the picture.
     """
-    semantic = class_map(semantic_logits, frame)
-    return {
-        "semantic": semantic,
-        "confidence": confidence(semantic_logits, frame),
-        "foreground": foreground(background_logits, semantic, things, frame),
-    }
+    if dense:
+        semantic = frame.resize(semantic_logits, MAP_STRIDE).argmax(0).to(torch.uint8)
+    else:
+        semantic = _class_map(semantic_logits, frame)
+    likeliest = semantic_logits.softmax(0).amax(0, keepdim=True)
+    if len(background_logits):
+        foreground = frame.resize(background_logits, MAP_STRIDE)[0] < 0
+    else:
+        foreground = _is_thing(semantic, things)
+    return PixelMaps(semantic, frame.resize(likeliest, MAP_STRIDE)[0], foreground)
 
 
 def trained_pixels(target: Target, stride: int) -> Tensor:
@@ -160,23 +170,25 @@ def trained_pixels(target: Target, stride: int) -> Tensor:
     return target.semantic[::stride, ::stride]
 
 
-def class_loss(logits: Tensor, semantic: Tensor) -> Tensor:
-    """Cross entropy of logits [B, K, h, w] at the labelled pixels of [B, H, W], summed (2.3)."""
-    logits = enlarge(logits, tuple(semantic.shape[1:])).movedim(1, -1).flatten(0, 2)
-    return F.cross_entropy(logits, semantic.flatten(), ignore_index=UNLABELLED, reduction="sum")
+def pixel_losses(
+    semantic_logits: Tensor, background_logits: Tensor, semantic: Tensor, things: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """`semantic` and, of a network with the class-agnostic branch, `agnostic`, summed over pixels.
 
-
-def background_loss(logits: Tensor, semantic: Tensor, things: tuple[int, ...]) -> Tensor:
-    """Binary cross entropy of background logits [B, 1, h, w] at the same pixels, summed (2.4).
-
-    things are the classes that are no background.
+    The first is the cross entropy of logits [B, K, h, w], the second the binary one of background
+    logits [B, 1, h, w] against what is no thing, both at the labelled pixels of [B, H, W].
     """
-    logits = enlarge(logits, tuple(semantic.shape[1:]))[:, 0]
-    wanted = (~is_thing(semantic, things)).to(logits.dtype)
-    labelled = (semantic != UNLABELLED).to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits, wanted, labelled, reduction="sum")
+    size, labelled = semantic.shape[1:], semantic != UNLABELLED
+    logits = _enlarge(semantic_logits, size).movedim(1, -1).flatten(0, 2)
+    classes = F.cross_entropy(logits, semantic.flatten(), ignore_index=UNLABELLED, reduction="sum")
+    if not background_logits.shape[1]:
+        return {"semantic": classes}
+    background = _enlarge(background_logits, size)[:, 0]
+    wanted, weight = (m.to(background.dtype) for m in (~_is_thing(semantic, things), labelled))
+    agnostic = F.binary_cross_entropy_with_logits(background, wanted, weight, reduction="sum")
+    return {"semantic": classes, "agnostic": agnostic}
 
 
-def is_thing(semantic: Tensor, things: tuple[int, ...]) -> Tensor:
+def _is_thing(semantic: Tensor, things: tuple[int, ...]) -> Tensor:
     """Whether the class of each pixel is one of these."""
     return torch.isin(semantic, constants(things, semantic))

@@ -1,29 +1,27 @@
 """SegRPN: scale aware joint object detection and semantic segmentation.
 
-A two-stage detector on a feature pyramid with two more branches: one gives every pixel a class,
-the other tells things from stuff without saying which, level by level. A second proposal head on
-that class-agnostic branch then helps the first one, through its features and its scores.
+A two-stage detector on a feature pyramid with two more branches: one gives every pixel a class, the
+other tells things from stuff without saying which, level by level. A second proposal head on that
+class-agnostic branch (RPN_mask) then helps the first (RPN_det), through its features and its
+scores. Tables and equations are the paper's; what it leaves open is as in the detectors it builds
+on, Faster R-CNN and FPN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointseg_core.anchors import AnchorGrid
 from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
-from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes, has_area
+from jointseg_core.boxes import AnchorGrid, detect, has_area
 from jointseg_core.classes import UNLABELLED
-from jointseg_core.losses import box_loss, divide
-from jointseg_core.postprocessing import PROPOSAL_IOU, detect
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
-from jointseg_core.regions import RegionHead, assign_regions
+from jointseg_core.regions import RegionHead, region_losses, sample_regions
 from jointseg_core.rpn import (
     ProposalHead,
     ScaleMapHead,
@@ -32,40 +30,37 @@ from jointseg_core.rpn import (
     fuse_features,
     fuse_scores,
 )
-from jointseg_core.scale_maps import scale_maps
+from jointseg_core.scale_maps import true_scale_maps
 from jointseg_core.segmentation import (
     MAP_STRIDE,
     Segmentation,
-    background_loss,
-    class_loss,
+    pixel_losses,
     pixel_maps,
     trained_pixels,
 )
-from jointseg_core.targets import Target, assign_batch, sample, sample_size
-from jointseg_core.tensors import constants
+from jointseg_core.targets import Target, assign_batch, divide, sample, sample_size
 
-POSITIVE_ANCHORS, POSITIVE_REGIONS = 0.5, 0.25
-"""At most this share of the sampled anchors, and of the sampled regions, are objects."""
+_POSITIVE_ANCHORS = 0.5  # at most this share of the sampled anchors are objects
 
 
 @dataclass(frozen=True)
 class SegRPNConfig:
     """The numbers of the paper; see PRESETS for smaller networks.
 
-    The four fuse_* switches are the paper's rows "ROI" (probabilities) and "RPN" (features), each
-    with its "w/o during inference".
+    fuse_features is the rows "RPN" of Table I, fuse_scores its rows "ROI"; with *_train alone they
+    are "w/o during inference".
     """
 
-    num_things: int = 8
-    num_classes: int = 19
+    num_things: int = 8  # classes of objects
+    num_classes: int = 19  # of pixels, things and stuff
     things: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18)  # semantic classes that are things
     backbone: str = "r50"
-    norm: str = "fixed"
+    norm: str = "fixed"  # of the backbone, see `ResNet`
     frozen_stages: int = 0
-    channels: int = 256
-    branch_channels: int = 128
-    branch_groups: int = 32
-    region_channels: int = 1024
+    channels: int = 256  # of the pyramid and the proposal heads
+    branch_channels: int = 128  # of both segmentation branches
+    branch_groups: int = 32  # groups of their group norm
+    region_channels: int = 1024  # of the region head's two layers
     anchor_size: float = 8.0  # side of a level's square anchor in strides
     canonical_size: float = 224.0  # regions of this size are pooled from P4
     class_agnostic: bool = True  # False: no such branch and no second proposal head, the baseline
@@ -74,14 +69,14 @@ class SegRPNConfig:
     fuse_features_test: bool = True
     fuse_scores_train: bool = True
     fuse_scores_test: bool = True
-    proposal_samples: int = 256
-    region_samples: int = 512
+    proposal_samples: int = 256  # anchors per image that train the proposal heads
+    region_samples: int = 512  # proposals per image that train the region head
     pixel_loss_stride: int = 1  # every n-th row and column counts in the pixel losses
     candidates_train: int = 2000  # per level, before NMS
     candidates_test: int = 1000
-    proposals_train: int = 2000
+    proposals_train: int = 2000  # per image, after NMS
     proposals_test: int = 1000
-    proposal_nms_iou: float = PROPOSAL_IOU
+    proposal_nms_iou: float = 0.7
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
@@ -106,8 +101,8 @@ class SegRPN(nn.Module):
     def __init__(
         self,
         config: SegRPNConfig,
-        backbone: nn.Module,
-        pyramid: nn.Module,
+        backbone: ResNet,
+        pyramid: FeaturePyramid,
         anchors: AnchorGrid,
         proposal_head: ProposalHead,
         mask_proposal_head: ProposalHead | ScaleMapHead,
@@ -125,32 +120,38 @@ class SegRPN(nn.Module):
         self.region_head = region_head
 
     def forward(self, images: Tensor, scale_maps: list[Tensor] | None = None) -> SegRPNOutput:
-        """Normalised images [B, 3, H, W]; H and W multiples of 32.
+        """Raw outputs for normalised images [B, 3, H, W]; H and W multiples of 32.
 
         scale_maps are those of `true_scale_maps`, for a network with a scale_case.
         """
         levels = self.pyramid(self.backbone(images))  # P2..P6
         agnostic, semantic_logits, background_logits = self.segmentation(levels)
         mask_inputs = agnostic or self._known(scale_maps, levels)
+        # each proposal head: a 3x3 convolution, then (after the fusion) its two predictions
         mask_features = self.mask_proposal_head.features(mask_inputs)
         features = self.proposal_head.features(levels)
         if self._now("fuse_features"):
             features = fuse_features(features, mask_features)
+        objectness, box_deltas = self.proposal_head(features)
+        mask_objectness, mask_box_deltas = self.mask_proposal_head(mask_features)
         return SegRPNOutput(
             levels[:4],
-            self.anchors(tuple(images.shape[-2:]), images.device),
-            *self.proposal_head(features),
-            *self.mask_proposal_head(mask_features),
+            self.anchors(images.shape[-2:], images.device),
+            objectness,
+            box_deltas,
+            mask_objectness,
+            mask_box_deltas,
             semantic_logits,
             background_logits,
         )
 
-    def _now(self, name: str) -> bool | int:
-        """A number of the config that differs between training and inference."""
-        return getattr(self.config, f"{name}_{'train' if self.training else 'test'}")
+    def _now(self, name: str) -> int:
+        """A number of the config that differs between training and inference, or a switch."""
+        value: int = getattr(self.config, f"{name}_{'train' if self.training else 'test'}")
+        return value
 
     def _known(self, scale_maps: list[Tensor] | None, levels: list[Tensor]) -> list[Tensor]:
-        """Given maps, or those of somebody who knows of no object."""
+        """The given maps, or zeros, which say that there is no object."""
         fused = self._now("fuse_features") or self._now("fuse_scores")
         if scale_maps is None and self.config.scale_case and fused:
             raise ValueError(
@@ -167,15 +168,11 @@ class SegRPN(nn.Module):
         of 8 strides and follow the anchors of smaller networks.
         """
         case, unit = self.config.scale_case, self.config.anchor_size / 8
-        if not case:
-            return None
-        sought = [target[~target.crowd] for target in targets]
-        maps = [scale_maps(target.masks, target.boxes / unit, case) for target in sought]
-        return [torch.stack(level)[:, None].float() for level in zip(*maps, strict=True)]
+        return true_scale_maps(targets, case, unit) if case else None
 
     @torch.no_grad()
     def propose(self, output: SegRPNOutput) -> list[Tensor]:
-        """Proposals [n, 4] of each image in network pixels, best first (2.2, 2.6 b)."""
+        """Proposals [n, 4] of each image in network pixels, best first."""
         limit = self._now("proposals")
         return [boxes[:limit] for boxes, _ in self._scored_proposals(output)]
 
@@ -185,7 +182,7 @@ class SegRPN(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """Boxes [n, 4] in camera pixels and scores [n] of each image, n <= limit, best first.
 
-        They are what the region head would see, but for the limit; none lies in the padding.
+        They are those of `propose`, but for the limit and for those that lie in the padding.
         """
         results = []
         for (boxes, logits), frame in zip(self._scored_proposals(output), frames, strict=True):
@@ -195,7 +192,7 @@ class SegRPN(nn.Module):
         return results
 
     def proposal_scores(self, output: SegRPNOutput) -> Tensor:
-        """What anchors are ranked by, [B, A]: the objectness of one head, or of both (2.6 b)."""
+        """What anchors are ranked by, [B, A]: RPN_det's objectness, or the fused one."""
         if self._now("fuse_scores"):
             return fuse_scores(output.objectness, output.mask_objectness)
         return output.objectness
@@ -211,35 +208,33 @@ class SegRPN(nn.Module):
     # -- training -----------------------------------------------------------------------------
 
     def loss(
-        self,
-        output: SegRPNOutput,
-        targets: list[Target],
-        counts: Mapping[str, float] | None = None,
+        self, output: SegRPNOutput, targets: list[Target], counts: Mapping[str, float] | None = None
     ) -> dict[str, Tensor]:
-        """The paper's eight losses, or the five of its baseline, each with weight 1 (2.8).
+        """The paper's eight losses, or the five of its baseline, each with weight 1.
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
-        Images without a semantic map train no pixels.
+        Targets are in network pixels; those without a semantic map train no pixels.
         """
         found = self._assign(targets, output.anchors)
         semantic = [self._semantic(target) for target in targets]
         generators = [target.generator() for target in targets]
-        sums = {
+        losses = {
             **self._proposal_losses(output, found, generators),
             **self._region_losses(output, [target for target, _ in found], generators),
-            **self._pixel_losses(output, torch.stack(semantic)),
         }
-        return divide(sums, self._counts(found, semantic) if counts is None else counts)
+        logits = output.semantic_logits, output.background_logits
+        pixels = pixel_losses(*logits, torch.stack(semantic), self.config.things)
+        losses |= {name: [loss] for name, loss in pixels.items()}
+        return divide(losses, self._counts(found, semantic) if counts is None else counts)
 
-    def counts(self, targets: list[Target], input_size: tuple[int, int]) -> dict[str, float]:
+    def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
         """What `loss` divides by, for images that fill an input of (H, W) pixels.
 
         (mask_)proposal(_box)  sampled anchors, of all anchors at most proposal_samples an image
         region, region_box     region_samples for each image, however many there are to sample
         semantic, agnostic     labelled pixels, of every pixel_loss_stride-th row and column
 
-        They need no network and add up over images, so those of all parts of a batch, handed to
-        `loss` for each part, make the losses of the parts add up to the loss of the batch.
+        They need no network; see `divide` for batches that are computed in parts.
         """
         anchors = self.anchors(input_size, targets[0].boxes.device)
         return self._counts(self._assign(targets, anchors), [self._semantic(t) for t in targets])
@@ -248,17 +243,17 @@ class SegRPN(nn.Module):
         self, found: list[tuple[Target, Tensor]], semantic: list[Tensor]
     ) -> dict[str, float]:
         limit = self.config.proposal_samples
-        anchors = sum(sample_size(assigned, limit, POSITIVE_ANCHORS) for _, assigned in found)
+        anchors = sum(sample_size(assigned, limit, _POSITIVE_ANCHORS) for _, assigned in found)
         regions = self.config.region_samples * len(found)
         pixels = sum(int((classes != UNLABELLED).sum()) for classes in semantic)
-        counts = {"proposal": anchors, "proposal_box": anchors}
+        counts: dict[str, float] = {"proposal": anchors, "proposal_box": anchors}
         counts |= {"region": regions, "region_box": regions, "semantic": pixels}
         if self.config.class_agnostic:
             counts |= {"mask_proposal": anchors, "mask_proposal_box": anchors, "agnostic": pixels}
         return counts
 
     def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:
-        return assign_batch(targets, anchors, 0.7, 0.3)
+        return assign_batch(targets, anchors, 0.7, 0.3)  # as Faster R-CNN
 
     def _semantic(self, target: Target) -> Tensor:
         """Classes [h, w] of the pixels that train."""
@@ -269,100 +264,59 @@ class SegRPN(nn.Module):
         output: SegRPNOutput,
         found: list[tuple[Target, Tensor]],
         generators: list[torch.Generator | None],
-    ) -> dict[str, Tensor]:
-        """Both proposal heads learn from the same anchors with the same labels (2.5)."""
+    ) -> dict[str, list[Tensor]]:
+        """Both proposal heads learn from the same anchors with the same labels.
+
+        Scores are fused for ranking alone: each head's loss sees its own.
+        """
         anchors, limit = torch.cat(output.anchors), self.config.proposal_samples
         samples = [
-            (target, assigned, sample(assigned, limit, POSITIVE_ANCHORS, generator))
+            (target, assigned, sample(assigned, limit, _POSITIVE_ANCHORS, generator))
             for (target, assigned), generator in zip(found, generators, strict=True)
         ]
         heads = {"proposal": (output.objectness, output.box_deltas)}
         if self.config.class_agnostic:
             heads["mask_proposal"] = (output.mask_objectness, output.mask_box_deltas)
-        sums = {}
+        losses: dict[str, list[Tensor]] = {}
         for name, predicted in heads.items():
             images = zip(*predicted, samples, strict=True)
-            losses = [anchor_losses(o, d, anchors, *sampled) for o, d, sampled in images]
-            sums[name], sums[f"{name}_box"] = (sum(column) for column in zip(*losses, strict=True))
-        return sums
+            pairs = [anchor_losses(o, d, anchors, *sampled) for o, d, sampled in images]
+            losses[name], losses[f"{name}_box"] = map(list, zip(*pairs, strict=True))
+        return losses
 
     def _region_losses(
         self,
         output: SegRPNOutput,
         targets: list[Target],
         generators: list[torch.Generator | None],
-    ) -> dict[str, Tensor]:
-        """Class and box of sampled proposals; the objects' own boxes are proposals too."""
-        regions, owners = [], []
+    ) -> dict[str, list[Tensor]]:
+        """Class and box of sampled proposals."""
         images = zip(self.propose(output), targets, generators, strict=True)
-        for proposals, target, generator in images:
-            candidates = torch.cat([proposals, target.boxes])
-            assigned = assign_regions(candidates, target.boxes)
-            chosen = sample(assigned, self.config.region_samples, POSITIVE_REGIONS, generator)
-            regions.append(candidates[chosen])
-            owners.append(assigned[chosen])
+        sampled = [sample_regions(*image, self.config.region_samples) for image in images]
+        regions, owners = [boxes for boxes, _ in sampled], [objects for _, objects in sampled]
         logits, deltas = self.region_head(output.features, regions)
-        background = targets[0].labels.new_tensor([self.config.num_things])
-        labels = torch.cat(
-            [torch.cat([t.labels, background])[o] for t, o in zip(targets, owners, strict=True)]
-        )
-        wanted = torch.cat([t.boxes[o[o >= 0]] for t, o in zip(targets, owners, strict=True)])
-        positive = (labels < self.config.num_things).nonzero().flatten()
-        box = box_loss(
-            deltas[positive, labels[positive]],
-            wanted,
-            torch.cat(regions)[positive],
-            beta=1.0,
-            scale=constants(BOX_WEIGHTS, deltas),
-        )
-        classes = F.cross_entropy(logits, labels, reduction="sum")
-        return {"region": classes, "region_box": box}
-
-    def _pixel_losses(self, output: SegRPNOutput, semantic: Tensor) -> dict[str, Tensor]:
-        """Of classes [B, h, w], and of things against stuff."""
-        losses = {"semantic": class_loss(output.semantic_logits, semantic)}
-        if self.config.class_agnostic:
-            background, things = output.background_logits, self.config.things
-            losses["agnostic"] = background_loss(background, semantic, things)
-        return losses
+        classes, boxes = region_losses(logits, deltas, regions, owners, targets)
+        return {"region": [classes], "region_box": [boxes]}
 
     # -- inference ----------------------------------------------------------------------------
 
     @torch.no_grad()
     def decode(self, output: SegRPNOutput, frames: list[Letterbox]) -> list[Predictions]:
         """Objects, classes of pixels and foreground of each image, in camera pixels."""
-        regions = self.propose(output)
-        logits, deltas = self.region_head(output.features, regions)
-        scores = logits.softmax(1)[:, :-1]
-        counts = [len(r) for r in regions]
-        return [
-            self._decode(output, i, frame, *parts)
-            for i, (frame, *parts) in enumerate(
-                zip(frames, regions, scores.split(counts), deltas.split(counts), strict=True)
-            )
-        ]
+        found = self.region_head.detect(output.features, self.propose(output))
+        maps = zip(output.semantic_logits, output.background_logits, strict=True)
+        images = zip(found, maps, frames, strict=True)
+        return [self._decode(*regions, *logits, frame) for regions, logits, frame in images]
 
     def _decode(
-        self,
-        output: SegRPNOutput,
-        index: int,
-        frame: Letterbox,
-        regions: Tensor,
-        scores: Tensor,
-        deltas: Tensor,
+        self, boxes: Tensor, scores: Tensor, semantic: Tensor, background: Tensor, frame: Letterbox
     ) -> Predictions:
-        config, scale = self.config, constants(BOX_WEIGHTS, deltas)
-        boxes = frame.to_image(decode_boxes(deltas / scale, regions[:, None]))  # [n, K, 4]
+        config, boxes = self.config, frame.to_image(boxes)
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
-        maps = output.semantic_logits[index], output.background_logits[index]
-        return Predictions(
-            frame.image_size,
-            boxes[rows, labels],
-            scores[rows, labels],
-            labels,
-            **pixel_maps(*maps, config.things, frame),
-        )
+        maps = pixel_maps(semantic, background, config.things, frame)
+        found = boxes[rows, labels], scores[rows, labels], labels
+        return Predictions(frame.image_size, *found, **maps._asdict())
 
 
 def _input_size(output: SegRPNOutput) -> tuple[int, int]:
@@ -399,22 +353,17 @@ PRESETS = {
 def with_true_scale_maps(config: SegRPNConfig, case: int) -> SegRPNConfig:
     """The study of Table II: maps of the truth take the place of all that is class-agnostic.
 
-    case 1, 2 or 3 says which level an object belongs to (see `scale_maps.CASES`); in the third,
-    regions of 128 pixels instead of 224 are pooled from P4 (2.7). The fuse_* switches choose the
+    case 1, 2 or 3 says which level an object belongs to (see `scale_maps`); in the third,
+    regions of 128 pixels instead of 224 are pooled from P4. The fuse_* switches choose the
     table's rows. The network needs `SegRPN.true_scale_maps` wherever a switch is on.
     """
     size = config.canonical_size * (128 / 224 if case == 3 else 1)
     return replace(config, class_agnostic=False, scale_case=case, canonical_size=size)
 
 
-def build_segrpn(config: SegRPNConfig, backbone_weights: str | None = None) -> SegRPN:
-    """SegRPN with both branches on a ResNet feature pyramid P2..P6.
-
-    backbone_weights is a ResNet file in torchvision's format; without it weights are random.
-    """
+def build_segrpn(config: SegRPNConfig) -> SegRPN:
+    """SegRPN with both branches on a ResNet feature pyramid P2..P6."""
     backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
-    if backbone_weights:
-        backbone.load_imagenet(backbone_weights)
     anchors = AnchorGrid((4, 8, 16, 32, 64), config.anchor_size)
     return SegRPN(
         config,

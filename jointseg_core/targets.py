@@ -1,8 +1,11 @@
-"""What an image really shows, and which anchors and proposals have to find it."""
+"""Training: annotations of images, which anchors have to find which object, and counts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +33,7 @@ class Target:
     labels: Tensor
     masks: Tensor
     semantic: Tensor | None = None
-    crowd: Tensor | None = None
+    crowd: Tensor = None  # type: ignore[assignment]  # is set below where it is not given
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -51,8 +54,14 @@ class Target:
     def to(self, device: torch.device | str) -> Target:
         """The same annotation on another device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)
+        }
         return replace(self, **moved)
+
+    def sought(self) -> Target:
+        """The same without its groups."""
+        return self[~self.crowd]
 
     def generator(self) -> torch.Generator | None:
         """A fresh generator that draws the same for this image in whatever batch it is."""
@@ -63,16 +72,17 @@ class Target:
 
         With `like`, an object's masks and the class of every pixel only where `like` has them.
         """
-        single = self[~self.crowd]
+        single = self.sought()
+        height, width = single.masks.shape[1:]
         masks = like is None or like.masks is not None
-        pixels = single.semantic is not None and (like is None or like.semantic is not None)
+        semantic = None if like is not None and like.semantic is None else single.semantic
         return Predictions(
-            tuple(single.masks.shape[1:]) if like is None else like.image_size,
+            (height, width) if like is None else like.image_size,
             single.boxes.float(),
             torch.ones(len(single.labels)),
             single.labels,
             masks=Masks.from_bitmaps(single.masks) if masks else None,
-            semantic=single.semantic.byte() if pixels else None,
+            semantic=None if semantic is None else semantic.byte(),
         )
 
 
@@ -84,10 +94,11 @@ def assign_anchors(anchors: Tensor, boxes: Tensor, positive: float, negative: fl
     """
     if not len(boxes):
         return torch.full((len(anchors),), NEGATIVE, device=anchors.device)
-    overlaps = box_iou(boxes, anchors)  # [N, A]
+    overlaps: Tensor = box_iou(boxes, anchors)  # [N, A]
     best, assigned = overlaps.max(0)
     assigned[best < positive] = IGNORED
     assigned[best < negative] = NEGATIVE
+    # an object that no anchor fits well would otherwise train nothing; several may tie
     best_of_object = overlaps.max(1, keepdim=True).values
     owner, anchor = ((overlaps == best_of_object) & (best_of_object > 0)).nonzero(as_tuple=True)
     assigned[anchor] = owner
@@ -101,8 +112,19 @@ def assign_batch(
 
     anchors are those of each level; the rest is as in `assign_anchors`.
     """
-    sought, every = [target[~target.crowd] for target in targets], torch.cat(anchors)
+    every, sought = torch.cat(anchors), [target.sought() for target in targets]
     return [(target, assign_anchors(every, target.boxes, positive, negative)) for target in sought]
+
+
+def divide(
+    losses: Mapping[str, Sequence[Tensor]], counts: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """The sum of each name's losses by the count of that name, or by 1 if that is less.
+
+    Sums and counts of images add up, so a batch may be spread over steps and processes: divided by
+    the counts of the whole batch, the losses of its parts (and their gradients) add up to its own.
+    """
+    return {name: reduce(torch.add, some) / max(counts[name], 1) for name, some in losses.items()}
 
 
 def count_positives(found: list[tuple[Target, Tensor]]) -> int:

@@ -17,14 +17,14 @@ from PIL import Image, ImageDraw, ImageFont
 from jointseg_core.classes import UNLABELLED, Classes
 from jointseg_core.predictions import Predictions
 
-Color = tuple[int, int, int]  # RGB
-Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2; right and bottom exclusive
+_Color = tuple[int, int, int]  # RGB
+_Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2; right and bottom exclusive
 
-GOLDEN = 0.618034  # the fraction that spreads successive shades most evenly
-LUMA = np.array([0.299, 0.587, 0.114])  # of RGB, as in ITU-R BT.601
-LINE_LUMA = 120
+_GOLDEN = 0.618034  # the fraction that spreads successive shades most evenly
+_LUMA = np.array([0.299, 0.587, 0.114])  # of RGB, as in ITU-R BT.601
+_LINE_LUMA = 120
 """Lines are at least so bright: the dark blues of vehicles would be lost on a street."""
-STACKED = 3
+_STACKED = 3
 """Captions that have no place beside their boxes go up to so many lines further off."""
 
 
@@ -93,11 +93,12 @@ def instance_colors(labels: np.ndarray, boxes: np.ndarray, classes: Classes) -> 
     return colors
 
 
-def line_color(color: Color) -> Color:
+def line_color(color: _Color) -> _Color:
     """A colour for lines and captions: mixed with white until it is bright enough to be seen."""
-    luma = float(LUMA @ color)
-    white = max(0.0, LINE_LUMA - luma) / (255 - min(luma, LINE_LUMA))
-    return tuple(round(c + white * (255 - c)) for c in color)
+    luma = float(_LUMA @ color)
+    white = max(0.0, _LINE_LUMA - luma) / (255 - min(luma, _LINE_LUMA))
+    red, green, blue = (round(c + white * (255 - c)) for c in color)
+    return red, green, blue
 
 
 def line_width(size: tuple[int, int]) -> int:
@@ -139,7 +140,7 @@ def _blended(
 
 def _draw_objects(
     canvas: np.ndarray, image: np.ndarray, shown: Predictions, classes: Classes, alpha: float
-) -> list[Color]:
+) -> list[_Color]:
     """Masks, then boxes, from the least certain object up; returns the colours of their lines."""
     boxes = shown.boxes.float().numpy()
     shades = instance_colors(shown.labels.numpy(), boxes, classes)
@@ -163,12 +164,13 @@ def _draw_captions(
     canvas: np.ndarray,
     shown: Predictions,
     classes: Classes,
-    colors: list[Color],
+    colors: list[_Color],
     show_scores: bool,
 ) -> None:
     """Captions beside the boxes; the most certain objects choose their places first."""
     boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
-    height, taken = text_height(canvas.shape[:2]), []
+    height = text_height(canvas.shape[:2])
+    taken: list[_Rectangle] = []
     for box, label, score, color in zip(boxes, labels, scores, colors, strict=True):
         name = classes.things[label]
         text = f"{name} {score:.2f}" if show_scores else name
@@ -185,7 +187,7 @@ def _tint(
     image: np.ndarray,
     mask: np.ndarray,
     window: list[int],
-    color: Color,
+    color: _Color,
     alpha: float,
 ) -> None:
     """Show the image through a colour where the mask (uint8 [h, w], in `window`) is set."""
@@ -195,13 +197,13 @@ def _tint(
 
 
 def _outline(
-    canvas: np.ndarray, mask: np.ndarray, window: list[int], color: Color, thickness: int
+    canvas: np.ndarray, mask: np.ndarray, window: list[int], color: _Color, thickness: int
 ) -> None:
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(canvas, outlines, -1, color, thickness, offset=window[:2])
 
 
-def _draw_box(canvas: np.ndarray, box: np.ndarray, color: Color, thickness: int) -> None:
+def _draw_box(canvas: np.ndarray, box: np.ndarray, color: _Color, thickness: int) -> None:
     """The outermost pixels that belong to the box (right and bottom are exclusive)."""
     x1, y1 = (int(v) for v in np.floor(box[:2]))
     x2, y2 = (int(v) for v in np.ceil(box[2:]) - 1)
@@ -212,26 +214,26 @@ def _free_spot(
     box: list[float],
     tile: tuple[int, int],
     image: tuple[int, int],
-    taken: list[Rectangle],
-) -> Rectangle | None:
+    taken: list[_Rectangle],
+) -> _Rectangle | None:
     """Where a tile (height, width) fits beside a box without covering another, None if nowhere."""
     height, width = min(tile[0], image[0]), min(tile[1], image[1])
     left, right = math.floor(box[0]), math.ceil(box[2]) - width
     above, below = math.floor(box[1]) - height, math.ceil(box[3])
     places = [(x, y) for y in (above, below) for x in (left, right)]
     places += [(left, above + height), (math.ceil(box[2]), above + height)]
-    further = [line * height for line in range(1, STACKED + 1)]
+    further = [line * height for line in range(1, _STACKED + 1)]
     places += [(left, y) for d in further for y in (above - d, below + d)]
     spots = (_inside(x, y, width, height, image) for x, y in places)
     return next((s for s in spots if not any(_overlap(s, t) for t in taken)), None)
 
 
-def _inside(x: int, y: int, width: int, height: int, size: tuple[int, int]) -> Rectangle:
+def _inside(x: int, y: int, width: int, height: int, size: tuple[int, int]) -> _Rectangle:
     x, y = max(0, min(x, size[1] - width)), max(0, min(y, size[0] - height))
     return x, y, x + width, y + height
 
 
-def _overlap(a: Rectangle, b: Rectangle) -> bool:
+def _overlap(a: _Rectangle, b: _Rectangle) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
@@ -250,10 +252,12 @@ def _letters(text: str, height: int) -> np.ndarray:
     return ink
 
 
-def _plate(letters: np.ndarray, color: Color) -> np.ndarray:
+def _plate(letters: np.ndarray, color: _Color) -> np.ndarray:
     """A caption in black or white on `color`, whichever is read more easily: uint8 [h, w, 3]."""
-    ink = 0 if LUMA @ color > 140 else 255
-    return np.rint(letters * (ink - np.float32(color)) + np.float32(color)).astype(np.uint8)
+    ink = 0 if _LUMA @ color > 140 else 255
+    paper = np.asarray(color, np.float32)
+    mixed: np.ndarray = np.rint(letters * (ink - paper) + paper)
+    return mixed.astype(np.uint8)
 
 
 @lru_cache(maxsize=16)
@@ -266,18 +270,20 @@ def _font(height: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=512)
-def _mixed(color: Color, alpha: float) -> np.ndarray:
+def _mixed(color: _Color, alpha: float) -> np.ndarray:
     """Look-up table uint8 [256, 1, 3] that mixes every value with `color`."""
     values = np.arange(256, dtype=np.float32)[:, None, None]
-    return np.rint(values * (1 - alpha) + np.float32(color) * alpha).astype(np.uint8)
+    mixed: np.ndarray = np.rint(values * (1 - alpha) + np.asarray(color, np.float32) * alpha)
+    return mixed.astype(np.uint8)
 
 
 @lru_cache(maxsize=1024)
-def _shade(color: Color, index: int) -> Color:
+def _shade(color: _Color, index: int) -> _Color:
     """The index-th shade of a class colour: bright enough to be seen, hue within +-0.06 of it."""
     hue, saturation, value = colorsys.rgb_to_hsv(*(c / 255 for c in color))
-    turn = (index * GOLDEN) % 1.0
-    shifted = (hue + 0.12 * (((index * GOLDEN + 0.5) % 1.0) - 0.5)) % 1.0
+    turn = (index * _GOLDEN) % 1.0
+    shifted = (hue + 0.12 * (((index * _GOLDEN + 0.5) % 1.0) - 0.5)) % 1.0
     bright = (1 + value) / 2 if index == 0 else 0.6 + 0.4 * turn
     pale = saturation * (1 - 0.45 * ((2 * turn) % 1.0))
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(shifted, pale, bright))
+    red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(shifted, pale, bright))
+    return red, green, blue

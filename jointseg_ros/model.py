@@ -8,7 +8,7 @@ import time
 import torch
 
 from jointseg_core.checkpoint import shipped_weights
-from jointseg_core.model_check import self_test
+from jointseg_core.model_check import check_model
 from jointseg_core.predictor import Predictor
 from jointseg_ros.parameters import Settings
 
@@ -31,7 +31,7 @@ def load_predictor(settings: Settings) -> tuple[Predictor, float]:
     )
     if reason := unknown_classes(predictor, settings):
         raise ValueError(reason)
-    self_test(predictor)
+    check_model(predictor)
     apply_settings(predictor, settings)
     started = time.monotonic()
     predictor.warm_up(range(1, settings.batch_size + 1))

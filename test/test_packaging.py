@@ -120,10 +120,9 @@ def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
 # Every module of the core stands on those to the left of it only.
 LAYERS = (
     {"tensors", "errors", "runtime.malloc"},
-    {"boxes", "anchors", "layers", "classes", "preprocessing", "scale_maps", "roi_align"}
-    | {"panoptic", "predictions", "command"},
-    {"targets"},
-    {"losses", "refinement", "backbone", "regions", "postprocessing", "runtime.winograd"},
+    {"boxes", "layers", "classes", "letterbox", "predictions", "roi_align", "command"},
+    {"panoptic", "preprocessing", "targets"},
+    {"backbone", "refinement", "regions", "runtime.winograd", "scale_maps"},
     {"correlation", "rpn", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},
     {"joint", "cuda.fixed_shapes", "cuda.mask_kernel"},
@@ -156,6 +155,39 @@ def in_the_core(name: str) -> set[str]:
     """What `jointseg_core.a.b.c` may mean of the core: a, or a.b."""
     parts = name.removeprefix("jointseg_core.").split(".")
     return {parts[0], ".".join(parts[:2])} if name.startswith("jointseg_core.") else set()
+
+
+def public_names(file: Path) -> set[str]:
+    """What a module defines at its top, without what starts with an underscore or is imported."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [n for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+            found |= {name.id for name in names}
+    return {name for name in found if not name.startswith("_")}
+
+
+def test_the_core_has_few_public_names() -> None:
+    assert 100 < sum(len(public_names(file)) for file in sources("jointseg_core")) <= 200
+
+
+def read_together(module: str) -> set[str]:
+    """The modules of the core that a module imports, directly or not, and itself."""
+    files = {file.stem: file for file in (ROOT / "jointseg_core").glob("*.py")}
+    found, left = set(), {module}
+    while left:
+        found.add(name := left.pop())
+        names = set().union(*map(in_the_core, modules_at_the_top(files[name])))
+        left |= (names & files.keys()) - found
+    return found
+
+
+def test_rdsnet_is_read_in_nine_files() -> None:
+    assert {"rdsnet", "correlation", "refinement", "backbone"} <= read_together("rdsnet")
+    assert len(read_together("rdsnet")) <= 9
 
 
 def test_the_models_do_not_import_each_other() -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.networks.settings import Settings
 from jointseg_core.checkpoint import Manifest, Model
-from jointseg_core.export.backends import Export, Exported, open_graphs
+from jointseg_core.export.backends import Export, Exported
 from jointseg_core.export.model import Request, write_graphs
 from jointseg_core.predictor import Predictor
 
@@ -50,8 +50,8 @@ def in_int8(settings: Settings, model: Model, manifest: Manifest) -> Predictor:
         if done.returncode:
             raise RuntimeError(done.stderr.strip())
         export = Export(**json.loads((Path(work) / EXPORT).read_text()))
-        graphs = open_graphs(Path(work), export)
-    predictor = Predictor(model, manifest, exported=Exported(export, graphs))
+        exported = Exported.load(Path(work), export)
+    predictor = Predictor(model, manifest, exported=exported)
     predictor._network = Hooked(predictor._network)
     return predictor
 

@@ -32,9 +32,10 @@ from jointseg_core.checkpoint import Config, Manifest, Model, build_model, prese
 from jointseg_core.classes import Classes
 from jointseg_core.correlation import contrast, sample_masks, threshold_masks
 from jointseg_core.joint import Joint
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import Predictor
-from jointseg_core.preprocessing import Letterbox, Preprocessing
+from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
 from jointseg_core.refinement import BoundaryRefinement, mask_profiles
 from jointseg_core.segrpn import SegRPN

@@ -23,12 +23,12 @@ from benchmarks.networks.clock import StageClock
 from benchmarks.networks.ours import letterbox, make_model, make_scene
 from benchmarks.networks.planting import Planted, plant_classes
 from benchmarks.networks.settings import Settings
-from jointseg_core.boxes import decode_boxes
+from jointseg_core.boxes import decode_boxes, detect
 from jointseg_core.correlation import MASK_STRIDE
 from jointseg_core.layers import per_anchor
-from jointseg_core.postprocessing import detect
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox, Preprocessing
+from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
 from jointseg_core.refinement import MAX_DEVIATIONS, BoundaryRefinement
 

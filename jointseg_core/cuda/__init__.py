@@ -1,1 +1,1 @@
-"""What runs the networks on CUDA without asking the host: one graph of fixed shapes."""
+"""Networks and their decoding on CUDA as one captured graph of fixed shapes."""

@@ -1,24 +1,24 @@
-"""What finds objects with shapes that do not depend on the picture, and never asks the host.
+"""The choice among boxes with shapes that do not depend on the picture.
 
-A GPU runs such steps one after the other without waiting for anybody, so they can be recorded once
-(see `cuda_graph`). Every list has a fixed length; a count on the device says how much of it holds.
-What `detection` does with lists of any length is the reference, and these functions say when they
-could not do the same.
+A GPU runs such steps one after the other without asking the host, so they can be captured once (see
+`cuda.graph`). Every list has a fixed length; a count on the device says how much of it holds. The
+reference is `jointseg_core.boxes`, with lists of any length; these functions say when they could
+not do the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-NMS_STEPS = 16
-"""Of the iteration in `suppress`; six pictures of roads needed 2 to 8, see docs/gpu.md."""
-PAIRS = 1000
-"""Pairs of an anchor and a class that may take part in NMS."""
+from jointseg_core.letterbox import Letterbox
+from jointseg_core.predictions import Masks, Predictions
+
+_NMS_STEPS = 16  # of the iteration in `suppress`; pictures of roads need 2 to 8, see docs/gpu.md
+_PAIRS = 1000  # of an anchor and a class that may take part in NMS
 
 
 class Limits(NamedTuple):
@@ -30,38 +30,78 @@ class Limits(NamedTuple):
     mask_logit: Tensor  # []
 
 
-class Kept(NamedTuple):
+class FixedFrame(NamedTuple):
+    """What a model found in one picture, in fields of fixed length; 0 beyond the counts."""
+
+    counts: Tensor  # [3] int64: objects, mask pixels, and 1 where the result is exact
+    boxes: Tensor  # [M, 4]
+    scores: Tensor  # [M]
+    labels: Tensor  # [M]
+    windows: Tensor  # [M, 4] int64, [0, 4] without masks
+    bits: Tensor  # [P / 8] uint8: the pixels of all windows as in `Masks`; [0] without masks
+    semantic: Tensor  # [H, W] uint8, [0] without classes of pixels
+    confidence: Tensor  # [H, W], or [0]
+    foreground: Tensor  # [H, W] bool, or [0]
+
+    def to_predictions(self, frame: Letterbox) -> Predictions | None:
+        """The same on the CPU, where these are; None where the result is not exact.
+
+        Without the panoptic fusion, which no tensor says.
+        """
+        count, pixels, exact = self.counts.tolist()
+        if not exact:
+            return None
+        masked, mapped = len(self.bits), len(self.semantic)
+        return Predictions(
+            frame.image_size,
+            self.boxes[:count],
+            self.scores[:count],
+            self.labels[:count],
+            Masks(self.windows[:count], _unpack_bits(self.bits, pixels)) if masked else None,
+            self.semantic if mapped else None,
+            self.confidence if mapped else None,
+            self.foreground if mapped else None,
+        )
+
+
+class _Kept(NamedTuple):
     """The first of what `suppress` keeps, at most M: which, how many, and whether that is exact."""
 
-    index: Tensor  # [M], 0 beyond the count
-    count: Tensor  # []
+    rows: Tensor  # [M], 0 beyond the number
+    number: Tensor  # []
     exact: Tensor  # [] bool
 
     def select(self, values: Tensor) -> Tensor:
-        """Those rows of values [K, ...], and 0 beyond the count, [M, ...]."""
-        real = torch.arange(len(self.index), device=values.device) < self.count
+        """Those rows of values [K, ...], and 0 beyond the number, [M, ...]."""
+        real = torch.arange(len(self.rows), device=values.device) < self.number
         missing = (~real).view(-1, *[1] * (values.ndim - 1))
-        return values[self.index].masked_fill(missing, 0)
+        return values[self.rows].masked_fill(missing, 0)
+
+    def frame(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> FixedFrame:
+        """These of boxes [P, 4], scores and labels [P], without masks and maps."""
+        none = labels.new_zeros(0, dtype=torch.uint8)
+        return FixedFrame(
+            torch.stack([self.number, torch.zeros_like(self.number), self.exact.long()]),
+            self.select(boxes),
+            self.select(scores),
+            self.select(labels),
+            windows=labels.new_zeros(0, 4),
+            bits=none,
+            semantic=none,
+            confidence=boxes.new_zeros(0),
+            foreground=none.bool(),
+        )
 
 
-def best_of_levels(scores: Tensor, sizes: Sequence[int], limit: int) -> Tensor:
-    """Each level's `limit` best anchors, or all it has: indices [n] into scores [A]."""
-    chosen, start = [], 0
-    for size in sizes:
-        chosen.append(start + scores[start : start + size].topk(min(limit, size)).indices)
-        start += size
-    return torch.cat(chosen)
-
-
-def best_pairs(scores: Tensor, threshold: Tensor, limit: int) -> tuple[Tensor, ...]:
+def best_pairs(scores: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
     """The best of scores [n, K] above the threshold: rows [P], classes [P], scores [P], count [].
 
-    P is `limit`, or n K if that is less. Pairs that are not above it score -1 and come last; the
+    P is 1000, or n K if that is less. Pairs that are not above it score -1 and come last; the
     count is of all that are above it, also of those that found no place.
     """
     above = scores > threshold
     ranked = scores.masked_fill(~above, -1).flatten()
-    top = ranked.topk(min(limit, len(ranked)))
+    top = ranked.topk(min(_PAIRS, len(ranked)))
     classes = scores.shape[1]
     return top.indices // classes, top.indices % classes, top.values, above.sum()
 
@@ -74,7 +114,7 @@ def suppress(
     valid [..., K] says which boxes take part; with `same` [..., K, K] only pairs that are so can
     suppress each other. A box is kept if no kept box before it overlaps it by more than `iou`.
 
-    All boxes apply that rule to the last step's answer at once, NMS_STEPS times. It says whether
+    All boxes apply that rule to the last step's answer at once, _NMS_STEPS times. It says whether
     box j is kept from boxes before j alone, hence (by induction over j) it has one fixed point,
     which is the answer of sequential NMS, and step j is right about the first j boxes for good.
     So where two steps agree on the first j boxes they are right about them, and K steps always
@@ -85,7 +125,7 @@ def suppress(
         clash &= same
     clash = clash.tril(-1).float()  # [..., j, i]: would i, which comes before j, suppress it?
     kept = before = valid
-    for _ in range(NMS_STEPS):
+    for _ in range(_NMS_STEPS):
         before = kept
         kept = valid & ((clash @ before.float()[..., None])[..., 0] == 0)
     return before, kept
@@ -100,7 +140,7 @@ def _overlaps(boxes: Tensor) -> Tensor:
     return shared / (areas[..., :, None] + areas[..., None, :] - shared)
 
 
-def first_kept(before: Tensor, kept: Tensor, limit: Tensor, capacity: int) -> Kept:
+def _first_kept(before: Tensor, kept: Tensor, limit: Tensor, capacity: int) -> _Kept:
     """The first `limit` <= capacity of the kept boxes [K]; both are results of `suppress`.
 
     They are exact where the last two steps agree up to the last of them, whatever follows.
@@ -111,12 +151,12 @@ def first_kept(before: Tensor, kept: Tensor, limit: Tensor, capacity: int) -> Ke
     index = numbers.new_zeros(capacity + 1).scatter(0, slots, numbers)[:capacity]
     count = first.sum()
     index = index.masked_fill(torch.arange(capacity, device=kept.device) >= count, 0)
-    return Kept(index, count, (first == earlier).all())
+    return _Kept(index, count, (first == earlier).all())
 
 
 def detect(
     boxes: Tensor, scores: Tensor, labels: Tensor, found: Tensor, limits: Limits, capacity: int
-) -> Kept:
+) -> _Kept:
     """What survives NMS of the pairs of `best_pairs`, at most `capacity` rows of them.
 
     boxes [P, 4], scores and labels [P]; boxes without area are not found. Pairs that found no place
@@ -124,8 +164,8 @@ def detect(
     """
     valid = (scores > limits.score) & (boxes[:, 2:] > boxes[:, :2]).all(1)
     same = labels[:, None] == labels
-    kept = first_kept(*suppress(boxes, valid, limits.nms_iou, same), limits.detections, capacity)
-    complete = (found <= len(scores)) | (kept.count >= limits.detections)
+    kept = _first_kept(*suppress(boxes, valid, limits.nms_iou, same), limits.detections, capacity)
+    complete = (found <= len(scores)) | (kept.number >= limits.detections)
     return kept._replace(exact=kept.exact & complete)
 
 
@@ -135,21 +175,7 @@ def pack_bits(bits: Tensor) -> Tensor:
     return (bits.view(-1, 8).byte() << shifts).sum(1, dtype=torch.uint8)
 
 
-def unpack_bits(packed: Tensor, count: int) -> Tensor:
+def _unpack_bits(packed: Tensor, count: int) -> Tensor:
     """The first `count` of packed bits, bool [count], on the CPU."""
     bits = np.unpackbits(packed[: -(-count // 8)].numpy(), count=count, bitorder="little")
     return torch.from_numpy(bits).view(torch.bool)
-
-
-def to_bytes(tensors: Sequence[Tensor]) -> Tensor:
-    """All tensors behind each other, uint8 [n]: one copy brings them to the host."""
-    return torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
-
-
-def from_bytes(data: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors of `to_bytes` on the CPU, copied; `like` has their shapes and types."""
-    sizes = [tensor.numel() * tensor.element_size() for tensor in like]
-    return [
-        piece.clone().view(tensor.dtype).view(tensor.shape)
-        for piece, tensor in zip(data.split(sizes), like, strict=True)
-    ]

@@ -1,52 +1,55 @@
-"""From pictures to results in one recorded CUDA graph: three launches and one wait for each batch.
+"""From pictures to results in one captured CUDA graph: three launches and one wait for each batch.
 
 Without a graph the host launches some hundred kernels for a frame and waits for the device at every
 list whose length it has to know; a small network finishes sooner than that. So the whole way from
-uint8 pictures to the bytes of the results is recorded once for every combination of picture sizes
-(PyTorch notes, "CUDA Graphs"), with shapes that do not depend on what is seen.
+uint8 pictures to the bytes of the results is captured once for every combination of picture sizes
+(PyTorch notes, "CUDA Graphs"), with shapes that do not depend on what the pictures show, and then
+replayed.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from jointseg_core.boxes import logit
 from jointseg_core.checkpoint import Config, Model
 from jointseg_core.cuda import joint as joint_fixed
 from jointseg_core.cuda import rdsnet as rdsnet_fixed
 from jointseg_core.cuda import segrpn as segrpn_fixed
-from jointseg_core.cuda.fixed_shapes import Limits, from_bytes, to_bytes
+from jointseg_core.cuda.fixed_shapes import FixedFrame, Limits
 from jointseg_core.joint import Joint
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox, Preprocessing
+from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
 from jointseg_core.segrpn import SegRPN
 
-DECODERS = {
+_DECODERS: Mapping[type, Callable[..., list[FixedFrame]]] = {
     RDSNet: rdsnet_fixed.decode_fixed,
     SegRPN: segrpn_fixed.decode_fixed,
     Joint: joint_fixed.decode_fixed,
 }
 """Models that decode with fixed shapes."""
-RECORDINGS = 8
-"""Combinations of picture sizes that are kept; the one unused for longest makes room."""
-WARM_UPS = 3
-"""Runs before the recording, in which libraries choose kernels and caches are filled."""
+_MOST_GRAPHS = 8  # combinations of picture sizes that are kept; the one unused for longest goes
+_WARM_UPS = 3  # runs before the capture, in which libraries choose kernels and caches are filled
 
 
 class CapturedGraph:
     """All that happens to batches of pictures of these sizes, between two copies.
 
-    On a CPU nothing is recorded: every batch is computed anew.
+    On a CPU nothing is captured: every batch is computed anew.
 
-    pool  of another recording: they share memory, since results are read before the next batch
+    frames  how the pictures of a batch, in this order, lie in the network's input
+    dtype   of the network's input
+    pool    the memory of another graph: they share it, since results are read before the next batch
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class CapturedGraph:
         frames: list[Letterbox],
         device: torch.device,
         dtype: torch.dtype,
-        pool: tuple[int, int] | None = None,
+        pool: Any = None,
     ) -> None:
         cuda = device.type == "cuda"
         self.model, self.preprocessing = model, preprocessing
@@ -66,10 +69,11 @@ class CapturedGraph:
             for frame in frames
         ]
         self.pictures = [torch.zeros_like(staged, device=device) for staged in self.staged]
-        self.capacity, self._config = model.config.max_detections, None
+        self.capacity = model.config.max_detections
+        self._config: Config | None = None
         self._numbers = torch.zeros(len(Limits._fields), device=device)
         self.adopt(model.config)
-        self._graph = self._recorded(device, pool) if cuda else None
+        self._graph = self._captured(device, pool) if cuda else None
         if not cuda:
             self._compute()
         self._host = torch.empty(len(self._data), dtype=torch.uint8, pin_memory=cuda)
@@ -83,23 +87,23 @@ class CapturedGraph:
             self._config = config
 
     def _compute(self) -> None:
-        """What is recorded: nothing in it depends on what the pictures show, or waits."""
+        """What is captured: nothing in it depends on what the pictures show, or waits."""
         inputs = self.preprocessing.inputs(self.pictures, self.frames, self.dtype)
         self.output = self.model(inputs)
-        decode, limits = DECODERS[type(self.model)], Limits(*self._numbers.unbind())
+        decode, limits = _DECODERS[type(self.model)], Limits(*self._numbers.unbind())
         self._found = decode(self.model, self.output, self.frames, limits, self.capacity)
-        self._data = to_bytes([field for one in self._found for field in one])
+        self._data = _to_bytes([field for one in self._found for field in one])
 
     @property
-    def pool(self) -> tuple[int, int] | None:
-        """Where the memory of the recording comes from."""
-        return self._graph and self._graph.pool()
+    def pool(self) -> Any:
+        """Where the graph's memory comes from: a handle of torch's, None on a CPU."""
+        return None if self._graph is None else self._graph.pool()
 
-    def _recorded(self, device: torch.device, pool: tuple[int, int] | None) -> torch.cuda.CUDAGraph:
-        stream = torch.cuda.Stream(device)
+    def _captured(self, device: torch.device, pool: Any) -> torch.cuda.CUDAGraph:
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
+            for _ in range(_WARM_UPS):
                 self._compute()
         stream.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -109,7 +113,7 @@ class CapturedGraph:
         return graph
 
     def stage(self, images: Sequence[np.ndarray]) -> None:
-        """Bring pictures to the device."""
+        """Start to bring uint8 RGB pictures [H, W, 3] of the frames' sizes to the device."""
         for staged, picture, image in zip(self.staged, self.pictures, images, strict=True):
             np.copyto(staged.numpy(), image)
             picture.copy_(staged, non_blocking=True)
@@ -127,15 +131,15 @@ class CapturedGraph:
     def results(self) -> list[Predictions | None]:
         """Of each picture; None where they did not fit."""
         like = [field for one in self._found for field in one]
-        fields = iter(from_bytes(self._host, like))
-        found = [type(one)(*(next(fields) for _ in one)) for one in self._found]
+        fields = iter(_from_bytes(self._host, like))
+        found = [FixedFrame(*(next(fields) for _ in one)) for one in self._found]
         results = [one.to_predictions(frame) for one, frame in zip(found, self.frames, strict=True)]
         fusion = getattr(self.model, "fusion", None)
         return [one if one is None else replace(one, fusion=fusion) for one in results]
 
 
 class Replayer:
-    """Runs a prepared model (see `prepared`) by recordings; not safe to use from several threads.
+    """Runs a prepared model (see `prepared`) by captured graphs; not for several threads at once.
 
     redone  pictures so far whose results did not fit, so that their batch was decoded again
     """
@@ -150,29 +154,39 @@ class Replayer:
         self._how = model, preprocessing
         self._where = device, dtype
         self._device = device if device.type == "cuda" else -1  # -1 leaves the current one alone
-        self._graphs: OrderedDict[tuple, CapturedGraph] = OrderedDict()
+        self._graphs: OrderedDict[tuple[tuple[int, int], ...], CapturedGraph] = OrderedDict()
         self.redone = 0
+
+    @classmethod
+    def where_possible(
+        cls, model: Model, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
+    ) -> Replayer | None:
+        """One where there is a GPU, and a decoding of this model to capture; else None."""
+        if device.type != "cuda" or type(model) not in _DECODERS:
+            return None
+        return cls(model, preprocessing, device, dtype)
 
     def __call__(
         self, images: Sequence[np.ndarray], frames: list[Letterbox]
-    ) -> tuple[object, list[Predictions], list[float]]:
+    ) -> tuple[Any, list[Predictions], list[float]]:
         """The network's output, results on the CPU, and the times before and after the device.
 
-        The output holds until the next batch. Raises RuntimeError where nothing can be recorded.
+        The output holds until the next batch. Raises RuntimeError where nothing can be captured.
         """
         model, _ = self._how
         with torch.cuda.device(self._device):
-            recording = self._captured(frames)
-            recording.adopt(model.config)
-            recording.stage(images)
+            graph = self._captured(frames)
+            graph.adopt(model.config)
+            graph.stage(images)
             staged = time.perf_counter()
-            recording.run()
+            graph.run()
         done = time.perf_counter()
-        results = recording.results()
-        if missing := sum(result is None for result in results):
+        results = graph.results()
+        found = [result for result in results if result is not None]
+        if missing := len(results) - len(found):
             self.redone += missing
-            results = [p.to("cpu") for p in model.decode(recording.output, frames)]
-        return recording.output, results, [staged, done]
+            found = [p.to("cpu") for p in model.decode(graph.output, frames)]
+        return graph.output, found, [staged, done]
 
     def _captured(self, frames: list[Letterbox]) -> CapturedGraph:
         model, _ = self._how
@@ -180,7 +194,7 @@ class Replayer:
         known = self._graphs.pop(key, None)
         if known is None or known.capacity < model.config.max_detections:
             known = None  # before its successor needs the memory
-            while len(self._graphs) >= RECORDINGS:
+            while len(self._graphs) >= _MOST_GRAPHS:
                 self._graphs.popitem(last=False)
             pool = next((other.pool for other in self._graphs.values()), None)
             known = CapturedGraph(*self._how, frames, *self._where, pool)
@@ -188,10 +202,15 @@ class Replayer:
         return known
 
 
-def replayer_for(
-    model: nn.Module, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
-) -> Replayer | None:
-    """One where there is a GPU to record on, and a decoding of this model that can be recorded."""
-    if device.type != "cuda" or type(model) not in DECODERS:
-        return None
-    return Replayer(model, preprocessing, device, dtype)
+def _to_bytes(tensors: Sequence[Tensor]) -> Tensor:
+    """All tensors behind each other, uint8 [n]: one copy brings them to the host."""
+    return torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
+
+
+def _from_bytes(data: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors of `_to_bytes` on the CPU, copied; `like` has their shapes and types."""
+    sizes = [tensor.numel() * tensor.element_size() for tensor in like]
+    return [
+        piece.clone().view(tensor.dtype).view(tensor.shape)
+        for piece, tensor in zip(torch.split(data, sizes), like, strict=True)
+    ]

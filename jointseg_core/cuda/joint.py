@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
 
 from jointseg_core.cuda import rdsnet as rdsnet_fixed
-from jointseg_core.cuda import segrpn as segrpn_fixed
-from jointseg_core.cuda.fixed_shapes import Limits
-from jointseg_core.cuda.rdsnet import FixedObjects
+from jointseg_core.cuda.fixed_shapes import FixedFrame, Limits
 from jointseg_core.joint import Joint, JointOutput
-from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
-
-
-class FixedFrame(NamedTuple):
-    """All of one picture in fields of fixed length: those of `FixedObjects`, then the maps."""
-
-    counts: Tensor
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    windows: Tensor
-    bits: Tensor
-    semantic: Tensor  # [H, W] uint8
-    confidence: Tensor  # [H, W]
-    foreground: Tensor  # [H, W] bool
-
-    def to_predictions(self, frame: Letterbox) -> Predictions | None:
-        """The same on the CPU, where these are; None where the result is not exact.
-
-        Without the fusion, which no tensor says.
-        """
-        found = FixedObjects(*self[:6]).to_predictions(frame)
-        maps = dict(zip(self._fields[6:], self[6:], strict=True))
-        return None if found is None else replace(found, **maps)
+from jointseg_core.letterbox import Letterbox
+from jointseg_core.segmentation import pixel_maps
 
 
 @torch.no_grad()
@@ -52,14 +23,10 @@ def decode_fixed(
 
     limits.detections is at most that.
     """
-    images = zip(
-        rdsnet_fixed.decode_fixed(model, output, frames, limits, capacity),
-        output.semantic_logits,
-        output.background_logits,
-        frames,
-        strict=True,
-    )
-    return [
-        FixedFrame(*found, **segrpn_fixed.pixel_maps(*logits, model.config.things, frame))
-        for found, *logits, frame in images
+    objects = rdsnet_fixed.decode_fixed(model, output.objects, frames, limits, capacity)
+    logits = zip(output.semantic_logits, output.background_logits, strict=True)
+    maps = [
+        pixel_maps(*image, model.config.things, frame, dense=True)._asdict()
+        for image, frame in zip(logits, frames, strict=True)
     ]
+    return [found._replace(**pixels) for found, pixels in zip(objects, maps, strict=True)]

@@ -1,4 +1,7 @@
-"""`rdsnet_fixed.crop_masks` as one Triton kernel: work for what windows hold, not for all space."""
+"""`cuda.rdsnet._crop_masks` as one Triton kernel: work for what windows hold, not for all space."""
+
+# Triton reads annotations of kernels in its own way
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -8,14 +11,13 @@ import triton.language as tl
 from torch import Tensor
 
 from jointseg_core.correlation import MASK_STRIDE
-from jointseg_core.preprocessing import Letterbox
+from jointseg_core.letterbox import Letterbox
 
-ROWS, COLUMNS = 8, 128
-"""Camera pixels that a program works on at once: it goes along ROWS rows of one window."""
+_ROWS, _COLUMNS = 8, 128  # camera pixels that a program works on at once, in one window
 
 
 @triton.jit
-def _lerp(a, b, share):
+def _lerp(a, b, share):  # rounds as torch.lerp does
     return tl.where(share < 0.5, a + share * (b - a), b - (b - a) * (1 - share))
 
 
@@ -25,6 +27,7 @@ def _crop(
     pixels, columns, rows, map_height, map_width, height, width, capacity,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
+    # a program for each window and each ROWS of its rows; it goes along them COLUMNS at a time
     owner = tl.program_id(0)
     x1, y1 = tl.load(windows + owner * 4), tl.load(windows + owner * 4 + 1)
     x2, y2 = tl.load(windows + owner * 4 + 2), tl.load(windows + owner * 4 + 3)
@@ -55,10 +58,12 @@ def _crop(
                 share,
             )
             values = _lerp(at_left, at_right, tl.load(beside + x, seen, 0.0)[None, :])
+            # pixels lie one window after the other, row by row
             place = start + (y - y1)[:, None] * (x2 - x1) + (x - x1)[None, :]
             bits = (values > limit).to(tl.int8)
             tl.store(pixels + place, bits, both & (place < capacity))
             values = tl.where(both, values, float("-inf"))
+            # profiles: a row belongs to this program, a column to all programs of the window
             best = tl.maximum(best, tl.max(values, 1))
             tl.atomic_max(columns + owner * width + x, tl.max(values, 0), seen)
         tl.store(rows + owner * height + y, best, shown)
@@ -67,7 +72,7 @@ def _crop(
 def crop_masks(
     logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor, capacity: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `rdsnet_fixed.crop_masks` gives; profiles are complete also where pixels do not fit."""
+    """What `cuda.rdsnet._crop_masks` gives; profiles are complete also where pixels do not fit."""
     (height, width), count = frame.image_size, len(windows)
     sizes = (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
     starts = sizes.cumsum(0) - sizes
@@ -76,8 +81,8 @@ def crop_masks(
     tables = [
         table.contiguous() for side in frame.neighbours(logits, MASK_STRIDE) for table in side
     ]
-    _crop[(count, triton.cdiv(height, ROWS))](
+    _crop[(count, triton.cdiv(height, _ROWS))](
         logits.contiguous(), windows.contiguous(), starts, threshold, *tables,
-        pixels, columns, rows, *logits.shape[1:], height, width, capacity, ROWS, COLUMNS,
+        pixels, columns, rows, *logits.shape[1:], height, width, capacity, _ROWS, _COLUMNS,
     )  # fmt: skip
     return pixels.view(torch.bool), columns, rows

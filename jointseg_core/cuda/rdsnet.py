@@ -1,7 +1,7 @@
 """RDSNet's decoding with fixed shapes: from raw outputs to packed masks without asking the host.
 
-`RDSNet.decode` is the reference and says what each step is for; this gives the same objects, and
-says so when it cannot: when more is found than fits, or when NMS has not come to rest.
+`RDSNet.decode` is the reference and says what each step is for. This gives the same objects or,
+when more is found than fits or NMS has not come to rest, a result that is marked as not exact.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import warnings
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,45 +17,16 @@ from torch import Tensor
 from jointseg_core.boxes import decode_boxes
 from jointseg_core.correlation import MASK_STRIDE, contrast, correlate, mask_windows
 from jointseg_core.cuda.fixed_shapes import (
-    PAIRS,
+    FixedFrame,
     Limits,
-    best_of_levels,
     best_pairs,
     detect,
     pack_bits,
-    unpack_bits,
 )
-from jointseg_core.predictions import Masks, Predictions
-from jointseg_core.preprocessing import Letterbox
+from jointseg_core.letterbox import Letterbox
 from jointseg_core.rdsnet import RDSNet, RDSNetOutput
 
-MASK_SPACE = 4
-"""Pictures of mask pixels that a result has room for; 100 objects of a street fill about 3."""
-
-
-class FixedObjects(NamedTuple):
-    """The objects of one picture in fields of fixed length; what is beyond the count is 0."""
-
-    counts: Tensor  # [3] int64: objects, mask pixels, and 1 where the result is exact
-    boxes: Tensor  # [M, 4]
-    scores: Tensor  # [M]
-    labels: Tensor  # [M]
-    windows: Tensor  # [M, 4] int64, [0, 4] without masks
-    bits: Tensor  # [P / 8] uint8: the pixels of all windows as in `Masks`; [0] without masks
-
-    def to_predictions(self, frame: Letterbox) -> Predictions | None:
-        """The same on the CPU, where these are; None where the result is not exact."""
-        count, pixels, exact = self.counts.tolist()
-        if not exact:
-            return None
-        masks = Masks(self.windows[:count], unpack_bits(self.bits, pixels))
-        return Predictions(
-            frame.image_size,
-            self.boxes[:count],
-            self.scores[:count],
-            self.labels[:count],
-            masks if len(self.bits) else None,
-        )
+_MASK_SPACE = 4  # pictures of mask pixels that a result has room for; 100 objects fill about 3
 
 
 @torch.no_grad()
@@ -66,7 +36,7 @@ def decode_fixed(
     frames: list[Letterbox],
     limits: Limits,
     capacity: int,
-) -> list[FixedObjects]:
+) -> list[FixedFrame]:
     """What `RDSNet.decode` finds in each image, on the device; M is the capacity.
 
     limits.detections is at most that.
@@ -77,7 +47,7 @@ def decode_fixed(
 
 def _decode(
     model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits, capacity: int
-) -> FixedObjects:
+) -> FixedFrame:
     found, anchors = _detect(model, output, frame, limits, capacity)
     if not model.config.filter_size:
         return found
@@ -86,41 +56,49 @@ def _decode(
 
 def _detect(
     model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits, capacity: int
-) -> tuple[FixedObjects, Tensor]:
+) -> tuple[FixedFrame, Tensor]:
     """The objects without masks, and their anchors [M]."""
     config, stream = model.config, model.object_stream
     sizes = [len(level) for level in output.anchors]
-    anchors = best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
+    anchors = _best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
     scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
-    rows, labels, scores, found = best_pairs(scores, limits.score, PAIRS)
+    rows, labels, scores, found = best_pairs(scores, limits.score)
     anchors = anchors[rows]
+    # a box for every pair, so an anchor's is computed once for each of its classes
     deltas = stream.box_deltas.at_each(output.box_features, anchors, stream.per_cell)
     boxes = frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
     kept = detect(boxes, scores, labels, found, limits, capacity)
-    boxes, scores, labels = (kept.select(field) for field in (boxes, scores, labels))
-    counts = torch.stack([kept.count, torch.zeros_like(kept.count), kept.exact.long()])
-    windows, bits = labels.new_zeros(0, 4), labels.new_zeros(0, dtype=torch.uint8)
-    return FixedObjects(counts, boxes, scores, labels, windows, bits), anchors[kept.index]
+    return kept.frame(boxes, scores, labels), anchors[kept.rows]
+
+
+def _best_of_levels(scores: Tensor, sizes: list[int], limit: int) -> Tensor:
+    """Each level's `limit` best anchors, or all it has: indices [n] into scores [A]."""
+    chosen, start = [], 0
+    for size in sizes:
+        chosen.append(start + scores[start : start + size].topk(min(limit, size)).indices)
+        start += size
+    return torch.cat(chosen)
 
 
 def _with_masks(
     model: RDSNet,
     output: RDSNetOutput,
-    found: FixedObjects,
+    found: FixedFrame,
     anchors: Tensor,
     frame: Letterbox,
     limits: Limits,
-) -> FixedObjects:
+) -> FixedFrame:
     """The objects of these anchors with their masks, and the boxes that the masks refine."""
     config, stream = model.config, model.object_stream
     values = stream.filters.at_each(output.filter_features, anchors, stream.per_cell)
     representations = contrast(values.view(-1, 2, config.filter_size))
+    # windows of objects that are not there are empty
     real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
     windows = mask_windows(found.boxes, config.test_margin, frame) * real
     logits = correlate(representations, output.pixels)
-    crop = _kernel().crop_masks if logits.is_cuda and kernel_works() else crop_masks
-    pixels, columns, rows = crop(logits, windows, frame, limits.mask_logit, space(frame))
-    total = areas(windows).sum()
+    crop = _kernel().crop_masks if logits.is_cuda and _kernel_works() else _crop_masks
+    pixels, columns, rows = crop(logits, windows, frame, limits.mask_logit, _space(frame))
+    total = _areas(windows).sum()
     count, _, exact = found.counts.unbind()
     return found._replace(
         counts=torch.stack([count, total, exact * (total <= len(pixels))]),
@@ -135,7 +113,7 @@ def _kernel() -> ModuleType:
 
 
 @cache
-def kernel_works() -> bool:
+def _kernel_works() -> bool:
     """Whether Triton compiles the kernel here: tried once on a GPU, else with one warning."""
     frame = Letterbox((8, 8), (8, 8))
     windows, logits = torch.zeros(1, 4).long().cuda(), torch.zeros(1, 2, 2).cuda()
@@ -147,18 +125,18 @@ def kernel_works() -> bool:
     return True
 
 
-def space(frame: Letterbox) -> int:
+def _space(frame: Letterbox) -> int:
     """Mask pixels that a result has room for, a multiple of 8."""
     height, width = frame.image_size
-    return -(-MASK_SPACE * height * width // 8) * 8
+    return -(-_MASK_SPACE * height * width // 8) * 8
 
 
-def areas(windows: Tensor) -> Tensor:
+def _areas(windows: Tensor) -> Tensor:
     """Pixels in each of the windows [N, 4]."""
     return (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
 
 
-def crop_masks(
+def _crop_masks(
     logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor, capacity: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mask pixels, bool [capacity], and the profiles of `mask_profiles`, [M, W] and [M, H].
@@ -167,9 +145,10 @@ def crop_masks(
     does, is above the threshold. Pixels lie one window after the other as in `Masks`; those that
     find no place are missing everywhere.
     """
-    (height, width), size = frame.image_size, areas(windows)
+    (height, width), size = frame.image_size, _areas(windows)
     number = torch.arange(capacity, device=logits.device)
     ends = size.cumsum(0)
+    # every place of the space finds its window, and its pixel there; places beyond all are masked
     owner = torch.searchsorted(ends, number, right=True).clamp(max=len(windows) - 1)
     inside = number < ends[-1]
     x1, y1, x2, _ = windows[owner].unbind(1)

@@ -6,46 +6,22 @@ on the device say how many there are.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from jointseg_core.boxes import BOX_WEIGHTS, decode_boxes
-from jointseg_core.cuda.fixed_shapes import PAIRS, Limits, best_pairs, detect, suppress
-from jointseg_core.predictions import Predictions
-from jointseg_core.preprocessing import Letterbox
-from jointseg_core.segmentation import MAP_STRIDE, confidence, foreground
+from jointseg_core.cuda.fixed_shapes import (
+    FixedFrame,
+    Limits,
+    best_pairs,
+    detect,
+    suppress,
+)
+from jointseg_core.letterbox import Letterbox
+from jointseg_core.segmentation import MAP_STRIDE, pixel_maps
 from jointseg_core.segrpn import SegRPN, SegRPNOutput
 from jointseg_core.tensors import constants
-
-
-class FixedScene(NamedTuple):
-    """Objects and pixels of one picture in fields of fixed length; beyond the count is 0."""
-
-    counts: Tensor  # [2] int64: objects, and 1 where the result is exact
-    boxes: Tensor  # [M, 4]
-    scores: Tensor  # [M]
-    labels: Tensor  # [M]
-    confidence: Tensor  # [H, W]
-    semantic: Tensor  # [H, W] uint8
-    foreground: Tensor  # [H, W] bool
-
-    def to_predictions(self, frame: Letterbox) -> Predictions | None:
-        """The same on the CPU, where these are; None where the result is not exact."""
-        count, exact = self.counts.tolist()
-        if not exact:
-            return None
-        return Predictions(
-            frame.image_size,
-            self.boxes[:count],
-            self.scores[:count],
-            self.labels[:count],
-            semantic=self.semantic,
-            confidence=self.confidence,
-            foreground=self.foreground,
-        )
 
 
 @torch.no_grad()
@@ -55,7 +31,7 @@ def decode_fixed(
     frames: list[Letterbox],
     limits: Limits,
     capacity: int,
-) -> list[FixedScene]:
+) -> list[FixedFrame]:
     """What `SegRPN.decode` finds in each image, on the device; M is the capacity.
 
     limits.detections is at most that.
@@ -65,7 +41,9 @@ def decode_fixed(
     proposals = [_propose(model, *image, output) for image in images]
     logits, deltas = model.region_head(output.features, [boxes for boxes, _, _ in proposals])
     count = len(proposals[0][0])
-    pairs = zip(logits.softmax(1)[:, :-1].split(count), deltas.split(count), strict=True)
+    pairs = zip(
+        torch.split(logits.softmax(1)[:, :-1], count), torch.split(deltas, count), strict=True
+    )
     return [
         _decode(model, output, i, frame, *parts, *proposals[i], limits, capacity)
         for i, (frame, parts) in enumerate(zip(frames, pairs, strict=True))
@@ -80,7 +58,9 @@ def _propose(
     scores [A], deltas [A, 4]. Levels do not compete in NMS, so each has its own, side by side.
     """
     config, sizes = model.config, [len(level) for level in output.anchors]
-    best = [part.topk(min(config.candidates_test, len(part))) for part in scores.split(sizes)]
+    best = [
+        part.topk(min(config.candidates_test, len(part))) for part in torch.split(scores, sizes)
+    ]
     longest = max(len(top.values) for top in best)
     starts = [sum(sizes[:level]) for level in range(len(sizes))]
     index = torch.stack(
@@ -88,8 +68,9 @@ def _propose(
     )
     scores = torch.stack([_filled(top.values, longest, float("-inf")) for top in best])
     anchors = torch.cat(output.anchors)[index]  # [levels, n, 4]
-    size = tuple(MAP_STRIDE * side for side in output.semantic_logits.shape[-2:])
-    boxes = Letterbox(size, size).to_image(decode_boxes(deltas[index].float(), anchors))
+    height, width = (MAP_STRIDE * side for side in output.semantic_logits.shape[-2:])
+    frame = Letterbox((height, width), (height, width))  # clips to the input
+    boxes = frame.to_image(decode_boxes(deltas[index].float(), anchors))
     valid = (boxes[..., 2:] - boxes[..., :2] >= 1).all(-1) & (scores > float("-inf"))
     before, kept = suppress(boxes, valid, config.proposal_nms_iou)
     scores = scores.masked_fill(~kept, float("-inf")).flatten()
@@ -114,28 +95,12 @@ def _decode(
     exact: Tensor,
     limits: Limits,
     capacity: int,
-) -> FixedScene:
-    rows, labels, scores, found = best_pairs(scores * real[:, None], limits.score, PAIRS)
+) -> FixedFrame:
+    rows, labels, scores, found = best_pairs(scores * real[:, None], limits.score)
     deltas = deltas[rows, labels] / constants(BOX_WEIGHTS, deltas)
     boxes = frame.to_image(decode_boxes(deltas, regions[rows]))
     kept = detect(boxes, scores, labels, found, limits, capacity)
-    maps = output.semantic_logits[index], output.background_logits[index]
-    return FixedScene(
-        torch.stack([kept.count, (kept.exact & exact).long()]),
-        kept.select(boxes),
-        kept.select(scores),
-        kept.select(labels),
-        **pixel_maps(*maps, model.config.things, frame),
-    )
-
-
-def pixel_maps(
-    semantic_logits: Tensor, background_logits: Tensor, things: tuple[int, ...], frame: Letterbox
-) -> dict[str, Tensor]:
-    """What `segmentation.pixel_maps` says, whatever the classes, with the logits of all pixels."""
-    semantic = frame.resize(semantic_logits, MAP_STRIDE).argmax(0).to(torch.uint8)
-    return {
-        "confidence": confidence(semantic_logits, frame),
-        "semantic": semantic,
-        "foreground": foreground(background_logits, semantic, things, frame),
-    }
+    objects = kept._replace(exact=kept.exact & exact).frame(boxes, scores, labels)
+    logits = output.semantic_logits[index], output.background_logits[index]
+    maps = pixel_maps(*logits, model.config.things, frame, dense=True)
+    return objects._replace(**maps._asdict())

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointseg_core.checkpoint import BadCheckpoint, Model
-from jointseg_core.errors import BadConfig
+from jointseg_core.checkpoint import Model
+from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.graphs import Graph, Output, assemble
 from jointseg_core.runtime.malloc import return_memory
 from jointseg_core.segrpn import SegRPN
 
-PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "aoti": "torch", "openvino": "openvino"}
+_PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "aoti": "torch", "openvino": "openvino"}
 """The backends, and the Python package that each of them needs."""
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "aoti": ".pt2", "openvino": ".xml"}
 """What can be exported, and how the files with the graphs end."""
-MANIFEST, CHECKPOINT = "export.json", "weights.safetensors"
-FORMAT = 1
+CHECKPOINT = "weights.safetensors"
+"""The name of the checkpoint in an export's folder."""
+_MANIFEST, _FORMAT = "export.json", 1
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,33 @@ class Export:
     versions: Mapping[str, str] = field(default_factory=dict)
     self_check: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, folder: Path) -> Export:
+        """What export.json of a folder says, with every file compared. Raises BadCheckpoint."""
+        try:
+            document = json.loads((folder / _MANIFEST).read_bytes())
+            if (found := document.pop("format")) != _FORMAT:
+                raise ValueError(f"format {found}, this version reads {_FORMAT}")
+            lists = {key: tuple(document[key]) for key in ("input_size", "outputs")}
+            export = cls(**document | lists)
+            if export.form not in SUFFIXES:
+                raise ValueError(f"form {export.form}")
+            files = dict(export.files).items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadCheckpoint(f"{folder / _MANIFEST}: not of this package ({error!r})") from error
+        for name, wanted in files:
+            if sha256(folder, name) != wanted:
+                raise BadCheckpoint(
+                    f"{folder / name}: SHA-256 is not the one in {_MANIFEST}; "
+                    "the file is damaged or of another export, copy the folder again"
+                )
+        return export
+
+    def save(self, folder: Path) -> None:
+        """Write export.json."""
+        document = {"format": _FORMAT, **asdict(self)}
+        (folder / _MANIFEST).write_text(json.dumps(document, indent=2) + "\n")
+
 
 @dataclass(frozen=True, eq=False)
 class Exported:
@@ -77,8 +105,16 @@ class Exported:
     export: Export
     graphs: Mapping[str, Graph]
 
-    def network(self, model: Model) -> Network:
-        """What computes in the place of that model's layers; its region head asks the export.
+    @classmethod
+    def load(cls, folder: Path, export: Export) -> Exported:
+        """Open the graphs of a folder. Raises BadConfig where the machine lacks its precision."""
+        names = {name: f"{name}{SUFFIXES[export.form]}" for name in ("dense", "regions")}
+        opener = _OPENERS[export.form]
+        found = {name: file for name, file in names.items() if file in export.files}
+        return cls(export, {name: opener(folder / file, export) for name, file in found.items()})
+
+    def network(self, model: Model) -> _Network:
+        """What computes in the place of that model's layers; its region head is exchanged as well.
 
         The model's own backbone and pyramid, most of its weights, are given up.
         """
@@ -86,8 +122,8 @@ class Exported:
         model.pyramid.to("meta")
         return_memory()
         if isinstance(model, SegRPN):
-            model.region_head.classify = self._classify
-        return Network(model, self.export, self.graphs["dense"])
+            model.region_head.classify = self._classify  # type: ignore[method-assign]  # of one head
+        return _Network(model, self.export, self.graphs["dense"])
 
     def _classify(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """As `RegionHead.classify`; graphs are made for two regions and more."""
@@ -97,7 +133,7 @@ class Exported:
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class _Network:
     """`forward` of a model, computed by a graph."""
 
     model: Model
@@ -116,13 +152,13 @@ class Network:
             return self.graph(inputs)
         filled = F.pad(inputs, (0,) * 7 + (-len(inputs) % batch,))
         # the next call may overwrite what a call returned
-        calls = [[t.clone() for t in self.graph(part)] for part in filled.split(batch)]
+        calls = [[t.clone() for t in self.graph(part)] for part in torch.split(filled, batch)]
         return [torch.cat(parts)[: len(inputs)] for parts in zip(*calls, strict=True)]
 
 
 def is_export(path: str | Path) -> bool:
     """Whether a path is that of an export, and not of a checkpoint."""
-    return (Path(path) / MANIFEST).is_file()
+    return (Path(path) / _MANIFEST).is_file()
 
 
 def open_export(path: str | Path, backend: str, device: str, precision: str) -> Exported:
@@ -132,13 +168,13 @@ def open_export(path: str | Path, backend: str, device: str, precision: str) -> 
     BadCheckpoint for a folder that is damaged or of another form.
     """
     folder = Path(path).resolve()
-    check_backend(backend)
+    _check_backend(backend)
     if not is_export(folder):
         raise BadCheckpoint(
-            f"{folder} is no export for backend {backend} (there is no {MANIFEST} in it); "
+            f"{folder} is no export for backend {backend} (there is no {_MANIFEST} in it); "
             f"make one with python -m jointseg_core.export WEIGHTS --to {backend}"
         )
-    export = read_export(folder)
+    export = Export.read(folder)
     if export.form != backend:
         raise BadCheckpoint(
             f"{folder} was exported to {export.form}, which backend {backend} does not run; "
@@ -151,57 +187,26 @@ def open_export(path: str | Path, backend: str, device: str, precision: str) -> 
         )
     if device.split(":")[0] not in ("auto", export.device):
         raise BadConfig(f"device {device!r}: {folder} was exported to run on {export.device}")
-    return Exported(export, open_graphs(folder, export))
+    return Exported.load(folder, export)
 
 
-def check_backend(name: str) -> None:
+def _check_backend(name: str) -> None:
     """Raises BadConfig for an unknown backend, and for one that is not installed here."""
-    if name not in PACKAGES:
-        raise BadConfig(f"backend {name!r}; want one of {', '.join(PACKAGES)}")
-    if find_spec(PACKAGES[name]) is None:
-        here = [backend for backend, package in PACKAGES.items() if find_spec(package)]
+    if name not in _PACKAGES:
+        raise BadConfig(f"backend {name!r}; want one of {', '.join(_PACKAGES)}")
+    if find_spec(_PACKAGES[name]) is None:
+        here = [backend for backend, package in _PACKAGES.items() if find_spec(package)]
         raise BadConfig(
-            f"backend {name!r} needs the Python package {PACKAGES[name]}, which is not installed; "
+            f"backend {name!r} needs the Python package {_PACKAGES[name]}, which is not installed; "
             f"this machine has {', '.join(here)}"
         )
-
-
-def read_export(folder: Path) -> Export:
-    """What export.json says, with every file compared. Raises BadCheckpoint."""
-    try:
-        document = json.loads((folder / MANIFEST).read_bytes())
-        if (found := document.pop("format")) != FORMAT:
-            raise ValueError(f"format {found}, this version reads {FORMAT}")
-        lists = {key: tuple(document[key]) for key in ("input_size", "outputs")}
-        export = Export(**document | lists)
-        if export.form not in SUFFIXES:
-            raise ValueError(f"form {export.form}")
-        files = dict(export.files).items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadCheckpoint(f"{folder / MANIFEST}: not of this package ({error!r})") from error
-    for name, wanted in files:
-        if sha256(folder, name) != wanted:
-            raise BadCheckpoint(
-                f"{folder / name}: SHA-256 is not the one in {MANIFEST}; "
-                "the file is damaged or of another export, copy the folder again"
-            )
-    return export
 
 
 def sha256(folder: Path, name: str) -> str:
     """Of a file in that folder, in hexadecimal digits. Raises BadCheckpoint where it is missing."""
     if Path(name).name != name or not (folder / name).is_file():
-        raise BadCheckpoint(f"{folder / name}: missing, but listed in {MANIFEST}; copy it again")
+        raise BadCheckpoint(f"{folder / name}: missing, but listed in {_MANIFEST}; copy it again")
     return hashlib.sha256((folder / name).read_bytes()).hexdigest()
-
-
-def open_graphs(folder: Path, export: Export) -> dict[str, Graph]:
-    """The graphs of a folder. Raises BadConfig where the machine lacks the export's precision."""
-    suffix, names = SUFFIXES[export.form], ("dense", "regions")
-    files = {
-        name: folder / f"{name}{suffix}" for name in names if f"{name}{suffix}" in export.files
-    }
-    return {name: _OPENERS[export.form](file, export) for name, file in files.items()}
 
 
 def _open_onnx(file: Path, export: Export) -> Graph:

@@ -8,6 +8,7 @@ decoding, RoIAlign, the predictions that are computed only where something was f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from jointseg_core.roi_align import BINS
 from jointseg_core.segrpn import SegRPN, SegRPNOutput
 
 Output = RDSNetOutput | RDSNetSOutput | SegRPNOutput | JointOutput
-OUTPUTS = {
+_OUTPUTS: Mapping[str, type[Output]] = {
     "rdsnet": RDSNetOutput,
     "rdsnet_s": RDSNetSOutput,
     "segrpn": SegRPNOutput,
@@ -32,7 +33,7 @@ Graph = Callable[[Tensor], list[Tensor]]
 """One tensor in fp32 to the tensors of a graph in fp32, valid until the next call."""
 
 
-class Dense(nn.Module):
+class _Dense(nn.Module):
     """Normalised images [B, 3, H, W] in fp32 to the tensors of the model's output in fp32."""
 
     def __init__(self, model: Model) -> None:
@@ -43,7 +44,7 @@ class Dense(nn.Module):
         return list(named_tensors(self.model(images.to(self.dtype))).values())
 
 
-class Regions(nn.Module):
+class _Regions(nn.Module):
     """Pooled features [n, bins, C] in fp32 to class logits [n, K + 1] and box deltas [n, K, 4]."""
 
     def __init__(self, head: RegionHead) -> None:
@@ -54,17 +55,20 @@ class Regions(nn.Module):
         return list(self.head.classify(pooled.to(self.dtype)))
 
 
-def parts(model: Model) -> dict[str, nn.Module]:
-    """The graphs of a model that is ready to run: `dense`, and `regions` of SegRPN."""
-    regions = {"regions": Regions(model.region_head)} if isinstance(model, SegRPN) else {}
-    return {"dense": Dense(model).eval(), **regions}
+def parts(
+    model: Model, batch: int, input_size: tuple[int, int]
+) -> dict[str, tuple[nn.Module, Tensor]]:
+    """What is traced of a model that is ready to run, each with an input of zeros.
 
-
-def example(part: str, model: Model, batch: int, input_size: tuple[int, int]) -> Tensor:
-    """An input of that part of a model, of zeros."""
-    if part == "dense":
-        return torch.zeros(batch, 3, *input_size)
-    return torch.zeros(8, BINS * BINS, model.config.channels)
+    `dense`, for images of that size, and of SegRPN `regions`, for any number of these.
+    """
+    found: dict[str, tuple[nn.Module, Tensor]] = {
+        "dense": (_Dense(model).eval(), torch.zeros(batch, 3, *input_size))
+    }
+    if isinstance(model, SegRPN):
+        pooled = torch.zeros(8, BINS * BINS, model.config.channels)
+        found["regions"] = _Regions(model.region_head), pooled
+    return found
 
 
 def named_tensors(output: Output) -> dict[str, Tensor]:
@@ -94,8 +98,8 @@ def assemble(
     empty: Mapping[str, list[int]],
 ) -> Output:
     """The output that `named_tensors` and `empty_shapes` were made from, with its anchors."""
-    kind, some = OUTPUTS[model_type], next(iter(named.values()))
-    values: dict[str, Tensor | list[Tensor]] = {field: [] for field in kind._fields}
+    kind, some = _OUTPUTS[model_type], next(iter(named.values()))
+    values: dict[str, Any] = {field: [] for field in kind._fields}
     values |= {name: some.new_zeros(len(some), *shape[1:]) for name, shape in empty.items()}
     for name, tensor in named.items():
         field, _, index = name.partition(".")

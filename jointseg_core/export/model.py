@@ -1,4 +1,4 @@
-"""Write a model's networks for another runtime, and keep them only if they see what torch sees.
+"""Write a model's networks for another runtime, and keep them only if they agree with torch.
 
 What comes out is a folder that `Predictor.from_file(FOLDER, backend="onnx")` and the node open, see
 `backends` for its layout. It appears when everything in it is complete and has passed the check of
@@ -7,12 +7,11 @@ What comes out is a folder that `Predictor.from_file(FOLDER, backend="onnx")` an
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,31 +23,24 @@ from jointseg_core.checkpoint import Manifest, Model, load_model
 from jointseg_core.errors import BadConfig
 from jointseg_core.export.backends import (
     CHECKPOINT,
-    FORMAT,
-    MANIFEST,
     SUFFIXES,
     Export,
     Exported,
-    open_graphs,
     openvino_precisions,
     sha256,
 )
-from jointseg_core.export.graphs import empty_shapes, example, named_tensors, parts
+from jointseg_core.export.graphs import empty_shapes, named_tensors, parts
 from jointseg_core.export.quantization import calibration_inputs, read_pictures
-from jointseg_core.export.self_check import PICTURES, compare, drawn_pictures, problem
-from jointseg_core.export.writers import REQUIRED, trace, write
+from jointseg_core.export.self_check import compare, drawn_pictures, problem
+from jointseg_core.export.writers import REQUIRED, write
 from jointseg_core.predictor import PRECISIONS, Predictor, choose_device, precisions_of, prepared
 
-REGION_OUTPUTS = ("class_logits", "box_deltas")
-
-
-class BadExport(BadConfig):
-    """What cannot be exported here, or what does not see what its checkpoint sees."""
+_REGION_OUTPUTS = ("class_logits", "box_deltas")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to write. Raises BadExport, in one sentence, for what this machine cannot do.
+    """What to write. Raises BadConfig, in one sentence, for what this machine cannot do.
 
     weights      a checkpoint
     form         onnx, torch-export, aoti or openvino
@@ -69,7 +61,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if reason := self._form_problem() or self._value_problem():
-            raise BadExport(reason)
+            raise BadConfig(reason)
 
     def _form_problem(self) -> str | None:
         if self.form not in SUFFIXES:
@@ -114,12 +106,12 @@ class Request:
 def export_model(request: Request, model: Model | None = None) -> Export:
     """Write the export that is asked for.
 
-    model is written in the place of the checkpoint's network; it has to see what that one sees.
-    Raises BadExport where the self-check fails, BadCheckpoint for weights that cannot be used.
+    model is written in the place of the checkpoint's network, with which it has to agree.
+    Raises BadConfig where the self-check fails, BadCheckpoint for weights that cannot be used.
     """
     loaded, manifest = load_model(request.weights)
     if manifest.preprocessing.by_sides:
-        raise BadExport(
+        raise BadConfig(
             f"{request.weights}: its input is as large as each image needs (by_sides), and a graph "
             "has one size; save it with a fixed input_size"
         )
@@ -131,8 +123,7 @@ def export_model(request: Request, model: Model | None = None) -> Export:
         export = write_graphs(request, manifest, model or loaded, folder, pictures)
         files = {path.name: sha256(folder, path.name) for path in sorted(folder.iterdir())}
         export = _checked(folder, replace(export, files=files), pictures)
-        document = {"format": FORMAT, **asdict(export)}
-        (folder / MANIFEST).write_text(json.dumps(document, indent=2) + "\n")
+        export.save(folder)
     return export
 
 
@@ -163,20 +154,14 @@ def write_graphs(
         predictor = Predictor(model, manifest, "cpu", winograd=False)  # the layers stay as they are
         inputs = calibration_inputs(predictor, pictures, request.batch)
     network = prepared(model, device, request.dtype)
-    images = example("dense", network, request.batch, size).to(device)
+    found = parts(network, request.batch, size)
     with torch.no_grad():
-        output = network(images.to(request.dtype))
+        output = network(found["dense"][1].to(device, request.dtype))
     names = tuple(named_tensors(output))
-    for name, part in parts(network).items():
-        regions = name == "regions"
-        tensor = example(name, network, request.batch, size).to(device)
-        write(
-            request.form,
-            trace(part, tensor, any_length=regions),
-            folder / f"{name}{SUFFIXES[request.form]}",
-            REGION_OUTPUTS if regions else names,
-            inputs.get(name, []),
-        )
+    for name, (part, example) in found.items():
+        file = folder / f"{name}{SUFFIXES[request.form]}"
+        outputs = _REGION_OUTPUTS if name == "regions" else names
+        write(request.form, part, example.to(device), file, outputs, inputs.get(name, []))
     return Export(
         request.form,
         manifest.model_type,
@@ -197,18 +182,14 @@ def _versions(request: Request) -> dict[str, str]:
 
 
 def _checked(folder: Path, export: Export, pictures: list[np.ndarray]) -> Export:
-    """The export with the numbers of its self-check. Raises BadExport where they are too bad."""
-    exported = Exported(export, open_graphs(folder, export))
-    predictors = [
-        Predictor(
-            *load_model(folder / CHECKPOINT), device=export.device, exported=other, winograd=False
-        )
-        for other in (None, exported)
-    ]
-    shown = pictures[:PICTURES] or drawn_pictures(export.input_size)
-    numbers = compare(*predictors, shown)
+    """The export with the numbers of its self-check. Raises BadConfig where they are too bad."""
+    exported = Exported.load(folder, export)
+    loaded = folder / CHECKPOINT
+    by_torch = Predictor(*load_model(loaded), device=export.device, winograd=False)
+    by_export = Predictor(*load_model(loaded), device=export.device, exported=exported)
+    numbers = compare(by_torch, by_export, pictures or drawn_pictures(export.input_size))
     if reason := problem(numbers, export.precision):
-        raise BadExport(
+        raise BadConfig(
             f"the export to {export.form} in {export.precision} does not see what the checkpoint "
             f"sees: {reason}; nothing was written"
         )

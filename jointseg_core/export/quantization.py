@@ -15,24 +15,26 @@ from torch import Tensor
 
 from jointseg_core.errors import BadDataset, BadImage
 from jointseg_core.predictor import Predictor
+from jointseg_core.regions import RegionHead
+from jointseg_core.segrpn import SegRPN
 
-MOST_PICTURES, MOST_REGIONS = 200, 200
-"""Pictures, and regions of each: more do not change the ranges by much."""
-SUFFIXES = (".png", ".jpg", ".jpeg")
-MAX_PIXELS = 100_000_000
+# pictures, and regions of each: more do not change the ranges by much
+_MOST_PICTURES, _MOST_REGIONS = 200, 200
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_MAX_PIXELS = 100_000_000
 
 
 def read_pictures(folder: Path) -> list[np.ndarray]:
-    """At most MOST_PICTURES of the PNG and JPEG files below a folder, spread, RGB [H, W, 3].
+    """At most 200 of the PNG and JPEG files below a folder, spread, RGB [H, W, 3].
 
     Raises BadDataset where there are none, BadImage for one that cannot be read.
     """
     from PIL import Image  # which torchvision brings
 
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES)
     if not files:
-        raise BadDataset(f"--calibration: no {' or '.join(SUFFIXES)} file lies below {folder}")
-    chosen = files[:: -(-len(files) // MOST_PICTURES)]
+        raise BadDataset(f"--calibration: no {' or '.join(_SUFFIXES)} file lies below {folder}")
+    chosen = files[:: -(-len(files) // _MOST_PICTURES)]
     return [_read(file, Image) for file in chosen]
 
 
@@ -40,7 +42,7 @@ def _read(file: Path, decoder: ModuleType) -> np.ndarray:
     """RGB [H, W, 3]. BadImage for a damaged picture, and for one that claims to be enormous."""
     try:
         with decoder.open(file, formats=("JPEG", "PNG")) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+            if picture.width * picture.height > _MAX_PIXELS:
                 text = f"{file} claims {picture.width} x {picture.height} pixels; leave it out"
                 raise BadImage("too_large", text)
             return np.array(picture.convert("RGB"))
@@ -54,28 +56,28 @@ def _read(file: Path, decoder: ModuleType) -> np.ndarray:
 def calibration_inputs(
     predictor: Predictor, pictures: list[np.ndarray], batch: int
 ) -> dict[str, list[Tensor]]:
-    """What the graphs of a model get to see when its predictor looks at these pictures.
+    """The inputs of each graph of a model when its predictor looks at these pictures.
 
     The last pictures fill up the last batch.
     """
     groups = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
     groups[-1] = (groups[-1] + pictures * batch)[:batch]
     dense = [predictor.manifest.preprocessing.batch(group)[0].contiguous() for group in groups]
-    if predictor.model_type != "segrpn":
+    if not isinstance(predictor.model, SegRPN):
         return {"dense": dense}
-    return {"dense": dense, "regions": _pooled(predictor, pictures)}
+    return {"dense": dense, "regions": _pooled(predictor, predictor.model.region_head, pictures)}
 
 
-def _pooled(predictor: Predictor, pictures: list[np.ndarray]) -> list[Tensor]:
+def _pooled(predictor: Predictor, head: RegionHead, pictures: list[np.ndarray]) -> list[Tensor]:
     """The features [n, bins, C] of the regions that SegRPN proposes in each picture."""
-    head, seen = predictor.model.region_head, []
+    seen: list[Tensor] = []
     classify = head.classify
 
-    def record(pooled: Tensor) -> tuple[Tensor, Tensor]:
-        seen.append(pooled[:MOST_REGIONS].clone())
+    def note(pooled: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(pooled[:_MOST_REGIONS].clone())
         return classify(pooled)
 
-    head.classify = record
+    head.classify = note  # type: ignore[method-assign]  # of this head alone, and for these pictures
     for picture in pictures:
         predictor([picture])
     del head.classify

@@ -1,4 +1,4 @@
-"""Whether an export sees what the checkpoint sees in torch, in fp32.
+"""Whether an export agrees with the checkpoint in torch, in fp32.
 
 Compared are the tensors of the dense graph, each by the 2-norm of the difference over that of the
 tensor; and what a `Predictor` makes of them: objects, masks and the class of every pixel. In
@@ -10,18 +10,18 @@ can tell (`python -m jointseg_eval.evaluate FOLDER DATASET --backend openvino --
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from torchvision.ops import box_iou
 
 from jointseg_core.export.graphs import named_tensors
-from jointseg_core.predictions import Predictions
+from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import Predictor
 
 
-class Limits(NamedTuple):
+class _Limits(NamedTuple):
     """What an export has to keep to."""
 
     error: float  # relative error of each tensor at most
@@ -31,16 +31,15 @@ class Limits(NamedTuple):
 
 
 LIMITS = {
-    "fp32": Limits(1e-3, 0.95, 1.0, 0.999),
-    "fp16": Limits(0.02, 0.9, 0.95, 0.99),
-    "bf16": Limits(0.1, 0.7, 0.8, 0.97),
-    "int8": Limits(0.5, 0.5, 0.8, 0.9),
+    "fp32": _Limits(1e-3, 0.95, 1.0, 0.999),
+    "fp16": _Limits(0.02, 0.9, 0.95, 0.99),
+    "bf16": _Limits(0.1, 0.7, 0.8, 0.97),
+    "int8": _Limits(0.5, 0.5, 0.8, 0.9),
 }
-THRESHOLDS = (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-"""Scores from which objects are compared: the first at which there are OBJECTS of them."""
-OBJECTS = 10
-PICTURES = 20
-"""Pictures of a calibration that are compared at most."""
+_THRESHOLDS = (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+"""Scores from which objects are compared: the first at which there are enough of them."""
+_OBJECTS = 10
+_PICTURES = 20  # of a calibration that are compared at most
 
 
 def drawn_pictures(input_size: tuple[int, int]) -> list[np.ndarray]:
@@ -57,8 +56,9 @@ def drawn_pictures(input_size: tuple[int, int]) -> list[np.ndarray]:
     return [picture.astype(np.uint8) for picture in (gradient, noise, shapes)]
 
 
-def compare(torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]) -> dict:
-    """How far the two are apart: what `problem` reads, for export.json."""
+def compare(torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]) -> dict[str, Any]:
+    """How far the two are apart on the first of the pictures: what `problem` reads."""
+    pictures = pictures[:_PICTURES]
     error, name = max(_errors(torch_, exported, pictures))
     limits = LIMITS[exported.precision]
     threshold, objects = _objects(torch_, exported, pictures, limits)
@@ -72,12 +72,13 @@ def compare(torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]) 
     }
     if torch_.model_type in ("segrpn", "joint"):
         pairs = _seen(torch_, exported, pictures, threshold)
-        same = [float((a.semantic == b.semantic).float().mean()) for a, b in pairs]
-        numbers["same_pixels"] = min(same)
+        maps = [(a.semantic, b.semantic) for a, b in pairs]
+        same = [a.eq(b).float().mean() for a, b in maps if a is not None and b is not None]
+        numbers["same_pixels"] = min(float(share) for share in same)
     return numbers
 
 
-def problem(numbers: dict, precision: str) -> str | None:
+def problem(numbers: Mapping[str, Any], precision: str) -> str | None:
     """Why an export with these numbers is none, or None."""
     limits = LIMITS[precision]
     if not numbers["largest_error"] <= limits.error:
@@ -103,13 +104,13 @@ def _errors(
 
 
 def _objects(
-    torch_: Predictor, exported: Predictor, pictures: list[np.ndarray], limits: Limits
+    torch_: Predictor, exported: Predictor, pictures: list[np.ndarray], limits: _Limits
 ) -> tuple[float, list[bool]]:
     """The score from which objects were compared, and of each whether the other side has it."""
     found: list[bool] = []
-    for threshold in THRESHOLDS:
+    for threshold in _THRESHOLDS:
         strict = _seen(torch_, exported, pictures, threshold)
-        if sum(len(a) for a, _ in strict) < OBJECTS and threshold != THRESHOLDS[-1]:
+        if sum(len(a) for a, _ in strict) < _OBJECTS and threshold != _THRESHOLDS[-1]:
             continue
         # an object may lie on the other side of the threshold there
         relaxed = _seen(torch_, exported, pictures, threshold / 2)
@@ -135,10 +136,14 @@ def _in(some: Predictions, others: Predictions, overlap: float) -> list[bool]:
 def _same(some: Predictions, i: int, others: Predictions, overlap: float) -> Iterator[bool]:
     boxes = box_iou(some.boxes[i : i + 1], others.boxes)[0] >= overlap
     for j in (boxes & (others.labels == some.labels[i])).nonzero().flatten().tolist():
-        yield some.masks is None or _mask_iou(some, i, others, j) >= overlap
+        if some.masks is None or others.masks is None:
+            yield True
+        else:
+            one, other = some.masks[i : i + 1], others.masks[j : j + 1]
+            yield _mask_iou(one, other, some.image_size) >= overlap
 
 
-def _mask_iou(some: Predictions, i: int, others: Predictions, j: int) -> float:
-    a, b = (p.masks[[k]].bitmaps(p.image_size)[0] for p, k in ((some, i), (others, j)))
+def _mask_iou(one: Masks, other: Masks, size: tuple[int, int]) -> float:
+    a, b = one.bitmaps(size)[0], other.bitmaps(size)[0]
     union = int((a | b).sum())
     return int((a & b).sum()) / union if union else 1.0

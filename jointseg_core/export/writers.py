@@ -19,21 +19,22 @@ REQUIRED = {
 """The Python packages that writing and checking each form needs beside torch."""
 
 
-def trace(part: nn.Module, tensor: Tensor, any_length: bool) -> ExportedProgram:
-    """The program of a part for inputs of that tensor's shape, or of any first side >= 2."""
-    length = ({0: Dim("count", min=2, max=1 << 20)},) if any_length else None
-    with torch.no_grad():
-        return torch.export.export(part, (tensor,), dynamic_shapes=length)
-
-
 def write(
     form: str,
-    program: ExportedProgram,
+    part: nn.Module,
+    example: Tensor,
     file: Path,
     outputs: tuple[str, ...],
     calibration: list[Tensor],
 ) -> None:
-    """Write one graph, in int8 where there are inputs to calibrate it."""
+    """Trace one of `graphs.parts` and write it, in int8 where there are inputs to calibrate it.
+
+    form is one of REQUIRED, example the part's input, outputs the names of what it returns.
+    Images have the example's shape; regions (an example of rank 3) may be any number from 2 on.
+    """
+    length = ({0: Dim("count", min=2, max=1 << 20)},) if example.ndim == 3 else None
+    with torch.no_grad():
+        program = torch.export.export(part, (example,), dynamic_shapes=length)
     if form == "onnx":
         _write_onnx(program, file, outputs, calibration)
     elif form == "openvino":
@@ -55,6 +56,7 @@ def _write_onnx(
     written = torch.onnx.export(
         program, (), dynamo=True, verbose=False, output_names=list(outputs), optimize=True
     )
+    assert written is not None  # as it is with dynamo
     model = written.model_proto
     if calibration:  # the quantiser asks for the type of every tensor
         model = quantize(onnx.shape_inference.infer_shapes(model), calibration)

@@ -1,11 +1,11 @@
-"""What a process that runs networks asks of the C library: to keep memory for the next frame."""
+"""The C library's allocator: keep freed memory for the next frame, or give it back once."""
 
 from __future__ import annotations
 
 import ctypes
 from functools import cache
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 KEPT_BLOCK = 32 << 20
 """Bytes; glibc keeps blocks up to this size for reuse, which is the most it allows."""
 
@@ -21,9 +21,9 @@ def keep_memory() -> bool:
     if mallopt is None:
         return False
     policy = (
-        (M_MMAP_THRESHOLD, KEPT_BLOCK),
-        (M_TRIM_THRESHOLD, 2**31 - 1),
-        (M_TOP_PAD, 2 * KEPT_BLOCK),
+        (_M_MMAP_THRESHOLD, KEPT_BLOCK),
+        (_M_TRIM_THRESHOLD, 2**31 - 1),
+        (_M_TOP_PAD, 2 * KEPT_BLOCK),
     )
     return all(mallopt(option, value) for option, value in policy)
 

@@ -9,8 +9,8 @@ from jointseg_core.backbone import (
     ResNet,
     StridedConvLevels,
     SubsampledLevel,
-    fold_batch_norms,
 )
+from jointseg_core.checkpoint import _load_backbone
 
 
 def disturb_statistics(module):
@@ -29,7 +29,7 @@ def test_a_torchvision_file_gives_torchvisions_features(tmp_path, norm):
     disturb_statistics(theirs)
     torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
     ours = ResNet("r18", norm).eval()
-    ours.load_imagenet(tmp_path / "resnet18.pth")
+    _load_backbone(ours, tmp_path / "resnet18.pth")
     images = torch.randn(1, 3, 64, 96)
     x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
     for stage, feature in zip((1, 2, 3, 4), ours(images), strict=True):
@@ -41,16 +41,16 @@ def test_a_torchvision_file_gives_torchvisions_features(tmp_path, norm):
 def test_deep_networks_know_every_key_of_torchvisions_files(tmp_path, name):
     theirs = getattr(torchvision.models, name.replace("r", "resnet"))(weights=None)
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
-    ResNet(name, "fixed").load_imagenet(tmp_path / "weights.pth")
+    _load_backbone(ResNet(name, "fixed"), tmp_path / "weights.pth")
 
 
 def test_a_file_for_another_network_is_refused_by_name(tmp_path):
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth lacks"):
-        ResNet("r18", "fixed").load_imagenet(tmp_path / "other.pth")
+        _load_backbone(ResNet("r18", "fixed"), tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(ValueError, match="not a torchvision ResNet file"):
-        ResNet("r18", "fixed").load_imagenet(tmp_path / "text.pth")
+        _load_backbone(ResNet("r18", "fixed"), tmp_path / "text.pth")
 
 
 def test_fixed_statistics_stay_fixed_while_scale_and_shift_train():
@@ -74,7 +74,7 @@ def test_folding_changes_nothing_but_the_norms(norm):
     disturb_statistics(network)
     images = torch.randn(1, 3, 64, 64)
     before = network(images)
-    fold_batch_norms(network)
+    network.fold_batch_norms()
     assert not any(hasattr(m, "running_mean") for m in network.modules())
     for a, b in zip(before, network(images), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)

@@ -7,6 +7,9 @@ import torch
 
 from jointseg_core import Letterbox, Target
 from jointseg_core.correlation import (
+    _mean_per_object,
+    _select_hard_pixels,
+    _window_pixels,
     contrast,
     correlate,
     count_mask_samples,
@@ -87,3 +90,45 @@ def test_masks_are_cut_at_the_camera_s_pixels():
     assert grown.tolist() == [[0, 0, 32, 32]]  # at least a cell
     assert threshold_masks(crops, windows, 0.88).pixels.all()  # sigmoid(2) = 0.881
     assert not threshold_masks(crops, windows, 0.89).pixels.any()
+
+
+OWNER = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+IS_OBJECT = torch.tensor([True, False, False, False, True, True, False])
+LOSSES = torch.tensor([0.1, 0.5, 2.0, 0.7, 1.0, 3.0, 0.2])
+
+
+def test_as_many_of_the_hardest_background_pixels_count_as_object_pixels():
+    keep = _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=1.0)
+    assert keep.tolist() == [True, False, True, False, True, True, True]
+
+
+def test_the_ratio_multiplies_and_infinity_keeps_everything():
+    twice = _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=2.0)
+    assert twice.tolist() == [True, False, True, True, True, True, True]
+    assert _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=math.inf).all()
+    none = _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=0.0)
+    assert none.tolist() == IS_OBJECT.tolist()
+
+
+def test_an_object_without_pixels_in_its_crop_counts_nothing():
+    keep = _select_hard_pixels(LOSSES, torch.zeros(7, dtype=torch.bool), OWNER, ratio=1.0)
+    assert not keep.any()
+
+
+def test_the_mask_loss_is_a_mean_over_pixels_then_objects():
+    keep = _select_hard_pixels(LOSSES, IS_OBJECT, OWNER, ratio=1.0)
+    means = _mean_per_object(LOSSES, keep, OWNER, 2)
+    assert means.tolist() == pytest.approx([(0.1 + 2.0) / 2, (1.0 + 3.0 + 0.2) / 3])
+
+
+def test_no_pixels_at_all_lose_nothing():
+    none = torch.zeros(0)
+    keep = _select_hard_pixels(none, none.bool(), none.long(), 1.0)
+    assert _mean_per_object(none, keep, none.long(), 0).sum() == 0
+
+
+def test_window_pixels_are_listed_row_by_row():
+    owner, x, y = _window_pixels(torch.tensor([[1, 2, 3, 4], [0, 0, 0, 0], [5, 5, 6, 6]]))
+    assert owner.tolist() == [0, 0, 0, 0, 2]
+    assert x.tolist() == [1, 2, 1, 2, 5]
+    assert y.tolist() == [2, 2, 3, 3, 5]

@@ -1,4 +1,4 @@
-"""What a CUDA graph records, computed on the CPU: pictures in, and what the predictor gives out."""
+"""What a CUDA graph captures, computed on the CPU: pictures in, what the predictor gives out."""
 
 import warnings
 
@@ -23,7 +23,7 @@ def blobs(seed, *size):
 
 @pytest.fixture(params=["rdsnet", "segrpn", "joint"])
 def pair(request):
-    """A predictor that finds objects, and the same by recordings that record nothing."""
+    """A predictor that finds objects, and the same by graphs that capture nothing."""
     predictor = Predictor.from_file(shipped_weights(request.param), device="cpu")
     predictor.configure(max_detections=8)
     preprocessing = predictor.manifest.preprocessing
@@ -49,7 +49,7 @@ def assert_same(found, wanted):
         assert one.fusion == other.fusion
 
 
-def test_a_recording_gives_what_the_predictor_gives_for_all_sizes(pair):
+def test_a_captured_graph_gives_what_the_predictor_gives_for_all_sizes(pair):
     predictor, replayer = pair
     for images in ([blobs(0, 96, 160)], [blobs(1, 64, 160), blobs(2, 128, 128)]):
         wanted = predictor(images)
@@ -58,20 +58,20 @@ def test_a_recording_gives_what_the_predictor_gives_for_all_sizes(pair):
     assert len(replayer._graphs) == 2
 
 
-def test_thresholds_change_without_a_new_recording(pair):
+def test_thresholds_change_without_a_new_capture(pair):
     predictor, replayer = pair
     image = blobs(0, 96, 160)
     replay(replayer, [image])
-    (recording,) = replayer._graphs.values()
-    first = recording._numbers.data_ptr()
+    (graph,) = replayer._graphs.values()
+    first = graph._numbers.data_ptr()
     for limits in ({"max_detections": 3}, {"score_threshold": 0.2}, {"mask_threshold": 0.8}):
         predictor.configure(**limits)
         assert_same(replay(replayer, [image]), predictor([image]))
-    assert list(replayer._graphs.values()) == [recording]
-    assert recording._numbers.data_ptr() == first
+    assert list(replayer._graphs.values()) == [graph]
+    assert graph._numbers.data_ptr() == first
     predictor.configure(max_detections=20)  # more than there is room for
     replay(replayer, [image])
-    assert list(replayer._graphs.values()) != [recording]
+    assert list(replayer._graphs.values()) != [graph]
 
 
 def test_results_outlive_the_next_batch(pair):
@@ -84,7 +84,7 @@ def test_results_outlive_the_next_batch(pair):
 
 def test_the_size_that_was_unused_for_longest_makes_room(pair, monkeypatch):
     _, replayer = pair
-    monkeypatch.setattr(cuda_graph, "RECORDINGS", 2)
+    monkeypatch.setattr(cuda_graph, "_MOST_GRAPHS", 2)
     for height in (64, 96, 64, 128):
         replay(replayer, [blobs(0, height, 64)])
     assert list(replayer._graphs) == [((64, 64),), ((128, 64),)]
@@ -92,7 +92,7 @@ def test_the_size_that_was_unused_for_longest_makes_room(pair, monkeypatch):
 
 def test_what_does_not_fit_is_decoded_again_and_counted(monkeypatch):
     predictor = Predictor.from_file(shipped_weights("rdsnet"), device="cpu")
-    monkeypatch.setattr(rdsnet_fixed, "space", lambda _: 8)
+    monkeypatch.setattr(rdsnet_fixed, "_space", lambda _: 8)
     preprocessing = predictor.manifest.preprocessing
     replayer = Replayer(predictor.model, preprocessing, predictor.device, torch.float32)
     images = [blobs(0, 96, 160)]
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_decoded_again_and_counted(monkeypatch):
     assert found.boxes.equal(wanted.boxes) and found.masks.pixels.equal(wanted.masks.pixels)
 
 
-def test_where_nothing_can_be_recorded_frames_take_the_ordinary_way_after_one_warning(pair):
+def test_where_nothing_can_be_captured_frames_take_the_ordinary_way_after_one_warning(pair):
     predictor, replayer = pair
     replayer.__class__ = type("Failing", (Replayer,), {"_captured": fail})
     predictor._replayer = replayer

@@ -14,9 +14,10 @@ from PIL import Image
 
 from jointseg_core import CITYSCAPES, BadCheckpoint, Predictor, Preprocessing, preset, save_model
 from jointseg_core.checkpoint import build_model, load_model
-from jointseg_core.export.backends import CHECKPOINT, MANIFEST, check_backend
+from jointseg_core.errors import BadConfig
+from jointseg_core.export.backends import CHECKPOINT, open_export
 from jointseg_core.export.graphs import named_tensors
-from jointseg_core.export.model import BadExport, Request, export_model
+from jointseg_core.export.model import Request, export_model
 from jointseg_core.export.self_check import drawn_pictures, problem
 
 SIZE = (64, 128)
@@ -81,9 +82,9 @@ def test_onnx_sees_what_torch_sees(
     assert (exported.backend, exported.precision) == ("onnx", "fp32")
     assert exported.weights == folder and exported.model_type == model_type
     assert_same(checkpoints[model_type], exported)
-    document = json.loads((folder / MANIFEST).read_text())
+    document = json.loads((folder / "export.json").read_text())
     assert document["self_check"]["objects"] and document["self_check"]["same_objects"] == 1
-    listed = {*document["files"], MANIFEST}
+    listed = {*document["files"], "export.json"}
     assert listed == {file.name for file in folder.iterdir()}
     assert ("regions.onnx" in listed) == (model_type == "segrpn")
 
@@ -113,7 +114,7 @@ def test_no_region_and_one_region_are_classified(onnx_exports: dict[str, Path]) 
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", ["dense.onnx", CHECKPOINT, MANIFEST])
+@pytest.mark.parametrize("name", ["dense.onnx", CHECKPOINT, "export.json"])
 def test_a_file_that_was_changed_is_refused(
     name: str, onnx_exports: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -157,14 +158,14 @@ def test_a_backend_without_its_package_is_refused_with_those_that_are_there(
         lambda name: None if name == "openvino" else there(name),
     )
     with pytest.raises(ValueError, match=r"needs the Python package openvino.*has torch"):
-        check_backend("openvino")
+        open_export("anywhere", "openvino", "auto", "auto")
 
 
 def test_a_failed_self_check_leaves_nothing(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     changed, _ = load_model(checkpoints["segrpn"])
     changed.segmentation.classes.weight.data *= 1.01
     request = Request(checkpoints["segrpn"], "torch-export", tmp_path / "out" / "export")
-    with pytest.raises(BadExport, match=r"semantic_logits is off by 0\.01") as failed:
+    with pytest.raises(BadConfig, match=r"semantic_logits is off by 0\.01") as failed:
         export_model(request, changed)
     assert "\n" not in str(failed.value)
     assert list((tmp_path / "out").iterdir()) == []
@@ -215,7 +216,7 @@ def test_an_input_of_many_sizes_is_no_graph(checkpoints: dict[str, Path], tmp_pa
     model, manifest = load_model(checkpoints["rdsnet"])
     varying = Preprocessing(SIZE, by_sides=True)
     save_model(model, tmp_path / "varying.safetensors", manifest.classes, varying)
-    with pytest.raises(BadExport, match="by_sides"):
+    with pytest.raises(BadConfig, match="by_sides"):
         export_model(Request(tmp_path / "varying.safetensors", "torch-export", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -235,7 +236,7 @@ def test_what_cannot_be_exported_is_refused_before_the_work(
     options: dict, reason: str, tmp_path: Path
 ) -> None:
     given = {"weights": tmp_path, "form": "torch-export", "out": tmp_path / "export"}
-    with pytest.raises(BadExport, match=reason) as refused:
+    with pytest.raises(BadConfig, match=reason) as refused:
         Request(**given | options)
     assert "\n" not in str(refused.value)
 

@@ -12,15 +12,21 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import batched_nms
 
-from jointseg_core import Letterbox, Preprocessing, build_model, preset
+from jointseg_core import Joint, Letterbox, Preprocessing, RDSNet, SegRPN, build_model, preset
 from jointseg_core.boxes import logit
 from jointseg_core.cuda import fixed_shapes as fixed
+from jointseg_core.cuda import graph as cuda_graph
+from jointseg_core.cuda import joint as joint_fixed
 from jointseg_core.cuda import rdsnet as rdsnet_fixed
 from jointseg_core.cuda import segrpn as segrpn_fixed
-from jointseg_core.cuda.graph import DECODERS
 from jointseg_core.refinement import mask_profiles
 
 SIZE = (64, 128)
+DECODERS = {
+    RDSNet: rdsnet_fixed.decode_fixed,
+    SegRPN: segrpn_fixed.decode_fixed,
+    Joint: joint_fixed.decode_fixed,
+}
 
 
 def limits(config):
@@ -44,7 +50,7 @@ def survivors(boxes, scores, labels, iou, limit=1000):
     count = torch.tensor(len(order))
     bounds = fixed.Limits(*torch.tensor([0.0, iou, limit, 0.0]).unbind())
     kept = fixed.detect(boxes[order], scores[order], labels[order], count, bounds, limit)
-    return order[kept.index[: kept.count]], bool(kept.exact)
+    return order[kept.rows[: kept.number]], bool(kept.exact)
 
 
 @pytest.mark.parametrize("crowding", [0.2, 1.0, 4.0])
@@ -74,7 +80,7 @@ def chain(count):
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
 def test_nms_is_right_about_as_many_boxes_of_a_chain_as_it_takes_steps(steps, monkeypatch):
-    monkeypatch.setattr(fixed, "NMS_STEPS", steps)
+    monkeypatch.setattr(fixed, "_NMS_STEPS", steps)
     boxes, scores, labels = chain(40)
     wanted = batched_nms(boxes, scores, labels, 0.4)
     assert wanted.tolist() == list(range(0, 40, 2))
@@ -90,7 +96,7 @@ def test_a_long_chain_is_not_vouched_for_unless_enough_is_found_before_its_end(m
     assert not survivors(boxes, scores, labels, 0.4)[1]
     found, exact = survivors(boxes, scores, labels, 0.4, limit=5)
     assert exact and found.tolist() == [0, 2, 4, 6, 8]
-    monkeypatch.setattr(fixed, "NMS_STEPS", 100)
+    monkeypatch.setattr(fixed, "_NMS_STEPS", 100)
     found, exact = survivors(boxes, scores, labels, 0.4)
     assert exact and found.equal(batched_nms(boxes, scores, labels, 0.4))
 
@@ -101,9 +107,10 @@ def test_boxes_without_area_suppress_nothing_and_are_not_found():
     assert exact and found.tolist() == [1]
 
 
-def test_pairs_without_a_place_count_only_where_too_little_is_found():
+def test_pairs_without_a_place_count_only_where_too_little_is_found(monkeypatch):
+    monkeypatch.setattr(fixed, "_PAIRS", 2)
     scores = torch.tensor([[0.9, 0.1], [0.4, 0.8]])
-    rows, labels, best, found = fixed.best_pairs(scores, torch.tensor(0.3), 2)
+    rows, labels, best, found = fixed.best_pairs(scores, torch.tensor(0.3))
     assert (rows.tolist(), labels.tolist(), int(found)) == ([0, 1], [0, 1], 3)
     boxes = torch.tensor([[0.0, 0, 9, 9], [20, 0, 29, 9]])
     for limit, exact in ((2, True), (3, False)):
@@ -116,13 +123,15 @@ def test_pairs_without_a_place_count_only_where_too_little_is_found():
 
 def test_bits_come_back():
     bits = torch.rand(800) > 0.5
-    assert fixed.unpack_bits(fixed.pack_bits(bits), 797).equal(bits[:797])
-    assert len(fixed.unpack_bits(fixed.pack_bits(bits), 0)) == 0
+    assert fixed._unpack_bits(fixed.pack_bits(bits), 797).equal(bits[:797])
+    assert len(fixed._unpack_bits(fixed.pack_bits(bits), 0)) == 0
 
 
 def test_tensors_of_all_types_come_back_from_one_copy():
     tensors = [torch.tensor([True]), torch.rand(3, 2), torch.arange(5), torch.zeros(0, 4).long()]
-    for one, other in zip(fixed.from_bytes(fixed.to_bytes(tensors), tensors), tensors, strict=True):
+    for one, other in zip(
+        cuda_graph._from_bytes(cuda_graph._to_bytes(tensors), tensors), tensors, strict=True
+    ):
         assert one.equal(other) and one.dtype == other.dtype
 
 
@@ -135,7 +144,7 @@ def test_masks_in_a_fixed_space_are_those_of_the_crops():
     windows = torch.tensor([[0, 0, 150, 90], [140, 80, 150, 90], [3, 5, 4, 60], [0, 0, 0, 0]])
     logits = torch.randn(4, 16, 32)
     crops = frame.sample(logits, 4, windows)
-    pixels, *profiles = rdsnet_fixed.crop_masks(logits, windows, frame, torch.tensor(0.2), 16000)
+    pixels, *profiles = rdsnet_fixed._crop_masks(logits, windows, frame, torch.tensor(0.2), 16000)
     wanted = torch.cat([crop.flatten() > 0.2 for crop in crops])
     assert pixels[: len(wanted)].equal(wanted) and not pixels[len(wanted) :].any()
     for profile, other in zip(profiles, mask_profiles(crops, windows, (90, 150)), strict=True):
@@ -169,7 +178,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_it_finds_what_decode_finds(seen, case, monkeypatch):
     kind, model, output, frames = seen
-    monkeypatch.setattr(rdsnet_fixed, "MASK_SPACE", 100)
+    monkeypatch.setattr(rdsnet_fixed, "_MASK_SPACE", 100)
     model.config = replace(preset(kind, "tiny"), **CASES[case])
     found = decode(model, output, frames)
     for one, frame, other in zip(found, frames, model.decode(output, frames), strict=True):
@@ -222,8 +231,7 @@ def test_retinanet_has_boxes_alone():
 def test_what_does_not_fit_gives_no_result(seen, monkeypatch):
     kind, model, output, frames = seen
     model.config = replace(preset(kind, "tiny"), score_threshold=0.0, nms_iou=0.9)
-    module = segrpn_fixed if kind == "segrpn" else rdsnet_fixed
-    monkeypatch.setattr(module, "PAIRS", 50)  # fewer than the 100 objects that there are
+    monkeypatch.setattr(fixed, "_PAIRS", 50)  # fewer than the 100 objects that there are
     found = decode(model, output, frames)
     assert [one.to_predictions(frame) for one, frame in zip(found, frames, strict=True)] == [
         None,
@@ -235,7 +243,7 @@ def test_masks_that_do_not_fit_give_no_result(monkeypatch):
     torch.manual_seed(0)
     config = replace(preset("rdsnet", "tiny"), score_threshold=0.0, max_detections=20)
     model, frames = build_model(config).eval(), [Letterbox(SIZE, SIZE)]
-    monkeypatch.setattr(rdsnet_fixed, "space", lambda _: 80)
+    monkeypatch.setattr(rdsnet_fixed, "_space", lambda _: 80)
     with torch.inference_mode():
         output = model(torch.randn(1, 3, *SIZE))
         (found,) = rdsnet_fixed.decode_fixed(
@@ -274,7 +282,7 @@ def leaves(tree):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rdsnet", "segrpn", "joint"])
 def test_nothing_between_picture_and_bytes_waits_for_the_host(kind, monkeypatch):
-    monkeypatch.setattr(rdsnet_fixed, "kernel_works", lambda: False)  # not on fake tensors
+    monkeypatch.setattr(rdsnet_fixed, "_kernel_works", lambda: False)  # not on fake tensors
     config = preset(kind, "tiny")
     with FakeTensorMode(), torch.device("cuda"):
         model = build_model(config).eval().requires_grad_(False)
@@ -286,7 +294,7 @@ def test_nothing_between_picture_and_bytes_waits_for_the_host(kind, monkeypatch)
         with OnTheDevice() as watch:
             inputs = preprocessing.inputs(pictures, frames, torch.float32)
             found = decode(model, model(inputs), frames, bounds)
-            data = fixed.to_bytes([field for one in found for field in one])
+            data = cuda_graph._to_bytes([field for one in found for field in one])
     assert watch.count > 500 and data.device.type == "cuda" and data.ndim == 1
 
 

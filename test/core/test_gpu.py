@@ -1,4 +1,4 @@
-"""On a GPU: frames go through a recorded CUDA graph and show what the CPU sees in them."""
+"""On a GPU: frames go through a captured CUDA graph and show what the CPU sees in them."""
 
 import warnings
 
@@ -28,7 +28,7 @@ def pair(request):
     for predictor in predictors:
         predictor.configure(max_detections=8)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a graph that cannot be recorded is a failure here
+        warnings.simplefilter("error")  # a graph that cannot be captured is a failure here
         yield predictors
     torch.backends.cudnn.allow_tf32 = before
 
@@ -63,7 +63,7 @@ def test_frames_differ_from_replay_to_replay(pair):
     assert not first.scores.equal(second.scores)
 
 
-def test_thresholds_take_effect_without_a_new_recording(pair):
+def test_thresholds_take_effect_without_a_new_capture(pair):
     _, gpu = pair
     image = picture(0, 256, 512)
     assert len(gpu([image])[0]) == 8

@@ -21,7 +21,7 @@ windows = torch.tensor([[0, 0, 150, 50], [140, 45, 150, 50], [3, 5, 4, 46], [0, 
 logits = torch.randn(4, 16, 32)
 for capacity in (8000, 80):
     inputs = logits, windows, frame, torch.tensor(0.2), capacity
-    readable, kernel = rdsnet_fixed.crop_masks(*inputs), mask_kernel.crop_masks(*inputs)
+    readable, kernel = rdsnet_fixed._crop_masks(*inputs), mask_kernel.crop_masks(*inputs)
     assert kernel[0].dtype == torch.bool and (kernel[0] != readable[0]).sum() <= 1
     if capacity == 8000:
         assert kernel[0].any()

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from jointseg_core import Predictor, shipped_weights
-from jointseg_core.checkpoint import BadCheckpoint
-from jointseg_core.model_check import fixed_picture, self_test, sign, sizes
+from jointseg_core.errors import BadCheckpoint
+from jointseg_core.model_check import _fixed_picture, _sign, _sizes, check_model
 
 MODELS = ("rdsnet", "segrpn", "joint")
 
@@ -25,7 +25,7 @@ def weights(rdsnet_weights: Path, tmp_path: Path) -> Path:
 
 
 def test_the_picture_is_the_same_everywhere() -> None:
-    picture = fixed_picture((48, 96))
+    picture = _fixed_picture((48, 96))
     assert picture.shape == (48, 96, 3) and picture.dtype == "uint8"
     assert picture[0, 0].tolist() == [0, 0, 0] and picture[16, 1].tolist() == [144, 3, 34]
 
@@ -34,28 +34,28 @@ def test_the_picture_is_the_same_everywhere() -> None:
 def test_the_shipped_weights_compute_what_their_manifest_says(model_type: str) -> None:
     predictor = Predictor.from_file(shipped_weights(model_type), device="cpu", precision="fp32")
     assert len(predictor.manifest.self_test) >= 4
-    self_test(predictor)
-    assert set(sizes(predictor)) == set(predictor.manifest.self_test)
+    check_model(predictor)
+    assert set(_sizes(predictor)) == set(predictor.manifest.self_test)
 
 
 def test_a_manifest_that_says_nothing_is_no_reason(rdsnet_weights: Path) -> None:
     predictor = Predictor.from_file(rdsnet_weights, device="cpu", precision="fp32")
     assert not predictor.manifest.self_test
-    self_test(predictor)
+    check_model(predictor)
 
 
 def test_what_is_signed_passes_and_something_else_does_not(weights: Path) -> None:
-    signed = sign(weights)
+    signed = _sign(weights)
     predictor = Predictor.from_file(weights, device="cpu", precision="fp32")
     assert predictor.manifest.self_test == signed
-    self_test(predictor)
+    check_model(predictor)
     name = next(iter(signed))
     document = json.loads(weights.with_suffix(".json").read_text())
     document["self_test"][name] *= 1.01
     weights.with_suffix(".json").write_text(json.dumps(document))
     predictor = Predictor.from_file(weights, device="cpu", precision="fp32")
     with pytest.raises(BadCheckpoint, match=f"{name} is off by 0.0099"):
-        self_test(predictor)
+        check_model(predictor)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -64,4 +64,4 @@ def test_a_network_that_computes_no_numbers_is_refused(weights: Path, value: flo
     with torch.no_grad():
         next(p for p in predictor.model.parameters() if p.dim() == 4)[0] = value
     with pytest.raises(BadCheckpoint, match=r"copy\.safetensors: failed its self-test.*not finite"):
-        self_test(predictor)
+        check_model(predictor)

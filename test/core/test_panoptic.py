@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jointseg_core import CITYSCAPES, Masks, PanopticFusion, Predictions
-from jointseg_core.panoptic import NUMBERS, VOID
+from jointseg_core.panoptic import VOID
 
 SIZE = (10, 20)
 ROAD, SKY, CAR = 0, 10, 13
@@ -39,8 +39,8 @@ def consistent(panoptic):
     shown = dict(zip(values.tolist(), areas.tolist(), strict=True))
     shown.pop(VOID, None)
     assert {s.id: s.area for s in panoptic.segments} == shown
-    assert all(s.id // NUMBERS == s.label for s in panoptic.segments)
-    assert all((s.id % NUMBERS > 0) == s.is_thing == (s.object >= 0) for s in panoptic.segments)
+    assert all(s.id // 256 == s.label for s in panoptic.segments)
+    assert all((s.id % 256 > 0) == s.is_thing == (s.object >= 0) for s in panoptic.segments)
     assert panoptic.ids.dtype == torch.int32 and panoptic.ids.max() < 2**16
     return panoptic
 
@@ -49,10 +49,10 @@ def test_the_most_certain_object_is_on_top_and_stuff_fills_the_rest():
     masks = [rectangle(0, 0, 8, 5), rectangle(4, 0, 12, 5)]
     panoptic = consistent(seen(masks, [0.6, 0.9], [2, 2], ground()).panoptic)
     first, second, road, sky = panoptic.segments
-    assert (first.id, first.area, first.object) == (NUMBERS * CAR + 1, 40, 1)
-    assert (second.id, second.area, second.object) == (NUMBERS * CAR + 2, 20, 0)
+    assert (first.id, first.area, first.object) == (256 * CAR + 1, 40, 1)
+    assert (second.id, second.area, second.object) == (256 * CAR + 2, 20, 0)
     assert (road.id, road.label, road.area, road.score) == (0, ROAD, 100, 0.5)
-    assert (sky.id, sky.label, sky.area) == (NUMBERS * SKY, SKY, 40)
+    assert (sky.id, sky.label, sky.area) == (256 * SKY, SKY, 40)
     assert first.score == pytest.approx(0.9)
     assert panoptic.ids[0, 5] == first.id and panoptic.ids[0, 3] == second.id
 

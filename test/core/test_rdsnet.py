@@ -1,14 +1,17 @@
 """RDSNet: the paper's formulas, and the whole network on one picture."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from jointseg_core import Letterbox, Target, build_rdsnet, build_rdsnet_printed, preset
+from jointseg_core import Letterbox, Target, build_rdsnet, preset
 from jointseg_core.layers import per_anchor
+from jointseg_core.targets import NEGATIVE, assign_anchors
 
 TINY = preset("rdsnet", "tiny")
+PRINTED = replace(TINY, pixel_level=2, head_groups=0)
 SIZE = (64, 128)
 
 
@@ -67,9 +70,9 @@ def test_the_tiny_network_is_tiny():
     assert sum(p.numel() for p in build_rdsnet(TINY).parameters()) <= 3e6
 
 
-@pytest.mark.parametrize("build", [build_rdsnet, build_rdsnet_printed])
-def test_the_forward_pass_has_the_shapes_it_names(build):
-    network = build(TINY).eval()
+@pytest.mark.parametrize("config", [replace(TINY, pixel_level=3), PRINTED])
+def test_the_forward_pass_has_the_shapes_it_names(config):
+    network = build_rdsnet(config).eval()
     output = network(torch.zeros(2, 3, *SIZE))
     anchors = sum(len(level) for level in output.anchors)
     assert anchors == 9 * (8 * 16 + 4 * 8 + 2 * 4 + 1 * 2 + 1 * 1)
@@ -78,7 +81,7 @@ def test_the_forward_pass_has_the_shapes_it_names(build):
 
 
 def test_the_printed_variant_has_no_norm_and_starts_at_p2():
-    printed = build_rdsnet_printed(TINY)
+    printed = build_rdsnet(PRINTED)
     assert not any(isinstance(m, torch.nn.GroupNorm) for m in printed.modules())
     assert len(printed.pyramid.lateral) == 4
 
@@ -102,6 +105,20 @@ def test_a_fresh_network_expects_one_percent_objects():
     assert set(losses) == {"classification", "box", "mask"}
     assert losses["mask"].item() == pytest.approx(0.693, abs=0.02)  # undecided pixels
     assert network(images).class_logits.sigmoid().mean().item() == pytest.approx(0.01, abs=0.002)
+
+
+def test_focal_loss_of_an_undecided_network():
+    network = build_rdsnet(TINY)
+    for parameter in network.object_stream.class_logits.parameters():
+        torch.nn.init.zeros_(parameter)
+    images, target = picture()
+    output = network(images)
+    assigned = assign_anchors(torch.cat(output.anchors), target.boxes, 0.5, 0.4)
+    objects, background = int((assigned >= 0).sum()), int((assigned == NEGATIVE).sum())
+    # alpha (1 - p)^2 ln 2: 0.25 * 0.25 ln 2 for an object's class, 0.75 * 0.25 ln 2 for all others
+    wanted = objects * (0.0625 + 7 * 0.1875) + background * 8 * 0.1875
+    loss = network.loss(output, [target] * len(images))["classification"].item()
+    assert loss == pytest.approx(wanted * math.log(2) / objects, rel=1e-5)
 
 
 def test_a_picture_without_objects_trains_every_parameter():

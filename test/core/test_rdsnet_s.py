@@ -19,7 +19,7 @@ from jointseg_core import (
 )
 from jointseg_core.boxes import BOX_WEIGHTS
 from jointseg_core.layers import per_anchor
-from jointseg_core.rdsnet_s import as_yolact, class_maps
+from jointseg_core.rdsnet_s import _class_maps, _mined_cross_entropy, as_yolact
 
 TINY = preset("rdsnet_s", "tiny")
 SIZE = (64, 128)
@@ -108,11 +108,26 @@ def test_maps_of_classes_join_the_objects_of_a_class():
     masks = torch.zeros(3, 16, 32, dtype=torch.bool)
     masks[0, :8, :8] = masks[1, :8, 4:16] = masks[2, 8:, 8:] = True
     target = Target(torch.zeros(3, 4), torch.tensor([1, 1, 0]), masks)
-    assert class_maps(target, 3).tolist() == [
+    assert _class_maps(target, 3).tolist() == [
         [[0, 0, 0, 0], [0, 1, 1, 1]],
         [[1, 1, 0, 0], [0, 0, 0, 0]],
         [[0, 0, 0, 0], [0, 0, 0, 0]],
     ]
+
+
+def test_three_hard_background_anchors_count_for_an_object():
+    logits = torch.zeros(6, 2)
+    logits[1:, 0] = torch.tensor([1.0, 5, 2, 4, 3])  # how much the background looks like an object
+    labels = torch.tensor([0, 1, 1, 1, 1, 1])
+    background = torch.nn.functional.softplus(logits[1:, 0])
+    loss = _mined_cross_entropy(logits, labels, 3)
+    torch.testing.assert_close(loss, math.log(2) + background[[1, 3, 4]].sum())
+    torch.testing.assert_close(
+        _mined_cross_entropy(logits[1:], labels[1:], 3), background[[1, 3, 4]].sum()
+    )
+    torch.testing.assert_close(
+        _mined_cross_entropy(logits[:1], labels[:1], 3), torch.tensor(math.log(2))
+    )
 
 
 @BUILDS

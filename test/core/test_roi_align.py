@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from jointseg_core.roi_align import region_levels, roi_align
+from jointseg_core.roi_align import _region_levels, roi_align
 
 SIZE = (96, 160)
 
@@ -53,4 +53,4 @@ def test_a_constant_map_pools_to_its_constant_and_no_regions_to_nothing():
     ("side", "level"), [(1, 0), (111, 0), (112, 1), (223, 1), (224, 2), (448, 3), (4000, 3)]
 )
 def test_twice_the_side_is_one_level_higher(side, level):
-    assert region_levels(torch.tensor([[0.0, 0.0, side, side]]), 224).tolist() == [level]
+    assert _region_levels(torch.tensor([[0.0, 0.0, side, side]]), 224).tolist() == [level]

@@ -2,13 +2,18 @@
 
 import pytest
 import torch
-from torchvision.ops.poolers import LevelMapper
 
-from jointseg_core.scale_maps import object_levels, region_levels, scale_maps
+from jointseg_core import Target
+from jointseg_core.scale_maps import true_scale_maps
 
 
-def squares(*sides):
-    return torch.tensor([[0.0, 0, side, side] for side in sides])
+def maps(boxes, masks, case):
+    target = Target(boxes, torch.zeros(len(boxes)).long(), masks)
+    return [level[0, 0] for level in true_scale_maps([target], case)]
+
+
+def square(side):
+    return torch.tensor([[0.0, 0, side, side]])
 
 
 @pytest.mark.parametrize(
@@ -20,20 +25,9 @@ def squares(*sides):
     ],
 )
 def test_lower_bounds_are_inclusive(case, sides, levels):
-    assert object_levels(squares(*sides), case).tolist() == list(levels)
-
-
-def test_regions_follow_the_root_of_their_area():
-    assert region_levels(squares(1, 111, 112, 224, 448, 4000)).tolist() == [2, 2, 3, 4, 5, 5]
-    assert region_levels(squares(64, 128, 256), canonical_size=128).tolist() == [3, 4, 5]
-
-
-def test_regions_are_pooled_from_the_level_of_the_rule():
-    torch.manual_seed(0)
-    boxes = torch.rand(50, 4) * 300
-    boxes[:, 2:] += boxes[:, :2]
-    levels = LevelMapper(2, 5, canonical_scale=112)([boxes]) + 2
-    assert levels.tolist() == region_levels(boxes, canonical_size=112).tolist()
+    for side, level in zip(sides, levels, strict=True):
+        found = maps(square(side), torch.ones(1, 64, 64).bool(), case)
+        assert 2 + [bool(m.any()) for m in found].index(True) == level
 
 
 def test_scale_maps_put_each_object_on_its_level_without_losing_thin_ones():
@@ -41,13 +35,18 @@ def test_scale_maps_put_each_object_on_its_level_without_losing_thin_ones():
     masks[0, 10:30, 17] = True  # one pixel wide
     masks[1, 0:120, 0:120] = True
     boxes = torch.tensor([[17.0, 10, 18, 30], [0, 0, 120, 120]])
-    maps = scale_maps(masks, boxes, case=1)
-    assert [m.shape[0] for m in maps] == [32, 16, 8, 4, 2]
-    assert [int(m.sum()) for m in maps] == [6, 0, 64, 0, 0]
-    assert maps[0][2:8, 4].all()
+    found = maps(boxes, masks, case=1)
+    assert [m.shape[0] for m in found] == [32, 16, 8, 4, 2]
+    assert [int(m.sum()) for m in found] == [6, 0, 64, 0, 0]
+    assert found[0][2:8, 4].all()
 
 
 def test_case_2_repeats_level_5_on_level_6():
     masks = torch.ones(1, 512, 512, dtype=torch.bool)
-    maps = scale_maps(masks, squares(512), case=2)
-    assert [bool(m.any()) for m in maps] == [False, False, False, True, True]
+    assert [bool(m.any()) for m in maps(square(512), masks, case=2)] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from jointseg_core import Letterbox
-from jointseg_core.segmentation import Segmentation, class_map, sum_at_finest
+from jointseg_core.segmentation import Segmentation, pixel_maps
 
 FRAMES = [
     Letterbox((50, 90), (64, 128)),  # enlarged, with padding
@@ -22,11 +22,13 @@ def test_it_is_the_class_of_the_highest_interpolated_logit(frame, coarse):
     torch.manual_seed(0)
     logits = torch.randn(7, 16 // coarse, 32 // coarse)  # coarse: areas of one class
     logits = F.interpolate(logits[None], size=(16, 32), mode="bilinear")[0]
-    classes = class_map(logits, frame)
+    classes = pixel_maps(logits, logits[:0], (0,), frame).semantic
     assert classes.dtype == torch.uint8 and classes.shape == frame.image_size
     everywhere = frame.resize(logits, 4)
     chosen = everywhere.gather(0, classes[None].long())[0]
     torch.testing.assert_close(chosen, everywhere.amax(0))  # up to ties
+    dense = pixel_maps(logits, logits[:0], (0,), frame, dense=True).semantic
+    assert (dense != classes).float().mean() < 1e-3  # rounding, at ties
 
 
 def test_a_class_that_wins_in_no_cell_can_win_between_cells():
@@ -34,7 +36,21 @@ def test_a_class_that_wins_in_no_cell_can_win_between_cells():
     logits[0, 0, 0] = logits[1, 0, 1] = 10.0
     logits[2] = 9.0
     frame = Letterbox((4, 8), (4, 8), keep_ratio=False)
-    assert class_map(logits, frame)[0].tolist() == [0, 0, 2, 2, 2, 2, 1, 1]
+    assert pixel_maps(logits, logits[:0], (0,), frame).semantic[0].tolist() == [
+        0,
+        0,
+        2,
+        2,
+        2,
+        2,
+        1,
+        1,
+    ]
+
+
+def summed(levels):
+    size = levels[0].shape[-2:]
+    return sum(F.interpolate(level, size=size, mode="bilinear") for level in levels)
 
 
 @pytest.mark.parametrize("class_agnostic", [True, False])
@@ -44,8 +60,8 @@ def test_projecting_before_enlarging_gives_the_convolution_of_the_sums(class_agn
     levels = [torch.randn(2, 6, 32 >> i, 64 >> i) for i in range(5)]
     agnostic, logits, background = branches(levels)
     semantic = [b(level) for b, level in zip(branches.semantic, levels[:4], strict=True)]
-    sums = [sum_at_finest(semantic)]
+    sums = [summed(semantic)]
     if class_agnostic:
-        sums.append(sum_at_finest(agnostic))
+        sums.append(summed(agnostic))
         torch.testing.assert_close(background, branches.background(sums[1]))
     torch.testing.assert_close(logits, branches.classes(torch.cat(sums, 1)))

@@ -7,9 +7,8 @@ import torch
 from one_car import SIZE, picture
 
 from jointseg_core import Letterbox, Target, build_segrpn, preset
-from jointseg_core.regions import assign_regions
+from jointseg_core.regions import _assign_regions
 from jointseg_core.rpn import ScaleMapHead, fuse_features, fuse_scores
-from jointseg_core.segmentation import sum_at_finest
 from jointseg_core.segrpn import with_true_scale_maps
 
 TINY = preset("segrpn", "tiny")
@@ -126,15 +125,10 @@ def test_scores_are_fused_before_the_sigmoid():
     assert fuse_scores(torch.tensor([1.0]), torch.tensor([-3.0])).tolist() == [-2.0]
 
 
-def test_levels_are_summed_at_the_finest():
-    summed = sum_at_finest([torch.ones(1, 1, 4, 8), torch.full((1, 1, 2, 4), 2.0)])
-    torch.testing.assert_close(summed, torch.full((1, 1, 4, 8), 3.0))
-
-
 def test_regions_take_the_object_they_half_cover():
     regions = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4]])
-    assert assign_regions(regions, regions[:1]).tolist() == [0, 0, -1]
-    assert assign_regions(regions, regions[:0]).tolist() == [-1, -1, -1]
+    assert _assign_regions(regions, regions[:1]).tolist() == [0, 0, -1]
+    assert _assign_regions(regions, regions[:0]).tolist() == [-1, -1, -1]
 
 
 def test_the_forward_pass_has_the_shapes_it_names():

@@ -8,6 +8,7 @@ from jointseg_core.targets import (
     NEGATIVE,
     Target,
     assign_anchors,
+    divide,
     random_subset,
     sample,
     sample_size,
@@ -70,3 +71,9 @@ def test_a_seeded_target_draws_the_same_wherever_it_goes():
     assert draws[0] == draws[1] != list(range(100))
     assert one[~one.crowd].seed == 5
     assert Target(BOX, one.labels, one.masks).generator() is None
+
+
+def test_losses_are_summed_and_divided_by_their_counts_or_by_one_where_nothing_counts():
+    losses = {"box": [torch.tensor(2.0), torch.tensor(4.0)], "mask": [torch.tensor(0.0)]}
+    divided = divide(losses, {"box": 4, "mask": 0, "unused": 3})
+    assert {name: value.item() for name, value in divided.items()} == {"box": 1.5, "mask": 0}

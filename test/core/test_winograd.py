@@ -11,7 +11,7 @@ from jointseg_core import Predictor, load_model
 from jointseg_core.checkpoint import build_model
 from jointseg_core.layers import CellConv2d
 from jointseg_core.predictor import saves_time
-from jointseg_core.runtime.winograd import WinogradConv2d, fits
+from jointseg_core.runtime.winograd import WinogradConv2d, _fits
 
 
 def both(conv, maps, dtype):
@@ -48,7 +48,7 @@ def test_strips_of_large_maps_give_what_the_whole_gives(monkeypatch, strip):
     torch.manual_seed(0)
     conv, maps = nn.Conv2d(8, 8, 3, padding=1), torch.randn(2, 8, 13, 24)
     whole, _ = both(conv, maps, torch.float32)
-    monkeypatch.setattr("jointseg_core.runtime.winograd.STRIP", strip)
+    monkeypatch.setattr("jointseg_core.runtime.winograd._STRIP", strip)
     strips, _ = both(conv, maps, torch.float32)
     torch.testing.assert_close(strips, whole)
 
@@ -78,8 +78,8 @@ def test_half_precision_costs_three_times_the_rounding_of_the_convolution():
     ],
 )
 def test_other_layers_stay(other):
-    assert fits(nn.Conv2d(256, 720, 3, padding=1))
-    assert not fits(other)
+    assert _fits(nn.Conv2d(256, 720, 3, padding=1))
+    assert not _fits(other)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from faults.contract import Case
 from faults.tree import deep_json
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, load_model, preset, save_model
 from jointseg_core.errors import BadCheckpoint
-from jointseg_core.export.backends import read_export
+from jointseg_core.export.backends import Export
 from training.pretrained.files import read_source
 
 TINY = preset("rdsnet", "tiny")
@@ -260,7 +260,7 @@ def exported(name: str, document: Any, *words: str, often: bool = False) -> Case
         (folder / "export.json").write_text(content)
         return (folder,)
 
-    return Case("checkpoints", name, made, read_export, BadCheckpoint, words=words, often=often)
+    return Case("checkpoints", name, made, Export.read, BadCheckpoint, words=words, often=often)
 
 
 EXPORT = {"format": 1, "form": "onnx", "model": "rdsnet", "precision": "fp32", "batch": 1}

@@ -13,9 +13,8 @@ import torch
 
 from faults.contract import Case
 from jointseg_core import Masks, Predictions, Predictor, shipped_weights
-from jointseg_core.boxes import crop_windows, has_area
+from jointseg_core.boxes import crop_windows, detect, has_area
 from jointseg_core.errors import BadConfig, SegError
-from jointseg_core.postprocessing import detect
 from jointseg_core.refinement import BoundaryRefinement, direct_boxes
 
 
