@@ -9,8 +9,13 @@ from jointseg_eval import provenance
 
 @pytest.mark.parametrize(
     ("changed", "counts"),
-    [("core/model.py", True), ("core/new.py", True), ("train.py", True), ("core/notes.md", False)]
-    + [("docs/example.py", False)],
+    [
+        ("core/model.py", True),
+        ("core/new.py", True),
+        ("train.py", True),
+        ("core/notes.md", False),
+        ("docs/example.py", False),
+    ],
 )
 def test_kept_results_go_with_the_code_that_made_them(
     changed: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

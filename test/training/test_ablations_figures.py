@@ -5,23 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jointseg_core import Target
-from training.ablations.charts import COLOURS, SIZE, Line, line_chart, ticks
+from training.ablations.charts import COLOURS, SIZE, Line, line_chart
 from training.ablations.representations import best_anchors, principal_components
 from training.ablations.sheet import GAP, SIDE, TITLE, enlarged, sheet
-
-
-@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
-def test_ticks_are_few_and_round(low: float, length: float):
-    found = ticks(low, low + length)
-    assert 1 <= len(found) <= 7
-    assert all(low - 1e-6 * length <= value <= low + length * (1 + 1e-6) for value in found)
-    step = found[1] - found[0] if len(found) > 1 else 1.0
-    digit = step / 10 ** math.floor(math.log10(step) + 1e-9)
-    assert round(digit, 6) in (1, 2, 5)
 
 
 def test_a_chart_shows_each_line_in_its_colour():
