@@ -12,7 +12,6 @@ command goes on. The numbers go to docs/results/, everything else to out/ablatio
 from __future__ import annotations
 
 import argparse
-import difflib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -191,7 +190,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     )
     parser.add_argument("study", help="one of these")
     add_flags(parser, Options())
-    study = _named(parser, arguments)
+    study = STUDIES[parser.first(arguments, "study", STUDIES)]
     name = recipe_name(study, _size(arguments))
     add_flags(parser, RECIPES[name])
     given = vars(parser.parse_args(arguments))
@@ -203,18 +202,6 @@ def parse_command(arguments: Sequence[str]) -> Command:
     check(options)
     text = shlex.join(["python", "-m", "training.ablate", *arguments])
     return Command(text, study, name, recipe, options)
-
-
-def _named(parser: Parser, arguments: Sequence[str]) -> Study:
-    """What the first argument names."""
-    if not arguments or arguments[0].startswith("-"):
-        parser.parse_args(list(arguments) or ["--help"])
-        parser.error("the study comes first")
-    if arguments[0] not in STUDIES:
-        near = difflib.get_close_matches(arguments[0], STUDIES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"want one of {', '.join(STUDIES)}"
-        parser.error(f"there is no study {arguments[0]}; {hint}")
-    return STUDIES[arguments[0]]
 
 
 def _size(arguments: Sequence[str]) -> str:

@@ -156,6 +156,20 @@ def steps_of(recipe: Recipe, pictures: int) -> int:
     return math.ceil(recipe.epochs * pictures / recipe.batch)
 
 
+def rate(recipe: Recipe, step: int, steps: int) -> float:
+    """The factor on `lr` at a step, counted from 0, of a first stage of `steps` steps.
+
+    Linear warm-up, then steps down or half a cosine; a function of nothing else.
+    """
+    if step < recipe.warm_up:
+        return recipe.warm_up_from + (1 - recipe.warm_up_from) * step / recipe.warm_up
+    passed = sum(step >= round(share * steps) for share in recipe.drops)
+    done = min(1.0, (step - recipe.warm_up) / max(1, steps - recipe.warm_up))
+    low = recipe.cosine_to
+    falling = low + (1 - low) * (1 + math.cos(math.pi * done)) / 2
+    return falling * 0.1**passed
+
+
 # -- RDSNet on COCO (4.1 and the released configurations) -----------------------------------------
 
 _RDSNET_1X = Recipe(
