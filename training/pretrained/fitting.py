@@ -12,9 +12,8 @@ from torch import Tensor
 
 from jointseg_core.checkpoint import Model
 from jointseg_core.classes import Classes
-from jointseg_core.errors import BadCheckpoint
 from jointseg_core.rdsnet_s import RDSNetSConfig
-from training.pretrained.files import read_source
+from training.pretrained.files import read_source, unusable
 from training.pretrained.heads import ClassRows, class_rows, match_rows
 from training.pretrained.released_rdsnet import RELEASED_REFINEMENT
 from training.pretrained.source import Source, without_counters
@@ -108,10 +107,11 @@ def _check_backbone(model: Model, state: Mapping[str, Tensor], source: Source, p
             list(tensors[found].shape) if found in tensors else "missing"
             for tensors in (source.tensors, state)
         )
-        raise BadCheckpoint(
-            f"starting point {path}: the backbone of this {source.kind} is not the model's "
-            f"{model.config.backbone}, {found} is {there} in the file and {here} in the model; "
-            "build the model on the file's backbone or take another file"
+        raise unusable(
+            path,
+            f"the backbone of this {source.kind} is not the model's {model.config.backbone}, "
+            f"{found} is {there} in the file and {here} in the model; build the model on the "
+            "file's backbone or take another file",
         )
 
 

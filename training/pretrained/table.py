@@ -1,4 +1,4 @@
-"""What became of every weight: the table that a starting point leaves behind."""
+"""What became of every weight: the table that loading them gives."""
 
 from __future__ import annotations
 
