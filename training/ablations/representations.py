@@ -62,7 +62,9 @@ def _row(predictor: Predictor, pixels: Tensor, target: Target) -> list[np.ndarra
     model, target = predictor.model, target[~target.crowd]
     output = run(predictor, pixels).image(0)
     anchors = best_anchors(output.class_logits, torch.cat(output.anchors), target)
-    objects = model.object_stream.filters_at(output.filter_features, anchors)[:, 1].float().cpu()
+    objects = (
+        model.object_stream.representations_at(output.filter_features, anchors)[:, 1].float().cpu()
+    )
     cells = F.normalize(output.pixels.float().cpu(), dim=0)  # [d, h, w]
     components = principal_components(cells.flatten(1).T)
     shown = components.colours(cells.flatten(1).T).reshape(*cells.shape[1:], 3)
