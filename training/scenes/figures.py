@@ -113,26 +113,16 @@ def any_bike(rng: np.random.Generator, motor: bool) -> Bike:
     return Bike(motor, any_colour(rng), any_colour(rng), bool(rng.random() < 0.35))
 
 
-def bike_alone(bike: Bike, phase: float) -> Parts:
-    """A parked bicycle or motorcycle."""
+def two_wheels(bike: Bike, looks: Looks | None, phase: float) -> Parts:
+    """A bicycle or motorcycle in slot 0, parked without looks, else with somebody in slot 1."""
     parts = Parts()
-    _bike(parts, bike, phase)
-    return parts
-
-
-def bike_with_rider(bike: Bike, looks: Looks, phase: float) -> Parts:
-    """Slot 0 is the vehicle, slot 1 the person on it."""
-    parts = Parts()
-    _bike(parts, bike, phase)
-    _rider(parts, bike, looks, phase)
-    return parts
-
-
-def _bike(parts: Parts, bike: Bike, phase: float) -> None:
     if bike.motor:
         _motorcycle(parts, bike)
     else:
         _bicycle(parts, bike, phase)
+    if looks:
+        _rider(parts, bike, looks, phase)
+    return parts
 
 
 def _bicycle(parts: Parts, bike: Bike, phase: float) -> None:
