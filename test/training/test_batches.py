@@ -214,7 +214,7 @@ def test_workers_ignore_what_is_meant_for_their_parent_and_die_with_it(tmp_path)
     """A terminal interrupts all processes of a group; the training decides what follows."""
     script = (
         "import os, signal, sys, time\n"
-        "from test_datasets_loading import Album, AUGMENTATION, batches\n"
+        "from test_batches import Album, AUGMENTATION, batches\n"
         "made = batches(Album(), AUGMENTATION, 2, 0, 2)\n"
         "next(made)\n"
         "import multiprocessing\n"
@@ -226,7 +226,8 @@ def test_workers_ignore_what_is_meant_for_their_parent_and_die_with_it(tmp_path)
         "print(*pids, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    paths = os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), os.getcwd()])
+    here = os.path.dirname(__file__)
+    paths = os.pathsep.join([here, os.path.dirname(here), os.getcwd()])
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": paths},

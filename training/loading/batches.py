@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -139,20 +139,16 @@ def pack(images: list[Tensor], targets: list[Target], names: list[str]) -> Packe
     )
 
 
+@dataclass
 class _Maker:
     """Makes this rank's part of a global batch from its number."""
 
-    def __init__(
-        self,
-        samples: Samples,
-        augmentation: Augmentation,
-        order: Order,
-        rank: int,
-        world: int,
-        multiple: int,
-    ) -> None:
-        self.samples, self.augmentation, self.order = samples, augmentation, order
-        self.rank, self.world, self.multiple = rank, world, multiple
+    samples: Samples
+    augmentation: Augmentation
+    order: Order
+    rank: int
+    world: int
+    multiple: int
 
     def __call__(self, number: int, at: At) -> Packed:
         rows = self.order(number)
