@@ -1,4 +1,4 @@
-"""Processes that work ahead, with results in order and deaths that are told.
+"""Jobs done ahead by forked processes: results in order, an error that names what killed a worker.
 
 A worker is forked, so that it shares what is in memory, and hands its results over in anonymous
 files, so that neither the size of /dev/shm nor that of a pipe matters. It dies with its parent; if

@@ -1,4 +1,4 @@
-"""A run before its first step: everything is checked before anything is written."""
+"""Builds a run from its command: everything is checked before anything is written."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from jointseg_core import Predictor, SegRPNConfig
 from jointseg_core.errors import BadConfig
 from jointseg_core.visualize import draw
 from jointseg_eval.datasets import Samples
-from jointseg_eval.evaluation import Evaluation, evaluate, spread
+from jointseg_eval.evaluation import evaluate, spread
 from training.runs.run import Run
 from training.runs.stopping import StopSignals
 
@@ -44,16 +44,12 @@ def validate(run: Run, stop: StopSignals) -> None:
 
     The first process alone does it. Nothing is kept of a validation that a signal stopped.
     """
-    done = False
+    metrics = None
     if run.ranks.first:
-        try:
-            evaluation = _evaluate(run, stop, run.recipe.validation_images or None)
-        except _Stopped:
-            pass
-        else:
-            _keep(run, evaluation.metrics)
-            done = True
-    if run.ranks.highest(done):
+        metrics = _evaluate(run, stop, run.recipe.validation_images or None)
+    if metrics is not None:
+        _keep(run, metrics)
+    if run.ranks.highest(metrics is not None):
         run.progress.validated = run.progress.step
 
 
@@ -92,9 +88,8 @@ def drawn(samples: Samples, indices: Sequence[int], predictor: Predictor) -> dic
 def finish(run: Run, stop: StopSignals) -> None:
     """Score all validation pictures with what training ended with, and write it."""
     if run.ranks.first:
-        try:
-            metrics = _evaluate(run, stop, None).metrics
-        except _Stopped:
+        metrics = _evaluate(run, stop, None)
+        if metrics is None:
             return
         run.records.write("result", run.progress.step, **metrics)
         run.export("weights", metrics)
@@ -102,12 +97,17 @@ def finish(run: Run, stop: StopSignals) -> None:
     run.ranks.wait()
 
 
-def _evaluate(run: Run, stop: StopSignals, limit: int | None) -> Evaluation:
+def _evaluate(run: Run, stop: StopSignals, limit: int | None) -> dict[str, float] | None:
+    """The metrics of the averaged weights; None where a signal stopped the validation."""
+
     def go_on(count: int) -> None:
         if stop.number:
             raise _Stopped
 
-    return evaluate(run.predictor(), run.validation, limit=limit, on_pictures=go_on)
+    try:
+        return evaluate(run.predictor(), run.validation, limit=limit, on_pictures=go_on).metrics
+    except _Stopped:
+        return None
 
 
 def _shown(metrics: dict[str, float]) -> str:
