@@ -46,12 +46,8 @@ class Inspection:
     defects: list[Defect] = field(default_factory=list)
 
     def add(self, other: Inspection) -> None:
-        self.sizes += other.sizes
-        self.objects += other.objects
-        self.crowds += other.crowds
-        self.empty += other.empty
-        self.pixels += other.pixels
-        self.defects += other.defects
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 def check(
