@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import iadd
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ class Inspection:
 
     def add(self, other: Inspection) -> None:
         for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
+            setattr(self, name, iadd(getattr(self, name), value))
 
 
 def check(

@@ -50,6 +50,11 @@ def line_chart(
         axes.axhline(0, color="black", linewidth=1)
     if len(lines) > 1:
         axes.legend(frameon=False)
+    return picture_of(figure)
+
+
+def picture_of(figure: Figure) -> Image.Image:
+    """A figure as RGB pixels."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -19,7 +19,7 @@ from jointseg_core import Predictor
 from jointseg_core.segrpn import SegRPNOutput
 from jointseg_core.targets import IGNORED, NEGATIVE, Target, assign_anchors
 from jointseg_eval.datasets import Sample, Samples
-from training.ablations.sheet import enlarged, sheet
+from training.ablations.sheet import sheet
 from training.loading.augmentation import as_input
 
 KINDS = ("right", "wrong", "missed")
@@ -96,15 +96,12 @@ def picture(before: Predictor, after: Predictor, sample: Sample) -> Image.Image:
     pixels, target = seen_by(before, sample)
     things = target.masks[~target.crowd].any(0)
     image = pixels.permute(1, 2, 0).numpy()
-    size = tuple(image.shape[:2])
     learned = run(after, pixels).background_logits[0, 0].neg().sigmoid().float().cpu()
-    shown = [_shades(learned), _mask(learned.numpy() >= 0.5)]
-    rows = [[image, _mask(things.numpy()), *(enlarged(cell, size) for cell in shown)]]
+    rows = [[image, _mask(things.numpy()), _shades(learned), _mask(learned.numpy() >= 0.5)]]
     levels = zip(*(match(p, pixels, target) for p in (before, after)), strict=True)
     for number, pair in enumerate(levels, 2):
         ground = _mask(things[:: 2**number, :: 2**number].numpy())
-        cells = [part for one in pair for part in (_shades(one.objectness), _kinds(one, ground))]
-        rows.append([enlarged(cell, size) for cell in cells])
+        rows.append([cell for m in pair for cell in (_shades(m.objectness), _kinds(m, ground))])
     titles = ("objectness before", "anchors before", "objectness after", "anchors after")
     legend = [(name, COLOURS[name]) for name in KINDS] + [("foreground", OBJECT)]
     return sheet(rows, titles, ("picture,\nforeground:\ntrue, learned", *LEVELS), legend)
