@@ -112,11 +112,11 @@ def _cast(
     if kind == "crowd":
         return partial(_crowd, rng, plan)
     if kind == "person":
-        return partial(_person, rng, plan, figures.any_looks(rng))
+        return partial(_person, rng, plan, figures.Looks(rng))
     if kind not in _MESHES:
         motor = kind.startswith("motor")
-        looks = figures.any_looks(rng) if kind.endswith("cyclist") else None
-        return partial(_two_wheels, rng, plan, figures.any_bike(rng, motor), looks)
+        looks = figures.Looks(rng) if kind.endswith("cyclist") else None
+        return partial(_two_wheels, rng, plan, figures.Bike(rng, motor), looks)
     label, build = _MESHES[kind]
     mesh, length, width = build(rng)
 
@@ -239,10 +239,10 @@ def _member(rng: np.random.Generator, kind: int, x: float, z: float) -> Actor:
         heading = rng.choice([0.0, np.pi]) + rng.normal(0, 0.1)
         return Actor((CAR,), x, z, heading, 0.0, _extent(length, width, heading), mesh)
     if kind == PERSON:
-        pose = partial(figures.person, figures.any_looks(rng))
+        pose = partial(figures.person, figures.Looks(rng))
         heading, phase = rng.uniform(0, 6.3), rng.uniform(0, 6)
         return Actor((PERSON,), x, z, heading, 0.0, (0.3, 0.3), None, pose, phase)
-    pose = partial(figures.two_wheels, figures.any_bike(rng, motor=False), None)
+    pose = partial(figures.two_wheels, figures.Bike(rng, motor=False), None)
     return Actor((BICYCLE,), x, z, rng.normal(1.5, 0.4), 0.0, (0.9, 0.9), None, pose)
 
 
