@@ -78,13 +78,14 @@ def seen_by(predictor: Predictor, sample: Sample) -> tuple[Tensor, Target]:
     return as_input(sample, predictor.manifest.preprocessing)
 
 
-def count(predictor: Predictor, samples: Samples) -> np.ndarray:
-    """Anchors of each level and kind over all pictures [5, 3]."""
+def count(predictor: Predictor, samples: Samples) -> dict[str, dict[str, int]]:
+    """Anchors over all pictures, by level and kind."""
     total = np.zeros((len(LEVELS), len(KINDS)), np.int64)
     for number in range(len(samples)):
         levels = match(predictor, *seen_by(predictor, samples[number]))
         total += np.stack([level.counts for level in levels])
-    return total
+    counts = zip(LEVELS, total.tolist(), strict=True)
+    return {level: dict(zip(KINDS, row, strict=True)) for level, row in counts}
 
 
 @torch.inference_mode()
