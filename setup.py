@@ -12,6 +12,7 @@ EVALUATION = [
     "jinja2>=3.0",
     "lz4>=4.0",
     "markupsafe>=2.0",
+    "matplotlib>=3.8",
     "mcap>=1.2",
     "opencv-python-headless<5",
     "pillow>=10.1",

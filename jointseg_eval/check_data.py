@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import iadd
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +47,8 @@ class Inspection:
     defects: list[Defect] = field(default_factory=list)
 
     def add(self, other: Inspection) -> None:
-        self.sizes += other.sizes
-        self.objects += other.objects
-        self.crowds += other.crowds
-        self.empty += other.empty
-        self.pixels += other.pixels
-        self.defects += other.defects
+        for name, value in vars(other).items():
+            setattr(self, name, iadd(getattr(self, name), value))
 
 
 def check(

@@ -12,7 +12,6 @@ command goes on. The numbers go to docs/results/, everything else to out/ablatio
 from __future__ import annotations
 
 import argparse
-import difflib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,19 +47,14 @@ VALIDATIONS = 10
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Means):
     """What is trained and scored, and with what; the recipe's own flags follow."""
 
     size: Size = "tiny"  # of the network: tiny, r18 or r50
     seeds: int = 3  # trainings of each row, with seeds from --seed on
-    jobs: int = 1  # trainings at a time, each in a process of its own if more than one
-    threads: int = 1  # of each training
-    workers: int = 1  # processes that load pictures, for each training
-    device: str = "auto"  # auto, cpu, cuda or cuda:N
     backbone: Path | None = None  # ResNet weights to start from, in torchvision's format
     cache: Path | None = None  # folder for decoded pictures; synthetic scenes have their own
     resamples: int = 1000  # draws of validation pictures behind an interval
-    out: Path = Path("out/ablations")  # folder for trainings, scores and pictures
     results: Path = Path("docs/results")  # folder for the numbers
 
 
@@ -97,9 +91,8 @@ def ablate(command: Command) -> dict[str, Any]:
         }
         for table in study.tables
     }
-    means = Means(options.out, options.jobs, options.threads, options.workers, options.device)
     every = [run for rows in runs.values() for seeds in rows.values() for run in seeds]
-    train_all(every, means, say)
+    train_all(every, options, say)
     tables = {t.title: measure(t, runs[t.title], base, options) for t in study.tables}
     folder = options.out / "figures" / f"{study.name}_{options.size}"
     draw = FIGURES.get(study.name, lambda finished: {"pictures": []})
@@ -109,7 +102,7 @@ def ablate(command: Command) -> dict[str, Any]:
         "settings": settings(command, base),
         "notes": list(study.notes),
         "tables": [table_document(table, tables[table.title]) for table in study.tables],
-        **draw(Finished(base, means, tables, folder)),
+        **draw(Finished(base, options, tables, folder)),
         "environment": environment(command.text, choose_device(options.device), 1),
     }
 
@@ -191,7 +184,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     )
     parser.add_argument("study", help="one of these")
     add_flags(parser, Options())
-    study = _named(parser, arguments)
+    study = STUDIES[parser.first(arguments, "study", STUDIES)]
     name = recipe_name(study, _size(arguments))
     add_flags(parser, RECIPES[name])
     given = vars(parser.parse_args(arguments))
@@ -203,18 +196,6 @@ def parse_command(arguments: Sequence[str]) -> Command:
     check(options)
     text = shlex.join(["python", "-m", "training.ablate", *arguments])
     return Command(text, study, name, recipe, options)
-
-
-def _named(parser: Parser, arguments: Sequence[str]) -> Study:
-    """What the first argument names."""
-    if not arguments or arguments[0].startswith("-"):
-        parser.parse_args(list(arguments) or ["--help"])
-        parser.error("the study comes first")
-    if arguments[0] not in STUDIES:
-        near = difflib.get_close_matches(arguments[0], STUDIES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"want one of {', '.join(STUDIES)}"
-        parser.error(f"there is no study {arguments[0]}; {hint}")
-    return STUDIES[arguments[0]]
 
 
 def _size(arguments: Sequence[str]) -> str:

@@ -156,6 +156,20 @@ def steps_of(recipe: Recipe, pictures: int) -> int:
     return math.ceil(recipe.epochs * pictures / recipe.batch)
 
 
+def rate(recipe: Recipe, step: int, steps: int) -> float:
+    """The factor on `lr` at a step, counted from 0, of a first stage of `steps` steps.
+
+    Linear warm-up, then steps down or half a cosine; a function of nothing else.
+    """
+    if step < recipe.warm_up:
+        return recipe.warm_up_from + (1 - recipe.warm_up_from) * step / recipe.warm_up
+    passed = sum(step >= round(share * steps) for share in recipe.drops)
+    done = min(1.0, (step - recipe.warm_up) / max(1, steps - recipe.warm_up))
+    low = recipe.cosine_to
+    falling = low + (1 - low) * (1 + math.cos(math.pi * done)) / 2
+    return falling * 0.1**passed
+
+
 # -- RDSNet on COCO (4.1 and the released configurations) -----------------------------------------
 
 _RDSNET_1X = Recipe(
@@ -269,6 +283,7 @@ _TINY_SEGRPN = replace(
     _TINY, model=preset("segrpn", "tiny"), steps=2600, validate_every=650, best="box_ap50"
 )
 _TINY_JOINT = replace(_TINY_RDSNET, model=preset("joint", "tiny"), best="pq")
+_FAMILIES = {"rdsnet": _TINY_RDSNET, "segrpn": _TINY_SEGRPN, "joint": _TINY_JOINT}
 _LARGER = {"input_size": (512, 1024), "steps": 6000, "batch": 16, "warm_up": 500}
 
 RECIPES: dict[str, Recipe] = {
@@ -280,31 +295,20 @@ RECIPES: dict[str, Recipe] = {
     "rdsnet_s_lc_coco": replace(_RDSNET_S, model=as_yolact(preset("rdsnet_s", "r101"))),
     "segrpn_r50_cityscapes": _SEGRPN,
     "rdsnet_tiny_synthetic": _TINY_RDSNET,
-    "rdsnet_r18_synthetic": replace(
-        _TINY_RDSNET, model=_from_scratch("rdsnet", "r18"), lr=6e-4, **_LARGER
-    ),
-    "rdsnet_r50_synthetic": replace(
-        _TINY_RDSNET, model=_from_scratch("rdsnet", "r50"), lr=4e-4, **_LARGER
-    ),
     "rdsnet_s_tiny_synthetic": replace(
         _TINY, model=_from_scratch("rdsnet_s", "tiny"), best="mask_ap"
     ),
     "segrpn_tiny_synthetic": _TINY_SEGRPN,
-    "segrpn_r18_synthetic": replace(
-        _TINY_SEGRPN, model=_from_scratch("segrpn", "r18"), lr=6e-4, **_LARGER
-    ),
-    "segrpn_r50_synthetic": replace(
-        _TINY_SEGRPN, model=_from_scratch("segrpn", "r50"), lr=4e-4, **_LARGER
-    ),
     "joint_r50_cityscapes": _JOINT_CITYSCAPES,
     "joint_r50_coco": _JOINT_COCO,
     "joint_tiny_synthetic": _TINY_JOINT,
-    "joint_r18_synthetic": replace(
-        _TINY_JOINT, model=_from_scratch("joint", "r18"), lr=6e-4, **_LARGER
-    ),
-    "joint_r50_synthetic": replace(
-        _TINY_JOINT, model=_from_scratch("joint", "r50"), lr=4e-4, **_LARGER
-    ),
+    **{
+        f"{family}_{size}_synthetic": replace(
+            recipe, model=_from_scratch(family, size), lr=lr, **_LARGER
+        )
+        for family, recipe in _FAMILIES.items()
+        for size, lr in (("r18", 6e-4), ("r50", 4e-4))
+    },
 }
 """Recipes by name. The papers' are theirs to the number; the joint network's on published data and
 the larger synthetic ones are untuned."""

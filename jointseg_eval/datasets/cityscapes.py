@@ -38,7 +38,12 @@ THING_IDS = LABEL_IDS[11:]
 LAST_ID = 33
 IGNORED_THINGS = (29, 30)  # caravan, trailer: instances that no class counts
 
-PICTURE, LABELS, INSTANCES = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
+PICTURE, LABELS, INSTANCES = (
+    "leftImg8bit/{}_leftImg8bit.png",
+    "gtFine/{}_gtFine_labelIds.png",
+    "gtFine/{}_gtFine_instanceIds.png",
+)
+"""Where the files of a name (split/city/stem) are below the root."""
 
 _TRAIN_IDS = np.full(256, UNLABELLED, np.uint8)
 _TRAIN_IDS[list(LABEL_IDS)] = np.arange(19)
@@ -80,17 +85,16 @@ class CityscapesSamples:
         return bool(np.isin(labels, THING_IDS).any())
 
     def sample_name(self, index: int) -> str:
-        return _picture(self._names[index])
+        return PICTURE.format(self._names[index])
 
     def identity(self) -> str:
-        files = (
-            self.root / make(name) for name in self._names for make in (_picture, _labels, _ids)
-        )
+        kinds = (PICTURE, LABELS, INSTANCES)
+        files = (self.root / kind.format(name) for name in self._names for kind in kinds)
         return fingerprint(files, self.root, "cityscapes")
 
     def _maps(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         name, size = self._names[index], self.image_size(index)
-        labels, instances = self.root / _labels(name), self.root / _ids(name)
+        labels, instances = (self.root / kind.format(name) for kind in (LABELS, INSTANCES))
         return _checked_labels(labels, size), _checked_instances(instances, size)
 
 
@@ -113,28 +117,16 @@ def target_of(labels: np.ndarray, instances: np.ndarray) -> Target:
     )
 
 
-def _picture(name: str) -> str:
-    return f"leftImg8bit/{name}{PICTURE}"
-
-
-def _labels(name: str) -> str:
-    return f"gtFine/{name}{LABELS}"
-
-
-def _ids(name: str) -> str:
-    return f"gtFine/{name}{INSTANCES}"
-
-
 def _complete(root: Path, split: str, report: Callable[[Defect], None]) -> list[str]:
     """Names (split/city/stem) of what has a picture, labels and instances."""
-    pictures = _found(root / "leftImg8bit", split, PICTURE)
-    labels = _found(root / "gtFine", split, LABELS)
-    instances = _found(root / "gtFine", split, INSTANCES)
-    for name in sorted(pictures | labels | instances):
-        for names, make in ((pictures, _picture), (labels, _labels), (instances, _ids)):
+    found = {kind: _found(root, split, kind) for kind in (PICTURE, LABELS, INSTANCES)}
+    for name in sorted(set().union(*found.values())):
+        for kind, names in found.items():
             if name not in names:
-                report(Defect(str(root / make(name)), _missing(name, names)))
-    return sorted(pictures & labels & instances)
+                count = f"there are {len(names)} of its kind"
+                told = f"there is no such file, which belongs to {name} ({count})"
+                report(Defect(str(root / kind.format(name)), told))
+    return sorted(set.intersection(*found.values()))
 
 
 def _sizes(root: Path, names: list[str], report: Callable[[Defect], None]) -> dict[str, Size]:
@@ -142,24 +134,21 @@ def _sizes(root: Path, names: list[str], report: Callable[[Defect], None]) -> di
     sizes = {}
     for name in names:
         try:
-            sizes[name] = picture_size(root / _picture(name))
+            sizes[name] = picture_size(root / PICTURE.format(name))
         except BadInput as problem:
-            report(Defect(_picture(name), str(problem)))
+            report(Defect(PICTURE.format(name), str(problem)))
     return sizes
 
 
-def _missing(name: str, names: set[str]) -> str:
-    return f"there is no such file, which belongs to {name} (there are {len(names)} of its kind)"
-
-
-def _found(folder: Path, split: str, ending: str) -> set[str]:
-    """Names (split/city/stem) of the files that end so."""
+def _found(root: Path, split: str, kind: str) -> set[str]:
+    """Names (split/city/stem) of the files of a kind."""
+    folder, ending = root / kind.partition("/")[0], kind.partition("{}")[2]
     files = (folder / split).glob(f"*/*{ending}")
-    names = {str(file.relative_to(folder))[: -len(ending)] for file in files}
+    names = {str(file.relative_to(folder)).removesuffix(ending) for file in files}
     if not names:
-        place = folder if folder.is_dir() else folder.parent
+        place = folder if folder.is_dir() else root
         here = ", ".join(sorted(child.name for child in place.iterdir())[:8]) or "nothing"
-        zips = "leftImg8bit_trainvaltest.zip" if "left" in ending else "gtFine_trainvaltest.zip"
+        zips = f"{folder.name}_trainvaltest.zip"
         raise BadDataset(
             f"Cityscapes is incomplete: looked for {folder}/{split}/*/*{ending} and found none"
             f" ({place} holds {here}); unpack {zips} there."

@@ -1,4 +1,4 @@
-"""Processes that work ahead, with results in order and deaths that are told.
+"""Jobs done ahead by forked processes: results in order, an error that names what killed a worker.
 
 A worker is forked, so that it shares what is in memory, and hands its results over in anonymous
 files, so that neither the size of /dev/shm nor that of a pipe matters. It dies with its parent; if
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import mmap
 import os
 import pickle
@@ -40,8 +41,8 @@ def in_order(
 ) -> Iterator[T]:
     """job(task, at) of each task, in order, computed ahead by `workers` processes (0: by this one).
 
-    The tasks may be endless; arrays in results are not copied. What a job raises is raised here.
-    BadInput for a worker that died, with the `name` of the item that it was at.
+    The tasks may be endless; arrays and tensors in results are not copied. What a job raises is
+    raised here. BadInput for a worker that died, with the `name` of the item that it was at.
     """
     if not workers:
         yield from (job(task, lambda item: None) for task in tasks)
@@ -144,10 +145,21 @@ def _sendable(error: Exception) -> Exception:
     return error if isinstance(error, BadInput) else RuntimeError(traceback.format_exc())
 
 
+class _Pickler(pickle.Pickler):
+    """Tensors as the arrays that they are."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return torch.from_numpy, (value.numpy(),)
+        return NotImplemented
+
+
 def _send(there: socket.socket, result: Any) -> None:
-    """Hand an object over; its arrays are written once and never pickled."""
+    """Hand an object over; its arrays and tensors are written once and never pickled."""
     buffers: list[pickle.PickleBuffer] = []
-    parts = [pickle.dumps(result, 5, buffer_callback=buffers.append), *(b.raw() for b in buffers)]
+    pickled = io.BytesIO()
+    _Pickler(pickled, 5, buffer_callback=buffers.append).dump(result)
+    parts = [pickled.getbuffer(), *(buffer.raw() for buffer in buffers)]
     lengths = np.array([len(parts), *(len(part) for part in parts)], np.int64)
     file = os.memfd_create("result")
     try:

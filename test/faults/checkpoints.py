@@ -204,7 +204,7 @@ def half(dtype: torch.dtype) -> Callable[[Path], tuple[Path]]:
     return made
 
 
-# Starting points: files of others
+# Pretrained weights: files of others
 
 
 class _Evil:
@@ -225,7 +225,7 @@ def started(name: str, write: Callable[[Path], object], often: bool = False) -> 
         return (folder / "a.pth",)
 
     return Case(
-        "checkpoints", name, made, _read, BadCheckpoint, words=("starting point",), often=often
+        "checkpoints", name, made, _read, BadCheckpoint, words=("pretrained weights",), often=often
     )
 
 

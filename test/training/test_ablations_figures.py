@@ -5,23 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jointseg_core import Target
-from training.ablations.charts import COLOURS, SIZE, Line, line_chart, ticks
+from training.ablations.charts import COLOURS, SIZE, Line, line_chart
 from training.ablations.representations import best_anchors, principal_components
-from training.ablations.sheet import GAP, SIDE, TITLE, enlarged, sheet
-
-
-@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
-def test_ticks_are_few_and_round(low: float, length: float):
-    found = ticks(low, low + length)
-    assert 1 <= len(found) <= 7
-    assert all(low - 1e-6 * length <= value <= low + length * (1 + 1e-6) for value in found)
-    step = found[1] - found[0] if len(found) > 1 else 1.0
-    digit = step / 10 ** math.floor(math.log10(step) + 1e-9)
-    assert round(digit, 6) in (1, 2, 5)
+from training.ablations.sheet import sheet
 
 
 def test_a_chart_shows_each_line_in_its_colour():
@@ -38,16 +26,19 @@ def test_a_chart_of_unknown_numbers_is_refused_and_unknown_points_are_left_out()
     line_chart("", "", "", [Line("a", [0, 1, 2], [1.0, math.nan, 2.0], [math.nan] * 3)])
 
 
-def test_cells_of_a_sheet_lie_where_their_titles_are():
-    cells = [
-        [np.full((20, 30, 3), 10 * row + column, np.uint8) for column in (1, 2)] for row in (1, 2)
-    ]
-    found = np.asarray(sheet(cells, ("a", "b"), ("c", "d"), [("e", (255, 0, 0))]))
-    for row in (0, 1):
-        for column in (0, 1):
-            y, x = TITLE + row * (20 + GAP), SIDE + column * (30 + GAP)
-            assert (found[y : y + 20, x : x + 30] == cells[row][column]).all()
-    assert (enlarged(cells[0][0][:2, :3], (20, 30)) == 11).all()
+def test_cells_of_a_sheet_lie_in_rows_and_columns_and_keep_their_colours():
+    colours = [[(200, 0, 0), (0, 200, 0)], [(0, 0, 200), (200, 0, 200)]]
+    cells = [[np.full((40, 60, 3), colour, np.uint8) for colour in line] for line in colours]
+    cells[1][1] = cells[1][1][:2, :3]  # enlarged
+    found = np.asarray(sheet(cells, ("a", "b"), ("c", "d"), [("e", (250, 250, 0))]))
+    places = [[np.argwhere((found == c).all(2)) for c in line] for line in colours]
+    for line in places:
+        assert line[0][:, 1].max() < line[1][:, 1].min()  # one beside the other
+        assert all(len(place) > 1000 for place in line)
+    for column in (0, 1):
+        assert places[0][column][:, 0].max() < places[1][column][:, 0].min()
+    legend = np.argwhere((found == (250, 250, 0)).all(2))
+    assert legend[:, 0].min() > places[1][0][:, 0].max()
 
 
 def test_components_are_the_directions_of_the_largest_spreads():

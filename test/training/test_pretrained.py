@@ -1,10 +1,10 @@
-"""Starting points: checkpoints of ours, files that cannot be used, and the command."""
+"""Pretrained weights: checkpoints of ours, files that cannot be used, and the command."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from started_models import (
+from pretrained_models import (
     COCO,
     KNOWN,
     assert_all_counted,
@@ -177,7 +177,7 @@ def test_the_command_prints_the_table_and_saves_a_checkpoint(tmp_path, rdsnet_we
     model, manifest = load_model(out)
     assert manifest.classes.things == ("car", "bus", "tram")
     assert manifest.preprocessing.input_size == (64, 128)
-    assert manifest.training["starting_point"]["kind"] == "rdsnet of this package"
+    assert manifest.training["pretrained"]["kind"] == "rdsnet of this package"
     started, _ = load_model(rdsnet_weights)
     assert torch.equal(model.backbone.conv1.weight, started.backbone.conv1.weight)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from started_models import WIDTH, assert_all_counted, close, rdsnet_from, rows
+from pretrained_models import WIDTH, assert_all_counted, close, rdsnet_from, rows
 
 from jointseg_core import CITYSCAPES, build_model, preset
 from jointseg_core.boxes import decode_boxes

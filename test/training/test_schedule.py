@@ -1,14 +1,14 @@
 """Learning rates against those printed in the papers."""
 
+from dataclasses import replace
+
 import pytest
 
-from training.recipes import RECIPES
-from training.runs.schedule import rate
+from training.recipes import RECIPES, rate
 
 
 def lr(recipe, step, steps):
-    factor = rate(step, steps, recipe.warm_up, recipe.warm_up_from, recipe.drops, recipe.cosine_to)
-    return recipe.lr * factor
+    return recipe.lr * rate(recipe, step, steps)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,10 @@ def test_rdsnet_s_follows_yolact(step, expected):
 
 
 def test_half_a_cosine_leads_from_the_full_rate_to_the_last():
-    rates = [rate(step, 1000, 200, 0.005, (), 0.01) for step in range(1001)]
+    recipe = replace(
+        RECIPES["rdsnet_tiny_synthetic"], warm_up=200, warm_up_from=0.005, cosine_to=0.01
+    )
+    rates = [rate(recipe, step, 1000) for step in range(1001)]
     assert rates[0] == 0.005 and rates[200] == 1 and rates[1000] == pytest.approx(0.01)
     assert rates[600] == pytest.approx((1 + 0.01) / 2)
     assert rates[200:] == sorted(rates[200:], reverse=True)

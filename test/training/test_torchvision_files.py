@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from started_models import (
+from pretrained_models import (
     COCO,
     KNOWN,
     RDSNET,

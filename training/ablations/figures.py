@@ -18,7 +18,6 @@ from jointseg_eval.evaluation import spread
 from jointseg_eval.metrics import Difference
 from training.ablations import proposal_maps, representations
 from training.ablations.charts import Line, line_chart
-from training.ablations.proposal_maps import KINDS, LEVELS
 from training.ablations.rdsnet import FIG_5, IOUS
 from training.ablations.results import Measured, difference, rounded
 from training.ablations.runs import Base, Means
@@ -117,24 +116,19 @@ def _curves(row: Measured, out: Path) -> tuple[list[int], np.ndarray]:
 def filtered_maps(finished: Finished) -> dict[str, Any]:
     """SegRPN's figure 3: right, wrong and missed anchors of each level, before and after."""
     rows, samples = finished.only(), finished.base.validation
-    counts: dict[str, list[Any]] = {}
-    for name, row in rows.items():
-        found = [proposal_maps.count(_predictor(finished, row, k), samples) for k in _seeds(row)]
-        counts[name] = [_named(one) for one in found]
+    counts = {
+        name: [
+            proposal_maps.count(_predictor(finished, row, number), samples)
+            for number in range(len(row.runs))
+        ]
+        for name, row in rows.items()
+    }
     before, after = (_predictor(finished, row, 0) for row in rows.values())
     paths = [
         finished.save(f"maps_{number}", proposal_maps.picture(before, after, samples[number]))
         for number in spread(len(samples), PICTURES)
     ]
     return {"pictures": paths, "anchors": counts}
-
-
-def _named(counts: np.ndarray) -> dict[str, dict[str, int]]:
-    """By level and kind."""
-    return {
-        level: dict(zip(KINDS, row, strict=True))
-        for level, row in zip(LEVELS, counts.tolist(), strict=True)
-    }
 
 
 def learned_representations(finished: Finished) -> dict[str, Any]:
@@ -145,10 +139,6 @@ def learned_representations(finished: Finished) -> dict[str, Any]:
         _predictor(finished, row, 0), samples, spread(len(samples), PICTURES)
     )
     return {"pictures": [finished.save("representations", drawn)]}
-
-
-def _seeds(row: Measured) -> range:
-    return range(len(row.runs))
 
 
 def _predictor(finished: Finished, row: Measured, number: int) -> Any:

@@ -19,7 +19,7 @@ from jointseg_core import Predictor
 from jointseg_core.segrpn import SegRPNOutput
 from jointseg_core.targets import IGNORED, NEGATIVE, Target, assign_anchors
 from jointseg_eval.datasets import Sample, Samples
-from training.ablations.sheet import enlarged, sheet
+from training.ablations.sheet import sheet
 from training.loading.augmentation import as_input
 
 KINDS = ("right", "wrong", "missed")
@@ -28,8 +28,8 @@ GROUND, OBJECT = (40, 40, 40), (120, 120, 120)
 LEVELS = tuple(f"P{level}" for level in range(2, 7))
 
 
-class Judged(NamedTuple):
-    """The anchors of one level of one picture."""
+class Matches(NamedTuple):
+    """How the anchors of one level of one picture match its objects."""
 
     objectness: Tensor  # [h, w], of the best anchor of each cell
     kinds: Tensor  # bool [3, h, w, k], by KINDS
@@ -41,8 +41,8 @@ class Judged(NamedTuple):
 
 
 @torch.inference_mode()
-def judge(predictor: Predictor, pixels: Tensor, target: Target) -> list[Judged]:
-    """The anchors of P2..P6 for a picture uint8 [3, H, W] and its annotation, in network pixels."""
+def match(predictor: Predictor, pixels: Tensor, target: Target) -> list[Matches]:
+    """The anchors of P2..P6 against a picture uint8 [3, H, W] and its annotation, network input."""
     output, size = run(predictor, pixels), pixels.shape[-2:]
     every = torch.cat(output.anchors).cpu()
     assigned = assign_anchors(every, target.boxes, 0.7, 0.3)
@@ -51,7 +51,7 @@ def judge(predictor: Predictor, pixels: Tensor, target: Target) -> list[Judged]:
     sizes = [len(level) for level in output.anchors]
     shapes = [tuple(-(-side // 2**level) for side in size) for level in range(2, 7)]
     parts = zip(objectness.split(sizes), assigned.split(sizes), shapes, strict=True)
-    return [_judged(*part) for part in parts]
+    return [_matches(*part) for part in parts]
 
 
 def run(predictor: Predictor, pixels: Tensor) -> SegRPNOutput:
@@ -66,11 +66,11 @@ def _crowded(assigned: Tensor, target: Target) -> Tensor:
     return crowd[assigned]
 
 
-def _judged(objectness: Tensor, assigned: Tensor, shape: tuple[int, int]) -> Judged:
+def _matches(objectness: Tensor, assigned: Tensor, shape: tuple[int, int]) -> Matches:
     objectness, assigned = (values.view(*shape, -1) for values in (objectness, assigned))
     proposed, right = objectness >= 0.5, assigned >= 0
     kinds = [proposed & right, proposed & (assigned == NEGATIVE), ~proposed & right]
-    return Judged(objectness.amax(2), torch.stack(kinds))
+    return Matches(objectness.amax(2), torch.stack(kinds))
 
 
 def seen_by(predictor: Predictor, sample: Sample) -> tuple[Tensor, Target]:
@@ -78,13 +78,14 @@ def seen_by(predictor: Predictor, sample: Sample) -> tuple[Tensor, Target]:
     return as_input(sample, predictor.manifest.preprocessing)
 
 
-def count(predictor: Predictor, samples: Samples) -> np.ndarray:
-    """Anchors of each level and kind over all pictures [5, 3]."""
+def count(predictor: Predictor, samples: Samples) -> dict[str, dict[str, int]]:
+    """Anchors over all pictures, by level and kind."""
     total = np.zeros((len(LEVELS), len(KINDS)), np.int64)
     for number in range(len(samples)):
-        judged = judge(predictor, *seen_by(predictor, samples[number]))
-        total += np.stack([level.counts for level in judged])
-    return total
+        levels = match(predictor, *seen_by(predictor, samples[number]))
+        total += np.stack([level.counts for level in levels])
+    counts = zip(LEVELS, total.tolist(), strict=True)
+    return {level: dict(zip(KINDS, row, strict=True)) for level, row in counts}
 
 
 @torch.inference_mode()
@@ -96,15 +97,12 @@ def picture(before: Predictor, after: Predictor, sample: Sample) -> Image.Image:
     pixels, target = seen_by(before, sample)
     things = target.masks[~target.crowd].any(0)
     image = pixels.permute(1, 2, 0).numpy()
-    size = tuple(image.shape[:2])
     learned = run(after, pixels).background_logits[0, 0].neg().sigmoid().float().cpu()
-    shown = [_shades(learned), _mask(learned.numpy() >= 0.5)]
-    rows = [[image, _mask(things.numpy()), *(enlarged(cell, size) for cell in shown)]]
-    levels = zip(*(judge(p, pixels, target) for p in (before, after)), strict=True)
+    rows = [[image, _mask(things.numpy()), _shades(learned), _mask(learned.numpy() >= 0.5)]]
+    levels = zip(*(match(p, pixels, target) for p in (before, after)), strict=True)
     for number, pair in enumerate(levels, 2):
         ground = _mask(things[:: 2**number, :: 2**number].numpy())
-        cells = [part for one in pair for part in (_shades(one.objectness), _kinds(one, ground))]
-        rows.append([enlarged(cell, size) for cell in cells])
+        rows.append([cell for m in pair for cell in (_shades(m.objectness), _kinds(m, ground))])
     titles = ("objectness before", "anchors before", "objectness after", "anchors after")
     legend = [(name, COLOURS[name]) for name in KINDS] + [("foreground", OBJECT)]
     return sheet(rows, titles, ("picture,\nforeground:\ntrue, learned", *LEVELS), legend)
@@ -118,9 +116,9 @@ def _shades(objectness: Tensor) -> np.ndarray:
     return (255 * objectness).byte().numpy()[..., None].repeat(3, 2)
 
 
-def _kinds(judged: Judged, ground: np.ndarray) -> np.ndarray:
+def _kinds(found: Matches, ground: np.ndarray) -> np.ndarray:
     """The ground in the colours of the cells' anchors; a right one hides a missed and a wrong."""
-    drawn = np.array(ground[: judged.kinds.shape[1], : judged.kinds.shape[2]])
+    drawn = np.array(ground[: found.kinds.shape[1], : found.kinds.shape[2]])
     for name in ("wrong", "missed", "right"):
-        drawn[judged.kinds[KINDS.index(name)].any(2).numpy()] = COLOURS[name]
+        drawn[found.kinds[KINDS.index(name)].any(2).numpy()] = COLOURS[name]
     return drawn

@@ -21,8 +21,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -161,43 +162,13 @@ def scaled(recipe: Recipe, scale: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Means:
-    """What trainings are done with; nothing of it changes what they learn.
+    """What trainings are done with; nothing of it changes what they learn."""
 
-    jobs      trainings at a time
-    threads   of each
-    workers   processes that load pictures, of each
-    """
-
-    out: Path
-    jobs: int = 1
-    threads: int = 1
-    workers: int = 1
-    device: str = "auto"
-
-
-@dataclass
-class Queue:
-    """Trainings to be done, and how far they are."""
-
-    means: Means
-    say: Callable[[str], None]
-    total: int = 0
-    left: int = 0  # steps
-    done: int = 0  # steps
-    started: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def announce(self, run: Run) -> None:
-        """Say which training begins, and when all will be over."""
-        self.started += 1
-        spent = time.monotonic() - self.began
-        when = f"; {spent / self.done * self.left / 60:.0f} min left" if self.done else ""
-        self.say(f"training {self.started} of {self.total}: {run.label}, {run.steps} steps{when}")
-
-    def finish(self, run: Run) -> None:
-        """A training is over."""
-        self.done += run.steps
-        self.left -= run.steps
+    jobs: int = 1  # trainings at a time, each in a process of its own if more than one
+    threads: int = 1  # of each training
+    workers: int = 1  # processes that load pictures, for each training
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    out: Path = Path("out/ablations")  # folder for trainings, scores and pictures
 
 
 def train_all(runs: Iterable[Run], means: Means, say: Callable[[str], None]) -> None:
@@ -212,44 +183,59 @@ def train_all(runs: Iterable[Run], means: Means, say: Callable[[str], None]) -> 
     todo = [run for run in every.values() if not run.finished(means.out)]
     if len(every) > len(todo):
         say(f"{len(every) - len(todo)} of {len(every)} trainings are there already")
-    queue = Queue(means, say, len(todo), sum(run.steps for run in todo))
+    queue = _Queue(means, say, todo)
     for part in ([r for r in todo if not r.start], [r for r in todo if r.start]):
-        _train_part(deque(part), queue)
+        queue.train(deque(part))
 
 
-def _train_part(waiting: deque[Run], queue: Queue) -> None:
-    """Trainings that do not need each other, `jobs` at a time."""
-    running: list[_Training] = []
-    with StopSignals() as stop:
-        while waiting or running:
-            if stop.number:
-                _end(running)
-                raise Stopped(stop.exit_code, "stopped; the same command goes on from here")
-            for training in [one for one in running if one.poll() is not None]:
-                running.remove(training)
-                try:
-                    _settle(training, queue)
-                except SegError:
-                    _end(running)
-                    raise
-            if waiting and len(running) < queue.means.jobs:
-                _start_next(waiting, running, queue)
-            else:
-                time.sleep(PATIENCE)
+class _Queue:
+    """Trainings to be done, `jobs` at a time, and how far they are."""
 
+    def __init__(self, means: Means, say: Callable[[str], None], todo: Sequence[Run]) -> None:
+        self.means, self.say, self.total = means, say, len(todo)
+        self.left, self.done = sum(run.steps for run in todo), 0  # steps
+        self.started, self.began = 0, time.monotonic()
 
-def _start_next(waiting: deque[Run], running: list[_Training], queue: Queue) -> None:
-    run = waiting.popleft()
-    lock = _locked(queue.means.out / "runs" / f"{run.key}.lock")
-    if lock is None:  # another command trains it
-        waiting.append(run)
-        time.sleep(PATIENCE)
-    elif run.finished(queue.means.out):
-        queue.finish(run)
-        lock.close()
-    else:
-        queue.announce(run)
-        running.append(_Training(run, queue.means, lock))
+    def train(self, waiting: deque[Run]) -> None:
+        """Trainings that do not need each other; those under way are told to save in the end."""
+        running: list[_Training] = []
+        with StopSignals() as stop, ExitStack() as stack:
+            stack.callback(_end, running)
+            while waiting or running:
+                if stop.number:
+                    raise Stopped(stop.exit_code, "stopped; the same command goes on from here")
+                for training in [one for one in running if one.poll() is not None]:
+                    running.remove(training)
+                    training.settle()
+                    self._finish(training.run)
+                if waiting and len(running) < self.means.jobs:
+                    self._start_next(waiting, running)
+                else:
+                    time.sleep(PATIENCE)
+
+    def _start_next(self, waiting: deque[Run], running: list[_Training]) -> None:
+        run = waiting.popleft()
+        lock = _locked(self.means.out / "runs" / f"{run.key}.lock")
+        if lock is None:  # another command trains it
+            waiting.append(run)
+            time.sleep(PATIENCE)
+        elif run.finished(self.means.out):
+            lock.close()
+            self._finish(run)
+        else:
+            self._announce(run)
+            running.append(_Training(run, self.means, lock))
+
+    def _announce(self, run: Run) -> None:
+        """Say which training begins, and when all will be over."""
+        self.started += 1
+        spent = time.monotonic() - self.began
+        when = f"; {spent / self.done * self.left / 60:.0f} min left" if self.done else ""
+        self.say(f"training {self.started} of {self.total}: {run.label}, {run.steps} steps{when}")
+
+    def _finish(self, run: Run) -> None:
+        self.done += run.steps
+        self.left -= run.steps
 
 
 def _locked(path: Path) -> IO | None:
@@ -264,67 +250,49 @@ def _locked(path: Path) -> IO | None:
     return file
 
 
-def _settle(training: _Training, queue: Queue) -> None:
-    """Go on after a training that ended; raise what its exit code says."""
-    training.lock.close()
-    code, run = training.poll(), training.run
-    if code == 0:
-        queue.finish(run)
-    elif code in (BadConfig.exit_code, BadInput.exit_code):
-        kind = BadInput if code == BadInput.exit_code else BadConfig
-        raise kind(f"{run.label}: {training.last_words()}")
-    else:
-        folder = run.folder(queue.means.out).path
-        raise Stopped(code, f"{run.label} ended with exit code {code}; see {folder}")
-
-
-def _end(running: list[_Training]) -> None:
-    """Let trainings save, and wait for that."""
-    for training in running:
-        training.tell_to_stop()
-    for training in running:
-        training.wait()
-
-
 class _Training:
     """A training under way: in this process if it is the only one, else in one of its own."""
 
     def __init__(self, run: Run, means: Means, lock: IO) -> None:
         self.run, self.lock = run, lock
-        self.log = run.folder(means.out).path.with_suffix(".log")
-        words = _arguments(run, means)
+        self.folder = run.folder(means.out).path
+        self.log = self.folder.with_suffix(".log")
         self.process: subprocess.Popen | None = None
+        self.code: int | None = None
+        words = _arguments(run, means)
         if means.jobs == 1:
-            self.code: int | None = train.main(words)
-        else:
-            self.code = None
-            self.process = self._beside(words, means)
-
-    def _beside(self, words: list[str], means: Means) -> subprocess.Popen:
+            self.code = train.main(words)
+            return
         environment = os.environ | {"OMP_NUM_THREADS": str(means.threads)}
         command = [sys.executable, "-m", "training.train", *words]
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def poll(self) -> int | None:
         """Its exit code, None while it goes on."""
-        return self.code if self.process is None else self.process.poll()
+        return self.process.poll() if self.process else self.code
 
-    def tell_to_stop(self) -> None:
-        """It saves after its step and ends."""
-        if self.process is not None:
-            self.process.terminate()
-
-    def wait(self) -> None:
-        """Until it has ended."""
-        if self.process is not None:
-            self.process.wait()
+    def settle(self) -> None:
+        """Raise what its exit code says."""
         self.lock.close()
+        code = self.poll()
+        if code in (BadConfig.exit_code, BadInput.exit_code):
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+            kind = BadInput if code == BadInput.exit_code else BadConfig
+            raise kind(f"{self.run.label}: {lines[-1] if lines else f'see {self.log}'}")
+        if code:
+            raise Stopped(code, f"{self.run.label} ended with exit code {code}; see {self.folder}")
 
-    def last_words(self) -> str:
-        """What it said last."""
-        lines = self.log.read_text(errors="replace").strip().splitlines() or [f"see {self.log}"]
-        return lines[-1]
+
+def _end(running: list[_Training]) -> None:
+    """Let trainings save, and wait for that."""
+    processes = [training.process for training in running if training.process]
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
+    for training in running:
+        training.lock.close()
 
 
 def _arguments(run: Run, means: Means) -> list[str]:

@@ -1,11 +1,12 @@
 """Scores of a row: its network as the row uses it, on all validation pictures and on resamples.
 
-They are kept beside the run, RUN/scores/KEY.npz, by all that decides them, the code included.
+They are kept beside the run, RUN/scores/KEY.npy, by all that decides them, the code included.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -71,7 +72,7 @@ class Task:
             "pictures": samples.identity(),
         }
         key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-        return self.weights.parent / "scores" / f"{key[:16]}.npz"
+        return self.weights.parent / "scores" / f"{key[:16]}.npy"
 
 
 def score_all(
@@ -95,42 +96,25 @@ def _scored(tasks: Sequence[Task], samples: Samples, jobs: int, threads: int) ->
 
 def score(task: Task, samples: Samples) -> Scores:
     """The scores of a task, measured unless they are kept."""
-    path = task.path(samples)
+    path, columns = task.path(samples), task.columns
     if not path.exists():
         evaluation = measured(task, samples)
-        draws = image_draws(len(samples), task.resamples)
-        values = numbers(evaluation, task.columns)
-        table = [numbers(evaluation, task.columns, images) for images in draws]
-        resampled = {name: np.array([row[name] for row in table]) for name in task.columns}
-        _keep(path, Scores(values, resampled))
-    return _kept(path, task.columns)
+        draws = [None, *image_draws(len(samples), task.resamples)]
+        rows = [numbers(evaluation, columns, images) for images in draws]
+        file = io.BytesIO()
+        np.save(file, np.array([[row[name] for name in columns] for row in rows]))
+        replace_file(path, file.getbuffer())
+    table = np.load(path)  # [1 + R, columns], all pictures first
+    values, resampled = table[0].tolist(), table[1:].T
+    return Scores(
+        dict(zip(columns, values, strict=True)), dict(zip(columns, resampled, strict=True))
+    )
 
 
 def image_draws(pictures: int, resamples: int) -> list[np.ndarray]:
     """Numbers of pictures, with repeats, as many as there are; the same ones whoever asks."""
     generator = np.random.default_rng(0)
     return [generator.integers(0, pictures, pictures) for _ in range(resamples)]
-
-
-def _keep(path: Path, scores: Scores) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = list(scores.values)
-    part = path.with_suffix(".part.npz")
-    np.savez(
-        part,
-        values=np.array([scores.values[name] for name in names]),
-        resampled=np.array([scores.resampled[name] for name in names]),
-    )
-    replace_file(path, part.read_bytes())
-    part.unlink()
-
-
-def _kept(path: Path, columns: Sequence[str]) -> Scores:
-    with np.load(path) as file:
-        values, resampled = file["values"].tolist(), file["resampled"]
-    return Scores(
-        dict(zip(columns, values, strict=True)), dict(zip(columns, resampled, strict=True))
-    )
 
 
 def measured(task: Task, samples: Samples) -> Evaluation:
@@ -165,19 +149,15 @@ def see(predictor: Predictor, sample: Sample) -> tuple[Predictions, tuple[Tensor
 
     Not the predictor's own call, since networks of SegRPN's Table II are told where objects are.
     """
-    model, device = predictor.model, predictor.device
-    inputs, frames = predictor.manifest.preprocessing.batch([sample.image], device)
-    output = model(inputs, *_told(predictor, sample))
+    model, preprocessing = predictor.model, predictor.manifest.preprocessing
+    inputs, frames = preprocessing.batch([sample.image], predictor.device)
+    told = ()
+    if getattr(model.config, "scale_case", 0):
+        _, target = as_input(sample, preprocessing)
+        told = told_of(model, [target.to(predictor.device)])
+    output = model(inputs, *told)
     (found,), ((boxes, scores),) = model.decode(output, frames), model.proposals(output, frames)
     return found.to("cpu"), (boxes.cpu(), scores.cpu())
-
-
-def _told(predictor: Predictor, sample: Sample) -> tuple[list[Tensor] | None, ...]:
-    """What `forward` takes beside the picture."""
-    if not getattr(predictor.model.config, "scale_case", 0):
-        return ()
-    _, target = as_input(sample, predictor.manifest.preprocessing)
-    return told_of(predictor.model, [target.to(predictor.device)])
 
 
 def numbers(

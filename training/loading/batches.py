@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,8 +54,8 @@ def batches(
         raise BadDataset(f"{samples.name} has no picture to train on.")
     maker = _Maker(samples, augmentation, Order(samples, batch_size, seed), rank, world, multiple)
     numbers = itertools.count(start)
-    for packed in in_order(maker, numbers, workers, samples.sample_name):
-        yield packed.unpack()
+    for images, targets, names in in_order(maker, numbers, workers, samples.sample_name):
+        yield images, [_with_semantic(target, torch.int64) for target in targets], names
 
 
 class Order:
@@ -95,71 +94,24 @@ class Order:
         return np.random.default_rng((self.seed, visit)).permutation(self.count)
 
 
-class Packed(NamedTuple):
-    """A batch as few arrays, for the way from a worker; objects of all images follow each other."""
-
-    images: np.ndarray  # uint8 [b, 3, H, W]
-    counts: list[int]  # objects of each image
-    boxes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
-    masks: np.ndarray  # bool [N, H, W]
-    semantic: np.ndarray | None  # uint8 [b, H, W]
-    seeds: list[int | None]
-    names: list[str]
-
-    def unpack(self) -> Batch:
-        """The batch itself, in the same memory."""
-        arrays = (self.boxes, self.labels, self.masks, self.crowd)
-        boxes, labels, masks, crowd = (torch.from_numpy(a).split(self.counts) for a in arrays)
-        classes = [None] * len(self.names)
-        if self.semantic is not None:
-            classes = list(torch.from_numpy(self.semantic).long())
-        columns = zip(boxes, labels, masks, classes, crowd, self.seeds, strict=True)
-        return torch.from_numpy(self.images), [Target(*row) for row in columns], self.names
-
-
-def pack(images: list[Tensor], targets: list[Target], names: list[str]) -> Packed:
-    """A batch of images of one size."""
-
-    def joined(field: str) -> np.ndarray:
-        return torch.cat([getattr(target, field) for target in targets]).numpy()
-
-    semantic = [target.semantic.byte() for target in targets if target.semantic is not None]
-    return Packed(
-        images=torch.stack(images).numpy(),
-        counts=[len(target.labels) for target in targets],
-        boxes=joined("boxes"),
-        labels=joined("labels"),
-        crowd=joined("crowd"),
-        masks=joined("masks"),
-        semantic=torch.stack(semantic).numpy() if semantic else None,
-        seeds=[target.seed for target in targets],
-        names=names,
-    )
-
-
+@dataclass
 class _Maker:
     """Makes this rank's part of a global batch from its number."""
 
-    def __init__(
-        self,
-        samples: Samples,
-        augmentation: Augmentation,
-        order: Order,
-        rank: int,
-        world: int,
-        multiple: int,
-    ) -> None:
-        self.samples, self.augmentation, self.order = samples, augmentation, order
-        self.rank, self.world, self.multiple = rank, world, multiple
+    samples: Samples
+    augmentation: Augmentation
+    order: Order
+    rank: int
+    world: int
+    multiple: int
 
-    def __call__(self, number: int, at: At) -> Packed:
+    def __call__(self, number: int, at: At) -> Batch:
         rows = self.order(number)
         size = self._common_size(rows)
         made = [self._row(visit, index, size, at) for visit, index in rows[self.rank :: self.world]]
         images, targets, names = (list(column) for column in zip(*made, strict=True))
-        return pack(images, targets, names)
+        small = [_with_semantic(target, torch.uint8) for target in targets]  # to hand over
+        return torch.stack(images), small, names
 
     def _row(self, visit: int, index: int, size: Size, at: At) -> tuple[Tensor, Target, str]:
         at(index)
@@ -189,3 +141,10 @@ class _Maker:
             for sides in zip(*sizes, strict=True)
         )
         return height, width
+
+
+def _with_semantic(target: Target, dtype: torch.dtype) -> Target:
+    """The same annotation with the classes of pixels in another type."""
+    if target.semantic is None:
+        return target
+    return replace(target, semantic=target.semantic.to(dtype))

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = load_pretrained(model, classes, options.weights, options.released_refinement)
     print(table)
     if options.out:
-        facts = {"starting_point": {"file": Path(table.path).name, "kind": table.kind}}
+        facts = {"pretrained": {"file": Path(table.path).name, "kind": table.kind}}
         save_model(model, options.out, classes, preprocessing, facts)
         print(f"saved {options.out}")
 

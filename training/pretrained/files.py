@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from jointseg_core.checkpoint import BadCheckpoint, load_model
-from training.pretrained import torchvision_files
 from training.pretrained.heads import class_rows
 from training.pretrained.released_rdsnet import released_rdsnet
 from training.pretrained.source import Source, without_counters
+from training.pretrained.torchvision_files import faster_rcnn, resnet, retinanet
 
 KNOWN = (
     "known are torchvision's ResNets, RetinaNets and Faster R-CNNs and the released RDSNets, as "
@@ -30,30 +30,35 @@ _RESNET = {"conv1.weight", "bn1.running_var", "layer4.0.conv1.weight"}
 def read_source(path: Path) -> Source:
     """The weights of a file under our names. Raises BadInput for what cannot be used."""
     if not path.is_file():
-        raise BadCheckpoint(f"starting point: looked for the file {path}, found none; {KNOWN}")
+        raise BadCheckpoint(f"pretrained weights: looked for the file {path}, found none; {KNOWN}")
     source = _own(path) if path.suffix == ".safetensors" else _foreign(path)
     broken = [name for name, tensor in source.tensors.items() if not tensor.isfinite().all()]
     if broken:
-        raise BadCheckpoint(
-            f"starting point {path}: {len(broken)} of {len(source.tensors)} tensors hold NaN or "
-            f"infinite values, the first is {source.origins[broken[0]]}; use another file"
+        raise unusable(
+            path,
+            f"{len(broken)} of {len(source.tensors)} tensors hold NaN or infinite values, the "
+            f"first is {source.origins[broken[0]]}; use another file",
         )
     return source
+
+
+def unusable(path: Path, why: str) -> BadCheckpoint:
+    """What to raise for a file that cannot be used."""
+    return BadCheckpoint(f"pretrained weights {path}: {why}")
 
 
 def _own(path: Path) -> Source:
     try:
         model, manifest = load_model(path)
     except BadCheckpoint as error:
-        raise BadCheckpoint(f"starting point {error}") from error
+        raise BadCheckpoint(f"pretrained weights: {error}") from error
     tensors = without_counters(model.state_dict())
+    heads = class_rows(tensors, manifest.classes)
     return Source(
         kind=f"{manifest.model_type} of this package",
         tensors=tensors,
         origins={name: name for name in tensors},
-        classes={
-            layer: rows.names for layer, rows in class_rows(tensors, manifest.classes).items()
-        },
+        classes={layer: rows.names for layer, rows in heads.items()},
         config=manifest.config,
     )
 
@@ -62,21 +67,22 @@ def _foreign(path: Path) -> Source:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise BadCheckpoint(
-            f"starting point {path}: not a file of plain tensors ({type(error).__name__}), it is "
-            f"damaged, of another kind, or holds more than torch reads safely; {KNOWN}"
-        ) from error
+        why = (
+            f"not a file of plain tensors ({type(error).__name__}), it is damaged, of another "
+            f"kind, or holds more than torch reads safely; {KNOWN}"
+        )
+        raise unusable(path, why) from error
     tensors = _state_dict(content)
     if _RDSNET.issubset(tensors):
         return released_rdsnet(tensors, _mmdetection_classes(content))
     if _FASTER_RCNN.issubset(tensors):
-        return torchvision_files.faster_rcnn(tensors)
+        return faster_rcnn(tensors)
     if _RETINANET.issubset(tensors) and _FCOS.isdisjoint(tensors):
-        return torchvision_files.retinanet(tensors)
+        return retinanet(tensors)
     if _RESNET.issubset(tensors):
-        return torchvision_files.resnet(tensors)
+        return resnet(tensors)
     names = ", ".join(list(tensors)[:3]) or "no tensors"
-    raise BadCheckpoint(f"starting point {path}: holds {names}, which is of no known kind; {KNOWN}")
+    raise unusable(path, f"holds {names}, which is of no known kind; {KNOWN}")
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,21 +12,12 @@ from torch import Tensor
 
 from jointseg_core.checkpoint import Model
 from jointseg_core.classes import Classes
-from jointseg_core.errors import BadCheckpoint
 from jointseg_core.rdsnet_s import RDSNetSConfig
-from training.pretrained.files import read_source
+from training.pretrained.files import read_source, unusable
 from training.pretrained.heads import ClassRows, class_rows, match_rows
 from training.pretrained.released_rdsnet import RELEASED_REFINEMENT
 from training.pretrained.source import Source, without_counters
-from training.pretrained.table import (
-    LOADED,
-    MISSING,
-    REINITIALISED,
-    UNEXPECTED,
-    Entry,
-    Table,
-    module_rows,
-)
+from training.pretrained.table import LOADED, MISSING, REINITIALISED, UNEXPECTED, Table
 
 READS_FROM = {
     "object_stream.class_logits": ("object_stream.class_tower", "object_stream.shared"),
@@ -64,12 +55,13 @@ def load_pretrained(
         source = _with_released_refinement(source)
     state = without_counters(model.state_dict())
     _check_backbone(model, state, source, path)
-    entries, values = _fit(state, source, class_rows(state, classes))
+    table = Table(str(path), source.kind)
+    values = _fit(state, source, class_rows(state, classes), table)
     with torch.no_grad():
         for name, value in values.items():
             state[name].copy_(value)
-    notes = (*source.notes, *_config_notes(source, model))
-    return Table(str(path), source.kind, module_rows(entries), notes)
+    table.notes = (*source.notes, *_config_notes(source, model))
+    return table
 
 
 def _with_levels_of(model: Model, source: Source) -> Source:
@@ -108,10 +100,11 @@ def _check_backbone(model: Model, state: Mapping[str, Tensor], source: Source, p
             list(tensors[found].shape) if found in tensors else "missing"
             for tensors in (source.tensors, state)
         )
-        raise BadCheckpoint(
-            f"starting point {path}: the backbone of this {source.kind} is not the model's "
-            f"{model.config.backbone}, {found} is {there} in the file and {here} in the model; "
-            "build the model on the file's backbone or take another file"
+        raise unusable(
+            path,
+            f"the backbone of this {source.kind} is not the model's {model.config.backbone}, "
+            f"{found} is {there} in the file and {here} in the model; build the model on the "
+            "file's backbone or take another file",
         )
 
 
@@ -125,28 +118,29 @@ def _first_difference(
 
 
 def _fit(
-    state: Mapping[str, Tensor], source: Source, heads: Mapping[str, ClassRows]
-) -> tuple[list[Entry], dict[str, Tensor]]:
-    """What becomes of every tensor of model and file, and the model's new values."""
+    state: Mapping[str, Tensor], source: Source, heads: Mapping[str, ClassRows], table: Table
+) -> dict[str, Tensor]:
+    """The model's new values by name; the table is told what becomes of every tensor."""
     unfit = _other_shapes(state, source.tensors, heads) | _unlike_inputs(state, source.tensors)
-    entries: list[Entry] = []
     values: dict[str, Tensor] = {}
     for name, current in state.items():
-        layer, given = name.rpartition(".")[0], source.tensors.get(name)
+        layer, given, count = name.rpartition(".")[0], source.tensors.get(name), current.numel()
         if given is None:
-            fates = [Entry(name, MISSING, current.numel(), "not in the file")]
+            table.add(name, MISSING, count, "not in the file")
         elif why := next((w for module, w in unfit.items() if name.startswith(f"{module}.")), ""):
-            fates = [Entry(name, REINITIALISED, current.numel(), why)]
+            table.add(name, REINITIALISED, count, why)
         elif layer in heads and layer in source.classes:
-            values[name], fates = _by_class(
-                name, current, given, heads[layer], source.classes[layer]
-            )
+            names = source.classes[layer]
+            values[name] = _by_class(name, current, given, heads[layer], names, table)
         elif current.shape != given.shape:
-            fates = [Entry(name, REINITIALISED, current.numel(), _shapes(given, current))]
+            table.add(name, REINITIALISED, count, _shapes(given, current))
         else:
-            values[name], fates = given, [Entry(name, LOADED, current.numel())]
-        entries += fates
-    return [*entries, *_unexpected(state, source)], values
+            values[name] = given
+            table.add(name, LOADED, count)
+    theirs = {source.origins[n]: t for n, t in source.tensors.items() if n not in state}
+    for name, tensor in {**theirs, **source.unexpected}.items():
+        table.add(name, UNEXPECTED, tensor.numel())
+    return values
 
 
 def _other_shapes(
@@ -181,35 +175,32 @@ def _where(name: str, state: Mapping[str, Tensor], given: Mapping[str, Tensor]) 
 
 
 def _by_class(
-    name: str, current: Tensor, given: Tensor, rows: ClassRows, names: tuple[str, ...]
-) -> tuple[Tensor, list[Entry]]:
-    """Rows of known classes from the file, the others as they are; and what became of them."""
+    name: str,
+    current: Tensor,
+    given: Tensor,
+    rows: ClassRows,
+    names: tuple[str, ...],
+    table: Table,
+) -> Tensor:
+    """Rows of known classes from the file, the others as they are."""
     matched = match_rows(current, given, rows, names)
     if matched is None:
         why = f"{_shapes(given, current)}, and no rows of {len(names)} known classes"
-        return current, [Entry(name, REINITIALISED, current.numel(), why)]
+        table.add(name, REINITIALISED, current.numel(), why)
+        return current
     value, absent = matched
     of_class, known = current.numel() // len(rows.names), len(rows.names) - len(absent)
-    by_name = f"{known} of {len(rows.names)} classes by name"
-    new = f"not in the file: {', '.join(absent)}"
-    fates = [
-        Entry(name, LOADED, known * of_class, by_name),
-        Entry(name, REINITIALISED, len(absent) * of_class, new),
-    ]
-    return value, [entry for entry in fates if entry.values]
+    if known:
+        by_name = f"{known} of {len(rows.names)} classes by name"
+        table.add(name, LOADED, known * of_class, by_name)
+    if absent:
+        new = f"not in the file: {', '.join(absent)}"
+        table.add(name, REINITIALISED, len(absent) * of_class, new)
+    return value
 
 
 def _shapes(given: Tensor, current: Tensor) -> str:
     return f"{list(given.shape)} in the file, {list(current.shape)} here"
-
-
-def _unexpected(state: Mapping[str, Tensor], source: Source) -> Iterator[Entry]:
-    """What the model has no place for, by the file's names."""
-    for name, tensor in source.tensors.items():
-        if name not in state:
-            yield Entry(source.origins[name], UNEXPECTED, tensor.numel())
-    for name, tensor in source.unexpected.items():
-        yield Entry(name, UNEXPECTED, tensor.numel())
 
 
 def _config_notes(source: Source, model: Model) -> list[str]:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from training.pretrained.source import COCO_THINGS, Rule, Source, rename
-from training.pretrained.torchvision_files import scale_major
+from training.pretrained.source import COCO_THINGS, Rule, Source, renamed
+from training.pretrained.torchvision_files import make_scale_major
 
 RELEASED_REFINEMENT: Mapping[str, Tensor] = {
     "refinement.kernel": torch.tensor(
@@ -69,17 +69,14 @@ _RULES: tuple[Rule, ...] = (
 
 def released_rdsnet(tensors: Mapping[str, Tensor], classes: Sequence[str] | None = None) -> Source:
     """A released checkpoint; classes are the names it holds, COCO's if it holds none."""
-    renamed, origins, unexpected = rename(tensors, _RULES)
-    for name, tensor in renamed.items():
-        if name.startswith(tuple(_PREDICTIONS.values())):
-            renamed[name] = scale_major(tensor)
-    if "refinement.kernel" in renamed:
-        renamed["refinement.kernel"] = renamed["refinement.kernel"].flatten()
-    return Source(
+    source = renamed(
         "RDSNet as released",
-        renamed,
-        origins,
-        unexpected,
+        tensors,
+        _RULES,
         classes={"object_stream.class_logits": tuple(classes or COCO_THINGS)},
         notes=("anchors of the file have sides in whole pixels, up to 2.8 % off on P3",),
     )
+    make_scale_major(source, *_PREDICTIONS.values())
+    if "refinement.kernel" in source.tensors:
+        source.tensors["refinement.kernel"] = source.tensors["refinement.kernel"].flatten()
+    return source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
@@ -35,28 +36,29 @@ class Source:
     """
 
     kind: str
-    tensors: Mapping[str, Tensor]
-    origins: Mapping[str, str]
-    unexpected: Mapping[str, Tensor] = field(default_factory=dict)
+    tensors: dict[str, Tensor]
+    origins: dict[str, str]
+    unexpected: dict[str, Tensor] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     config: Config | None = None
     notes: tuple[str, ...] = ()
 
 
-def rename(
-    tensors: Mapping[str, Tensor], rules: Sequence[Rule]
-) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Tensor]]:
-    """Tensors by our names, their names in the file, and those that no rule matches."""
-    renamed: dict[str, Tensor] = {}
-    origins: dict[str, str] = {}
-    unexpected: dict[str, Tensor] = {}
+def renamed(
+    kind: str, tensors: Mapping[str, Tensor], rules: Sequence[Rule], **facts: Any
+) -> Source:
+    """A file's tensors by our names; those that no rule matches are unexpected.
+
+    facts   classes and notes of the Source
+    """
+    source = Source(kind, {}, {}, {}, **facts)
     for name, tensor in without_counters(tensors).items():
         new = _new_name(name, rules)
         if new is None:
-            unexpected[name] = tensor
+            source.unexpected[name] = tensor
         else:
-            renamed[new], origins[new] = tensor, name
-    return renamed, origins, unexpected
+            source.tensors[new], source.origins[new] = tensor, name
+    return source
 
 
 def without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,52 +1,54 @@
-"""What became of every weight: the table that a starting point leaves behind."""
+"""What became of every weight: the table that loading them gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 LOADED, REINITIALISED, MISSING, UNEXPECTED = "loaded", "re-initialised", "missing", "unexpected"
 
 
-class Entry(NamedTuple):
-    """What became of one tensor, or of those of its rows that share a fate."""
-
-    name: str
-    state: str
-    values: int
-    why: str = ""
-
-
-@dataclass(frozen=True)
+@dataclass
 class Row:
     """What became of the tensors of one module.
 
     module   of the model; of the file where the state is `unexpected`
     state    loaded: values of the file; re-initialised: the file has it, but not in a form that
              fits; missing: the file has nothing for it; unexpected: the model has no place for it
+    why      of the first of them
     entries  how many tensors; a class head with new classes is counted under both states
     values   how many numbers
     """
 
     module: str
     state: str
-    entries: int
-    values: int
     why: str = ""
+    entries: int = 0
+    values: int = 0
 
 
-@dataclass(frozen=True)
 class Table:
     """How a file's weights fitted a model; its text is meant for people.
 
+    rows   in the order in which their modules were first added
     notes  what differs between the file's network and the model although the weights fit
     """
 
-    path: str
-    kind: str
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
+    def __init__(self, path: str, kind: str) -> None:
+        self.path, self.kind = path, kind
+        self.notes: tuple[str, ...] = ()
+        self._rows: dict[tuple[str, str], Row] = {}
+
+    @property
+    def rows(self) -> list[Row]:
+        return list(self._rows.values())
+
+    def add(self, name: str, state: str, values: int, why: str = "") -> None:
+        """What became of one tensor, or of those of its rows that share a fate."""
+        parts = name.split(".")  # a module is at most two levels deep: pyramid.lateral
+        module = ".".join(parts[: min(2, max(1, len(parts) - 1))])
+        row = self._rows.setdefault((module, state), Row(module, state, why))
+        row.entries += 1
+        row.values += values
 
     def entries(self, state: str) -> int:
         """How many tensors are in a state."""
@@ -68,20 +70,3 @@ class Table:
             for state in (LOADED, REINITIALISED, MISSING, UNEXPECTED)
         ]
         return "\n".join([*lines, "  " + ", ".join(totals)])
-
-
-def module_rows(entries: Iterable[Entry]) -> tuple[Row, ...]:
-    """One row for each module and state, in the order in which they first appear."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
-    for entry in entries:
-        groups.setdefault((_module(entry.name), entry.state), []).append(entry)
-    return tuple(
-        Row(module, state, len(group), sum(entry.values for entry in group), group[0].why)
-        for (module, state), group in groups.items()
-    )
-
-
-def _module(name: str) -> str:
-    """The module of a tensor, at most two levels deep: `pyramid.lateral` of its third weight."""
-    parts = name.split(".")
-    return ".".join(parts[: min(2, max(1, len(parts) - 1))])

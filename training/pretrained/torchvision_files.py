@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from training.pretrained.source import COCO_ROWS, Rule, Source, rename
+from training.pretrained.source import COCO_ROWS, Rule, Source, renamed
 
 NORM_EPS = 1e-5
 RATIOS = (0.5, 1.0, 2.0)
@@ -68,50 +68,45 @@ _FASTER_RCNN = (
 
 def resnet(tensors: Mapping[str, Tensor]) -> Source:
     """A ResNet for ImageNet: the backbone; its classifier stays unexpected."""
-    renamed = rename(tensors, [(r"((?:conv1|bn1|layer\d)\..+)", r"backbone.\1")])
-    return Source("ResNet of torchvision", *renamed)
+    rules = [(r"((?:conv1|bn1|layer\d)\..+)", r"backbone.\1")]
+    return renamed("ResNet of torchvision", tensors, rules)
 
 
 def retinanet(tensors: Mapping[str, Tensor]) -> Source:
     """A RetinaNet on a ResNet: backbone, pyramid, towers and predictions of the object stream."""
-    renamed, origins, unexpected = rename(_plain_norms(tensors), _RETINANET)
-    for name, tensor in renamed.items():
-        if name.startswith(("object_stream.class_logits", "object_stream.box_deltas")):
-            renamed[name] = scale_major(tensor)
-    _recentre(renamed, "object_stream.box_deltas.bias", anchor_sides(4.0, OCTAVES))
-    return Source(
+    source = renamed(
         "RetinaNet of torchvision",
-        renamed,
-        origins,
-        unexpected,
+        _plain_norms(tensors),
+        _RETINANET,
         classes={"object_stream.class_logits": COCO_ROWS},
         notes=(ANCHOR_NOTE, P7_NOTE),
     )
+    make_scale_major(source, "object_stream.class_logits", "object_stream.box_deltas")
+    _recentre(source, "object_stream.box_deltas.bias", anchor_sides(4.0, OCTAVES))
+    return source
 
 
 def faster_rcnn(tensors: Mapping[str, Tensor]) -> Source:
     """A Faster or Mask R-CNN on a ResNet: backbone, pyramid, proposals and regions."""
-    plain = _fold_pyramid_norms(_plain_norms(tensors))
-    renamed, origins, unexpected = rename(plain, _FASTER_RCNN)
-    _recentre(renamed, "proposal_head.box_deltas.bias", anchor_sides(8.0))
-    return Source(
+    source = renamed(
         "Faster R-CNN of torchvision",
-        renamed,
-        origins,
-        unexpected,
+        _fold_pyramid_norms(_plain_norms(tensors)),
+        _FASTER_RCNN,
         classes=dict.fromkeys(("region_head.class_logits", "region_head.box_deltas"), COCO_ROWS),
         notes=(ANCHOR_NOTE,),
     )
+    _recentre(source, "proposal_head.box_deltas.bias", anchor_sides(8.0))
+    return source
 
 
-def scale_major(rows: Tensor) -> Tensor:
+def make_scale_major(source: Source, *layers: str) -> None:
     """Rows [k * n, ...] of a cell's anchors, ordered by ratio and scale, by scale and ratio.
 
     Rows of other than 3 x 3 anchors stay as they are; they fit no model.
     """
-    if len(rows) % 9:
-        return rows
-    return rows.unflatten(0, (3, 3, -1)).transpose(0, 1).flatten(0, 2)
+    for name, rows in source.tensors.items():
+        if name.startswith(layers) and len(rows) % 9 == 0:
+            source.tensors[name] = rows.unflatten(0, (3, 3, -1)).transpose(0, 1).flatten(0, 2)
 
 
 def anchor_sides(base: float, scales: tuple[float, ...] = (1.0,)) -> Tensor:
@@ -119,12 +114,12 @@ def anchor_sides(base: float, scales: tuple[float, ...] = (1.0,)) -> Tensor:
     return torch.tensor([[base * s / r**0.5, base * s * r**0.5] for s in scales for r in RATIOS])
 
 
-def _recentre(tensors: dict[str, Tensor], name: str, sides: Tensor) -> None:
+def _recentre(source: Source, name: str, sides: Tensor) -> None:
     """Box deltas from corners of cells to the same deltas from their centres, half a stride on."""
-    if tensors[name].numel() == 2 * sides.numel():
-        deltas = tensors[name].float().unflatten(0, (-1, 4)).clone()
+    if source.tensors[name].numel() == 2 * sides.numel():
+        deltas = source.tensors[name].float().unflatten(0, (-1, 4)).clone()
         deltas[:, :2] -= 0.5 / sides
-        tensors[name] = deltas.flatten()
+        source.tensors[name] = deltas.flatten()
 
 
 def _plain_norms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,1 +1,15 @@
-"""A training run: its command line, its loop's parts, what it keeps, and how it goes on."""
+"""A training run, file by file.
+
+options.py       flags from the fields of dataclasses, and values from JSON
+command.py       the command line: a recipe, its changes, the options of a run
+preparation.py   builds a run and refuses what cannot be used
+sources.py       the pictures to learn from and to validate on
+run.py           a run: its parts, one step, what is kept
+stages.py        what a step of either stage computes
+average.py       the moving average of the weights
+validation.py    scores and draws validation pictures
+records.py       metrics.jsonl, TensorBoard, the progress bar
+run_folder.py    the files of a run, and checkpoints that survive kills
+distributed.py   the processes that torchrun starts
+stopping.py      SIGTERM and SIGINT
+"""

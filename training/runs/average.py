@@ -1,4 +1,4 @@
-"""The average over training whose weights are validated and shipped."""
+"""The moving average of the weights, which is what is validated and exported."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -61,7 +60,11 @@ def parse_command(arguments: Sequence[str]) -> Command:
         description="Train a network by a recipe: " + ", ".join(RECIPES) + ".",
     )
     parser.add_argument("recipe", help="one of these, or the config.json of a run to repeat")
-    name, recipe = _named(parser, arguments)
+    if arguments and arguments[0].endswith(".json"):
+        name, recipe = stored(Path(arguments[0]))
+    else:
+        name = parser.first(arguments, "recipe", RECIPES)
+        recipe = RECIPES[name]
     add_flags(parser, Options())
     add_flags(parser, recipe)
     given = vars(parser.parse_args(arguments))
@@ -73,21 +76,6 @@ def parse_command(arguments: Sequence[str]) -> Command:
     return Command(
         command_line(arguments), name, changed(recipe, changes), options, changes, folder
     )
-
-
-def _named(parser: Parser, arguments: Sequence[str]) -> tuple[str, Recipe]:
-    """What the first argument names."""
-    if not arguments or arguments[0].startswith("-"):
-        parser.parse_args(list(arguments) or ["--help"])
-        parser.error("the recipe comes first")
-    first = arguments[0]
-    if first.endswith(".json"):
-        return stored(Path(first))
-    if first not in RECIPES:
-        near = difflib.get_close_matches(first, RECIPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"want one of {', '.join(RECIPES)}"
-        parser.error(f"there is no recipe {first}; {hint}")
-    return first, RECIPES[first]
 
 
 def _of_run(config: Path, name: str, changes: Mapping[str, Any]) -> Recipe:

@@ -9,7 +9,7 @@ import argparse
 import difflib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,17 @@ class Parser(argparse.ArgumentParser):
         near = difflib.get_close_matches(unknown.split("=")[0], self._option_string_actions, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         self.error(f"unknown argument {unknown}{hint}")
+
+    def first(self, arguments: Sequence[str], kind: str, known: Collection[str]) -> str:
+        """The first argument, a name of some kind; exits with code 2 for one that is not known."""
+        if not arguments or arguments[0].startswith("-"):
+            self.parse_args(list(arguments) or ["--help"])
+            self.error(f"the {kind} comes first")
+        if arguments[0] not in known:
+            near = difflib.get_close_matches(arguments[0], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"want one of {', '.join(known)}"
+            self.error(f"there is no {kind} {arguments[0]}; {hint}")
+        return arguments[0]
 
 
 def dashed(argument: str) -> str:
@@ -142,10 +153,7 @@ def from_values(config: T, values: Mapping[str, Any]) -> T:
     kinds = described(config)
     if unknown := sorted(set(values) - set(kinds)):
         raise KeyError(f"{type(config).__name__} has no field {unknown[0]}")
-    for name, value in values.items():
-        if not _fits(value, kinds[name][0]):
-            raise TypeError(f"{name} is {value!r}, expected {kinds[name][0]}")
-    return changed(config, {n: _typed(v, kinds[n][0]) for n, v in values.items()})
+    return changed(config, {n: _from_json(v, kinds[n][0], n) for n, v in values.items()})
 
 
 def _plain(value: Any) -> Any:
@@ -154,26 +162,18 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON is one of a field's type."""
-    if isinstance(kind, UnionType):
-        return any(_fits(value, one) for one in get_args(kind))
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is tuple:
-        first, *rest = get_args(kind)
-        inner = [first] * len(value) if rest == [...] else [first, *rest]
-        return (
-            isinstance(value, list) and len(value) == len(inner) and all(map(_fits, value, inner))
-        )
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
-    return isinstance(value, {float: int | float, Path: str}.get(kind, kind))
-
-
-def _typed(value: Any, kind: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_typed(v, None) for v in value)
-    if kind is Path or (isinstance(kind, UnionType) and Path in get_args(kind)):
-        return None if value is None else Path(value)
-    return value
+def _from_json(value: Any, kind: Any, name: str) -> Any:
+    """A value from JSON as one of a field's type."""
+    inner, origin = get_args(kind), get_origin(kind)
+    plain = {float: int | float, Path: str}.get(kind, kind)
+    if isinstance(kind, UnionType):  # with None
+        return None if value is None else _from_json(value, inner[0], name)
+    if origin is tuple and isinstance(value, list):
+        kinds = inner[:1] * len(value) if inner[-1] is ... else inner
+        if len(kinds) == len(value):
+            return tuple(_from_json(v, k, name) for v, k in zip(value, kinds, strict=True))
+    elif origin is Literal and value in inner:
+        return value
+    elif not origin and isinstance(value, plain) and isinstance(value, bool) == (kind is bool):
+        return Path(value) if kind is Path else value
+    raise TypeError(f"{name} is {value!r}, expected {kind}")

@@ -1,7 +1,8 @@
-"""A run before its first step: everything is checked before anything is written."""
+"""Builds a run from its command: everything is checked before anything is written."""
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 
 import torch
@@ -9,21 +10,16 @@ import torch
 from jointseg_core import Classes, build_model
 from jointseg_core.checkpoint import Model
 from jointseg_core.errors import BadCheckpoint, BadConfig, BadInput
-from jointseg_eval.datasets import Samples, Subset
+from jointseg_eval.datasets import Subset
 from jointseg_eval.input_validation import check_folder
 from jointseg_eval.provenance import environment
 from training.pretrained import Table, load_pretrained
-from training.recipes import Recipe, augmentation_of, check, fitted, steps_of
-from training.runs.average import Average
+from training.recipes import Recipe, augmentation_of, check, fitted
 from training.runs.command import Command, Options, config_document
-from training.runs.determinism import set_deterministic
 from training.runs.distributed import Ranks
-from training.runs.progress import ProgressBar
-from training.runs.records import Records
 from training.runs.run import Run
 from training.runs.run_folder import RunFolder, as_json, replace_file
 from training.runs.sources import check_pictures, open_sources
-from training.runs.stages import JointStage, RefinementStage
 from training.runs.validation import check_metric
 
 
@@ -50,7 +46,9 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
         )
     model, tables = start_model(recipe, options, training.classes, resumed=saved is not None)
     command = command._replace(recipe=recipe)
-    run = _assembled(command, ranks, stack, training, validation, model)
+    _choose_algorithms(recipe)
+    run = Run(command, ranks, training, validation, model)
+    stack.callback(run.records.close)
     done = saved["step"] if saved else 0
     if not done <= run.total > 0:
         raise BadConfig(
@@ -69,40 +67,16 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     return run
 
 
-def _assembled(
-    command: Command,
-    ranks: Ranks,
-    stack: ExitStack,
-    training: Samples,
-    validation: Samples,
-    model: Model,
-) -> Run:
-    """The parts of a run at its first step."""
-    recipe, options = command.recipe, command.options
-    if recipe.deterministic:
-        set_deterministic()
+def _choose_algorithms(recipe: Recipe) -> None:
+    """With `deterministic`, the same command gives the same bits on one machine, if more slowly.
+
+    On a GPU as far as its operations can; those that cannot are named in a warning.
+    """
     sizes_vary = bool(augmentation_of(recipe).scales)
     torch.backends.cudnn.benchmark = not recipe.deterministic and not sizes_vary
-    model = model.to(ranks.device, memory_format=torch.channels_last).train()
-    average = Average(model, recipe.average)
-    folder = RunFolder(command.folder, options.keep)
-    records = Records(folder, ProgressBar(ranks.first), options.log_every, ranks.first)
-    stack.callback(records.close)
-    return Run(
-        command.text,
-        recipe,
-        options,
-        ranks,
-        folder,
-        training,
-        validation,
-        steps_of(recipe, len(training)),
-        model,
-        average,
-        JointStage(model, recipe, ranks),
-        RefinementStage(average.model, recipe, ranks) if recipe.refinement_steps else None,
-        records,
-    )
+    if recipe.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _checked(folder: RunFolder, options: Options) -> dict | None:

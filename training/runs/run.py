@@ -1,15 +1,17 @@
-"""A run: its parts, what changes as it goes on, and how that is kept."""
+"""A run: its parts, the step, and what is kept of it."""
 
 from __future__ import annotations
 
 import copy
 import math
 import os
+import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,14 +19,12 @@ from jointseg_core import Manifest, Predictor, Target, save_model
 from jointseg_core.checkpoint import Model
 from jointseg_core.errors import SegError
 from jointseg_eval.datasets import Samples
-from training.recipes import Recipe, preprocessing_of
+from training.recipes import preprocessing_of, rate, steps_of
 from training.runs.average import Average
-from training.runs.command import Options
-from training.runs.determinism import seed_everything
+from training.runs.command import Command
 from training.runs.distributed import Ranks
 from training.runs.records import Records, finite
 from training.runs.run_folder import RunFolder
-from training.runs.schedule import rate
 from training.runs.stages import JointStage, RefinementStage, Step, freeze_norms
 
 NAMES_SHOWN = 8
@@ -48,30 +48,32 @@ class Progress:
     seconds: float = 0.0  # that all steps took
 
 
-@dataclass
 class Run:
-    """What the loop works with."""
+    """What the loop works with; at its first step, until a state is loaded.
 
-    command: str  # as it was typed
-    recipe: Recipe
-    options: Options
-    ranks: Ranks
-    folder: RunFolder
-    training: Samples
-    validation: Samples
-    steps: int  # of the first stage
-    model: Model
-    average: Average
-    joint: JointStage
-    refinement: RefinementStage | None
-    records: Records
-    progress: Progress = field(default_factory=Progress)
-    began: float = field(default_factory=time.monotonic)
+    steps, total  of the first stage, and of both
+    model         learns in the first stage
+    average       of its weights, which are validated and shipped; the second stage refines them
+    """
 
-    @property
-    def total(self) -> int:
-        """Steps of both stages."""
-        return self.steps + self.recipe.refinement_steps
+    def __init__(
+        self, command: Command, ranks: Ranks, training: Samples, validation: Samples, model: Model
+    ) -> None:
+        recipe = command.recipe
+        self.command, self.ranks = command.text, ranks
+        self.recipe, self.options = recipe, command.options
+        self.training, self.validation = training, validation
+        self.steps = steps_of(recipe, len(training))
+        self.total = self.steps + recipe.refinement_steps
+        self.model = model.to(ranks.device, memory_format=torch.channels_last).train()
+        self.average = Average(self.model, recipe.average)
+        self.joint = JointStage(self.model, recipe, ranks)
+        self.refinement = (
+            RefinementStage(self.average.model, recipe, ranks) if recipe.refinement_steps else None
+        )
+        self.folder = RunFolder(command.folder, command.options.keep)
+        self.records = Records(self.folder, command.options.log_every, ranks.first)
+        self.progress, self.began = Progress(), time.monotonic()
 
     @property
     def workers(self) -> int:
@@ -86,6 +88,10 @@ class Run:
         """Whether the minutes that this process was given are over."""
         return time.monotonic() - self.began > 60 * self.options.minutes
 
+    def say(self, text: str) -> None:
+        """A line for people, from the first process."""
+        self.records.say(text)
+
     # -- steps --------------------------------------------------------------------------------
 
     def take_step(
@@ -98,10 +104,8 @@ class Run:
         began, step = time.monotonic(), self.progress.step
         seed_everything(self.recipe.seed, step)
         targets = [target.to(self.ranks.device) for target in targets]
-        if step < self.steps:
-            outcome = self._joint_step(images, targets)
-        else:
-            outcome = self.refinement(images, targets)
+        learn = self._joint_step if step < self.steps else self.refinement
+        outcome = learn(images, targets)
         self.progress.step += 1
         spent = time.monotonic() - began
         self.progress.seconds += waited + spent
@@ -109,13 +113,10 @@ class Run:
         self.records.step(self.progress.step, outcome, waited, spent)
 
     def _joint_step(self, images: Tensor, targets: list[Target]) -> Step:
-        recipe, step = self.recipe, self.progress.step
-        if step >= round(self.steps * (1 - recipe.freeze_norms)):
+        step = self.progress.step
+        if step >= round(self.steps * (1 - self.recipe.freeze_norms)):
             freeze_norms(self.model)
-        factor = rate(
-            step, self.steps, recipe.warm_up, recipe.warm_up_from, recipe.drops, recipe.cosine_to
-        )
-        outcome = self.joint(images, targets, factor)
+        outcome = self.joint(images, targets, rate(self.recipe, step, self.steps))
         if outcome.done:
             self.average.update(self.model)
         else:
@@ -157,10 +158,6 @@ class Run:
         """What the weights are."""
         return Manifest(self.recipe.model, self.training.classes, preprocessing_of(self.recipe))
 
-    def say(self, text: str) -> None:
-        """A line for people, from the first process."""
-        self.records.bar.say(text)
-
     # -- keeping ------------------------------------------------------------------------------
 
     def export(self, name: str, metrics: Mapping[str, float]) -> None:
@@ -181,21 +178,18 @@ class Run:
         save_model(model, path, what.classes, what.preprocessing, facts, torch.float16)
 
     def save(self) -> None:
-        """Write a checkpoint."""
-        if self.ranks.first:
-            self.folder.save(self.state_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on as if there had been no stop."""
-        refinement = self.refinement.state_dict() if self.refinement else {}
-        return {
+        """Write a checkpoint: all that `load_state_dict` needs to go on as if nothing stopped."""
+        if not self.ranks.first:
+            return
+        state = {
             "step": self.progress.step,
             "progress": asdict(self.progress),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "joint": self.joint.state_dict(),
-            "refinement": refinement,
+            "refinement": self.refinement.state_dict() if self.refinement else {},
         }
+        self.folder.save(state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Be where a checkpoint was written."""
@@ -205,3 +199,14 @@ class Run:
         self.joint.load_state_dict(state["joint"])
         if self.refinement and state["refinement"]:
             self.refinement.load_state_dict(state["refinement"])
+
+
+def seed_everything(seed: int, step: int) -> None:
+    """Seed every global generator for one step: what it draws depends on nothing before it.
+
+    So a resumed run needs no states of generators to go on exactly.
+    """
+    mixed = (seed * 1_000_003 + step) % 2**32
+    random.seed(mixed)
+    np.random.seed(mixed)
+    torch.manual_seed(mixed)

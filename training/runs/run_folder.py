@@ -36,27 +36,9 @@ class RunFolder:
 
     def __init__(self, path: Path, keep: int = 2) -> None:
         self.path, self.keep = path, keep
-        self.checkpoints = path / "checkpoints"
-
-    @property
-    def config(self) -> Path:
-        """The recipe as JSON."""
-        return self.path / CONFIG
-
-    @property
-    def environment(self) -> Path:
-        """What each start ran on."""
-        return self.path / "environment.json"
-
-    @property
-    def pictures(self) -> Path:
-        """Validation pictures."""
-        return self.path / "pictures"
-
-    @property
-    def weights(self) -> Path:
-        """The result."""
-        return self.path / "weights.safetensors"
+        self.checkpoints, self.pictures = path / "checkpoints", path / "pictures"
+        self.config, self.environment = path / CONFIG, path / "environment.json"
+        self.weights = path / "weights.safetensors"
 
     @property
     def used(self) -> bool:

@@ -1,13 +1,13 @@
 """What one step of training does: the joint stage, and RDSNet's boundary refinement after it.
 
-Both are called with a batch and give back named losses; their state goes into checkpoints.
+A stage is called with a batch and gives back its named losses; its state goes into checkpoints.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +54,22 @@ def told_of(model: Model, targets: list[Target]) -> tuple[list[Tensor] | None, .
     return (model.true_scale_maps(targets),) if isinstance(model, SegRPN) else ()
 
 
-class JointStage:
+class Stage:
+    """Keeps `parts`, which have a state each, by their names in a checkpoint."""
+
+    parts: Mapping[str, Any]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where another stage was."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+
+
+class JointStage(Stage):
     """Everything but the boundary refinement learns (RDSNet 3.2; SegRPN's eight losses).
 
     A batch may be spread over processes and, by `accumulate`, over steps of each: every loss is
@@ -68,63 +83,47 @@ class JointStage:
         self.optimizer = _optimizer(model, recipe)
         self.dtype = half_precision(recipe.precision, ranks.device)
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=self.dtype == torch.float16)
+        self.parts = {"optimizer": self.optimizer, "scaler": self.scaler}
         self.step: nn.Module = TrainingStep(model)
         if ranks.world > 1:
             self.step = DistributedDataParallel(self.step)
 
     def __call__(self, images: Tensor, targets: list[Target], rate: float) -> Step:
         """One step on this process's share of a batch, uint8 [B, 3, H, W], at rate times lr."""
-        counts = whole_counts(
-            self.model, targets, tuple(images.shape[-2:]), self.ranks, self.recipe.accumulate
-        )
+        ranks, parts = self.ranks, self.recipe.accumulate
+        counts = whole_counts(self.model, targets, tuple(images.shape[-2:]), ranks, parts)
         self.optimizer.zero_grad()
         sums: dict[str, Tensor] = {}
-        for part, part_targets, last in self._parts(images, targets):
-            with self._synchronised(last):
-                with autocast(self.ranks.device, self.dtype):
-                    losses = self.step(part, part_targets, counts)
+        size = math.ceil(len(images) / parts)
+        for start in range(0, len(images), size):
+            part = slice(start, start + size)
+            inputs = network_input(images[part], ranks.device)
+            # gradients travel between processes once, with the last part
+            alone = ranks.world == 1 or part.stop >= len(images)
+            with nullcontext() if alone else self.step.no_sync():
+                with autocast(ranks.device, self.dtype):
+                    losses = self.step(inputs, targets[part], counts)
                 # processes' gradients are averaged where the parts of a loss add up
-                self.scaler.scale(sum(losses.values()) * self.ranks.world).backward()
+                self.scaler.scale(sum(losses.values()) * ranks.world).backward()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach()
-        return self._update(sums, rate)
+        return self._update(sums, self.recipe.lr * rate)
 
-    def _parts(
-        self, images: Tensor, targets: list[Target]
-    ) -> Iterator[tuple[Tensor, list[Target], bool]]:
-        size = math.ceil(len(images) / self.recipe.accumulate)
-        for start in range(0, len(images), size):
-            part = prepare(images[start : start + size], self.ranks.device)
-            yield part, targets[start : start + size], start + size >= len(images)
-
-    def _synchronised(self, last: bool) -> AbstractContextManager:
-        """Gradients of a batch's parts travel between processes once, with the last part."""
-        return nullcontext() if last or self.ranks.world == 1 else self.step.no_sync()
-
-    def _update(self, sums: Mapping[str, Tensor], rate: float) -> Step:
+    def _update(self, sums: Mapping[str, Tensor], lr: float) -> Step:
         self.scaler.unscale_(self.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip))
         values = self.ranks.sum(torch.stack(list(sums.values())).tolist())
         scaled = self.scaler.is_enabled() and self.scaler.get_scale() > MIN_SCALE
         done = math.isfinite(sum(values)) and (math.isfinite(norm) or scaled)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.lr * rate
+            group["lr"] = lr
         if done:
             self.scaler.step(self.optimizer)
         self.scaler.update()
-        return Step(dict(zip(sums, values, strict=True)), norm, self.recipe.lr * rate, done)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where another stage was."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        return Step(dict(zip(sums, values, strict=True)), norm, lr, done)
 
 
-class RefinementStage:
+class RefinementStage(Stage):
     """The boundary refinement's ten parameters learn alone, all else stays (RDSNet 3.3).
 
     model   the trained network, in evaluation mode and without gradients
@@ -133,38 +132,27 @@ class RefinementStage:
     def __init__(self, model: Model, recipe: Recipe, ranks: Ranks) -> None:
         self.model, self.ranks = model, ranks
         self.dtype = half_precision(recipe.precision, ranks.device)
-        self.parameters = list(model.refinement.requires_grad_(True).parameters())
-        self.optimizer = torch.optim.SGD(self.parameters, recipe.refinement_lr, momentum=0.9)
+        self.weights = list(model.refinement.requires_grad_(True).parameters())
+        self.optimizer = torch.optim.SGD(self.weights, recipe.refinement_lr, momentum=0.9)
+        self.parts = {"optimizer": self.optimizer}
 
     def __call__(self, images: Tensor, targets: list[Target]) -> Step:
         """One step on this process's share of a batch, uint8 [B, 3, H, W]."""
         device = self.ranks.device
         with torch.no_grad(), autocast(device, self.dtype):
-            output = self.model(prepare(images, device))
+            output = self.model(network_input(images, device))
         output = torch.utils._pytree.tree_map(Tensor.float, output)
         counts = whole_counts(self.model, targets, tuple(images.shape[-2:]), self.ranks)
         loss = self.model.refinement_loss(output, targets, counts)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = self._add_gradients()
+        for weight in self.weights:
+            weight.grad = weight.grad.new_tensor(self.ranks.sum(weight.grad.tolist()))
+        norm = math.hypot(*(float(weight.grad.norm()) for weight in self.weights))
         value = self.ranks.sum([float(loss.detach())])[0]
         if done := math.isfinite(norm) and math.isfinite(value):
             self.optimizer.step()
         return Step({"refinement": value}, norm, self.optimizer.param_groups[0]["lr"], done)
-
-    def _add_gradients(self) -> float:
-        """Sum the gradients of all processes; their norm."""
-        for parameter in self.parameters:
-            parameter.grad = parameter.grad.new_tensor(self.ranks.sum(parameter.grad.tolist()))
-        return math.hypot(*(float(p.grad.norm()) for p in self.parameters))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes."""
-        return {"optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where another stage was."""
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def whole_counts(
@@ -184,7 +172,7 @@ def whole_counts(
     return dict(zip(counts, ranks.sum(list(counts.values())), strict=True))
 
 
-def prepare(images: Tensor, device: torch.device) -> Tensor:
+def network_input(images: Tensor, device: torch.device) -> Tensor:
     """uint8 pixels [B, 3, H, W] as network input, normalised as ImageNet's."""
     mean, std = (
         torch.tensor(v, device=device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD)
@@ -217,17 +205,13 @@ def freeze_norms(model: nn.Module) -> None:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    groups = _groups(model, recipe)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, recipe.lr)
-    return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum)
-
-
-def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Weights decay; norms and biases only if the recipe says so."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    gentle = 0.0 if not recipe.decay_norms else recipe.weight_decay
-    return [
+    gentle = recipe.weight_decay if recipe.decay_norms else 0.0
+    groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": gentle},
     ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.lr)
+    return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum)

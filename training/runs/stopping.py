@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish that the loop fulfils after its step."""
+"""Notes SIGTERM and SIGINT, so that a loop can stop after its step and exit as a shell expects."""
 
 from __future__ import annotations
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from jointseg_core import SegRPNConfig
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jointseg_core import Predictor, SegRPNConfig
 from jointseg_core.errors import BadConfig
-from jointseg_eval.evaluation import Evaluation, evaluate, spread
+from jointseg_core.visualize import draw
+from jointseg_eval.datasets import Samples
+from jointseg_eval.evaluation import evaluate, spread
 from training.runs.run import Run
-from training.runs.snapshots import draw_snapshots, save_snapshots
 from training.runs.stopping import StopSignals
 
 SHOWN = ("box_ap", "box_ap50", "mask_ap", "miou", "foreground_miou", "pq")
 """Metrics that a line on the terminal has room for."""
+GAP = 4
+"""Pixels between the two halves of a drawn picture."""
 
 
 class _Stopped(Exception):
@@ -35,16 +44,12 @@ def validate(run: Run, stop: StopSignals) -> None:
 
     The first process alone does it. Nothing is kept of a validation that a signal stopped.
     """
-    done = False
+    metrics = None
     if run.ranks.first:
-        try:
-            evaluation = _evaluate(run, stop, run.recipe.validation_images or None)
-        except _Stopped:
-            pass
-        else:
-            _keep(run, evaluation.metrics)
-            done = True
-    if run.ranks.highest(done):
+        metrics = _evaluate(run, stop, run.recipe.validation_images or None)
+    if metrics is not None:
+        _keep(run, metrics)
+    if run.ranks.highest(metrics is not None):
         run.progress.validated = run.progress.step
 
 
@@ -57,17 +62,34 @@ def _keep(run: Run, metrics: dict[str, float]) -> None:
     best = f"best {name} {progress.best:.3f} at step {progress.best_step}"
     run.say(f"step {progress.step}: {_shown(metrics)}; {best}")
     chosen = spread(len(run.validation), run.recipe.pictures)
-    pictures = draw_snapshots(run.validation, chosen, run.predictor())
-    save_snapshots(run.folder.pictures, progress.step, pictures)
+    pictures = drawn(run.validation, chosen, run.predictor())
+    for name, picture in pictures.items():
+        path = run.folder.pictures / name / f"{progress.step:08}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path, quality=90)
     run.records.pictures(progress.step, pictures)
+
+
+def drawn(samples: Samples, indices: Sequence[int], predictor: Predictor) -> dict[str, np.ndarray]:
+    """Annotation | prediction of some samples, uint8 RGB [H, 2 W + GAP, 3] by name."""
+    pictures = {}
+    for sample in (samples[index] for index in indices):
+        (found,) = predictor([sample.image])
+        truth = sample.target.as_predictions(found)
+        halves = [
+            draw(sample.image, truth, samples.classes, show_scores=False),
+            np.full((len(sample.image), GAP, 3), 255, np.uint8),
+            draw(sample.image, found, samples.classes),
+        ]
+        pictures[Path(sample.name).stem] = np.concatenate(halves, 1)
+    return pictures
 
 
 def finish(run: Run, stop: StopSignals) -> None:
     """Score all validation pictures with what training ended with, and write it."""
     if run.ranks.first:
-        try:
-            metrics = _evaluate(run, stop, None).metrics
-        except _Stopped:
+        metrics = _evaluate(run, stop, None)
+        if metrics is None:
             return
         run.records.write("result", run.progress.step, **metrics)
         run.export("weights", metrics)
@@ -75,12 +97,17 @@ def finish(run: Run, stop: StopSignals) -> None:
     run.ranks.wait()
 
 
-def _evaluate(run: Run, stop: StopSignals, limit: int | None) -> Evaluation:
+def _evaluate(run: Run, stop: StopSignals, limit: int | None) -> dict[str, float] | None:
+    """The metrics of the averaged weights; None where a signal stopped the validation."""
+
     def go_on(count: int) -> None:
         if stop.number:
             raise _Stopped
 
-    return evaluate(run.predictor(), run.validation, limit=limit, on_pictures=go_on)
+    try:
+        return evaluate(run.predictor(), run.validation, limit=limit, on_pictures=go_on).metrics
+    except _Stopped:
+        return None
 
 
 def _shown(metrics: dict[str, float]) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,11 @@ NAMES = {
     CARAVAN: "caravan",
     **dict(zip(LABEL_IDS, CITYSCAPES.semantic, strict=True)),
 }
-_COLOURS = {DYNAMIC: (111, 74, 0), CARAVAN: (0, 0, 90)}
+_LABEL_IDS = np.zeros(256, np.uint8)  # of each class
+_LABEL_IDS[: len(LABEL_IDS)] = LABEL_IDS
+_PALETTE = np.full((1, 256, 4), (0, 0, 0, 255), np.uint8)  # published colours RGBA of label ids
+_PALETTE[0, list(LABEL_IDS), :3] = CITYSCAPES.semantic_colors
+_PALETTE[0, [DYNAMIC, CARAVAN], :3] = (111, 74, 0), (0, 0, 90)
 
 
 def write_frame(root: Path, split: str, number: int, scene: Scene) -> Record:
@@ -50,7 +53,7 @@ def write_frame(root: Path, split: str, number: int, scene: Scene) -> Record:
     for kind, plane in {
         "labelIds": labels,
         "instanceIds": instances,
-        "color": cv2.LUT(cv2.merge([labels] * 4), _palette()),
+        "color": cv2.LUT(cv2.merge([labels] * 4), _PALETTE),
     }.items():
         write_picture(root / f"gtFine/{stem}_gtFine_{kind}.png", plane)
     outlines = json.dumps(polygons(instances), separators=(",", ":"))
@@ -78,7 +81,7 @@ def label_maps(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         numbers[label] += numbered
     values = scene.instances.astype(np.uint8)  # a canvas has fewer than 256 objects
     labels, instances = cv2.LUT(values, label_table), cv2.LUT(values, instance_table)
-    surfaces = cv2.LUT(scene.semantic, _label_ids())
+    surfaces = cv2.LUT(scene.semantic, _LABEL_IDS)
     for plane in (labels, instances):
         np.copyto(plane, surfaces, where=values == 0)
     return labels, instances
@@ -117,22 +120,3 @@ def _outlines(instances: np.ndarray) -> Iterator[tuple[float, str, np.ndarray]]:
             if parent < 0:
                 points = contour[:, 0] if len(contour) > 2 else np.resize(contour, (3, 2))
                 yield cv2.contourArea(contour), name + group, points
-
-
-@lru_cache(maxsize=1)
-def _label_ids() -> np.ndarray:
-    """Label id [256] of each class."""
-    table = np.zeros(256, np.uint8)
-    table[: len(LABEL_IDS)] = LABEL_IDS
-    return table
-
-
-@lru_cache(maxsize=1)
-def _palette() -> np.ndarray:
-    """Published colours uint8 [1, 256, 4] RGBA of the label ids."""
-    table = np.zeros((1, 256, 4), np.uint8)
-    table[..., 3] = 255
-    table[0, list(LABEL_IDS), :3] = CITYSCAPES.semantic_colors
-    for label, colour in _COLOURS.items():
-        table[0, label, :3] = colour
-    return table

@@ -21,7 +21,7 @@ import numpy as np
 
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
 from jointseg_eval.datasets.cityscapes import LABEL_IDS, THING_IDS
-from training.scenes import Scene, SceneObject
+from training.scenes import Scene
 
 JPEG_QUALITY = 95
 HUMANS = ("person", "rider")
@@ -190,21 +190,17 @@ def _coloured(segments: np.ndarray) -> np.ndarray:
 
 
 def _segments_info(segments: np.ndarray, scene: Scene) -> list[Record]:
-    areas = np.bincount(segments.ravel())
-    return [
-        _segment(segments, int(id), int(areas[id]), scene.objects)
-        for id in np.flatnonzero(areas)
-        if id
-    ]
-
-
-def _segment(segments: np.ndarray, id: int, area: int, objects: Sequence[SceneObject]) -> Record:
-    thing = objects[id - 1] if id < FIRST_STUFF else None
-    category = THING_IDS[thing.label] if thing else LABEL_IDS[id - FIRST_STUFF]
-    return {
-        "id": id,
-        "category_id": category,
-        "area": area,
-        "bbox": list(cv2.boundingRect((segments == id).view(np.uint8))),
-        "iscrowd": int(thing.crowd) if thing else 0,
-    }
+    """COCO's entries for the segments of a picture, by id."""
+    found = []
+    for id in np.unique(segments[segments > 0]).tolist():
+        mask = segments == id
+        thing = scene.objects[id - 1] if id < FIRST_STUFF else None
+        entry = {
+            "id": id,
+            "category_id": THING_IDS[thing.label] if thing else LABEL_IDS[id - FIRST_STUFF],
+            "area": int(np.count_nonzero(mask)),
+            "bbox": list(cv2.boundingRect(mask.view(np.uint8))),
+            "iscrowd": int(thing.crowd) if thing else 0,
+        }
+        found.append(entry)
+    return found

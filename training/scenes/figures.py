@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from training.scenes.shapes import Parts
@@ -13,37 +11,22 @@ _SKINS = np.array([(232, 196, 172), (206, 160, 130), (160, 112, 84), (104, 72, 5
 _HAIRS = np.array([(40, 30, 26), (92, 62, 40), (190, 160, 110), (130, 130, 130)], float)
 
 
-@dataclass(frozen=True)
 class Looks:
-    """What does not change about a person from frame to frame."""
+    """What does not change about a random person from frame to frame; one of eight is a child."""
 
-    scale: float  # of a person of 1.75 m
-    girth: float
-    coat: np.ndarray
-    trousers: np.ndarray
-    shoes: np.ndarray
-    skin: np.ndarray
-    hair: np.ndarray
-    bag: np.ndarray | None
-    long_coat: bool
-    stride: float  # radians
-
-
-def any_looks(rng: np.random.Generator) -> Looks:
-    """A random person; one of eight is a child."""
-    child = rng.random() < 0.12
-    return Looks(
-        scale=rng.uniform(0.62, 0.8) if child else rng.uniform(0.92, 1.1),
-        girth=rng.uniform(0.9, 1.25),
-        coat=any_colour(rng),
-        trousers=any_colour(rng) * 0.85,
-        shoes=any_colour(rng) * 0.4,
-        skin=_SKINS[rng.integers(4)],
-        hair=_HAIRS[rng.integers(4)],
-        bag=any_colour(rng) if rng.random() < 0.35 else None,
-        long_coat=bool(rng.random() < 0.25),
-        stride=rng.uniform(0.3, 0.5) if rng.random() < 0.8 else rng.uniform(0.0, 0.12),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        child = rng.random() < 0.12
+        # of a person of 1.75 m
+        self.scale = rng.uniform(0.62, 0.8) if child else rng.uniform(0.92, 1.1)
+        self.girth = rng.uniform(0.9, 1.25)
+        self.coat = any_colour(rng)
+        self.trousers = any_colour(rng) * 0.85
+        self.shoes = any_colour(rng) * 0.4
+        self.skin, self.hair = _SKINS[rng.integers(4)], _HAIRS[rng.integers(4)]
+        self.bag = any_colour(rng) if rng.random() < 0.35 else None
+        self.long_coat = rng.random() < 0.25
+        # radians; some stand
+        self.stride = rng.uniform(0.3, 0.5) if rng.random() < 0.8 else rng.uniform(0.0, 0.12)
 
 
 def person(looks: Looks, phase: float) -> Parts:
@@ -99,40 +82,25 @@ def _head(parts: Parts, centre: tuple, s: float, looks: Looks, slot: int = 0) ->
     parts.hull(back, 0.1 * s, looks.hair, slot, layer=before + 0.01)
 
 
-@dataclass(frozen=True)
 class Bike:
-    """A bicycle or a motorcycle."""
+    """A random bicycle or motorcycle."""
 
-    motor: bool
-    colour: np.ndarray
-    second: np.ndarray
-    scooter: bool
-
-
-def any_bike(rng: np.random.Generator, motor: bool) -> Bike:
-    return Bike(motor, any_colour(rng), any_colour(rng), bool(rng.random() < 0.35))
+    def __init__(self, rng: np.random.Generator, motor: bool) -> None:
+        self.motor = motor
+        self.colour, self.second = any_colour(rng), any_colour(rng)
+        self.scooter = rng.random() < 0.35
 
 
-def bike_alone(bike: Bike, phase: float) -> Parts:
-    """A parked bicycle or motorcycle."""
+def two_wheels(bike: Bike, looks: Looks | None, phase: float) -> Parts:
+    """A bicycle or motorcycle in slot 0, parked without looks, else with somebody in slot 1."""
     parts = Parts()
-    _bike(parts, bike, phase)
-    return parts
-
-
-def bike_with_rider(bike: Bike, looks: Looks, phase: float) -> Parts:
-    """Slot 0 is the vehicle, slot 1 the person on it."""
-    parts = Parts()
-    _bike(parts, bike, phase)
-    _rider(parts, bike, looks, phase)
-    return parts
-
-
-def _bike(parts: Parts, bike: Bike, phase: float) -> None:
     if bike.motor:
         _motorcycle(parts, bike)
     else:
         _bicycle(parts, bike, phase)
+    if looks:
+        _rider(parts, bike, looks, phase)
+    return parts
 
 
 def _bicycle(parts: Parts, bike: Bike, phase: float) -> None:

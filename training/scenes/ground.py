@@ -86,24 +86,10 @@ def paint_ground(painter: Painter, plan: Layout, colours: GroundColours, marks: 
 
 
 def _rails(painter: Painter, plan: Layout) -> None:
-    for x in plan.tracks:
-        for rail in (-0.72, 0.72):
-            _strip(
-                painter,
-                x + rail - 0.05,
-                x + rail + 0.05,
-                (BEHIND, FAR),
-                np.array((70, 68, 70)),
-                ROAD,
-            )
-            _strip(
-                painter,
-                x + rail - 0.02,
-                x + rail + 0.03,
-                (BEHIND, FAR),
-                np.array((176, 178, 182)),
-                ROAD,
-            )
+    groove, steel = np.array((70, 68, 70)), np.array((176, 178, 182))
+    for rail in (x + side for x in plan.tracks for side in (-0.72, 0.72)):
+        _strip(painter, rail - 0.05, rail + 0.05, (BEHIND, FAR), groove, ROAD)
+        _strip(painter, rail - 0.02, rail + 0.03, (BEHIND, FAR), steel, ROAD)
 
 
 def _strip(painter: Painter, x0: float, x1: float, z: tuple, colour: np.ndarray, code: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from training.scenes.codes import BUILDING
@@ -19,25 +17,30 @@ _PLASTER = np.array(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
 class House:
-    """A house whose front stands at x from z0 to z1; side is -1 left of the road, 1 right of it."""
+    """A random house of two to six floors whose front stands at x from z0 to z1, in metres.
 
-    side: int
-    x: float
-    z0: float
-    z1: float
-    height: float
-    floor: float  # height of a floor in metres
-    colour: np.ndarray
-    glass: np.ndarray
-    bright: np.ndarray  # colour of windows that reflect the sky, or are lit at night
-    windows: np.ndarray  # [K, 4, 3], dark
-    bright_windows: np.ndarray  # [M, 4, 3]
-    end_windows: np.ndarray  # [L, 4, 3]
-    night: bool
-    shop: bool
-    roof: np.ndarray | None  # its colour; None is a flat roof
+    side is -1 left of the road, 1 right of it.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, side: int, x: float, z0: float, z1: float, night: bool
+    ) -> None:
+        self.side, self.x, self.z0, self.z1, self.night = side, x, z0, z1, night
+        self.floor, floors = rng.uniform(2.9, 3.5), int(rng.integers(2, 7))  # height of a floor
+        self.height = floors * self.floor + rng.uniform(0.6, 1.2)
+        plaster = _PLASTER[rng.integers(len(_PLASTER))]
+        self.colour = np.clip(plaster + rng.normal(0, 12, 3), 30, 245)
+        self.glass = np.array((58, 68, 80)) * rng.uniform(0.7, 1.4)
+        # windows that reflect the sky, or are lit at night
+        self.bright = np.array((250, 214, 140)) if night else self.glass * rng.uniform(1.1, 1.7)
+        windows = _any_windows(rng, x, z0, z1, self.floor, floors)
+        shine = rng.random(len(windows)) < (0.45 if night else 0.3)
+        self.windows, self.bright_windows = windows[~shine], windows[shine]
+        self.end_windows = _end_windows(x, x + side * DEPTH, z0, self.floor, floors)
+        self.shop = rng.random() < 0.5
+        gabled = rng.random() < 0.45  # else the roof is flat
+        self.roof = np.array((120, 70, 54)) * rng.uniform(0.6, 1.2) if gabled else None
 
     def paint(self, painter: Painter) -> None:
         """Paint the faces that can be seen from the road."""
@@ -77,37 +80,6 @@ class House:
         painter.quads(frames, np.minimum(self.colour * 1.25, 250), BUILDING, front)
         painter.quads(self.windows, self.glass, BUILDING, front)
         painter.quads(self.bright_windows, self.bright, BUILDING, 1.0 if self.night else front)
-
-
-def any_house(
-    rng: np.random.Generator, side: int, x: float, z0: float, z1: float, night: bool
-) -> House:
-    """A random house of two to six floors."""
-    floor, floors = rng.uniform(2.9, 3.5), int(rng.integers(2, 7))
-    height = floors * floor + rng.uniform(0.6, 1.2)
-    colour = np.clip(_PLASTER[rng.integers(len(_PLASTER))] + rng.normal(0, 12, 3), 30, 245)
-    glass = np.array((58, 68, 80)) * rng.uniform(0.7, 1.4)
-    bright = np.array((250, 214, 140)) if night else glass * rng.uniform(1.1, 1.7)
-    windows = _any_windows(rng, x, z0, z1, floor, floors)
-    shine = rng.random(len(windows)) < (0.45 if night else 0.3)
-    shop = bool(rng.random() < 0.5)
-    return House(
-        side=side,
-        x=x,
-        z0=z0,
-        z1=z1,
-        height=height,
-        floor=floor,
-        colour=colour,
-        glass=glass,
-        bright=bright,
-        windows=windows[~shine],
-        bright_windows=windows[shine],
-        end_windows=_end_windows(x, x + side * DEPTH, z0, floor, floors),
-        night=night,
-        shop=shop,
-        roof=np.array((120, 70, 54)) * rng.uniform(0.6, 1.2) if rng.random() < 0.45 else None,
-    )
 
 
 def _any_windows(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.scenes.codes import FENCE, LIGHT, POLE, SIGN, VEGETATION, WALL
-from training.scenes.houses import DEPTH, any_house, grid, strips
+from training.scenes.houses import DEPTH, House, grid, strips
 from training.scenes.painter import Painter
 from training.scenes.shapes import Parts
 from training.scenes.vehicles import any_colour
@@ -31,9 +31,9 @@ def building(
     rng: np.random.Generator, side: int, x: float, z0: float, z1: float, night: bool
 ) -> Standing:
     """A house whose front stands at x; side is -1 left of the road, 1 right of it."""
-    house = any_house(rng, side, x, z0, z1, night)
     deep = x + side * DEPTH
-    return Standing(min(x, deep), max(x, deep), z0, z1, house.paint)
+    paint = House(rng, side, x, z0, z1, night).paint
+    return Standing(min(x, deep), max(x, deep), z0, z1, paint)
 
 
 def wall(rng: np.random.Generator, side: int, x: float, z0: float, z1: float) -> Standing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -20,7 +19,7 @@ from training.scenes.codes import (
 )
 from training.scenes.painter import Light
 
-_GROUND = (ROAD, SIDEWALK, TERRAIN)
+_IS_GROUND = np.isin(np.arange(256), (ROAD, SIDEWALK, TERRAIN)).astype(np.float32)
 _GRAIN = {  # strength of the fine and of the coarse grain in grey values
     ROAD: (6, 3),
     SIDEWALK: (6, 3),
@@ -29,44 +28,35 @@ _GRAIN = {  # strength of the fine and of the coarse grain in grey values
     FENCE: (8, 4),
     VEGETATION: (14, 24),
     TERRAIN: (9, 12),
+    **dict.fromkeys(range(FIRST_OBJECT, 256), (2.5, 1.5)),
 }
+_STRENGTHS = np.zeros((2, 256), np.float32)  # of both for each code
+_STRENGTHS[:, list(_GRAIN)] = np.transpose(list(_GRAIN.values()))
 
 
-@dataclass(frozen=True)
 class Sensor:
-    """One camera on one day."""
+    """A random camera and its settings."""
 
-    gain: np.ndarray  # [3], of red, green and blue
-    field: np.ndarray  # [4, 6], uneven illumination around 1
-    gamma: float
-    vignette: float
-    blur: float  # standard deviation in pixels
-    motion: tuple[int, float] | None  # length in pixels, direction in radians
-    noise: float  # standard deviation in grey values
-    jpeg: int | None
-    dirt: np.ndarray  # [K, 4]: column, row, radius as shares of the width, strength
-    night: bool
-    shadow: float
-
-
-def any_sensor(rng: np.random.Generator, night: bool) -> Sensor:
-    """Draw a camera and its settings."""
-    dirty = rng.random() < 0.1
-    return Sensor(
-        gain=rng.uniform(0.92, 1.08, 3) * rng.uniform(0.8, 1.12),
-        field=rng.uniform(0.88, 1.12, (4, 6)),
-        gamma=float(np.exp(rng.uniform(np.log(0.75), np.log(0.95 if night else 1.35)))),
-        vignette=rng.uniform(0, 0.3),
-        blur=rng.uniform(0.3, 0.9) if rng.random() < 0.4 else 0.0,
-        motion=(3, rng.uniform(0, np.pi)) if rng.random() < 0.08 else None,
-        noise=rng.uniform(1, 3) if rng.random() < 0.8 else rng.uniform(3, 7),
-        jpeg=int(rng.integers(55, 96)) if rng.random() < 0.5 else None,
-        dirt=rng.uniform(
-            (0, 0, 0.01, 0.2), (1, 0.5, 0.04, 0.5), (int(rng.integers(1, 5)) * dirty, 4)
-        ),
-        night=night,
-        shadow=0.15 if night else rng.uniform(0.2, 0.5),
-    )
+    def __init__(self, rng: np.random.Generator, night: bool) -> None:
+        dirty = rng.random() < 0.1
+        self.night = night
+        # of red, green and blue
+        self.gain = rng.uniform(0.92, 1.08, 3) * rng.uniform(0.8, 1.12)
+        # uneven illumination around 1
+        self.field = rng.uniform(0.88, 1.12, (4, 6))
+        self.gamma = float(np.exp(rng.uniform(np.log(0.75), np.log(0.95 if night else 1.35))))
+        self.vignette = rng.uniform(0, 0.3)
+        # standard deviation in pixels
+        self.blur = rng.uniform(0.3, 0.9) if rng.random() < 0.4 else 0.0
+        # length in pixels, direction in radians
+        self.motion = (3, rng.uniform(0, np.pi)) if rng.random() < 0.08 else None
+        # standard deviation in grey values
+        self.noise = rng.uniform(1, 3) if rng.random() < 0.8 else rng.uniform(3, 7)
+        self.jpeg = int(rng.integers(55, 96)) if rng.random() < 0.5 else None
+        # [K, 4]: column, row, radius as shares of the width, strength
+        spots = int(rng.integers(1, 5)) * dirty
+        self.dirt = rng.uniform((0, 0, 0.01, 0.2), (1, 0.5, 0.04, 0.5), (spots, 4))
+        self.shadow = 0.15 if night else rng.uniform(0.2, 0.5)
 
 
 @lru_cache(maxsize=1)
@@ -75,16 +65,6 @@ def _grain() -> tuple[np.ndarray, np.ndarray]:
     noise = np.random.default_rng(7).normal(size=(2, 768, 1536)).astype(np.float32)
     coarse = cv2.GaussianBlur(noise[1], (0, 0), 1.6)
     return noise[0], coarse / coarse.std()
-
-
-@lru_cache(maxsize=1)
-def _strengths() -> np.ndarray:
-    """Strength [256, 2] of the fine and the coarse grain for each code."""
-    table = np.zeros((256, 2), np.float32)
-    for code, strengths in _GRAIN.items():
-        table[code] = strengths
-    table[FIRST_OBJECT:] = (2.5, 1.5)
-    return table
 
 
 def develop(
@@ -105,7 +85,7 @@ def develop(
     """
     image = picture.astype(np.float32)
     _grainy(image, codes, light, rng)
-    flat = cv2.LUT(codes, _is_ground())
+    flat = cv2.LUT(codes, _IS_GROUND)
     _fog_on_ground(image, flat, light, ground)
     brightness = _illumination(sensor, codes.shape)
     dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (sensor.shadow / 255)
@@ -123,17 +103,9 @@ def _in_colour(plane: np.ndarray) -> np.ndarray:
     return cv2.merge([plane] * 3)
 
 
-@lru_cache(maxsize=1)
-def _is_ground() -> np.ndarray:
-    table = np.zeros(256, np.float32)
-    table[list(_GROUND)] = 1
-    return table
-
-
 def _grainy(image: np.ndarray, codes: np.ndarray, light: Light, rng: np.random.Generator) -> None:
     """Roughness of surfaces and leaves; fog takes some of it."""
     height, width = codes.shape
-    strengths = _strengths()
     total = np.zeros(codes.shape, np.float32)
     for k, field in enumerate(_grain()):
         y = int(rng.integers(max(field.shape[0] - height, 1)))
@@ -141,7 +113,7 @@ def _grainy(image: np.ndarray, codes: np.ndarray, light: Light, rng: np.random.G
         part = field[y : y + height, x : x + width]
         if part.shape != codes.shape:
             part = cv2.resize(field, (width, height))
-        total += part * cv2.LUT(codes, strengths[:, k].copy())
+        total += part * cv2.LUT(codes, _STRENGTHS[k])
     image += _in_colour(total * np.float32(np.exp(-25 * light.fog_density)))
 
 

@@ -14,24 +14,60 @@ Colour = Sequence[float] | np.ndarray
 _SIDES = ((-1, 0, 0), (1, 0, 0))
 
 
-class Mesh:
-    """Flat faces with outward normals; decals lie on a face and are painted right after it.
+class Shape:
+    """Sets of points in one array, one after the other, each with a colour and a layer.
 
-    Faces of a higher layer are painted after all faces of a lower one.
+    spans, starts, counts   where each set lies in `points` [n, 3]
     """
 
     def __init__(self) -> None:
-        self._polygons: list[np.ndarray] = []
-        self._normals: list[Sequence[float]] = []
+        self._sets: list[np.ndarray] = []
         self._colours: list[Colour] = []
+        self._layers: list[float] = []
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        return np.concatenate(self._sets)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        return np.array([len(points) for points in self._sets])
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        return np.cumsum(self.counts) - self.counts
+
+    @cached_property
+    def spans(self) -> list[slice]:
+        ends = (self.starts + self.counts).tolist()
+        return list(map(slice, self.starts.tolist(), ends))
+
+    @cached_property
+    def colours(self) -> np.ndarray:
+        return np.array(self._colours, float)
+
+    @cached_property
+    def layers(self) -> np.ndarray:
+        return np.array(self._layers)
+
+
+class Mesh(Shape):
+    """Flat faces with outward normals; decals lie on a face and are painted right after it.
+
+    Faces of a higher layer are painted after all faces of a lower one. `bases` are the faces that
+    faces and decals lie on, `normals` those of all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._normals: list[Sequence[float]] = []
         self._bases: list[int] = []
-        self._layers: list[int] = []
 
     def face(self, points: object, normal: Sequence[float], colour: Colour, layer: int = 0) -> int:
         """Add a face [n, 3]; returns its number, to put decals on."""
-        self._bases.append(len(self._polygons))
+        self._bases.append(len(self._sets))
         self._add(points, normal, colour, layer)
-        return len(self._polygons) - 1
+        return len(self._sets) - 1
 
     def decal(self, base: int, points: object, colour: Colour) -> None:
         """Add a polygon [n, 3] on face `base`."""
@@ -85,45 +121,21 @@ class Mesh:
             self.decal(base, [(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], colour)
 
     def _add(self, points: object, normal: Sequence[float], colour: Colour, layer: int) -> None:
-        self._polygons.append(np.asarray(points, float))
+        self._sets.append(np.asarray(points, float))
         self._normals.append(normal)
         self._colours.append(colour)
         self._layers.append(layer)
-
-    @cached_property
-    def points(self) -> np.ndarray:
-        return np.concatenate(self._polygons)
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        return np.array([len(p) for p in self._polygons])
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        return np.cumsum(self.counts) - self.counts
-
-    @cached_property
-    def spans(self) -> list[slice]:
-        return _spans(self.counts)
 
     @cached_property
     def normals(self) -> np.ndarray:
         return np.array(self._normals, float)
 
     @cached_property
-    def colours(self) -> np.ndarray:
-        return np.array(self._colours, float)
-
-    @cached_property
     def bases(self) -> np.ndarray:
         return np.array(self._bases)
 
-    @cached_property
-    def layers(self) -> np.ndarray:
-        return np.array(self._layers)
 
-
-class Parts:
+class Parts(Shape):
     """Convex parts, each the hull of balls: limbs, tubes, wheels, crowns of trees.
 
     `slot` says to which of the painted things a part belongs (0 the first, 1 the second, ...);
@@ -131,11 +143,9 @@ class Parts:
     """
 
     def __init__(self) -> None:
-        self._clouds: list[np.ndarray] = []
+        super().__init__()
         self._radii: list[float] = []
-        self._colours: list[Colour] = []
-        self._slots: list[int] = []
-        self._layers: list[float] = []
+        self.slots: list[int] = []
 
     def hull(
         self,
@@ -147,18 +157,18 @@ class Parts:
     ) -> None:
         """Add the hull of balls around points [n, 3] with a radius, one for all or one each."""
         points = np.array(points, float).reshape(-1, 3)
-        self._clouds.append(points)
+        self._sets.append(points)
         self._radii += list(radius) if isinstance(radius, list) else [radius] * len(points)
         self._colours.append(colour)
-        self._slots.append(slot)
+        self.slots.append(slot)
         self._layers.append(layer)
 
     def hulls(self, points: np.ndarray, colours: np.ndarray) -> None:
         """Add the hull of each row of points [K, n, 3] in its colour [K, 3]."""
-        self._clouds += list(points)
+        self._sets += list(points)
         self._radii += [0.0] * (points.shape[0] * points.shape[1])
         self._colours += list(colours)
-        self._slots += [0] * len(points)
+        self.slots += [0] * len(points)
         self._layers += [0.0] * len(points)
 
     def disc(
@@ -177,44 +187,10 @@ class Parts:
         self.hull(np.stack(rim, axis=1), thickness / 2, colour, slot, layer)
 
     @cached_property
-    def points(self) -> np.ndarray:
-        return np.concatenate(self._clouds)
-
-    @cached_property
     def radii(self) -> np.ndarray:
         return np.array(self._radii)
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        return np.array([len(c) for c in self._clouds])
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        return np.cumsum(self.counts) - self.counts
-
-    @cached_property
-    def colours(self) -> np.ndarray:
-        return np.array(self._colours, float)
-
-    @cached_property
-    def spans(self) -> list[slice]:
-        return _spans(self.counts)
 
     @cached_property
     def sharp(self) -> list[bool]:
         """Parts of points, without radius."""
         return (np.maximum.reduceat(self.radii, self.starts) == 0).tolist()
-
-    @property
-    def slots(self) -> list[int]:
-        return self._slots
-
-    @cached_property
-    def layers(self) -> np.ndarray:
-        return np.array(self._layers)
-
-
-def _spans(counts: np.ndarray) -> list[slice]:
-    """Where each of so many rows lies in an array that holds them one after the other."""
-    ends = np.cumsum(counts).tolist()
-    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]

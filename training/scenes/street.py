@@ -11,7 +11,7 @@ from training.scenes.camera import Camera
 from training.scenes.ground import FAR, GroundColours, Layout
 from training.scenes.painter import Light
 from training.scenes.roadside import Standing
-from training.scenes.sensor import Sensor, any_sensor
+from training.scenes.sensor import Sensor
 from training.scenes.traffic import Actor
 
 SUPERSAMPLING = 2
@@ -70,7 +70,7 @@ def any_street(
         clouds=rng.normal(0, 0.6, (6, 12)) * (rng.random() < 0.8),
         stains=_any_stains(rng, plan),
         standing=tuple(_any_roadside(rng, plan, night)),
-        sensor=any_sensor(rng, night),
+        sensor=Sensor(rng, night),
         size=size,
         mirrored=bool(spread[2] < 0.5),
         hood=rng.uniform(0.02, 0.08) if rng.random() < 0.6 else 0.0,

@@ -112,21 +112,18 @@ def _cast(
     if kind == "crowd":
         return partial(_crowd, rng, plan)
     if kind == "person":
-        return partial(_person, rng, plan, figures.any_looks(rng))
+        return partial(_person, rng, plan, figures.Looks(rng))
     if kind not in _MESHES:
         motor = kind.startswith("motor")
-        looks = figures.any_looks(rng) if kind.endswith("cyclist") else None
-        return partial(_two_wheels, rng, plan, figures.any_bike(rng, motor), looks)
+        looks = figures.Looks(rng) if kind.endswith("cyclist") else None
+        return partial(_two_wheels, rng, plan, figures.Bike(rng, motor), looks)
     label, build = _MESHES[kind]
     mesh, length, width = build(rng)
 
     def place(depth: float) -> Actor:
         if kind == "bin":
-            (x, z), heading, speed = (
-                _on_sidewalk(rng, plan, _depth(depth, 4, 26)),
-                rng.uniform(0, 6),
-                0.0,
-            )
+            x, z = _on_sidewalk(rng, plan, _depth(depth, 4, 26))
+            heading, speed = rng.uniform(0, 6), 0.0
         else:
             x, z, heading, speed = _on_road(rng, kind, plan, length, ego_speed, depth)
         return Actor((label,), x, z, heading, speed, _extent(length, width, heading), mesh)
@@ -201,7 +198,7 @@ def _two_wheels(
     if looks is None:
         x, z = _on_sidewalk(rng, plan, _depth(depth, 5.5, 28))
         heading = rng.choice([np.pi / 2, -np.pi / 2, 0.0, np.pi]) + rng.normal(0, 0.35)
-        pose = partial(figures.bike_alone, bike)
+        pose = partial(figures.two_wheels, bike, None)
         return Actor((label,), x, z, heading, 0.0, _extent(1.8, 0.6, heading), None, pose, 0.6)
     z = _depth(depth, 6.5, 36)
     if rng.random() < 0.45:
@@ -212,7 +209,7 @@ def _two_wheels(
         x = plan.right - rng.uniform(0.6, 3) if right else plan.left + rng.uniform(0.6, 3)
         heading = (0.0 if right else np.pi) + rng.normal(0, 0.3)
     speed = rng.uniform(2, 5) if abs(np.sin(heading)) < 0.6 else rng.uniform(1.5, 3)
-    pose = partial(figures.bike_with_rider, bike, looks)
+    pose = partial(figures.two_wheels, bike, looks)
     half = _extent(1.8, 0.7, heading)
     return Actor(
         (label, RIDER), x, z, heading, speed, half, None, pose, rng.uniform(0, 6.3), speed * 1.3
@@ -242,10 +239,10 @@ def _member(rng: np.random.Generator, kind: int, x: float, z: float) -> Actor:
         heading = rng.choice([0.0, np.pi]) + rng.normal(0, 0.1)
         return Actor((CAR,), x, z, heading, 0.0, _extent(length, width, heading), mesh)
     if kind == PERSON:
-        pose = partial(figures.person, figures.any_looks(rng))
+        pose = partial(figures.person, figures.Looks(rng))
         heading, phase = rng.uniform(0, 6.3), rng.uniform(0, 6)
         return Actor((PERSON,), x, z, heading, 0.0, (0.3, 0.3), None, pose, phase)
-    pose = partial(figures.bike_alone, figures.any_bike(rng, motor=False))
+    pose = partial(figures.two_wheels, figures.Bike(rng, motor=False), None)
     return Actor((BICYCLE,), x, z, rng.normal(1.5, 0.4), 0.0, (0.9, 0.9), None, pose)
 
 

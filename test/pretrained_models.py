@@ -1,4 +1,4 @@
-"""Models that start from files, and what tables say of them: for the tests of starting points."""
+"""Models that start from files, and what tables say of them, for tests of pretrained weights."""
 
 from dataclasses import replace
 from functools import partial
