@@ -28,8 +28,8 @@ from jointseg_eval.recordings.records import (
     Loss,
     Record,
     Topics,
+    expanded,
     one_line,
-    unpacked,
 )
 from jointseg_eval.recordings.types import message_types, new, types_of
 
@@ -163,7 +163,7 @@ class BagReader:
     def _unpacked(self, record: Record) -> Record:
         """The record without its own compression; without data, if it is damaged."""
         try:
-            return record._replace(data=memoryview(unpacked(record.data)))
+            return record._replace(data=memoryview(expanded("zstd", record.data)))
         except Damaged as error:
             what = f"a message on {record.channel.topic} {error}"
             self._lost(Loss(self.path.name, what, record.time, record.time, 1))

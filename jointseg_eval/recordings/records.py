@@ -72,26 +72,24 @@ class Record(NamedTuple):
     data: memoryview
 
 
-def expanded(compression: str, data: bytes | memoryview, size: int) -> bytes | memoryview:
-    """`data` decompressed to exactly `size` bytes; never expands more than that. Else Damaged."""
-    if size > MAX_BYTES:
-        raise Damaged(f"claims to hold {size} bytes, more than the {MAX_BYTES} allowed")
+def expanded(
+    compression: str, data: bytes | memoryview, size: int | None = None
+) -> bytes | memoryview:
+    """`data` decompressed to exactly `size` bytes; never expands more than that. Else Damaged.
+
+    size: None, if it is what the zstd frame says itself.
+    """
     try:
+        if size is None:
+            size = max(zstandard.frame_content_size(data), 0)
+        if size > MAX_BYTES:
+            raise Damaged(f"claims to hold {size} bytes, more than the {MAX_BYTES} allowed")
         raw = _expand(compression, data, size)
     except (zstandard.ZstdError, RuntimeError, MemoryError) as error:
         raise Damaged(f"does not decompress ({one_line(error)})") from error
     if len(raw) != size:
         raise Damaged(f"does not expand to the {size} bytes that it claims")
     return raw
-
-
-def unpacked(data: bytes | memoryview) -> bytes:
-    """One message that was compressed for itself by zstd. Damaged if it cannot be expanded."""
-    try:
-        size = zstandard.frame_content_size(data)
-    except zstandard.ZstdError as error:
-        raise Damaged(f"does not decompress ({one_line(error)})") from error
-    return bytes(expanded("zstd", data, max(size, 0)))
 
 
 def one_line(error: Exception) -> str:
