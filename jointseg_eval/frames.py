@@ -180,5 +180,4 @@ def _of_recording(path: Path, topic: str, lost: list[str]) -> Iterator[Frame]:
             header = message.content.header
             frame_id = header.frame_id or FRAME_ID
             yield Frame(message.time, stamp_ns(header), frame_id, picture)
-        lost += [str(loss) for loss in bag.losses]
-        lost += [f"{name}: {n} messages make no sense." for name, n in bag.skipped.items()]
+        lost += bag.defects()

@@ -13,15 +13,29 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, ResourceError
-from jointseg_eval.recordings.bags import BagReader, BagWriter, Loss, Topic
-from jointseg_eval.recordings.records import Record
+from jointseg_eval.recordings.bags import BagReader, BagWriter, Topic
+from jointseg_eval.recordings.records import Loss, Record
 
 NOTHING_LOST, LOST = 0, 4
+
+
+@dataclass
+class Tally:
+    """How many messages each topic has and the sum of their checksums, in whatever order."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    sums: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: Record) -> None:
+        topic = record.channel.topic
+        self.counts[topic] += 1
+        self.sums[topic] += zlib.crc32(f"{record.time} {record.sent}".encode())
+        self.sums[topic] += zlib.crc32(record.data) << 32
 
 
 @dataclass(frozen=True)
@@ -39,43 +53,24 @@ def salvage(source: Path, out: Path) -> Salvaged:
     `out` appears when it is complete and was read back. BadBag if nothing can be read.
     """
     unproven = out.with_name(f"{out.name}.unproven.mcap")
+    written, read = Tally(), Tally()
     try:
         with BagReader(source) as reader, BagWriter(unproven) as writer:
-            written = _Tally()
             for record in reader.records():
                 writer.write_record(record)
                 written.add(record)
             if reader.losses and not written.counts:
                 losses = " ".join(map(str, reader.losses))
                 raise BadBag(f"{source.absolute()} holds no message that can be read: {losses}")
-        _prove(unproven, written)
+        with BagReader(unproven, strict=True) as copy:
+            for record in copy.records():
+                read.add(record)
+        if read != written:
+            raise BadBag(f"what was written to {out.parent.absolute()} reads back differently")
         os.replace(unproven, out)
     finally:
         unproven.unlink(missing_ok=True)
     return Salvaged(written.counts, reader.topics, tuple(reader.losses))
-
-
-class _Tally:
-    """How many messages each topic has and the sum of their checksums, in whatever order."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.sums: Counter[str] = Counter()
-
-    def add(self, record: Record) -> None:
-        topic = record.channel.topic
-        self.counts[topic] += 1
-        self.sums[topic] += zlib.crc32(f"{record.time} {record.sent}".encode())
-        self.sums[topic] += zlib.crc32(record.data) << 32
-
-
-def _prove(path: Path, written: _Tally) -> None:
-    read = _Tally()
-    with BagReader(path, strict=True) as reader:
-        for record in reader.records():
-            read.add(record)
-    if (read.counts, read.sums) != (written.counts, written.sums):
-        raise BadBag(f"what was written to {path.parent.absolute()} reads back differently")
 
 
 def report(found: Salvaged) -> Iterable[str]:

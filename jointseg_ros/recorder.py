@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -30,6 +30,7 @@ from rclpy.utilities import remove_ros_args
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import SegError
+from jointseg_core.files import completed
 from jointseg_ros.serialized import definition, has_header, message_class, stamp_ns
 
 DEPTH = 200
@@ -56,9 +57,9 @@ class McapFile:
         self.counts = dict.fromkeys(types, 0)
         self._log = log
         self._stamped = {topic for topic, kind in types.items() if has_header(kind)}
-        self._unfinished = path.with_name(path.name + ".part")
-        self._file = self._unfinished.open("wb")
-        self._writer = Writer(self._file, compression=CompressionType.ZSTD, enable_data_crcs=True)
+        self._stack = ExitStack()
+        file = self._stack.enter_context(completed(path))
+        self._writer = Writer(file, compression=CompressionType.ZSTD, enable_data_crcs=True)
         self._writer.start(profile="ros2", library="jointseg")
         self._channels = {topic: self._register(topic, kind) for topic, kind in types.items()}
         self._queue: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
@@ -73,11 +74,8 @@ class McapFile:
         """Write what is pending, complete the file and give it its name."""
         self._queue.put(None)
         self._thread.join()
-        self._writer.finish()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._unfinished, self.path)
+        with self._stack:
+            self._writer.finish()
 
     def _register(self, topic: str, kind: str) -> int:
         schema = self._writer.register_schema(kind, "ros2msg", definition(kind).encode())

@@ -128,7 +128,7 @@ LAYERS = (
     {"joint", "cuda.fixed_shapes", "cuda.mask_kernel"},
     {"cuda.rdsnet", "cuda.segrpn"},
     {"cuda.joint"},
-    {"checkpoint", "cuda.graph", "visualize"},
+    {"checkpoint", "cuda.graph", "files", "visualize"},
     {"export.graphs"},
     {"export.backends"},
     {"predictor"},

@@ -62,7 +62,7 @@ def examples(
 def _frames(
     recording: Recording, times: list[int], settings: Settings, classes: Classes
 ) -> Iterator[Frame]:
-    if recording.indexed:
+    if recording.start is not None:
         for time in times:
             yield from frames_of(Window(recording, time, time + 1), settings, classes)
     elif times:

@@ -126,8 +126,7 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Part:
                     name = f"{window.recording.path.name} at {frame.stamp} ns"
                     score(evaluation, name, frame, result, settings)
             clock.lap("scoring")
-        losses.update(str(loss) for loss in bag.losses)
-        losses |= {f"{t}: {n} messages could not be decoded": 1 for t, n in bag.skipped.items()}
+        losses.update(bag.defects())
         told = [one if n == 1 else f"{one} ({n} times)" for one, n in sorted(losses.items())]
     return {
         **columns.arrays(),

@@ -34,8 +34,8 @@ class TruthTopics:
 class Recording:
     """A bag to be evaluated: where it is, its images, its annotations, and what identifies it.
 
-    start and stop are the first reception time and the one after the last (ns), None where damage
-    hides them; a recording that is not indexed can only be read from its start.
+    start and stop are the first reception time and the one after the last (ns); None where damage
+    hides them, so that the recording can only be read from its start.
     """
 
     path: Path
@@ -44,7 +44,6 @@ class Recording:
     fingerprint: str
     start: int | None
     stop: int | None
-    indexed: bool
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,13 @@ def survey(
         for name in found.named().values() if found else ():
             if name not in bag.topics:
                 raise BadBag(f"{path.absolute()} has no topic {name}; {_truth_candidates(bag)}.")
-        times = bag.start, bag.stop, bag.indexed
-    return Recording(path, images, found, fingerprint(path), *times)
+        return Recording(path, images, found, fingerprint(path), bag.start, bag.stop)
 
 
 def windows(recording: Recording, length: int) -> list[Window]:
     """A recording in windows of a length in ns, which depend on nothing else."""
     first, end = recording.start, recording.stop
-    if not recording.indexed or first is None or end is None:
+    if first is None or end is None:
         return [Window(recording)]
     starts = range(first, end, length)
     return [Window(recording, start, min(start + length, end)) for start in starts]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
 from ruamel.yaml import YAML
 
 from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.mcap_file import McapFile
-from jointseg_eval.recordings.records import Damaged, Loss, one_line
+from jointseg_eval.recordings.records import Damaged, Loss, Lost, one_line
 from jointseg_eval.recordings.sqlite_file import SqliteFile
 
 ACCEPTED = "a rosbag2 directory, a .mcap file or a .db3 file"
@@ -23,8 +21,7 @@ KINDS = {".mcap": McapFile, ".db3": SqliteFile}
 BagFile = McapFile | SqliteFile
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A file that belongs to a recording; what metadata.yaml says of its messages, if it does."""
 
     path: Path
@@ -33,23 +30,44 @@ class Part:
     messages: int | None = None
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The files of a recording, and what is compressed beyond the storage's own ways."""
+class Layout(NamedTuple):
+    """The files of a recording; packed: "file" or "message" if each of those is compressed."""
 
-    parts: tuple[Part, ...]
-    files_packed: bool = False
-    messages_packed: bool = False
+    parts: list[Part]
+    packed: str = ""
 
 
-def layout(path: Path, lost: Callable[[Loss], None]) -> Layout:
+def open_files(path: Path, stack: ExitStack, lost: Lost) -> tuple[list[BagFile], bool]:
+    """The files in the order of time, and whether each of their messages is compressed.
+
+    They are open as long as `stack` is. BadBag, with the reason only, if none can be read.
+    """
+    parts, packed = _layout(path, lost)
+    opened: list[tuple[int, BagFile]] = []
+    reasons = []
+    for part in parts:
+        try:
+            file = _open(part.path, packed == "file", stack, lost)
+        except BadBag as error:
+            reasons.append(str(error))
+            if len(parts) > 1:
+                what = f"it cannot be read ({error})"
+                lost(Loss(part.path.name, what, part.start, part.end, part.messages))
+        else:
+            opened.append((part.start or file.start or 0, file))
+    if not opened:
+        raise BadBag(reasons[0])
+    return [file for _, file in sorted(opened, key=lambda pair: pair[0])], packed == "message"
+
+
+def _layout(path: Path, lost: Lost) -> Layout:
     """What has to be opened: the path itself, or the files of a directory."""
     if not path.exists():
         raise BadBag(f"no recording at {path.absolute()}; give {ACCEPTED}.")
     if path.is_file():
         if path.suffix not in KINDS:
             raise BadBag(f"{path.absolute()} is no recording that can be read; give {ACCEPTED}.")
-        return Layout((Part(path),))
+        return Layout([Part(path)])
     if (path / "metadata.yaml").exists():
         try:
             return _described(path)
@@ -60,27 +78,7 @@ def layout(path: Path, lost: Callable[[Loss], None]) -> Layout:
     if not files:
         found = f"neither metadata.yaml nor .mcap nor .db3 files in {path.absolute()}"
         raise BadBag(f"{found}; give {ACCEPTED}.")
-    return Layout(tuple(Part(file) for file in files))
-
-
-def open_files(found: Layout, stack: ExitStack, lost: Callable[[Loss], None]) -> list[BagFile]:
-    """The files in the order of time. BadBag, with the reason only, if none can be read."""
-    opened: list[tuple[int, BagFile]] = []
-    reasons = []
-    for part in found.parts:
-        try:
-            file = _open(part, found.files_packed, stack, lost)
-        except BadBag as error:
-            reasons.append(str(error))
-            if len(found.parts) > 1:
-                what = f"it cannot be read ({error})"
-                lost(Loss(part.path.name, what, part.start, part.end, part.messages))
-            continue
-        start = file.start if part.start is None else part.start
-        opened.append((0 if start is None else start, file))
-    if not opened:
-        raise BadBag(reasons[0])
-    return [file for _, file in sorted(opened, key=lambda pair: pair[0])]
+    return Layout([Part(file) for file in files])
 
 
 def _described(path: Path) -> Layout:
@@ -90,12 +88,11 @@ def _described(path: Path) -> Layout:
     names = [PurePath(name).name for name in information["relative_file_paths"]]
     if not any((path / name).is_file() for name in names):
         raise ValueError("none of the files that it names is there")
-    about = {PurePath(entry["path"]).name: entry for entry in information.get("files") or ()}
-    mode = (information.get("compression_mode") or "").lower()
-    if mode in ("file", "message") and information.get("compression_format") != "zstd":
+    packed = (information.get("compression_mode") or "").lower()
+    if packed in ("file", "message") and information.get("compression_format") != "zstd":
         raise ValueError(f"the compression is {information.get('compression_format')!r}, not zstd")
-    parts = tuple(_part(path / name, about.get(name)) for name in names)
-    return Layout(parts, mode == "file", mode == "message")
+    about = {PurePath(entry["path"]).name: entry for entry in information.get("files") or ()}
+    return Layout([_part(path / name, about.get(name)) for name in names], packed)
 
 
 def _part(path: Path, about: dict[str, Any] | None) -> Part:
@@ -105,21 +102,19 @@ def _part(path: Path, about: dict[str, Any] | None) -> Part:
     return Part(path, int(start), int(start + about["duration"]["nanoseconds"]), int(count))
 
 
-def _open(part: Part, packed: bool, stack: ExitStack, lost: Callable[[Loss], None]) -> BagFile:
+def _open(path: Path, packed: bool, stack: ExitStack, lost: Lost) -> BagFile:
     try:
-        path = _unpacked(part.path, stack, lost) if packed else part.path
+        path = _unpacked(path, stack, lost) if packed else path
         if path.suffix not in KINDS:
             raise BadBag("it is neither .mcap nor .db3")
-        file = KINDS[path.suffix](path, lost)
+        return KINDS[path.suffix](path, stack, lost)
     except BadBag:
         raise
     except Exception as error:  # the operating system's, and what no reader foresaw
         raise BadBag(one_line(error)) from error
-    stack.callback(file.close)
-    return file
 
 
-def _unpacked(path: Path, stack: ExitStack, lost: Callable[[Loss], None]) -> Path:
+def _unpacked(path: Path, stack: ExitStack, lost: Lost) -> Path:
     """A file that was compressed as a whole, expanded in a temporary place as far as it can be."""
     folder = Path(stack.enter_context(TemporaryDirectory()))
     out, room = folder / path.stem, shutil.disk_usage(folder).free // 2

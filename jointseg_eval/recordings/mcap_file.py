@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
-from copy import copy
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from heapq import heappop, heappush
 from pathlib import Path
 
@@ -13,132 +13,87 @@ import numpy as np
 from mcap.opcode import Opcode
 
 from jointseg_core.errors import BadBag
-from jointseg_eval.recordings.mcap_index import Index, summary, survey
-from jointseg_eval.recordings.mcap_records import (
-    MAGIC,
-    MESSAGE,
-    Place,
-    Source,
-    contents,
-    counted,
-    records,
-)
-from jointseg_eval.recordings.records import MAX_CHUNK_BYTES, Channel, Damaged, Loss, Record
+from jointseg_eval.recordings.mcap_index import index_of
+from jointseg_eval.recordings.mcap_records import MESSAGE, Place, Source, records
+from jointseg_eval.recordings.records import MAX_BYTES, Channel, Damaged, Loss, Lost, Record, Topics
 
 # The next message of an expanded chunk: its time, the chunk's number and size, the further ones.
-Waiting = tuple[int, int, Record, int, Iterator[Record]]
+Waiting = tuple[int, int, int, Record, Iterator[Record]]
 
 
 class McapFile:
-    """An .mcap file opened for reading; what is lost is told to `lost`, as reading goes on.
+    """An .mcap file, open as long as `stack` is; what opening it loses is told to `lost`.
 
     channels     what it holds, with the number of messages that it says it holds
-    damaged      whether its own index, and so its times, cannot be relied on
     start, stop  times (ns) of the first message, and just after the last; None without messages
 
     BadBag if nothing can be read.
     """
 
-    def __init__(self, path: Path, lost: Callable[[Loss], None]) -> None:
-        self.path = path
-        self.damaged = False
-        self._lost = lost
-        self._source = Source(path)
-        try:
-            self._index = self._open()
-        except BaseException:
-            self._source.close()
-            raise
+    def __init__(self, path: Path, stack: ExitStack, lost: Lost) -> None:
+        self._source = Source(stack.enter_context(path.open("rb")), path.name)
+        self._index = index_of(self._source)
+        for loss in self._index.losses:
+            lost(loss)
+        if self._index.losses and not self._index.places:
+            raise BadBag("it is damaged and holds no whole chunk")
         # A chunk without messages says 0 to 0.
-        places = [place for place in self._index.places if place.channels or place.end]
+        places = [place for place in self._index.places if place.counts or place.end]
         self.start = min((p.start for p in places), default=None)
         self.stop = max((p.end + 1 for p in places), default=None)
         self.channels: Counter[Channel] = Counter()
         for number, channel in self._index.channels.items():
             self.channels[channel] += self._index.counts[number]
 
-    def close(self) -> None:
-        self._source.close()
-
-    def beside(self, lost: Callable[[Loss], None]) -> McapFile:
-        """The same open file for another reader, which is told what that one loses."""
-        other = copy(self)
-        other._lost = lost
-        return other
-
-    def records(
-        self, topics: Collection[str] | None, start: int | None, stop: int | None
-    ) -> Iterator[Record]:
+    def records(self, topics: Topics, start: int, stop: int, lost: Lost) -> Iterator[Record]:
         """The messages received in [start, stop), in the order of their times.
 
-        Chunks whose times overlap are held together, up to `MAX_CHUNK_BYTES` of messages.
+        Chunks whose times overlap are held together, up to `MAX_BYTES` of messages.
         """
-        wanted = {n for n, c in self._index.channels.items() if topics is None or c.topic in topics}
-        window = 0 if start is None else start, 1 << 64 if stop is None else stop
-        concerned = (p for p in self._index.places if self._concerns(p, wanted, *window))
-        places = deque(sorted(concerned))
-        queue: list[Waiting] = []
+        channels = self._index.channels
+        wanted = {n for n, c in channels.items() if topics is None or c.topic in topics}
+        places = [p for p in self._index.places if self._concerns(p, wanted, start, stop)]
+        waiting: list[Waiting] = []  # a heap
         try:
-            while queue or places:
-                while places and _is_due(places[0], queue):
-                    _enqueue(queue, -len(places), *self._load(places.popleft(), wanted, *window))
-                if queue:
-                    _, number, record, size, rest = heappop(queue)
-                    _enqueue(queue, number, size, rest)
-                    yield record
+            for number, place in enumerate(sorted(places, key=lambda p: (p.start, p.offset))):
+                while waiting and (waiting[0][0] < place.start or _is_full(waiting)):
+                    yield _taken(waiting)
+                _add(waiting, number, *self._load(place, wanted, start, stop, lost))
+            while waiting:
+                yield _taken(waiting)
         finally:
-            self._source.last = None  # the files that follow need the memory
+            self._source.forget()  # the files that follow need the memory
 
-    def _open(self) -> Index:
-        size = self._source.size
-        if size < len(MAGIC) or self._source.read(0, len(MAGIC)) != MAGIC:
-            raise BadBag("it is empty" if size == 0 else "it does not begin as an .mcap file does")
-        try:
-            index = summary(self._source)
-        except Damaged as error:
-            what = f"its index is damaged ({error}), so that the file was read from its start"
-            self._report(Loss(self.path.name, what, messages=0))
-            index = None
-        if index is None:
-            index = survey(self._source, self._report)
-            self._source.last = None
-        if self.damaged and not index.places:
-            raise BadBag("it is damaged and holds no whole chunk")
-        return index
-
-    def _report(self, loss: Loss) -> None:
-        self.damaged = True
-        self._lost(loss)
-
-    def _concerns(self, place: Place, wanted: set[int], first: int, end: int) -> bool:
-        if self.damaged:
+    def _concerns(self, place: Place, wanted: set[int], start: int, stop: int) -> bool:
+        if self._index.losses:
             return True
-        known = not place.channels or not wanted.isdisjoint(place.channels)
-        return known and place.start < end and place.end >= first
+        known = not place.counts or not wanted.isdisjoint(place.counts)
+        return known and place.start < stop and place.end >= start
 
     def _load(
-        self, place: Place, wanted: set[int], first: int, end: int
+        self, place: Place, wanted: set[int], start: int, stop: int, lost: Lost
     ) -> tuple[int, Iterator[Record]]:
         """The size of a chunk and its wanted messages, in the order of their times."""
         times, begins, ends = array("Q"), array("Q"), array("Q")
         strange, read, data = 0, 0, memoryview(b"")
         try:
-            data = contents(self._source, place)
-            for opcode, begin, stop in records(data):
+            data = self._source.contents(place)
+            for opcode, begin, end in records(data):
                 if opcode != Opcode.MESSAGE:
                     continue
-                if stop - begin < MESSAGE.size:
+                if end - begin < MESSAGE.size:
                     raise Damaged("holds a message that is too short")
                 channel, _, time, _ = MESSAGE.unpack_from(data, begin)
                 read += 1
                 strange += channel not in self._index.channels
-                if channel in wanted and first <= time < end:
-                    times.append(time), begins.append(begin), ends.append(stop)
+                if channel in wanted and start <= time < stop:
+                    times.append(time), begins.append(begin), ends.append(end)
         except Damaged as error:
-            self._lose(place, str(error), read)
+            missing = max(place.counts.total() - read, 0) if place.counts else None
+            lost(Loss(self._source.name, f"{place} {error}", place.start, place.end, missing))
         if strange:
-            what = f"the topics of messages in the chunk at byte {place.offset - 9} are not known"
-            self._lost(Loss(self.path.name, what, place.start, place.end, strange))
+            what = f"the topics of messages in {place} are not known"
+            lost(Loss(self._source.name, what, place.start, place.end, strange))
         order = np.argsort(np.frombuffer(times, np.uint64), kind="stable") if times else ()
         return len(data), (self._record(data[begins[k] : ends[k]]) for k in order)
 
@@ -148,19 +103,18 @@ class McapFile:
         data = memoryview(bytes(body[MESSAGE.size :]))
         return Record(self._index.channels[channel], time, sent, data)
 
-    def _lose(self, place: Place, reason: str, read: int) -> None:
-        counts = counted(self._source, place) if place.chunk else None
-        missing = None if counts is None else max(counts.total() - read, 0)
-        what = f"the {'chunk' if place.chunk else 'run'} at byte {place.offset - 9} {reason}"
-        self._lost(Loss(self.path.name, what, place.start, place.end, missing))
 
-
-def _enqueue(queue: list[Waiting], number: int, size: int, rest: Iterator[Record]) -> None:
+def _add(waiting: list[Waiting], number: int, size: int, rest: Iterator[Record]) -> None:
     if (record := next(rest, None)) is not None:
-        heappush(queue, (record.time, number, record, size, rest))
+        heappush(waiting, (record.time, number, size, record, rest))
 
 
-def _is_due(place: Place, queue: list[Waiting]) -> bool:
-    """Whether a place may hold a message that is earlier than all that wait."""
-    held = sum(size for *_, size, _ in queue)
-    return not queue or (held <= MAX_CHUNK_BYTES and place.start <= queue[0][0])
+def _taken(waiting: list[Waiting]) -> Record:
+    """The earliest message; the next one of its chunk takes its place."""
+    _, number, size, record, rest = heappop(waiting)
+    _add(waiting, number, size, rest)
+    return record
+
+
+def _is_full(waiting: list[Waiting]) -> bool:
+    return sum(size for _, _, size, _, _ in waiting) > MAX_BYTES

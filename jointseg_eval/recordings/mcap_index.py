@@ -5,46 +5,77 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 from mcap.opcode import Opcode
-from mcap.records import ChunkIndex, Statistics
+from mcap.records import Channel as ChannelRecord
+from mcap.records import ChunkIndex, Schema, Statistics
 
+from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.mcap_records import (
-    CHUNK,
     HEAD,
     MAGIC,
     MESSAGE,
-    Descriptions,
+    MESSAGE_INDEX,
     Place,
     Source,
-    contents,
-    counted,
     parsed,
     records,
 )
-from jointseg_eval.recordings.records import MAX_CHUNK_BYTES, Channel, Damaged, Loss
+from jointseg_eval.recordings.records import Channel, Damaged, Loss
 
 FOOTER = struct.Struct("<BQQQI8s")  # opcode, length, summary, its offsets, CRC, magic
+TIMES = struct.Struct("<QQ")  # what a chunk begins with
 RUN_BYTES = 1 << 22
 SHORT = "stops before its index, as when a recorder is killed or a copy is cut off"
 
 
-@dataclass
 class Index:
-    """The channels of a file, how many messages each holds, and where they lie."""
+    """The channels of a file, how many messages each holds, and where they lie.
 
-    channels: dict[int, Channel] = field(default_factory=dict)
-    counts: Counter[int] = field(default_factory=Counter)
-    places: list[Place] = field(default_factory=list)
-
-
-def summary(source: Source) -> Index | None:
-    """The index at the end of a file; None if there is none or not of every message.
-
-    Damaged if there is one that is not to be trusted.
+    losses: what of it is damaged; then its times cannot be relied on.
     """
+
+    def __init__(self, *losses: Loss) -> None:
+        self.losses = [*losses]
+        self.channels: dict[int, Channel] = {}
+        self.counts: Counter[int] = Counter()
+        self.places: list[Place] = []
+        self._schemas = {0: Schema(id=0, name="", encoding="", data=b"")}
+
+    def describe(self, opcode: int, body: bytes | memoryview) -> None:
+        """Take note of a schema or a channel; a channel whose schema is lost counts for nothing.
+
+        The first description of a number counts.
+        """
+        if opcode == Opcode.SCHEMA:
+            schema = parsed(Schema, body)
+            self._schemas.setdefault(schema.id, schema)
+        elif opcode == Opcode.CHANNEL:
+            found = parsed(ChannelRecord, body)
+            if (schema := self._schemas.get(found.schema_id)) is not None:
+                text = schema.data.decode(errors="replace")
+                metadata = tuple(found.metadata.items())
+                kind = schema.name, text, schema.encoding, found.message_encoding, metadata
+                self.channels.setdefault(found.id, Channel(found.topic, *kind))
+
+
+def index_of(source: Source) -> Index:
+    """What the index at the end of a file says, if it can be trusted; else what the file holds.
+
+    BadBag if it is no .mcap file.
+    """
+    if source.size < len(MAGIC) or source.read(0, len(MAGIC)) != MAGIC:
+        raise BadBag("it does not begin as an .mcap file does" if source.size else "it is empty")
+    try:
+        return _summary(source) or _survey(source, Index())
+    except Damaged as error:
+        what = f"its index is damaged ({error}), so that the file was read from its start"
+        return _survey(source, Index(Loss(source.name, what, messages=0)))
+
+
+def _summary(source: Source) -> Index | None:
+    """The index at the end of a file; None if there is none or not of every message."""
     end = source.size - FOOTER.size
     if end < len(MAGIC):
         return None
@@ -53,161 +84,135 @@ def summary(source: Source) -> Index | None:
         return None
     if not len(MAGIC) <= start <= end:
         raise Damaged("the footer points to no summary")
-    if end - start > MAX_CHUNK_BYTES:
-        return None
-    data = source.read(start, source.size - len(MAGIC) - 4 - start)
+    data = memoryview(source.read(start, source.size - len(MAGIC) - 4 - start))
     if crc and zlib.crc32(data) != crc:
         raise Damaged("its checksum is wrong")
-    index = _of_summary(memoryview(data)[: end - start])
+    index = _of_summary(data[: end - start])
     if index is not None and not crc:
         _compare(source, index)
     return index
 
 
-def survey(source: Source, lost: Callable[[Loss], None]) -> Index:
-    """The index of a file without one, from the heads of all its records.
-
-    A chunk is expanded only where the index behind it is missing or names unknown channels.
-    """
-    return _Survey(source, lost).run()
-
-
 def _of_summary(data: memoryview) -> Index | None:
-    index, found, statistics = Index(), Descriptions(), None
+    index, statistics = Index(), None
     for opcode, begin, end in records(data):
         body = data[begin:end]
-        found.add(opcode, body)
+        index.describe(opcode, body)
         if opcode == Opcode.STATISTICS:
             statistics = parsed(Statistics, body)
         elif opcode == Opcode.CHUNK_INDEX:
-            index.places.append(_place(parsed(ChunkIndex, body)))
+            index.places.append(_indexed(parsed(ChunkIndex, body)))
     if statistics is None or statistics.chunk_count != len(index.places):
         return None
-    index.channels, index.counts = found.channels, Counter(statistics.channel_message_counts)
-    whole = index.counts.total() == statistics.message_count and index.counts.keys() <= set(
-        index.channels
-    )
+    index.counts = Counter(statistics.channel_message_counts)
+    whole = index.counts.total() == statistics.message_count
+    whole = whole and index.counts.keys() <= index.channels.keys()
     return index if whole and (index.places or not statistics.message_count) else None
 
 
-def _place(found: ChunkIndex) -> Place:
-    return Place(
-        found.message_start_time,
-        found.message_end_time,
-        found.chunk_start_offset + HEAD.size,
-        found.chunk_length - HEAD.size,
-        True,
-        frozenset(found.message_index_offsets),
-    )
+def _indexed(chunk: ChunkIndex) -> Place:
+    """A chunk as the index names it; how far its own indexes reach tells its messages."""
+    begin, length = chunk.chunk_start_offset, chunk.chunk_length
+    begins = sorted((at, channel) for channel, at in chunk.message_index_offsets.items())
+    ends = [*(at for at, _ in begins[1:]), begin + length + chunk.message_index_length]
+    empty = HEAD.size + MESSAGE_INDEX.size
+    counts = {c: max(end - at - empty, 0) // 16 for (at, c), end in zip(begins, ends, strict=True)}
+    times = chunk.message_start_time, chunk.message_end_time
+    return Place(*times, begin + HEAD.size, length - HEAD.size, True, Counter(counts))
 
 
 def _compare(source: Source, index: Index) -> None:
     """Damaged if an index without a checksum says otherwise than the chunks' own heads."""
     for place in index.places:
-        head = source.head(place.offset - HEAD.size)
-        if head != (Opcode.CHUNK, place.length):
+        if source.head(place.offset - HEAD.size) != (Opcode.CHUNK, place.length):
             raise Damaged("it points to no chunk")
-        times = struct.unpack("<QQ", source.read(place.offset, 16))
-        if times != (place.start, place.end):
+        if TIMES.unpack(source.read(place.offset, TIMES.size)) != (place.start, place.end):
             raise Damaged("it tells other times than the chunks")
 
 
-class _Survey:
-    """One pass over the heads of a file's records."""
+def _survey(source: Source, index: Index) -> Index:
+    """The index filled from the heads of all records of the file.
 
-    def __init__(self, source: Source, lost: Callable[[Loss], None]) -> None:
-        self._source, self._lost = source, lost
-        self._found, self._index = Descriptions(), Index()
-        self._index.channels = self._found.channels
+    A chunk is expanded only where the index behind it is missing or names unknown channels.
+    """
+    index.losses += _go_through(source, index)
+    for place in index.places:
+        if not place.counts or not place.counts.keys() <= index.channels.keys():
+            _look_inside(source, place, index)
+        index.counts.update(place.counts)
+    source.forget()
+    return index
 
-    def run(self) -> Index:
-        at, whole = len(MAGIC), False
-        while True:
-            try:
-                head = self._source.head(at)
-            except Damaged:
-                behind = Loss(self._source.path.name, "its index is damaged", messages=0)
-                self._lost(behind if whole else self._end(at))
-                return self._index
-            whole = whole or head == (Opcode.DATA_END, 4)
-            self._visit(head[0], at + HEAD.size, head[1])
-            at += HEAD.size + head[1]
-            if head == (Opcode.FOOTER, 20) and at + len(MAGIC) == self._source.size:
-                break
-        if self._source.read(at, len(MAGIC)) != MAGIC:
-            self._lost(Loss(self._source.path.name, "its last bytes are damaged", messages=0))
-        return self._index
 
-    def _visit(self, opcode: int, offset: int, length: int) -> None:
+def _go_through(source: Source, index: Index) -> Iterator[Loss]:
+    at, is_end, is_whole = len(MAGIC), False, False
+    while not is_end:
         try:
-            if opcode == Opcode.CHUNK:
-                self._chunk(offset, length)
-            elif opcode == Opcode.MESSAGE:
-                self._message(offset, length)
-            elif opcode == Opcode.MESSAGE_INDEX:
-                self._message_index(offset - HEAD.size)
-            elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-                self._found.add(opcode, self._source.read(offset, length))
-        except Damaged as error:
-            what = f"the record at byte {offset - HEAD.size} {error}"
-            self._lost(Loss(self._source.path.name, what))
-
-    def _chunk(self, offset: int, length: int) -> None:
-        if length < CHUNK.size:
-            raise Damaged("is too short for a chunk")
-        start, end = struct.unpack("<QQ", self._source.read(offset, 16))
-        place = Place(start, end, offset, length, True)
-        counts = counted(self._source, place)
-        if counts is None or not counts.keys() <= self._found.channels.keys():
-            counts = self._inside(place) or counts or Counter()
-        self._index.counts.update(counts)
-        self._index.places.append(place._replace(channels=frozenset(counts)))
-
-    def _inside(self, place: Place) -> Counter[int] | None:
-        """What a chunk itself tells; its damage is reported where its messages are read."""
-        counts: Counter[int] = Counter()
-        try:
-            data = contents(self._source, place)
-            for opcode, begin, end in records(data):
-                if opcode == Opcode.MESSAGE:
-                    counts[int.from_bytes(data[begin : begin + 2], "little")] += 1
-                else:
-                    self._found.add(opcode, data[begin:end])
+            opcode, length = source.head(at)
         except Damaged:
-            return None
-        return counts
+            behind = Loss(source.name, "its index is damaged", messages=0)
+            yield behind if is_whole else _cut_off(source, at)
+            return
+        try:
+            _visit(source, index, opcode, at + HEAD.size, length)
+        except Damaged as error:
+            yield Loss(source.name, f"the record at byte {at} {error}")
+        at += HEAD.size + length
+        is_whole = is_whole or (opcode, length) == (Opcode.DATA_END, 4)
+        is_end = (opcode, length, at) == (Opcode.FOOTER, 20, source.size - len(MAGIC))
+    if source.read(at, len(MAGIC)) != MAGIC:
+        yield Loss(source.name, "its last bytes are damaged", messages=0)
 
-    def _message(self, offset: int, length: int) -> None:
-        """A message outside of chunks; it joins the run right before it."""
-        if length < MESSAGE.size:
-            raise Damaged("is too short for a message")
-        channel, _, time, _ = MESSAGE.unpack(self._source.read(offset, MESSAGE.size))
-        self._index.counts[channel] += 1
-        places, begin = self._index.places, offset - HEAD.size
-        start, end, channels = time, time, frozenset([channel])
-        if places and not places[-1].chunk and places[-1].length < RUN_BYTES:
-            last = places[-1]
-            if last.offset + last.length == begin:
-                places.pop()
-                begin, channels = last.offset, channels | last.channels
-                start, end = min(start, last.start), max(end, last.end)
-        places.append(Place(start, end, begin, offset + length - begin, False, channels))
 
-    def _message_index(self, at: int) -> None:
-        """Only a chunk is followed by an index; what looks like a message before it was one."""
-        last = self._index.places[-1] if self._index.places else None
-        if last is not None and not last.chunk and last.offset + last.length == at:
-            self._index.places.pop()
-            what = f"a chunk from byte {last.offset} on has a damaged head"
-            self._lost(Loss(self._source.path.name, what))
+def _visit(source: Source, index: Index, opcode: int, offset: int, length: int) -> None:
+    """Take note of one record, given the place of its body."""
+    if opcode == Opcode.CHUNK:
+        times = TIMES.unpack(source.read(offset, TIMES.size))
+        index.places.append(Place(*times, offset, length, True))
+    elif opcode == Opcode.MESSAGE_INDEX and index.places:
+        channel, size = MESSAGE_INDEX.unpack(source.read(offset, MESSAGE_INDEX.size))
+        index.places[-1].counts[channel] += size // 16
+    elif opcode == Opcode.MESSAGE:
+        _add_message(source, index.places, offset, length)
+    elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+        index.describe(opcode, source.read(offset, length))
 
-    def _end(self, at: int) -> Loss:
-        """What is missing when no whole record follows at this offset."""
-        name, rest = self._source.path.name, self._source.size - at
-        if rest == 0:
-            return Loss(name, SHORT)
-        what = f"from byte {at} on, its last {rest} bytes hold no whole record"
-        if rest < HEAD.size + 16 or self._source.read(at, 1)[0] != Opcode.CHUNK:
-            return Loss(name, what)
-        start, end = struct.unpack("<QQ", self._source.read(at + HEAD.size, 16))
-        return Loss(name, f"it is cut off within the chunk at byte {at}", start, end)
+
+def _add_message(source: Source, places: list[Place], offset: int, length: int) -> None:
+    """A message outside of chunks; it joins the run right before it."""
+    if length < MESSAGE.size:
+        raise Damaged("is too short for a message")
+    channel, _, time, _ = MESSAGE.unpack(source.read(offset, MESSAGE.size))
+    begin, run = offset - HEAD.size, places[-1] if places else None
+    if not run or run.is_chunk or run.length >= RUN_BYTES or run.offset + run.length != begin:
+        run = Place(time, time, begin, 0, False)
+        places.append(run)
+    run.start, run.end = min(time, run.start), max(time, run.end)
+    run.length = offset + length - run.offset
+    run.counts[channel] += 1
+
+
+def _look_inside(source: Source, place: Place, index: Index) -> None:
+    """What a chunk itself tells; its damage is reported where its messages are read."""
+    counts: Counter[int] = Counter()
+    try:
+        data = source.contents(place)
+        for opcode, begin, end in records(data):
+            if opcode == Opcode.MESSAGE:
+                counts[int.from_bytes(data[begin : begin + 2], "little")] += 1
+            else:
+                index.describe(opcode, data[begin:end])
+    except Damaged:
+        return
+    place.counts = counts
+
+
+def _cut_off(source: Source, at: int) -> Loss:
+    """What is missing when no whole record follows at this offset."""
+    rest, body = source.size - at, at + HEAD.size
+    if rest == 0:
+        return Loss(source.name, SHORT)
+    if body + TIMES.size <= source.size and source.read(at, 1)[0] == Opcode.CHUNK:
+        times = TIMES.unpack(source.read(body, TIMES.size))
+        return Loss(source.name, f"it is cut off within the chunk at byte {at}", *times)
+    return Loss(source.name, f"from byte {at} on, its last {rest} bytes hold no whole record")

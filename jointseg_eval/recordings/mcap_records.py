@@ -1,5 +1,7 @@
 """The records of an .mcap file; every length is checked before it is believed.
 
+The library `mcap` trusts sizes and expands a chunk before it looks at them, and makes an object of
+every message; so chunks are expanded here, and only the small records are left to it.
 Source: the MCAP format specification, https://mcap.dev/spec.
 """
 
@@ -10,17 +12,14 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any
 
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
-from mcap.opcode import Opcode
-from mcap.records import Channel as ChannelRecord
-from mcap.records import Schema
 
-from jointseg_eval.recordings.records import MAX_CHUNK_BYTES, Channel, Damaged, expanded, one_line
+from jointseg_eval.recordings.records import MAX_BYTES, Damaged, expanded, one_line
 
 MAGIC = b"\x89MCAP0\r\n"
 HEAD = struct.Struct("<BQ")  # opcode, length of the body
@@ -29,38 +28,42 @@ MESSAGE = struct.Struct("<HIQQ")  # channel, number, log time, publish time
 MESSAGE_INDEX = struct.Struct("<HI")  # channel, bytes of the entries, 16 each
 
 
-class Place(NamedTuple):
+@dataclass(slots=True)
+class Place:
     """Where messages lie: the body of a chunk, or a run of messages outside of chunks.
 
-    start, end: time (ns) of the first and the last; channels: theirs, empty if not known.
+    start, end: time (ns) of the first and the last; counts: how many there are of each channel,
+    empty if not known.
     """
 
     start: int
     end: int
     offset: int
     length: int
-    chunk: bool
-    channels: frozenset[int] = frozenset()
+    is_chunk: bool
+    counts: Counter[int] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        if self.is_chunk:
+            return f"the chunk at byte {self.offset - HEAD.size}"
+        return f"the run of messages at byte {self.offset}"
 
 
 class Source:
     """A file that is read at given offsets; what is not there, or cannot be read, is Damaged."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("rb")
-        self.size = os.fstat(self._file.fileno()).st_size
-        self.last: tuple[Place, memoryview] | None = None  # what `contents` gave
-
-    def close(self) -> None:
-        self._file.close()
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self.name = name
+        self.size = os.fstat(file.fileno()).st_size
+        self._file = file
+        self._last: tuple[int, memoryview] | None = None  # offset and contents of a place
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes."""
         if not 0 <= offset <= offset + length <= self.size:
             raise Damaged("reaches beyond the end of the file")
-        if length > MAX_CHUNK_BYTES + (1 << 20):
-            raise Damaged(f"takes {length} bytes, more than the {MAX_CHUNK_BYTES} allowed")
+        if length > MAX_BYTES + (1 << 20):
+            raise Damaged(f"takes {length} bytes, more than the {MAX_BYTES} allowed")
         try:
             data = os.pread(self._file.fileno(), length, offset)
         except (OSError, MemoryError) as error:
@@ -78,31 +81,20 @@ class Source:
             raise Damaged("reaches beyond the end of the file")
         return opcode, length
 
+    def contents(self, place: Place) -> memoryview:
+        """The records at a place, expanded and compared with their checksum, or Damaged.
 
-class Descriptions:
-    """The channels that a file describes, by their number; the first description counts."""
+        The last ones are kept, for readers of several topics side by side.
+        """
+        if self._last is None or self._last[0] != place.offset:
+            self.forget()  # two of them may be too many
+            body = memoryview(self.read(place.offset, place.length))
+            self._last = place.offset, _expanded(body) if place.is_chunk else body
+        return self._last[1]
 
-    def __init__(self) -> None:
-        self.channels: dict[int, Channel] = {}
-        self._schemas: dict[int, Schema] = {0: Schema(id=0, name="", encoding="", data=b"")}
-
-    def add(self, opcode: int, body: bytes | memoryview) -> None:
-        """Take note of a schema or a channel; a channel whose schema is lost counts for nothing."""
-        if opcode == Opcode.SCHEMA:
-            schema = parsed(Schema, body)
-            self._schemas.setdefault(schema.id, schema)
-        elif opcode == Opcode.CHANNEL:
-            found = parsed(ChannelRecord, body)
-            if (schema := self._schemas.get(found.schema_id)) is not None:
-                self.channels.setdefault(found.id, _channel(found, schema))
-
-
-def parsed(kind: Any, body: bytes | memoryview) -> Any:
-    """One of mcap.records from the body of a record."""
-    try:
-        return kind.read(ReadDataStream(BytesIO(body)))
-    except (McapError, struct.error, ValueError) as error:
-        raise Damaged(f"holds a damaged {kind.__name__.lower()} record") from error
+    def forget(self) -> None:
+        """Give back the memory of the last contents."""
+        self._last = None
 
 
 def records(data: memoryview) -> Iterator[tuple[int, int, int]]:
@@ -118,54 +110,24 @@ def records(data: memoryview) -> Iterator[tuple[int, int, int]]:
         yield opcode, begin, at
 
 
-def contents(source: Source, place: Place) -> memoryview:
-    """The records at a place, expanded and compared with their checksum. Damaged if they differ.
-
-    The last ones are kept, for readers of several topics side by side.
-    """
-    if source.last is None or source.last[0] != place:
-        source.last = None  # two of them may be too many
-        source.last = place, _expanded(source, place)
-    return source.last[1]
-
-
-def counted(source: Source, place: Place) -> Counter[int] | None:
-    """How many messages of each channel a chunk holds, as the index behind it says, if it has."""
-    counts: Counter[int] = Counter()
-    at = place.offset + place.length
+def parsed(kind: Any, body: bytes | memoryview) -> Any:
+    """One of mcap.records from the body of a record."""
     try:
-        while source.head(at)[0] == Opcode.MESSAGE_INDEX:
-            channel, length = MESSAGE_INDEX.unpack(source.read(at + HEAD.size, MESSAGE_INDEX.size))
-            counts[channel] += length // 16
-            at += HEAD.size + source.head(at)[1]
-    except Damaged:
-        pass
-    return counts or None
+        return kind.read(ReadDataStream(BytesIO(body)))
+    except (McapError, struct.error, ValueError) as error:
+        raise Damaged(f"holds a damaged {kind.__name__.lower()} record") from error
 
 
-def _expanded(source: Source, place: Place) -> memoryview:
-    if not place.chunk:
-        return memoryview(source.read(place.offset, place.length))
-    _, _, size, crc, letters = CHUNK.unpack(source.read(place.offset, CHUNK.size))
-    at = place.offset + CHUNK.size
-    if letters > 16:
+def _expanded(chunk: memoryview) -> memoryview:
+    """The records in a chunk."""
+    if len(chunk) < CHUNK.size:
+        raise Damaged("is too short for a chunk")
+    _, _, size, crc, letters = CHUNK.unpack_from(chunk)
+    name, rest = chunk[CHUNK.size :][:letters], chunk[CHUNK.size + letters :]
+    packed = int.from_bytes(rest[:8], "little")
+    if letters > 16 or packed > len(rest) - 8:
         raise Damaged("has a damaged header")
-    name = source.read(at, letters + 8)
-    packed, at = int.from_bytes(name[letters:], "little"), at + letters + 8
-    if at + packed > place.offset + place.length:
-        raise Damaged("has a damaged header")
-    data = expanded(name[:letters].decode("latin-1"), source.read(at, packed), size)
+    data = expanded(str(name, "latin-1"), rest[8 : 8 + packed], size)
     if crc and zlib.crc32(data) != crc:
         raise Damaged("has a wrong checksum")
     return memoryview(data)
-
-
-def _channel(found: ChannelRecord, schema: Schema) -> Channel:
-    return Channel(
-        found.topic,
-        schema.name,
-        schema.data.decode(errors="replace"),
-        schema.encoding,
-        found.message_encoding,
-        tuple(found.metadata.items()),
-    )

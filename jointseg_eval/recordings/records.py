@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import lz4.frame
 import zstandard
 
 # No chunk or message may expand to more. Recorders cut chunks at about 1 MB, or after one message.
-MAX_CHUNK_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 
 
 class Damaged(Exception):
@@ -34,10 +35,15 @@ class Loss:
         when = ""
         if self.start is not None and self.end is not None:
             when = f", received from {self.start / 1e9:.3f} s to {self.end / 1e9:.3f} s"
-        number = "an unknown number of messages" if self.messages is None else self.messages
-        number = "1 message" if number == 1 else f"{number} messages" if self.messages else number
-        lost = "no message" if self.messages == 0 else number
+        known = {None: "an unknown number of messages", 0: "no message", 1: "1 message"}
+        lost = known.get(self.messages, f"{self.messages} messages")
         return f"{self.file}: {self.what}; {lost} lost{when}."
+
+
+Lost = Callable[[Loss], None]
+"""Whom a file tells what it cannot give; may raise, where nothing may be lost."""
+Topics = Collection[str] | None
+"""Names of topics; None for all."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +72,24 @@ class Record(NamedTuple):
     data: memoryview
 
 
-def expanded(compression: str, data: bytes | memoryview, size: int) -> bytes | memoryview:
-    """`data` decompressed to exactly `size` bytes; never expands more than that. Else Damaged."""
-    if size > MAX_CHUNK_BYTES:
-        raise Damaged(f"claims to hold {size} bytes, more than the {MAX_CHUNK_BYTES} allowed")
+def expanded(
+    compression: str, data: bytes | memoryview, size: int | None = None
+) -> bytes | memoryview:
+    """`data` decompressed to exactly `size` bytes; never expands more than that. Else Damaged.
+
+    size: None, if it is what the zstd frame says itself.
+    """
     try:
+        if size is None:
+            size = max(zstandard.frame_content_size(data), 0)
+        if size > MAX_BYTES:
+            raise Damaged(f"claims to hold {size} bytes, more than the {MAX_BYTES} allowed")
         raw = _expand(compression, data, size)
     except (zstandard.ZstdError, RuntimeError, MemoryError) as error:
         raise Damaged(f"does not decompress ({one_line(error)})") from error
     if len(raw) != size:
         raise Damaged(f"does not expand to the {size} bytes that it claims")
     return raw
-
-
-def unpacked(data: bytes | memoryview) -> bytes:
-    """One message that was compressed for itself by zstd. Damaged if it cannot be expanded."""
-    try:
-        size = zstandard.frame_content_size(data)
-    except zstandard.ZstdError as error:
-        raise Damaged(f"does not decompress ({one_line(error)})") from error
-    return bytes(expanded("zstd", data, max(size, 0)))
 
 
 def one_line(error: Exception) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
-from copy import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -13,13 +13,23 @@ from urllib.parse import quote
 import apsw
 
 from jointseg_core.errors import BadBag
-from jointseg_eval.recordings.records import MAX_CHUNK_BYTES, Channel, Loss, Record, one_line
+from jointseg_eval.recordings.records import (
+    MAX_BYTES,
+    Channel,
+    Loss,
+    Lost,
+    Record,
+    Topics,
+    one_line,
+)
 
-MAX_GAP = 1 << 14  # rows at a damaged place that are looked for one by one
-MAX_PLACES = 1 << 8
+CLOSE_FAILURES = 1 << 10  # after so many in a row, a damaged place is searched half as closely
+MAX_FAILURES = 1 << 14
+MAX_INTEGER = (1 << 63) - 1
 ERRORS = (apsw.Error, UnicodeDecodeError)
 TABLES = "SELECT count(*) FROM sqlite_master WHERE type='table' AND name IN ('topics', 'messages')"
 TOPIC = ["name", "type", "serialization_format", "offered_qos_profiles", "type_description_hash"]
+COUNTS = "SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages GROUP BY 1"
 ROWS = "SELECT timestamp, id, topic_id FROM messages"
 
 
@@ -32,69 +42,57 @@ class Row(NamedTuple):
 
 
 class SqliteFile:
-    """A .db3 file opened for reading; what is lost is told to `lost`, as reading goes on.
+    """A .db3 file, open as long as `stack` is; what opening it loses is told to `lost`.
 
     channels     what it holds, with the number of messages that can be found
-    damaged      whether rows had to be, or have to be, looked for one by one
     start, stop  times (ns) of the first message, and just after the last; None without messages
 
     BadBag if nothing can be read.
     """
 
-    def __init__(self, path: Path, lost: Callable[[Loss], None]) -> None:
-        self.path = path
-        self.damaged = False
-        self._lost = lost
+    def __init__(self, path: Path, stack: ExitStack, lost: Lost) -> None:
+        self._name = path.name
+        self._damage: Loss | None = None  # then rows are looked for one by one
         self._database = _connect(path)
+        stack.callback(self._database.close)
         try:
-            self._by_id = self._open()
-            self.channels = self._count()
+            self._topics = self._describe()
+            counts, times = self._count(lost)
         except ERRORS as error:
-            self._database.close()
             raise BadBag(one_line(error)) from error
-        except BaseException:
-            self._database.close()
-            raise
+        times = [time for time in times if _is_time(time)]
+        self.start, self.stop = min(times, default=None), max((t + 1 for t in times), default=None)
+        self.channels: Counter[Channel] = Counter()
+        for number, channel in self._topics.items():
+            self.channels[channel] += counts[number]
 
-    def close(self) -> None:
-        self._database.close()
-
-    def beside(self, lost: Callable[[Loss], None]) -> SqliteFile:
-        """The same open file for another reader, which is told what that one loses."""
-        other = copy(self)
-        other._lost = lost
-        return other
-
-    def records(
-        self, topics: Collection[str] | None, start: int | None, stop: int | None
-    ) -> Iterator[Record]:
+    def records(self, topics: Topics, start: int, stop: int, lost: Lost) -> Iterator[Record]:
         """The messages received in [start, stop), in the order of their times."""
-        wanted = [n for n, c in self._by_id.items() if topics is None or c.topic in topics]
-        for row in self._rows(wanted, start, stop):
+        wanted = [n for n, c in self._topics.items() if topics is None or c.topic in topics]
+        for row in self._rows(wanted, start, stop, lost):
             if (data := self._data(row)) is not None:
-                yield Record(self._by_id[row.topic], row.time, row.time, memoryview(data))
+                yield Record(self._topics[row.topic], row.time, row.time, memoryview(data))
             else:
                 what = f"row {row.id} of the database cannot be read"
-                self._lost(Loss(self.path.name, what, row.time, row.time, 1))
+                lost(Loss(self._name, what, row.time, row.time, 1))
 
-    def _open(self) -> dict[int, Channel]:
+    def _describe(self) -> dict[int, Channel]:
+        """The topics by their numbers."""
         # Else a database that is shorter than its header says is refused as a whole.
         self._database.execute("PRAGMA writable_schema=ON")
         self._database.execute("PRAGMA trusted_schema=OFF")
-        self._database.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_CHUNK_BYTES)
+        self._database.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_BYTES)
         if self._database.execute(TABLES).fetchone()[0] != 2:
             raise BadBag("it is a database without the tables of a recording")
-        definitions, found = (
-            self._definitions(),
-            self._database.execute("PRAGMA table_info(topics)"),
-        )
-        names = [row[1] for row in found if row[1] in TOPIC]
-        columns = ", ".join(f"CAST({name} AS BLOB)" for name in names)
-        topics = {}
-        for number, *values in self._database.execute(f"SELECT id, {columns} FROM topics"):
-            texts = [(value or b"").decode(errors="replace") for value in values]
-            topics[number] = _channel(dict(zip(names, texts, strict=True)), definitions)
-        return topics
+        definitions, found = self._definitions(), {}
+        columns = [row[1] for row in self._database.execute("PRAGMA table_info(topics)")]
+        names = [name for name in TOPIC if name in columns]
+        texts = ", ".join(f"CAST({name} AS BLOB)" for name in names)
+        for number, *values in self._database.execute(f"SELECT id, {texts} FROM topics"):
+            known = [(value or b"").decode(errors="replace") for value in values]
+            topic = dict.fromkeys(TOPIC, "") | dict(zip(names, known, strict=True))
+            found[number] = _channel(topic, *definitions.get(topic["type"], ("", "")))
+        return found
 
     def _definitions(self) -> dict[str, tuple[str, str]]:
         """Text and language of each type; older recordings have none."""
@@ -103,121 +101,80 @@ class SqliteFile:
             return {str(kind): (str(t), str(f)) for kind, t, f in self._database.execute(query)}
         return {}
 
-    def _count(self) -> Counter[Channel]:
-        query = "SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages GROUP BY 1"
-        counts: Counter[int] = Counter()
+    def _count(self, lost: Lost) -> tuple[Counter[int], list[Any]]:
+        """How many messages each topic has; their times, or the first and the last of each."""
         try:
-            groups = self._database.execute(query).fetchall()
-            counts.update({topic: count for topic, count, *_ in groups})
-            times = [time for _, _, *both in groups for time in both]
+            found = self._database.execute(COUNTS).fetchall()
+            counts = Counter({topic: count for topic, count, *_ in found})
+            return counts, [time for _, _, *both in found for time in both]
         except ERRORS as error:
-            self._report(error)
-            times = []
-            for row in self._walk():
-                counts[row.topic] += 1
-                times.append(row.time)
-            if not times:
+            self._report(error, lost)
+            rows = [*self._walk()]
+            if not rows:
                 raise
-        times = [time for time in times if _is_time(time)]
-        self.start, self.stop = min(times, default=None), max((t + 1 for t in times), default=None)
-        channels: Counter[Channel] = Counter()
-        for number, channel in self._by_id.items():
-            channels[channel] += counts[number]
-        return channels
+            return Counter(row.topic for row in rows), [row.time for row in rows]
 
-    def _report(self, error: Exception) -> None:
-        if not self.damaged:
-            what = f"the database is damaged ({one_line(error)}); its rows were read one by one"
-            self._lost(Loss(self.path.name, what))
-        self.damaged = True
+    def _report(self, error: Exception, lost: Lost) -> None:
+        what = f"the database is damaged ({one_line(error)}); its rows were read one by one"
+        self._damage = self._damage or Loss(self._name, what)
+        lost(self._damage)
 
-    def _rows(self, topics: list[int], start: int | None, stop: int | None) -> Iterator[Row]:
-        last: Row | None = None
-        given: set[int] = set()  # at the time of the last row
-        if not self.damaged:
+    def _rows(self, topics: list[int], start: int, stop: int, lost: Lost) -> Iterator[Row]:
+        """The rows by the index of times; from where that fails on, by the table alone."""
+        last = Row(-1, 0, 0)
+        bounds = [min(max(time, -1), MAX_INTEGER) for time in (start, stop - 1)]
+        if self._damage is None:
             try:
-                for row in self._ordered(topics, start, stop):
-                    if last is None or row.time > last.time:
-                        given = set()
-                    given.add(row.id)
-                    last = row
-                    yield row
+                where = f"topic_id IN ({','.join('?' * len(topics))}) AND timestamp BETWEEN ? AND ?"
+                query = f"{ROWS} WHERE {where} ORDER BY timestamp, id"
+                for row in self._database.execute(query, (*topics, *bounds)):
+                    if _is_time(row[0]):
+                        last = Row(*row)
+                        yield last
                 return
             except ERRORS as error:
-                self._report(error)
+                self._report(error, lost)
+        else:
+            lost(self._damage)
         for row in sorted(self._walk()):
-            inside = (start is None or start <= row.time) and (stop is None or row.time < stop)
-            new = last is None or row.time > last.time
-            new = new or (row.time == last.time and row.id not in given)
-            if inside and new and row.topic in topics:
+            if row > last and row.topic in topics and bounds[0] <= row.time <= bounds[1]:
                 yield row
-
-    def _ordered(self, topics: list[int], start: int | None, stop: int | None) -> Iterator[Row]:
-        """The rows by the index of times, as long as it holds."""
-        where = f"topic_id IN ({','.join('?' * len(topics))})"
-        values = list(topics)
-        for bound, test in ((start, "timestamp >= ?"), (stop, "timestamp < ?")):
-            if bound is not None:
-                where += f" AND {test}"
-                values.append(min(max(bound, 0), (1 << 63) - 1))
-        for row in self._database.execute(f"{ROWS} WHERE {where} ORDER BY timestamp", values):
-            if _is_time(row[0]):
-                yield Row(*row)
 
     def _data(self, row: Row) -> bytes | None:
         try:
-            found = self._one("SELECT data FROM messages WHERE id = ?", row.id)
+            query = "SELECT data FROM messages WHERE id = ?"
+            found = self._database.execute(query, (row.id,)).fetchone()
         except ERRORS:
             return None
         return found[0] if found and isinstance(found[0], bytes) else None
 
     def _walk(self) -> Iterator[Row]:
-        """Every row that can be read, by growing id, going on behind what is damaged."""
-        at = 0
-        for _ in range(MAX_PLACES):
+        """Every row that can be read; of what cannot, both halves are tried, the first one first.
+
+        So the end of a damaged place is found by steps that double; in a long one not to the row.
+        """
+        query = f"{ROWS} NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id"
+        spans, failures = [(1, MAX_INTEGER)], 0
+        while spans and failures < MAX_FAILURES:
+            first, last = spans.pop()
             try:
-                query = f"{ROWS} NOT INDEXED WHERE id > ? ORDER BY id"
-                for row in self._database.execute(query, (at,)):
-                    if row[1] <= at:
+                for row in self._database.execute(query, (first, last)):
+                    if row[1] < first:
                         raise apsw.CorruptError("rows are not in their order")
-                    at = row[1]
+                    first, failures = row[1] + 1, 0
                     if all(map(_is_time, row)):
                         yield Row(*row)
-                return
             except ERRORS:
-                end, more = self._behind(at)
-            for number in range(at + 1, min(end, at + MAX_GAP)):
-                with suppress(*ERRORS):
-                    row = self._one(f"{ROWS} WHERE id = ?", number)
-                    if row and row[1] == number and all(map(_is_time, row)):
-                        yield Row(*row)
-            if not more:
-                return
-            at = end - 1
-
-    def _behind(self, at: int) -> tuple[int, bool]:
-        """The first id behind a damaged place at which reading goes on, and whether it does."""
-        step = 1
-        while at + step < 1 << 62:
-            try:
-                query = "SELECT id FROM messages NOT INDEXED WHERE id > ? ORDER BY id LIMIT 1"
-                found = self._one(query, at + step)
-                return (found[0], True) if found else (at + step + 1, False)
-            except ERRORS:
-                step *= 2
-        return at + (1 << 12), False
-
-    def _one(self, query: str, number: int) -> Any:
-        return self._database.execute(query, (number,)).fetchone()
+                failures += 1
+                if last - first >= 1 << failures // CLOSE_FAILURES:
+                    middle = (first + last) // 2
+                    spans += [(middle + 1, last), (first, middle)]
 
 
 class _WholePages(apsw.VFS):
     """Files without the part of a page at their end, which would be read as if zeros followed."""
 
     name = "whole_pages"
-
-    def __init__(self) -> None:
-        super().__init__(self.name, "")
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
         return _WholePagesFile("", name, flags)
@@ -229,22 +186,20 @@ class _WholePagesFile(apsw.VFSFile):
         return size - size % _page_size(super().xRead(20, 0))
 
 
+@cache  # registered once, and as long as it lives
+def _whole_pages() -> apsw.VFS:
+    return _WholePages(_WholePages.name, "")
+
+
 def _connect(path: Path) -> apsw.Connection:
     with path.open("rb") as file:
         head = file.read(20)
     if len(head) < 20 or not head.startswith(b"SQLite format 3\0"):
         raise BadBag("it does not begin as a .db3 file does" if head else "it is empty")
-    cut = path.stat().st_size % _page_size(head) != 0
-    if cut and _WholePages.name not in apsw.vfs_names():
-        _kept.append(_WholePages())
-    return apsw.Connection(
-        f"file:{quote(str(path.absolute()))}?immutable=1",
-        flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
-        vfs=_WholePages.name if cut else None,
-    )
-
-
-_kept: list[apsw.VFS] = []  # registered as long as it lives
+    is_cut = path.stat().st_size % _page_size(head) != 0
+    name = f"file:{quote(str(path.absolute()))}?immutable=1"
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(name, flags, vfs=_whole_pages().name if is_cut else None)
 
 
 def _page_size(head: bytes) -> int:
@@ -252,16 +207,12 @@ def _page_size(head: bytes) -> int:
     return 65536 if size == 1 else max(size, 512)
 
 
-def _channel(topic: dict[str, str], definitions: dict[str, tuple[str, str]]) -> Channel:
-    text, language = definitions.get(topic["type"], ("", ""))
-    known = {
-        "offered_qos_profiles": topic.get("offered_qos_profiles"),
-        "topic_type_hash": topic.get("type_description_hash"),
-    }
-    metadata = tuple((name, value) for name, value in known.items() if value)
-    return Channel(
-        topic["name"], topic["type"], text, language, topic["serialization_format"], metadata
-    )
+def _channel(topic: dict[str, str], text: str, language: str) -> Channel:
+    qos, digest = topic["offered_qos_profiles"], topic["type_description_hash"]
+    metadata = {"offered_qos_profiles": qos, "topic_type_hash": digest}
+    known = tuple((name, value) for name, value in metadata.items() if value)
+    encoding = topic["serialization_format"]
+    return Channel(topic["name"], topic["type"], text, language, encoding, known)
 
 
 def _is_time(value: object) -> bool:

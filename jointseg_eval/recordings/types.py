@@ -58,18 +58,6 @@ def types_of(channel: Channel) -> Typestore | None:
     return _installed(channel.type)
 
 
-def how_to_add(channel: Channel) -> str:
-    """What to do about a topic of a type that is not known, in one sentence."""
-    if channel.encoding != "cdr":
-        return f"{channel.topic} is encoded as {channel.encoding!r}, which is not a ROS 2 message."
-    where = "neither in the recording nor known here"
-    return (
-        f"{channel.topic} is left out, since the definition of {channel.type!r} is {where}: source "
-        "the ROS 2 workspace that defines it and start again, or write the recording anew with its "
-        "definitions by 'ros2 bag convert' to mcap in that workspace."
-    )
-
-
 def _defined(channel: Channel) -> Typestore | None:
     readers = {"ros2msg": get_types_from_msg, "ros2idl": lambda text, _: get_types_from_idl(text)}
     parse = readers.get(channel.format)

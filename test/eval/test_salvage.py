@@ -99,7 +99,7 @@ def test_a_file_that_was_never_closed_loses_nothing_that_was_in_it(tmp_path: Pat
     ]
     with BagReader(path) as bag:
         assert bag.topics["/text"].count == 40
-        assert (bag.start, bag.stop, bag.indexed) == (None, None, False)
+        assert (bag.start, bag.stop) == (None, None)
 
 
 @pytest.mark.parametrize("indexed", [True, False])
@@ -276,7 +276,7 @@ def test_a_bad_file_of_a_split_recording_costs_itself(
     assert (loss.file, loss.start, loss.end, loss.messages) == (middle.name, 200, 229, 30)
     assert read(folder, start=110, stop=305)[0] == parts[0][10:] + parts[2][:5]
     with BagReader(folder) as bag:
-        assert (bag.start, bag.indexed) == (None, False)
+        assert (bag.start, bag.stop) == (None, None)
 
 
 def test_a_cut_file_in_the_middle_of_a_split_recording_gives_its_whole_chunks(tmp_path: Path):
@@ -325,6 +325,18 @@ def test_a_damaged_page_of_a_database_costs_its_rows(tmp_path: Path):
     assert len(messages) - 40 < len(found) == len(set(found)) < len(messages)
     with pytest.raises(BadBag), BagReader(path, strict=True) as bag:
         list(bag.records())
+
+
+def test_between_damaged_pages_of_a_database_that_was_cut_every_row_is_read(tmp_path: Path):
+    messages = texts(range(1000, 3000))
+    path = next(theirs(tmp_path / "bag", messages, StoragePlugin.SQLITE3).glob("*.db3"))
+    data = path.read_bytes()
+    first, second, end = (data.find(messages[k][1]) // 4096 * 4096 for k in (500, 700, 1500))
+    data = data[:first] + b"\xff" * 4096 + data[first + 4096 :]
+    path.write_bytes(data[:second] + b"\xff" * 4096 + data[second + 4096 : end])
+    found, losses = read(path)
+    assert losses and set(found) <= set(messages) and len(set(found)) == len(found)
+    assert {*messages[:450], *messages[550:650], *messages[750:1450]} <= set(found)
 
 
 def test_large_rows_whose_data_is_cut_are_named_one_by_one(tmp_path: Path):
