@@ -5,8 +5,8 @@ would, and then its output is overwritten at the anchors of a scripted scene (a 
 of some millions): each object gets its class at the anchor that fits it best and, where a detector
 keeps several, at those that overlap this one by DUPLICATE_IOU, which NMS has to remove. The box
 predictions of one-stage detectors are scaled down to 1 %, so an object's box is its anchor. In
-two-stage detectors the objects' boxes are written to be the first proposals, and the classes of all
-regions are. Nothing else is touched: the other proposals, masks and maps come from the weights.
+two-stage detectors the objects' boxes become the first proposals, and the classes of all regions
+are written. Nothing else is touched: other proposals, masks and maps come from the weights.
 """
 
 from __future__ import annotations
@@ -55,6 +55,12 @@ def street_scene(count: int, image_size: tuple[int, int], classes: int, seed: in
     return Scene(boxes, labels, image_size)
 
 
+def crop_share(scene: Scene) -> float:
+    """What share of the picture the crop of an object covers on average, 1.2 times its box."""
+    areas = (scene.boxes[:, 2:] - scene.boxes[:, :2]).prod(1) * 1.2**2
+    return float(areas.sum()) / (scene.image_size[0] * scene.image_size[1]) / max(len(areas), 1)
+
+
 def _place(
     boxes: Tensor, labels: Tensor, label: Tensor, size: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
@@ -85,7 +91,8 @@ class Planted(NamedTuple):
 
     def write(self, class_logits: Tensor) -> None:
         """Into class logits [B, A, K], in place."""
-        class_logits[:, self.anchors, self.labels] = self.logits.to(class_logits.dtype)
+        anchors, labels, logits = (tensor.to(class_logits.device) for tensor in self)
+        class_logits[:, anchors, labels] = logits.to(class_logits.dtype)
 
 
 def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
