@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import copy
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -25,12 +23,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, Header
 from vision_msgs.msg import Detection2DArray
 
-from benchmarks.ros.cameras import pictures
+from benchmarks.ros.cameras import pictures, set_stamp
+from benchmarks.ros.listener import nanoseconds
+from benchmarks.ros.processes import NodeProcess, Spinning
 from benchmarks.soak.faults import SCALES, Event, events
 from benchmarks.soak.samples import Control, Record, sample
 from benchmarks.soak.verdict import Finding
 from jointseg_core.errors import SegError
-from jointseg_ros import large_images
 from jointseg_ros.conversions import image_message
 
 NODE = "soak_node"
@@ -59,6 +58,11 @@ class Plan:
     weights: Path | None
     device: str
     seed: int
+
+    def parameters(self) -> dict[str, str]:
+        """Of the node; all others keep their defaults."""
+        weights = {"model.weights": str(self.weights)} if self.weights else {}
+        return {"model.type": self.model, "device": self.device, **weights}
 
 
 @dataclass
@@ -96,7 +100,7 @@ class Soak(Node):
         """Whether the node listens to the camera."""
         return self._camera.get_subscription_count() > 0
 
-    def play(self, process: subprocess.Popen) -> None:
+    def play(self, process: NodeProcess) -> None:
         """Send frames and faults for the time of the plan. SoakError when the node ends."""
         plan, due = self.plan, time.monotonic()
         for number, event in enumerate(events(plan.faults, plan.seed)):
@@ -104,17 +108,17 @@ class Soak(Node):
             if due - self.start > plan.seconds:
                 return
             time.sleep(max(0.0, due - time.monotonic()))
-            if process.poll() is not None:
-                raise SoakError(f"the node ended with exit code {process.returncode}")
+            if process.exit_code is not None:
+                raise SoakError(f"the node ended with exit code {process.exit_code}")
             self._send(event, number)
 
     def _send(self, event: Event, number: int) -> None:
         message = self._messages[number % len(self._messages)][event.scale]
         if event.spoil:
-            message = _copy(message)
+            message = copy.copy(message)
             event.spoil(message)
         stamp = self.get_clock().now().nanoseconds - int(event.behind * 1e9)
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        set_stamp(message, stamp)
         self.sent.frames += 1
         self.sent.faults[event.fault or "none"] += 1
         if not event.spoil:
@@ -142,7 +146,7 @@ class Soak(Node):
 
     def _arrived(self, message: Detection2DArray) -> None:
         now = time.monotonic()
-        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        stamp = nanoseconds(message)
         published = self.sent.good.pop(stamp, None)
         if published is None:
             self.sent.unasked += 1
@@ -177,13 +181,6 @@ def _messages(size: tuple[int, int]) -> Iterator[dict[float, Image]]:
         }
 
 
-def _copy(message: Image) -> Image:
-    copied = Image(**{name: getattr(message, name) for name in ("height", "width", "encoding")})
-    copied.step, copied.data = message.step, message.data
-    copied.header.frame_id = message.header.frame_id
-    return copied
-
-
 def run(plan: Plan, folder: Path) -> tuple[Record, dict, list[Finding]]:
     """Run the node for the time of the plan: what was measured, counted and found wrong.
 
@@ -191,89 +188,48 @@ def run(plan: Plan, folder: Path) -> tuple[Record, dict, list[Finding]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, log = Record(), folder / "node.log"
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    process = _started(plan, log)
-    soak = Soak(plan, record)
-    executor, closing = SingleThreadedExecutor(), threading.Event()
-    executor.add_node(soak)
-    spinning = threading.Thread(target=_spin, args=(executor, closing))
-    spinning.start()
-    try:
-        _wait_for(soak, process, log)
+    with ExitStack() as stack:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        stack.callback(rclpy.try_shutdown)
+        spinning = stack.enter_context(closing(Spinning(rclpy.get_default_context())))
+        process = NodeProcess(NODE, plan.parameters(), log)
+        stack.callback(process.kill)
+        stack.callback(_no_more_signals)
+        soak = Soak(plan, record)
+        spinning.add(soak)
+        _wait_for(soak, process)
         soak.start = time.monotonic()
-        control = Control(record, soak.start)
-        sampling = threading.Thread(target=_sample, args=(record, process, soak, closing))
-        sampling.start()
-        try:
+        threading.Thread(target=_sample, args=(record, process, soak), daemon=True).start()
+        with closing(Control(record, soak.start)):
             soak.play(process)
-        finally:
-            control.close()
         time.sleep(SETTLE_SECONDS)
-        code = _stop(process)
+        code = process.stop(signal.SIGTERM, STOP_SECONDS)
         return record, _counts(soak), list(_findings(soak, code, log.read_text()))
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave the node alone
-            signal.signal(number, signal.SIG_IGN)
-        process.kill()
-        process.wait()
-        closing.set()
-        spinning.join()
-        soak.destroy_node()
-        rclpy.try_shutdown()
 
 
-def _started(plan: Plan, log: Path) -> subprocess.Popen:
-    given = {"model.type": plan.model, "device": plan.device}
-    if plan.weights:
-        given["model.weights"] = str(plan.weights)
-    words = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
-    command = [sys.executable, "-m", "jointseg_ros.perception_node", "--ros-args", *words]
-    environment = os.environ | large_images.environment(large_images.profile(), os.environ)
-    with log.open("w") as output:
-        return subprocess.Popen(
-            [*command, "-r", f"__node:={NODE}"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C comes to us alone
-        )
+def _no_more_signals() -> None:
+    """A second one must not leave the node alone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def _spin(executor: SingleThreadedExecutor, closing: threading.Event) -> None:
-    while not closing.is_set():
-        executor.spin_once(timeout_sec=0.1)
-
-
-def _wait_for(soak: Soak, process: subprocess.Popen, log: Path) -> None:
+def _wait_for(soak: Soak, process: NodeProcess) -> None:
     end = time.monotonic() + START_SECONDS
     while not (soak.ready and soak.heard()):
-        if process.poll() is not None or time.monotonic() > end:
-            last = log.read_text().strip().splitlines() or ["(nothing)"]
-            raise SoakError(f"the node did not start; it printed last: {last[-1]}")
+        if process.exit_code is not None or time.monotonic() > end:
+            raise SoakError(f"the node did not start; it printed last: {process.last_words()}")
         time.sleep(0.05)
 
 
-def _sample(
-    record: Record, process: subprocess.Popen, soak: Soak, closing: threading.Event
-) -> None:
+def _sample(record: Record, process: NodeProcess, soak: Soak) -> None:
     """Once a second, less often in runs of hours, until the node ends."""
     period = max(1.0, soak.plan.seconds / 3600)
-    while not closing.wait(period):
+    while (seconds := time.monotonic() - soak.start) <= soak.plan.seconds:
         try:
-            seconds = time.monotonic() - soak.start
-            if seconds <= soak.plan.seconds:
-                record.samples.append(sample(process.pid, seconds))
+            record.samples.append(sample(process.pid, seconds))
         except OSError:
             return
-
-
-def _stop(process: subprocess.Popen) -> int | None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        return process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
+        time.sleep(period)
 
 
 def _counts(soak: Soak) -> dict:

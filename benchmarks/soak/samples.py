@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,11 @@ class Sample:
 def sample(pid: int, seconds: float) -> Sample:
     """From Linux's /proc. Raises OSError when the process has gone."""
     proc = Path(f"/proc/{pid}")
-    status = (proc / "status").read_text()
-    return Sample(
-        round(seconds, 2),
-        _kb("VmRSS", status) / 1024,
-        _kb("RssAnon", status) / 1024,
-        int(re.search(r"^Threads:\s+(\d+)", status, re.M)[1]),
-        len(os.listdir(proc / "fd")),
-    )
-
-
-def _kb(name: str, text: str) -> int:
-    return int(re.search(rf"^{name}:\s+(\d+) kB", text, re.M)[1])
+    status = dict(re.findall(r"^(\w+):\s+(\d+)", (proc / "status").read_text(), re.M))
+    if "VmRSS" not in status:
+        raise ProcessLookupError(f"process {pid} has ended")
+    mb = [int(status[name]) / 1024 for name in ("VmRSS", "RssAnon")]
+    return Sample(round(seconds, 2), *mb, int(status["Threads"]), len(os.listdir(proc / "fd")))
 
 
 @dataclass
@@ -72,8 +66,7 @@ def percentiles(times: list[tuple[float, float]], seconds: float = 10.0) -> list
 
 def quantile(values: list[float], q: float) -> float:
     """The smallest value that a share q of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -int(-q * len(ordered) // 1) - 1))]
+    return float(np.quantile(values, q, method="inverted_cdf"))
 
 
 class Control:
@@ -91,5 +84,5 @@ class Control:
 
     def close(self) -> None:
         """Stop it."""
-        self._process.send_signal(signal.SIGKILL)
+        self._process.kill()
         self._process.wait()
