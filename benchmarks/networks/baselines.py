@@ -136,8 +136,9 @@ def plant(model: nn.Module, scene: Scene, settings: Settings) -> None:
     """
     boxes = scene.scaled(*(n / i for n, i in zip(settings.size, settings.image, strict=True)))
     if isinstance(model, tv.RetinaNet):
-        _plant_anchors(model, boxes, scene.labels, settings.size)
+        _plant_anchors(model, boxes, scene.labels, settings)
         return
+    boxes, labels = boxes.to(settings.device), scene.labels.to(settings.device)
     model.rpn.anchor_generator.register_forward_pre_hook(_anchors_in_fp32)
     model.rpn.head.register_forward_hook(
         lambda _, __, output: tuple([level.float() for level in levels] for levels in output)
@@ -145,24 +146,22 @@ def plant(model: nn.Module, scene: Scene, settings: Settings) -> None:
 
     def propose(_: nn.Module, __: tuple, output: tuple[list[Tensor], dict]) -> tuple:
         (proposals,), losses = output
-        return [torch.cat([boxes.to(proposals), proposals[len(boxes) :]])], losses
+        return [torch.cat([boxes, proposals[len(boxes) :]])], losses
 
     def classify(_: nn.Module, __: tuple, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        plant_regions(*output, scene.labels.to(output[0].device), background=0)
+        plant_regions(*output, labels, background=0)
         return output[0], output[1].float()
 
     model.rpn.register_forward_hook(propose)
     model.roi_heads.box_predictor.register_forward_hook(classify)
 
 
-def _plant_anchors(
-    model: tv.RetinaNet, boxes: Tensor, labels: Tensor, size: tuple[int, int]
-) -> None:
+def _plant_anchors(model: tv.RetinaNet, boxes: Tensor, labels: Tensor, settings: Settings) -> None:
     quieten(model.head.classification_head.cls_logits, QUIET_BIAS)
     quieten(model.head.regression_head.bbox_reg)
     model.anchor_generator.register_forward_pre_hook(_anchors_in_fp32)
     # torchvision's labels count from 1, its RetinaNet's columns from 0 too
-    planted = plant_classes(boxes, labels + 1, _anchors(model, size))
+    planted = plant_classes(boxes, labels + 1, _anchors(model, settings.size), settings.device)
 
     def detect(_: nn.Module, __: tuple, output: dict[str, Tensor]) -> dict[str, Tensor]:
         planted.write(output["cls_logits"])

@@ -89,7 +89,7 @@ def plant(model: Model, settings: Settings, network: nn.Module | None = None) ->
     anchors = torch.cat(model.anchors(settings.size, "cpu"))
     network = network or model
     if isinstance(model, RDSNet):
-        planted = plant_classes(boxes, scene.labels, anchors)
+        planted = plant_classes(boxes, scene.labels, anchors, settings.device)
         network.register_forward_hook(lambda _, __, output: planted.write(output.class_logits))
     else:
         _plant_proposals(network, boxes, anchors, settings.device)

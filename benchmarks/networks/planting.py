@@ -24,7 +24,7 @@ DUPLICATE_IOU = 0.65
 """Above the NMS threshold of every contender's detections, below that of proposals."""
 SIDES = (28 / 512, 210 / 512)
 """Smallest and largest side of an object against the picture's height."""
-OBJECT_LOGITS, DUPLICATE_LOGIT, PROPOSAL_LOGIT = (3.0, 6.0), 2.0, 20.0
+OBJECT_LOGITS, DUPLICATE_LOGIT, PROPOSAL_LOGIT = (6.0, 3.0), 2.0, 20.0
 QUIET_BIAS = -8.0
 """Class bias under which no random weight reaches a score threshold."""
 
@@ -91,8 +91,7 @@ class Planted(NamedTuple):
 
     def write(self, class_logits: Tensor) -> None:
         """Into class logits [B, A, K], in place."""
-        anchors, labels, logits = (tensor.to(class_logits.device) for tensor in self)
-        class_logits[:, anchors, labels] = logits.to(class_logits.dtype)
+        class_logits[:, self.anchors, self.labels] = self.logits.to(class_logits.dtype)
 
 
 def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
@@ -105,25 +104,19 @@ def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
     return torch.tensor(chosen, dtype=torch.long)
 
 
-def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Planted:
+def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor, device: str) -> Planted:
     """Objects at their best anchors, and their duplicates, for a one-stage detector."""
     best = best_anchors(boxes, anchors)
-    others = [_duplicates(anchor, anchors) for anchor in best]
-    counts = torch.tensor([len(some) for some in others], dtype=torch.long)
-    low, high = OBJECT_LOGITS
-    logits = torch.linspace(high, low, len(best)), torch.full((int(counts.sum()),), DUPLICATE_LOGIT)
-    return Planted(
-        torch.cat([best, *others]),
-        torch.cat([labels, labels.repeat_interleave(counts)]),
-        torch.cat(logits),
-    )
-
-
-def _duplicates(anchor: Tensor, anchors: Tensor) -> Tensor:
-    """Other anchors [n] that overlap this one enough."""
-    near = box_iou(anchors[anchor][None], anchors)[0] >= DUPLICATE_IOU
-    near[anchor] = False
-    return near.nonzero().flatten()
+    chosen, classes = [best], [labels]
+    for anchor, label in zip(best, labels, strict=True):
+        near = box_iou(anchors[anchor][None], anchors)[0] >= DUPLICATE_IOU
+        near[anchor] = False
+        chosen.append(near.nonzero().flatten())
+        classes.append(label.expand(len(chosen[-1])))
+    where = torch.cat(chosen)
+    logits = torch.full((len(where),), DUPLICATE_LOGIT)
+    logits[: len(best)] = torch.linspace(*OBJECT_LOGITS, len(best))
+    return Planted(*(tensor.to(device) for tensor in (where, torch.cat(classes), logits)))
 
 
 def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, background: int) -> None:

@@ -195,7 +195,7 @@ def released(
     model = make_model(settings).to(settings.device)
     scene, frame = make_scene(settings), letterbox(settings)
     anchors = torch.cat(model.anchors(settings.size, "cpu"))
-    planted = plant_classes(scene.scaled(*frame.scale), scene.labels, anchors)
+    planted = plant_classes(scene.scaled(*frame.scale), scene.labels, anchors, settings.device)
     preprocessing = Preprocessing(settings.size)
     limits = model.refinement, model.config.test_margin, model.config.mask_threshold
 
