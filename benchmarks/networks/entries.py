@@ -58,7 +58,7 @@ def pictures_of(name: str) -> int:
 def build(
     name: str, settings: Settings, clock: StageClock, winograd: bool = True
 ) -> Callable[[np.ndarray], object]:
-    """The entry: picture uint8 [H, W, 3] to its results. `describe` says what they are.
+    """The entry: picture uint8 [H, W, 3] to its results, see `count_objects`.
 
     winograd: as in `Predictor`, for those of ours.
     """

@@ -30,7 +30,7 @@ def chart(document: dict) -> Figure:
             axes.plot(minutes, [row[key] for row in document[part]], label=name)
         axes.set(title=title, xlabel="minutes", ylabel=unit)
         if unit != "MB":
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
         axes.grid(alpha=0.3)
         axes.legend()
     return figure

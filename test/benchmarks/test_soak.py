@@ -123,7 +123,7 @@ def test_quantiles_and_percentiles_are_values_that_occurred() -> None:
     assert (row["count"], row["p50"], row["p99"]) == (100, 50, 99)
 
 
-@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("spoil", SPOILERS)
 def test_what_spoils_a_message_makes_it_a_bad_one(spoil) -> None:
     message = Image(height=8, width=16, encoding="rgb8", step=48, data=bytes(8 * 48))
     image_to_rgb(message)
