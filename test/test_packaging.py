@@ -55,7 +55,7 @@ ARROWS = {  # who may import whom
     "jointseg_eval": {"jointseg_core"},
     "training": {"jointseg_core", "jointseg_eval"},
     "demo": {"jointseg_core", "jointseg_eval", "training"},  # it starts the nodes as processes
-    "benchmarks": {"jointseg_core", "jointseg_eval", "jointseg_ros", "training"},
+    "benchmarks": {"jointseg_core", "jointseg_ros"},
     "tools": set(),
 }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -19,24 +21,16 @@ class StageClock:
 
     def __init__(self, device: str) -> None:
         self._cuda = device.startswith("cuda")
-        self._marks: list[tuple[str, tuple]] = []
-
-    def _now(self) -> tuple:
-        event = None
-        if self._cuda:
-            event = torch.cuda.Event(enable_timing=True)
-            event.record()
-        return time.perf_counter(), time.process_time(), event
+        self._marks: list[tuple] = []  # stage, wall and CPU seconds, event
 
     def start(self) -> None:
         self._faults = minor_faults()
-        self._marks = [("", self._now())]
+        self._marks = [("", *self._now())]
 
     def mark(self, stage: str) -> None:
         """The time since the last mark belongs to this stage; a stage may come several times."""
-        if self._cuda and torch.cuda.is_current_stream_capturing():
-            return
-        self._marks.append((stage, self._now()))
+        if not (self._cuda and torch.cuda.is_current_stream_capturing()):
+            self._marks.append((stage, *self._now()))
 
     def stop(self) -> dict:
         """wall_ms, cpu_ms, faults and stages {name: [wall_ms, cpu_ms]}; the rest is `rest`."""
@@ -45,23 +39,24 @@ class StageClock:
             torch.cuda.synchronize()
         wall, cpu = time.perf_counter(), time.process_time()
         stages: dict[str, list[float]] = {}
-        for (_, before), (name, after) in zip(self._marks, self._marks[1:], strict=False):
+        for (_, wall_0, cpu_0, event_0), (name, wall_1, cpu_1, event_1) in pairwise(self._marks):
             took = stages.setdefault(name, [0.0, 0.0])
-            took[0] += _wall_ms(before, after)
-            took[1] += (after[1] - before[1]) * 1e3
-        first = self._marks[0][1]
+            took[0] += event_0.elapsed_time(event_1) if self._cuda else (wall_1 - wall_0) * 1e3
+            took[1] += (cpu_1 - cpu_0) * 1e3
+        _, wall_0, cpu_0, _ = self._marks[0]
         return {
-            "wall_ms": (wall - first[0]) * 1e3,
-            "cpu_ms": (cpu - first[1]) * 1e3,
+            "wall_ms": (wall - wall_0) * 1e3,
+            "cpu_ms": (cpu - cpu_0) * 1e3,
             "faults": minor_faults() - self._faults,
             "stages": stages,
         }
 
-
-def _wall_ms(before: tuple, after: tuple) -> float:
-    if before[2] is not None:
-        return before[2].elapsed_time(after[2])
-    return (after[0] - before[0]) * 1e3
+    def _now(self) -> tuple:
+        event = None
+        if self._cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+        return time.perf_counter(), time.process_time(), event
 
 
 def minor_faults() -> int:
@@ -72,13 +67,9 @@ def minor_faults() -> int:
 def peak_memory_mb() -> float:
     """The most memory that this process ever held, in MB.
 
-    Linux hands `ru_maxrss` down from the process that started this one, VmHWM it does not.
+    Not `ru_maxrss`, which Linux hands down from the process that started this one.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def device_counts(run: Callable[[], object]) -> dict[str, int]:

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.networks.clock import StageClock
-from benchmarks.networks.ours import letterbox, make_model, make_picture, make_predictor, plant
-from benchmarks.networks.released import Published, oracle_tail, released
+from benchmarks.networks.models import letterbox, make_model, make_picture, plant
+from benchmarks.networks.ours import make_predictor
+from benchmarks.networks.post_processing import COUNTS, compare_masks, differing_bits
+from benchmarks.networks.released import oracle_masks, released
 from benchmarks.networks.settings import Settings
-from benchmarks.networks.tail import COUNTS, compare_tails, differing_bits
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Preprocessing
 
-ROUNDING_BITS = 1e-4
-"""Folded norms and another order of additions may move this share of a picture's mask bits."""
-ROUNDING_PIXELS = 1e-3
-"""The same of the pixels of a semantic map."""
+ROUNDING = {"rdsnet": 1e-4, "segrpn": 1e-3, "joint": 1e-3}
+"""Folded norms and another order of additions may move this share of the mask bits, or of the
+pixels of a semantic map."""
 BOX_TOLERANCE = 0.01
 """Camera pixels, for boxes that no mask has moved."""
 
@@ -25,33 +25,32 @@ BOX_TOLERANCE = 0.01
 def check_results(settings: Settings) -> dict:
     """Compare our results in fp32 with those of another computation of the same network.
 
-    RDSNet: the mask tail alone has to give the bits and boxes of the published computation with one
-    resize; the whole pipeline its objects, and its masks and boxes up to rounding. The others: the
-    prepared model has to give what the network gives as trained, up to rounding. The answer holds
-    `passed`, `reason` ("" if passed) and the counts.
+    RDSNet: mask post-processing alone has to give the bits and boxes of the published computation
+    with one resize; the whole pipeline its objects, and its masks and boxes up to rounding. The
+    others: the prepared model has to give what the network gives as trained, up to rounding. The
+    answer holds `passed`, `reason` ("" if passed) and the counts.
     """
     torch.backends.cudnn.allow_tf32 = False  # fp32 has to be fp32 to be compared
+    report, reasons = {}, []
     if settings.model == "rdsnet":
         counts = sorted({*COUNTS, settings.dets} - {0})
-        tails = [compare_tails(settings, count) for count in counts]
-        pipeline = _compare_rdsnet(settings)
-        reasons = [_tail_reason(one) for one in tails] + [_pipeline_reason(pipeline, settings)]
-        report = {"tail": tails, "pipeline": pipeline}
+        report["tail"] = [compare_masks(settings, count) for count in counts]
+        report["pipeline"] = _compare_with_released(settings)
+        reasons = [masks_reason(one) for one in report["tail"]]
     else:
-        pipeline = _compare_with_trained(settings)
-        reasons, report = [_pipeline_reason(pipeline, settings)], {"pipeline": pipeline}
+        report["pipeline"] = _compare_with_trained(settings)
+    reasons.append(pipeline_reason(report["pipeline"], settings))
     reason = next((reason for reason in reasons if reason), "")
     return {"passed": not reason, "reason": reason, **report}
 
 
-def _compare_rdsnet(settings: Settings) -> dict[str, float]:
+def _compare_with_released(settings: Settings) -> dict[str, float]:
     picture = make_picture(settings)
     found = make_predictor(settings, "fp32")([picture])[0]
-    wanted: Published = released(settings, StageClock(settings.device), oracle_tail)(picture)
-    report = _compare_objects(found, wanted.objects)
-    if len(found) == len(wanted.objects):
-        order, theirs = _by_label(found), _by_label(wanted.objects)
-        differing = differing_bits(found.masks[order], wanted.bitmaps[theirs])
+    wanted, bitmaps = released(settings, StageClock(settings.device), oracle_masks)(picture)
+    report = _compare_objects(found, wanted)
+    if len(found) == len(wanted):
+        differing = differing_bits(found.masks[_by_label(found)], bitmaps[_by_label(wanted)])
         report["bits"], report["bits_differing"] = int(found.masks.areas.sum()), differing
         report["share_differing"] = differing / max(report["bits"], 1)
     return report
@@ -87,17 +86,18 @@ def _by_label(objects: Predictions) -> Tensor:
     return torch.from_numpy(np.lexsort((objects.boxes[:, 0].round(), objects.labels)))
 
 
-def _tail_reason(report: dict[str, int]) -> str:
+def masks_reason(report: dict[str, int]) -> str:
+    """Why masks that were compared are not right; "" where they are."""
     if not report["bits_differing"] and not report["boxes_differing"]:
         return ""
     return (
-        f"the mask tail of {report['objects']} objects differs from the published computation in "
-        f"{report['bits_differing']} of {report['bits']} mask bits "
-        f"and {report['boxes_differing']} boxes"
+        f"the masks of {report['objects']} objects differ from the published computation in "
+        f"{report['bits_differing']} of {report['bits']} bits and {report['boxes_differing']} boxes"
     )
 
 
-def _pipeline_reason(report: dict[str, float], settings: Settings) -> str:
+def pipeline_reason(report: dict[str, float], settings: Settings) -> str:
+    """Why results that were compared are not right; "" where they are."""
     if not report["objects"] == report["objects_wanted"] == settings.dets:
         return (
             f"{settings.dets} objects are planted, but ours finds {report['objects']} "
@@ -108,8 +108,7 @@ def _pipeline_reason(report: dict[str, float], settings: Settings) -> str:
             f"in fp32, {report['labels_differing']} labels and {report['boxes_differing']} boxes "
             f"of {settings.dets} objects differ from those of the other computation"
         )
-    limit = ROUNDING_BITS if settings.model == "rdsnet" else ROUNDING_PIXELS
-    if report["share_differing"] > limit:
+    if report["share_differing"] > (limit := ROUNDING[settings.model]):
         return (
             f"in fp32, {report['share_differing']:.1e} of the pixels differ from those of the "
             f"other computation, more than rounding explains ({limit:.0e})"

@@ -10,54 +10,59 @@ measured is the CPU time of the whole process, which is bound to one core.
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.arguments import Parser, size, whole
 from benchmarks.networks.planting import street_scene
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.command import run_program
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import draw
 
-PARTS = ("boxes", "masks", "masks and classes")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the module."""
-    options = _parser().parse_args(arguments)
+    parser = Parser("benchmarks.networks.overlay", __doc__.splitlines()[0])
+    parser.add_argument("--image", type=size, default=(1080, 1920), metavar="HEIGHTxWIDTH")
+    parser.add_argument("--objects", type=whole(1), default=25)
+    parser.add_argument("--pictures", type=whole(1), default=60)
+    options = parser.parse_args(arguments)
     image, seen = scene(options.image, options.objects)
     height, width = options.image
     print(f"{width} x {height}, {options.objects} objects, CPU time of one core, median:")
-    with _one_core():
-        for name, shown in zip(PARTS, _parts(seen), strict=True):
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        for name, shown in parts(seen).items():
             took = cpu_ms(image, shown, options.pictures)
             print(f"  {name:18s} {took:6.1f} ms   {1e3 / took:5.0f} pictures a second")
+    finally:
+        os.sched_setaffinity(0, cores)
     return 0
 
 
-def scene(size: tuple[int, int], objects: int) -> tuple[np.ndarray, Predictions]:
+def scene(shape: tuple[int, int], objects: int) -> tuple[np.ndarray, Predictions]:
     """A picture uint8 RGB [H, W, 3] of noise and what is to be seen in it, with all that is drawn.
 
     Raises BadConfig where a picture of that size has no room for so many objects.
     """
     rng = np.random.default_rng(0)
-    image = rng.integers(60, 200, (*size, 3), np.uint8)
+    image = rng.integers(60, 200, (*shape, 3), np.uint8)
     things = len(CITYSCAPES.things)
-    planted = street_scene(objects, size, things, seed=0)
+    planted = street_scene(objects, shape, things, seed=0)
     boxes = planted.boxes.round()
     windows = boxes.long()
     masks = Masks.from_crops(windows, [_ellipse(w) for w in windows.tolist()])
     scores = torch.linspace(0.99, 0.31, objects)
-    return image, Predictions(size, boxes, scores, planted.labels, masks, _bands(size))
+    return image, Predictions(shape, boxes, scores, planted.labels, masks, _bands(*shape))
 
 
 def cpu_ms(image: np.ndarray, seen: Predictions, pictures: int) -> float:
@@ -72,22 +77,13 @@ def cpu_ms(image: np.ndarray, seen: Predictions, pictures: int) -> float:
     return float(np.median(took))
 
 
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Bind the process to one of its cores, where the system can."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
-def _parts(seen: Predictions) -> tuple[Predictions, ...]:
-    return replace(seen, masks=None, semantic=None), replace(seen, semantic=None), seen
+def parts(seen: Predictions) -> dict[str, Predictions]:
+    """By name, what is drawn of it."""
+    return {
+        "boxes": replace(seen, masks=None, semantic=None),
+        "masks": replace(seen, semantic=None),
+        "masks and classes": seen,
+    }
 
 
 def _ellipse(window: Sequence[int]) -> Tensor:
@@ -98,33 +94,11 @@ def _ellipse(window: Sequence[int]) -> Tensor:
     return torch.hypot(x, y) < 0.9 + 0.1 * torch.cos(7 * torch.atan2(y, x))
 
 
-def _bands(size: tuple[int, int]) -> Tensor:
+def _bands(height: int, width: int) -> Tensor:
     """A class for every pixel, in waved bands: uint8 [H, W]."""
-    height, width = size
     waves = torch.sin(torch.arange(width) * (12 * math.pi / width))[None]
     rows = torch.arange(height)[:, None] / height * len(CITYSCAPES.semantic) + waves
     return rows.long().clamp(0, len(CITYSCAPES.semantic) - 1).to(torch.uint8)
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and min(int(height), int(width)) >= 64):
-        raise argparse.ArgumentTypeError(f"{text} is no HEIGHTxWIDTH of at least 64 pixels each")
-    return int(height), int(width)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="overlay", description=__doc__.splitlines()[0])
-    parser.add_argument("--image", type=_size, default=(1080, 1920), metavar="HEIGHTxWIDTH")
-    parser.add_argument("--objects", type=_count, default=25)
-    parser.add_argument("--pictures", type=_count, default=60)
-    return parser
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ would, and then its output is overwritten at the anchors of a scripted scene (a 
 of some millions): each object gets its class at the anchor that fits it best and, where a detector
 keeps several, at those that overlap this one by DUPLICATE_IOU, which NMS has to remove. The box
 predictions of one-stage detectors are scaled down to 1 %, so an object's box is its anchor. In
-two-stage detectors the objects' boxes are written to be the first proposals, and the classes of all
-regions are. Nothing else is touched: the other proposals, masks and maps come from the weights.
+two-stage detectors the objects' boxes become the first proposals, and the classes of all regions
+are written. Nothing else is touched: other proposals, masks and maps come from the weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DUPLICATE_IOU = 0.65
 """Above the NMS threshold of every contender's detections, below that of proposals."""
 SIDES = (28 / 512, 210 / 512)
 """Smallest and largest side of an object against the picture's height."""
-OBJECT_LOGITS, DUPLICATE_LOGIT, PROPOSAL_LOGIT = (3.0, 6.0), 2.0, 20.0
+OBJECT_LOGITS, DUPLICATE_LOGIT, PROPOSAL_LOGIT = (6.0, 3.0), 2.0, 20.0
 QUIET_BIAS = -8.0
 """Class bias under which no random weight reaches a score threshold."""
 
@@ -53,6 +53,12 @@ def street_scene(count: int, image_size: tuple[int, int], classes: int, seed: in
     for label in labels:
         boxes = torch.cat([boxes, _place(boxes, labels, label, image_size, generator)])
     return Scene(boxes, labels, image_size)
+
+
+def crop_share(scene: Scene) -> float:
+    """What share of the picture the crop of an object covers on average, 1.2 times its box."""
+    areas = (scene.boxes[:, 2:] - scene.boxes[:, :2]).prod(1) * 1.2**2
+    return float(areas.sum()) / (scene.image_size[0] * scene.image_size[1]) / max(len(areas), 1)
 
 
 def _place(
@@ -98,25 +104,19 @@ def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
     return torch.tensor(chosen, dtype=torch.long)
 
 
-def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Planted:
+def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor, device: str) -> Planted:
     """Objects at their best anchors, and their duplicates, for a one-stage detector."""
     best = best_anchors(boxes, anchors)
-    others = [_duplicates(anchor, anchors) for anchor in best]
-    counts = torch.tensor([len(some) for some in others], dtype=torch.long)
-    low, high = OBJECT_LOGITS
-    logits = torch.linspace(high, low, len(best)), torch.full((int(counts.sum()),), DUPLICATE_LOGIT)
-    return Planted(
-        torch.cat([best, *others]),
-        torch.cat([labels, labels.repeat_interleave(counts)]),
-        torch.cat(logits),
-    )
-
-
-def _duplicates(anchor: Tensor, anchors: Tensor) -> Tensor:
-    """Other anchors [n] that overlap this one enough."""
-    near = box_iou(anchors[anchor][None], anchors)[0] >= DUPLICATE_IOU
-    near[anchor] = False
-    return near.nonzero().flatten()
+    chosen, classes = [best], [labels]
+    for anchor, label in zip(best, labels, strict=True):
+        near = box_iou(anchors[anchor][None], anchors)[0] >= DUPLICATE_IOU
+        near[anchor] = False
+        chosen.append(near.nonzero().flatten())
+        classes.append(label.expand(len(chosen[-1])))
+    where = torch.cat(chosen)
+    logits = torch.full((len(where),), DUPLICATE_LOGIT)
+    logits[: len(best)] = torch.linspace(*OBJECT_LOGITS, len(best))
+    return Planted(*(tensor.to(device) for tensor in (where, torch.cat(classes), logits)))
 
 
 def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, background: int) -> None:

@@ -1,10 +1,10 @@
-"""RDSNet as its authors published it, in plain PyTorch: a contender, and the oracle of ours.
+"""RDSNet as its authors published it, in plain PyTorch: a baseline, and the oracle of ours.
 
 The network computes every prediction at every anchor, enlarges 256 channels before the last 1x1
-convolution, and its norms and memory layout are as trained. The tail correlates two channels per
-object with the whole map, enlarges all of them to the padded input and again to the picture, takes
-the softmax over the two, cuts the crops out with full-size boolean masks and refines boxes on full
-maps (released code of RDSNet, mask head and detector; paper 3.1 and 3.3).
+convolution, and its norms and memory layout are as trained. Post-processing correlates two channels
+per object with the whole map, enlarges all of them to the padded input and again to the picture,
+takes the softmax over the two, cuts the crops out with full-size boolean masks and refines boxes on
+full maps (released code of RDSNet, mask head and detector; paper 3.1 and 3.3).
 
 `resizes=1` goes from the map to the picture in one step. That is what ours must equal bit by bit.
 """
@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.networks.clock import StageClock
-from benchmarks.networks.ours import letterbox, make_model, make_scene
-from benchmarks.networks.planting import Planted, plant_classes
+from benchmarks.networks.models import letterbox, make_model, make_scene
+from benchmarks.networks.planting import plant_classes
 from benchmarks.networks.settings import Settings
 from jointseg_core.boxes import decode_boxes, detect
 from jointseg_core.correlation import MASK_STRIDE
@@ -84,7 +84,7 @@ def released_detections(
     return boxes[rows], scores[index][rows, labels], labels, index[rows]
 
 
-def released_tail(
+def released_masks(
     representations: Tensor,
     pixels: Tensor,
     boxes: Tensor,
@@ -105,12 +105,12 @@ def released_tail(
     return probability > threshold, released_refinement(probability, boxes, refinement)
 
 
-def oracle_tail(
+def oracle_masks(
     representations: Tensor, pixels: Tensor, boxes: Tensor, *rest: object
 ) -> tuple[Tensor, Tensor]:
-    """`released_tail` with one resize, a few objects at a time: a picture's maps need gigabytes."""
+    """`released_masks` with one resize, a few objects at a time: the maps of all need gigabytes."""
     parts = [
-        released_tail(some, pixels, theirs, *rest, resizes=1)
+        released_masks(some, pixels, theirs, *rest, resizes=1)
         for some, theirs in zip(representations.split(10), boxes.split(10), strict=True)
     ]
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
@@ -186,17 +186,16 @@ class Published(NamedTuple):
 
 
 def released(
-    settings: Settings, clock: StageClock, tail: Callable = released_tail
+    settings: Settings, clock: StageClock, post_process: Callable = released_masks
 ) -> Callable[[np.ndarray], Published]:
     """Picture to results as published, in fp32. Stages: preprocess, net, decode, masks.
 
-    The preprocessing is ours. `tail` is `released_tail`, or `oracle_tail` to compare with.
+    The preprocessing is ours. `post_process` may be `oracle_masks`, to compare with.
     """
     model = make_model(settings).to(settings.device)
     scene, frame = make_scene(settings), letterbox(settings)
     anchors = torch.cat(model.anchors(settings.size, "cpu"))
-    planted = plant_classes(scene.scaled(*frame.scale), scene.labels, anchors)
-    planted = Planted(*(tensor.to(settings.device) for tensor in planted))
+    planted = plant_classes(scene.scaled(*frame.scale), scene.labels, anchors, settings.device)
     preprocessing = Preprocessing(settings.size)
     limits = model.refinement, model.config.test_margin, model.config.mask_threshold
 
@@ -213,7 +212,7 @@ def released(
         )
         clock.mark("decode")
         chosen_objects = representations[0, chosen].unflatten(1, (2, -1))
-        bitmaps, refined = tail(chosen_objects, pixels[0], boxes, frame, *limits)
+        bitmaps, refined = post_process(chosen_objects, pixels[0], boxes, frame, *limits)
         objects = Predictions(frame.image_size, refined, scores, labels).to("cpu")
         found = Published(objects, bitmaps.cpu())
         clock.mark("masks")

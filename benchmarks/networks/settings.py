@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
+from benchmarks.arguments import Parser, names, size, whole
 from jointseg_core.checkpoint import preset
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device, choose_precision
 
-PEERS = {
+BASELINES = {
     "rdsnet": ("released", "maskrcnn", "retinanet", "fasterrcnn", "deeplab"),
     "segrpn": ("pair", "fasterrcnn", "deeplab", "maskrcnn", "retinanet"),
     "joint": ("both", "pair", "fasterrcnn", "deeplab", "maskrcnn", "retinanet"),
 }
-"""Of each model what it can be compared with; `pair` is Faster R-CNN, then DeepLabV3, `both` our
-RDSNet, then our SegRPN."""
+"""What a model is compared with; `pair`: Faster R-CNN, then DeepLabV3, `both`: our RDSNet, then our
+SegRPN."""
+USUAL = {"rdsnet": 3, "segrpn": 1, "joint": 1}
+"""So many of them where --baselines does not say which."""
 MAX_DETECTIONS = 100
-PRESETS = {
-    "full": {
-        "preset": "r50",
-        "size": (512, 1024),
-        "dets": 100,
-        "rounds": 9,
-        "frames": 2,
-        "peers": {
-            "rdsnet": ("released", "maskrcnn", "retinanet"),
-            "segrpn": ("pair",),
-            "joint": ("both",),
-        },
-    },
-    "small": {
-        "preset": "r18",
-        "size": (256, 512),
-        "dets": 30,
-        "rounds": 3,
-        "frames": 1,
-        "peers": {"rdsnet": ("released", "maskrcnn"), "segrpn": ("pair",), "joint": ("both",)},
-    },
-}
-"""What the command line does not say."""
+SMALL = {"preset": "r18", "size": (256, 512), "dets": 30, "rounds": 3, "frames": 1}
 
 
 @dataclass(frozen=True)
@@ -59,82 +38,59 @@ class Settings:
     classes: int  # of things
     dets: int  # planted objects
     regions: int  # of SegRPN
-    precisions: tuple[str, ...]  # of ours, one contender each
-    peers: tuple[str, ...]
+    precisions: tuple[str, ...]  # of ours, one entry each
+    baselines: tuple[str, ...]
+    batches: tuple[int, ...]  # of ours, one more entry for each precision and size
     rounds: int
-    frames: int  # of each contender in each round
+    frames: int  # of each entry in each round
     threads: int
     device: str
-    seed: int = 0
-    batches: tuple[int, ...] = ()  # of ours, one more contender for each precision and size
+    seed: int
 
-    def __post_init__(self) -> None:
-        _check(self)
+
+def parse(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
+    """The settings of a command line, and the file for JSON.
+
+    Raises BadConfig for what makes no sense, or what this machine cannot do; exits for --help.
+    """
+    parser = _parser()
+    if "--small" in arguments:
+        parser.set_defaults(**SMALL)
+    options = parser.parse_args(arguments)
+    if options.json and not options.json.resolve().parent.is_dir():
+        raise BadConfig(f"--json is {options.json}, in a folder that does not exist")
+    device, model = choose_device(options.device), options.model
+    options.device = str(device)
+    options.image = options.image or options.size
+    options.classes = options.classes or (80 if model == "rdsnet" else 8)
+    chosen = options.precisions or default_precisions(device.type)
+    options.precisions = tuple(dict.fromkeys(_choose(one, device) for one in chosen))
+    if options.baselines is None:
+        count = min(USUAL[model], 2) if options.small else USUAL[model]
+        options.baselines = BASELINES[model][:count]
+    options.baselines = tuple(name for name in options.baselines if name != "none")
+    given = {name: value for name, value in vars(options).items() if name not in ("small", "json")}
+    settings = Settings(**given)
+    _check(settings)
+    return settings, options.json
 
 
 def _check(settings: Settings) -> None:
-    """Raise BadConfig for what the models or this machine cannot do."""
-    if any(side % 32 or side <= 0 for side in settings.size):
-        raise BadConfig(f"--size is {_text(settings.size)}, expected multiples of 32")
-    if not 0 <= settings.dets <= MAX_DETECTIONS:
-        raise BadConfig(f"--dets is {settings.dets}, expected 0 to {MAX_DETECTIONS}")
-    for name in ("classes", "regions", "rounds", "frames", "threads"):
-        if (number := getattr(settings, name)) < 1:
-            raise BadConfig(f"--{name} is {number}, expected at least 1")
+    if any(side % 32 for side in settings.size):
+        raise BadConfig("--size is {}x{}, expected multiples of 32".format(*settings.size))
     if settings.model != "rdsnet" and settings.regions < settings.dets:
         raise BadConfig(f"--regions is {settings.regions}, fewer than --dets {settings.dets}")
-    for peer in settings.peers:
-        if peer not in PEERS[settings.model]:
-            known = ", ".join(PEERS[settings.model])
-            raise BadConfig(f"--peers names {peer!r}; {settings.model} has {known}, or none")
-    if any(count < 2 for count in settings.batches):
-        raise BadConfig(f"--batches is {settings.batches}, expected 2 pictures or more in each")
+    for name in settings.baselines:
+        if name not in (known := BASELINES[settings.model]):
+            listed = ", ".join(known)
+            raise BadConfig(f"--baselines has {name!r}; {settings.model} has {listed}, or none")
     preset(settings.model, settings.preset)
-    device = choose_device(settings.device)
-    for precision in settings.precisions:
-        _choose(precision, device)
-
-
-def parse(arguments: Sequence[str]) -> tuple[Settings, str]:
-    """The settings of a command line, and the file for JSON or "".
-
-    Raises BadConfig; exits for --help and for what argparse itself refuses.
-    """
-    options = _parser().parse_args(arguments)
-    default = PRESETS["small" if options.small else "full"]
-    if options.json and not Path(options.json).resolve().parent.is_dir():
-        raise BadConfig(f"--json is {options.json}, in a folder that does not exist")
-    device = _device(options.device)
-    size = _size(options.size, "--size") if options.size else default["size"]
-    settings = Settings(
-        model=options.model,
-        preset=options.preset or default["preset"],
-        size=size,
-        image=_size(options.image, "--image") if options.image else size,
-        classes=options.classes or (80 if options.model == "rdsnet" else 8),
-        dets=default["dets"] if options.dets is None else options.dets,
-        regions=options.regions,
-        precisions=_names(options.precision) or default_precisions(device),
-        peers=default["peers"][options.model]
-        if options.peers is None
-        else tuple(name for name in _names(options.peers) if name != "none"),
-        rounds=default["rounds"] if options.rounds is None else options.rounds,
-        frames=default["frames"] if options.frames is None else options.frames,
-        threads=options.threads,
-        device=device,
-        seed=options.seed,
-        batches=_counts(options.batches, "--batches"),
-    )
-    resolved = [_choose(p, choose_device(device)) for p in settings.precisions]
-    return replace(settings, precisions=tuple(dict.fromkeys(resolved))), options.json
 
 
 def default_precisions(device: str) -> tuple[str, ...]:
     """fp32, and first what the device computes faster in, where it has such a thing."""
-    if device != "cpu":
-        return ("bf16", "fp32")
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return ("bf16", "fp32") if fast else ("fp32",)
+    return ("bf16", "fp32") if fast or device != "cpu" else ("fp32",)
 
 
 def _choose(precision: str, device: torch.device) -> str:
@@ -146,62 +102,32 @@ def _choose(precision: str, device: torch.device) -> str:
     return precision
 
 
-def _device(name: str) -> str:
-    return str(choose_device(name))
+def _batches(text: str) -> tuple[int, ...]:
+    return tuple(map(whole(2), names(text)))
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-
-def _counts(text: str, option: str) -> tuple[int, ...]:
-    names = _names(text)
-    if not all(name.isdecimal() for name in names):
-        raise BadConfig(f"{option} is {text!r}, expected numbers such as 4,8")
-    return tuple(int(name) for name in names)
-
-
-def _size(text: str, option: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise BadConfig(f"{option} is {text!r}, expected HEIGHTxWIDTH such as 512x1024")
-    return int(height), int(width)
-
-
-def _text(size: tuple[int, int]) -> str:
-    return "x".join(map(str, size))
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise BadConfig(message)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m benchmarks.networks",
-        description="Speed of RDSNet, SegRPN and the joint network from picture to results, "
-        "measured in turn with torchvision's models and with RDSNet as published.",
-        allow_abbrev=False,
+def _parser() -> Parser:
+    parser = Parser(
+        "benchmarks.networks",
+        "Speed of RDSNet, SegRPN and the joint network from picture to results, measured in turn "
+        "with torchvision's models and with RDSNet as published.",
     )
     add = parser.add_argument
-    add("--model", choices=sorted(PEERS), default="rdsnet")
-    add("--small", action="store_true", help="a quick look: r18, 256x512, 3 rounds")
-    add("--preset", help="network, such as r50, r18 or tiny (default r50)")
-    add("--size", metavar="HxW", help="input of the network (default 512x1024)")
-    add("--image", metavar="HxW", help="the camera's picture (default: as --size)")
-    add("--classes", type=int, help="of things (default 80 for RDSNet, else 8)")
-    add("--dets", type=int, help="planted objects, 0 to 100 (default 100)")
-    add("--regions", type=int, default=1000, help="proposals of SegRPN (default 1000)")
-    add("--precision", help="of ours, of bf16,fp32,int8 (default: bf16 where it is fast, and fp32)")
-    add("--peers", help="such as released,maskrcnn, or none; each also given our treatment")
-    add("--batches", help="ours also with so many pictures at once, such as 4,8")
-    add("--rounds", type=int, help="default 9")
-    add("--frames", type=int, help="of each contender in each round (default 2)")
-    add("--threads", type=int, default=2, help="default 2")
+    add("--model", choices=sorted(BASELINES), default="rdsnet")
+    add("--small", action="store_true", help="a quick look: r18, 256x512, 30 objects, 3 rounds")
+    add("--preset", default="r50", help="network, such as r50, r18 or tiny (default r50)")
+    add("--size", type=size, default=(512, 1024), metavar="HxW", help="input of the network")
+    add("--image", type=size, metavar="HxW", help="the camera's picture (default: as --size)")
+    add("--classes", type=whole(1), help="of things (default 80 for RDSNet, else 8)")
+    add("--dets", type=whole(0, MAX_DETECTIONS), default=100, help="planted objects (default 100)")
+    add("--regions", type=whole(1), default=1000, help="proposals of SegRPN (default 1000)")
+    add("--precision", type=names, dest="precisions", help="of ours, such as bf16,fp32,int8")
+    add("--baselines", type=names, help="such as released,maskrcnn; or none")
+    add("--batches", type=_batches, default=(), help="ours also with so many pictures, such as 4,8")
+    add("--rounds", type=whole(1), default=9, help="default 9")
+    add("--frames", type=whole(1), default=2, help="of each entry in each round (default 2)")
+    add("--threads", type=whole(1), default=2, help="default 2")
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
     add("--seed", type=int, default=0, help="of weights, picture and objects (default 0)")
-    add("--json", default="", metavar="FILE", help="write everything measured there")
+    add("--json", type=Path, metavar="FILE", help="write everything measured there")
     return parser

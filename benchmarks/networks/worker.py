@@ -1,12 +1,16 @@
-"""One contender in a process of its own: it prepares, then does a round when it is told to.
+"""An entry in a process of its own: it prepares, then does a round when it is told to.
 
 Commands are `round`, which measures some frames, and `finish`, which tells what a frame costs
-beside time. The first answer, without a command, says what the contender found.
+beside time. The first answer, without a command, says what the entry found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -14,16 +18,83 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.networks.clock import StageClock, device_counts, peak_memory_mb
-from benchmarks.networks.contenders import build, describe, may_save, pictures_of
+from benchmarks.networks.entries import build, count_objects, may_save, pictures_of
 from benchmarks.networks.gate import check_results
-from benchmarks.networks.ours import make_picture
+from benchmarks.networks.models import make_picture
 from benchmarks.networks.settings import Settings
+from jointseg_core.errors import SegError
 
 WARM_UP = 2
 """Frames before the first that counts."""
 
+# Workers are forked from a process that has imported everything and done nothing.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__])
 
-def serve(name: str, settings: Settings, connection: Connection) -> None:
+
+class WorkerFailed(SegError):
+    """An entry that could not be built or broke; the message names it and its reason."""
+
+
+class Worker:
+    """The process of one entry, or of the gate; `prepared` is what it found."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self._connection, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(name, settings, theirs))
+        with environment(settings.threads):
+            forkserver.ensure_running()
+        self._process.start()
+        theirs.close()
+        try:
+            self.prepared = self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, command: str) -> dict:
+        """Its answer to `round` or `finish`. Raises WorkerFailed when there is none."""
+        self._connection.send(command)
+        return self._answer()
+
+    def _answer(self) -> dict:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            code = self._process.exitcode
+            hint = "; was there enough memory?" if code == -9 else ""
+            raise WorkerFailed(f"{self.name}: its process ended with code {code}{hint}") from None
+        if "error" in answer:
+            raise WorkerFailed(f"{self.name}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.terminate()
+        self._process.join()
+
+
+@contextmanager
+def environment(threads: int) -> Iterator[None]:
+    """What workers start with: threads that wait without burning CPU time, and no allocator that is
+    tuned from outside. It has to stand before their libraries are loaded."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("MALLOC_", "OMP_", "GOMP_", "KMP_", "MKL_", "LD_PRELOAD")):
+            del os.environ[name]
+    os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+
+
+def _serve(name: str, settings: Settings, connection: Connection) -> None:
     """Answer until nobody asks any more; an exception is an answer too."""
     torch.set_num_threads(settings.threads)
     try:
@@ -43,7 +114,7 @@ def _take_turns(name: str, settings: Settings, connection: Connection) -> None:
     see, pictures = build(name, settings, clock), pictures_of(name)
     for _ in range(WARM_UP):
         measure(see, picture, clock)
-    connection.send(describe(see(picture)))
+    connection.send({"objects": count_objects(see(picture))})
     while True:
         if connection.recv() == "round":
             frames = [measure(see, picture, clock, pictures) for _ in range(settings.frames)]

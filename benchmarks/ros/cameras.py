@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,11 +58,16 @@ class Cameras(Node):
 
     def _trigger(self, message: Image | CompressedImage) -> None:
         stamp = self.get_clock().now().nanoseconds
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        set_stamp(message, stamp)
         for name, publisher in self._publishers_by_name.items():
             message.header.frame_id = name
             self.published[name, stamp] = time.monotonic_ns()
             publisher.publish(message)
+
+
+def set_stamp(message: Any, nanoseconds: int) -> None:
+    """The stamp of a message's header."""
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 1_000_000_000)
 
 
 def pictures(size: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -45,8 +46,7 @@ class Listener(Node):
 
     def _listen(self, camera: str, name: str, kind: type, qos: QoSProfile) -> None:
         def note(message: Any) -> None:
-            now, stamp = time.monotonic_ns(), message.header.stamp
-            self.arrived[name][camera, stamp.sec * 1_000_000_000 + stamp.nanosec] = now
+            self.arrived[name][camera, nanoseconds(message)] = time.monotonic_ns()
             if name == "detections":
                 self.objects.append(len(message.detections))
 
@@ -65,10 +65,9 @@ class Listener(Node):
         """The node's counters over all cameras, if it has told them since that steady time (s)."""
         if self._counted < moment:
             return None
-        total: dict[str, int] = {}
-        for counts in self._counts.values():
-            for name, count in counts.items():
-                total[name] = total.get(name, 0) + count
+        total: Counter[str] = Counter()
+        for counts in list(self._counts.values()):
+            total.update(counts)
         return total
 
     def complete(self) -> dict[tuple[str, int], int]:
@@ -83,6 +82,11 @@ class Listener(Node):
             arrived.clear()
         self.stats.clear()
         self.objects.clear()
+
+
+def nanoseconds(message: Any) -> int:
+    """The stamp of a message's header."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
 def _counters(status: Any) -> dict[str, int]:

@@ -23,27 +23,24 @@ PRECISE = 1.08
 
 def trial(session: Session, rate_hz: float, seconds: float) -> dict[str, Any]:
     """Publish at this rate (Hz, of each camera) for so long; what became of the frames."""
-    before = session.counts
-    session.listener.forget()
+    before, listener = session.counts, session.listener
+    listener.forget()
     session.cameras.published.clear()
     usage = session.usage()
     took = session.cameras.run(rate_hz, seconds)
     load = usage.so_far()
     session.settle()
-    published, arrived = dict(session.cameras.published), session.listener.complete()
+    published, arrived = dict(session.cameras.published), listener.complete()
+    answered = published.keys() & arrived.keys()
     counts = {name: count - before.get(name, 0) for name, count in session.counts.items()}
     return {
         "rate_hz": round(rate_hz, 2),
         "achieved_hz": round(len(published) / session.setup.cameras / took, 2),
         "seconds": round(took, 2),
-        **fate(len(published), counts, sum(frame in arrived for frame in published)),
-        "latency_ms": quantiles(
-            (arrived[frame] - moment) / 1e6
-            for frame, moment in published.items()
-            if frame in arrived
-        ),
-        "stages_ms": stages(session.listener.stats),
-        "objects_per_frame": _mean(session.listener.objects),
+        **fate(len(published), counts, len(answered)),
+        "latency_ms": quantiles((arrived[frame] - published[frame]) / 1e6 for frame in answered),
+        "stages_ms": stages(listener.stats),
+        "objects_per_frame": _mean(listener.objects),
         "load": load,
     }
 
@@ -54,17 +51,13 @@ def fate(published: int, counts: dict[str, int], results: int) -> dict[str, Any]
     lost_on_the_way  published, and never given to the node's callback
     loss             share of the frames for which no results arrived
     """
-    dropped = {
-        name.removeprefix("dropped "): count
-        for name, count in counts.items()
-        if name.startswith("dropped ") and count
-    }
+    dropped = {name.removeprefix("dropped "): n for name, n in counts.items() if "dropped " in name}
     return {
         "published": published,
         "received": counts["received"],
         "lost_on_the_way": published - counts["received"],
         "processed": counts["processed"],
-        "dropped": dropped,
+        "dropped": {reason: count for reason, count in dropped.items() if count},
         "results": results,
         "loss": round(1 - results / published, 4),
     }
@@ -79,20 +72,13 @@ def stages(stats: list[InferenceStats]) -> dict[str, Any]:
 
 def quantiles(values: Iterable[float]) -> dict[str, float] | None:
     """p50, p95 and p99; None without values."""
-    numbers = list(values)
-    if not numbers:
+    if not (numbers := list(values)):
         return None
-    found = np.quantile(numbers, (0.5, 0.95, 0.99))
-    return {name: round(float(v), 2) for name, v in zip(("p50", "p95", "p99"), found, strict=True)}
+    return {f"p{q}": round(float(np.quantile(numbers, q / 100)), 2) for q in (50, 95, 99)}
 
 
 def _mean(values: list[int]) -> float | None:
     return round(sum(values) / len(values), 2) if values else None
-
-
-def keeps_up(result: dict[str, Any]) -> bool:
-    """Whether the cameras kept the rate, and at most 5 % of the frames were lost."""
-    return result["loss"] <= MAX_LOSS and result["achieved_hz"] >= IN_TIME * result["rate_hz"]
 
 
 def highest_rate(session: Session, seconds: float) -> dict[str, Any]:
@@ -105,16 +91,17 @@ def highest_rate(session: Session, seconds: float) -> dict[str, Any]:
     while rate:
         result = trial(session, rate, seconds)
         tried.append({name: result[name] for name in ("rate_hz", "achieved_hz", "loss")})
-        if keeps_up(result):
+        in_time = result["achieved_hz"] >= IN_TIME * result["rate_hz"]
+        if in_time and result["loss"] <= MAX_LOSS:
             good, best = rate, result
         else:
             bad = rate
-        rate = _next_rate(good, bad)
+        rate = next_rate(good, bad)
     return {"rate_hz": good and round(good, 1), "trial": best, "tried": tried}
 
 
-def _next_rate(good: float | None, bad: float | None) -> float | None:
-    """None where the search is over."""
+def next_rate(good: float | None, bad: float | None) -> float | None:
+    """After the highest that was kept up with and the lowest that was not; None at the end."""
     if bad is None:
         return good * 2 if good < LAST_HZ else None
     if good is None:

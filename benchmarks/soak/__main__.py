@@ -9,7 +9,6 @@ interrupted. See docs/safety.md for what is judged.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import sys
@@ -17,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.ros.usage import Usage, machine
+from benchmarks.arguments import Parser, number, size
+from benchmarks.machine import Usage, machine
 from benchmarks.soak.run import Plan, run
 from benchmarks.soak.verdict import Finding, findings, warm_up_seconds
 from jointseg_core.command import run_program
@@ -26,10 +26,10 @@ from jointseg_core.command import run_program
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the module. Raises SoakError where the node ends by itself."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(arguments)
-    usage = Usage({})
-    plan = _plan(options)
-    record, counts, found = run(plan, options.out)
+    options = vars(_parser().parse_args(arguments))
+    folder, usage = options.pop("out"), Usage({})
+    plan = Plan(**options)
+    record, counts, found = run(plan, folder)
     found += findings(record, plan.seconds)
     document = {
         "command": shlex.join(["python", "-m", "benchmarks.soak", *arguments]),
@@ -40,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "findings": [one._asdict() for one in found],
         **record.document(),
     }
-    file = options.out / "soak.json"
-    file.write_text(json.dumps(document, indent=1) + "\n")
+    (folder / "soak.json").write_text(json.dumps(document, indent=1) + "\n")
     print(report(counts, found))
     return int(any(one.passed is False for one in found))
 
@@ -57,37 +56,22 @@ def report(counts: dict, found: Sequence[Finding]) -> str:
     return "\n".join([head, *lines, f"soak: {verdict}"])
 
 
-def _plan(options: argparse.Namespace) -> Plan:
-    return Plan(
-        seconds=60 * options.minutes,
-        rate_hz=options.rate,
-        faults=options.faults,
-        image_size=options.image,
-        model=options.model,
-        weights=options.weights,
-        device=options.device,
-        seed=options.seed,
-    )
+def _minutes(text: str) -> float:
+    return 60 * number(0.1, 1e5)(text)
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return int(height), int(width)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.soak", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long")
-    parser.add_argument("--rate", type=float, default=15.0, help="frames a second")
-    parser.add_argument("--faults", type=float, default=0.05, help="share of the frames")
-    parser.add_argument("--image", type=_size, default=(360, 640), help="HEIGHTxWIDTH of a frame")
-    parser.add_argument("--model", default="joint", choices=("joint", "rdsnet", "segrpn"))
-    parser.add_argument("--weights", type=Path, help="default: the shipped ones")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults")
-    parser.add_argument("--out", type=Path, default=Path("out/soak"), help="folder for soak.json")
+def _parser() -> Parser:
+    parser = Parser("benchmarks.soak", __doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--minutes", type=_minutes, dest="seconds", default=600.0, help="how long; default: 10")
+    add("--rate", type=number(0.1), dest="rate_hz", default=15.0, help="frames a second")
+    add("--faults", type=number(0, 1), default=0.05, help="share of the frames")
+    add("--image", type=size, dest="image_size", default=(360, 640), metavar="HxW")
+    add("--model", default="joint", choices=("joint", "rdsnet", "segrpn"))
+    add("--weights", type=Path, help="default: the shipped ones")
+    add("--device", default="auto")
+    add("--seed", type=int, default=0, help="of the faults")
+    add("--out", type=Path, default=Path("out/soak"), help="folder for soak.json")
     return parser
 
 

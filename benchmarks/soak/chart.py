@@ -9,53 +9,37 @@ import json
 import sys
 from pathlib import Path
 
-from PIL import Image
+from matplotlib.figure import Figure
 
 from jointseg_core.command import run_program
-from training.ablations.charts import SIZE, Line, line_chart
+
+CHARTS = (  # title, unit, part of the document, its lines by name
+    ("Memory of the node", "MB", "samples", {"rss_mb": "resident", "anon_mb": "its own"}),
+    ("Threads and descriptors", "count", "samples", {n: n for n in ("threads", "descriptors")}),
+    ("Frame to result, by ten seconds", "ms", "latency_ms", {n: n for n in ("p50", "p95", "p99")}),
+    ("Control loop", "ms", "control_ms", {n: n for n in ("p50", "p99")}),
+)
 
 
-def chart(document: dict) -> Image.Image:
-    """Four charts below each other, over minutes."""
-    samples, times = document["samples"], document["latency_ms"]
-    control = document["control_ms"]
-    minutes = [one["seconds"] / 60 for one in samples]
-
-    def over_time(rows: list[dict], key: str, name: str) -> Line:
-        return Line(name, [row["seconds"] / 60 for row in rows], [row[key] for row in rows])
-
-    memory = [Line(n, *_thinned(minutes, [s[k] for s in samples])) for n, k in _MEMORY]
-    counts = [Line(k, *_thinned(minutes, [s[k] for s in samples])) for k in _COUNTS]
-    latency = [over_time(times, f"p{q}", f"p{q}") for q in (50, 95, 99)]
-    steady = [over_time(control, f"p{q}", f"p{q}") for q in (50, 99)]
-    charts = [
-        line_chart("Memory of the node", "minutes", "MB", memory),
-        line_chart("Threads and descriptors", "minutes", "count", counts, zero=True),
-        line_chart("Frame to result, by ten seconds", "minutes", "ms", latency, zero=True),
-        line_chart("Control loop", "minutes", "ms", steady, zero=True),
-    ]
-    picture = Image.new("RGB", (2 * SIZE[0], 2 * SIZE[1]), "white")
-    for index, one in enumerate(charts):
-        picture.paste(one, (index % 2 * SIZE[0], index // 2 * SIZE[1]))
-    return picture
-
-
-_MEMORY = (("resident", "rss_mb"), ("its own", "anon_mb"))
-_COUNTS = ("threads", "descriptors")
-_POINTS = 120
-
-
-def _thinned(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-    """At most so many points, the highest of each stretch."""
-    step = -(-len(x) // _POINTS)
-    stretches = [slice(i, i + step) for i in range(0, len(x), step)]
-    return [x[stretch][-1] for stretch in stretches], [max(y[stretch]) for stretch in stretches]
+def chart(document: dict) -> Figure:
+    """Four charts over minutes."""
+    figure = Figure(figsize=(13, 8), dpi=100, layout="constrained")
+    for axes, (title, unit, part, lines) in zip(figure.subplots(2, 2).flat, CHARTS, strict=True):
+        minutes = [row["seconds"] / 60 for row in document[part]]
+        for key, name in lines.items():
+            axes.plot(minutes, [row[key] for row in document[part]], label=name)
+        axes.set(title=title, xlabel="minutes", ylabel=unit)
+        if unit != "MB":
+            axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
 
 
 def main() -> None:
     """The command; see the module."""
     file = Path(sys.argv[1])
-    chart(json.loads(file.read_text())).save(file.with_suffix(".png"))
+    chart(json.loads(file.read_text())).savefig(file.with_suffix(".png"))
 
 
 if __name__ == "__main__":

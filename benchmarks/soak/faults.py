@@ -9,42 +9,26 @@ from typing import NamedTuple
 from sensor_msgs.msg import Image
 
 
-def _encoding(message: Image) -> None:
-    message.encoding = "foo8"
+def _with(**fields: object) -> Callable[[Image], None]:
+    def spoil(message: Image) -> None:
+        for name, value in fields.items():
+            setattr(message, name, value)
+
+    return spoil
 
 
-def _no_encoding(message: Image) -> None:
-    message.encoding = ""
-
-
-def _step(message: Image) -> None:
-    message.step = message.width
-
-
-def _data_size(message: Image) -> None:
+def _half_of_the_data(message: Image) -> None:
     message.data = message.data[: len(message.data) // 2]
 
 
-def _no_data(message: Image) -> None:
-    message.data = b""
-
-
-def _zero_size(message: Image) -> None:
-    message.width = 0
-
-
-def _too_large(message: Image) -> None:
-    message.height = message.width = 2**31
-
-
-SPOILERS: tuple[Callable[[Image], None], ...] = (
-    _encoding,
-    _no_encoding,
-    _step,
-    _data_size,
-    _no_data,
-    _zero_size,
-    _too_large,
+SPOILERS = (
+    _with(encoding="foo8"),
+    _with(encoding=""),
+    _with(step=1),
+    _half_of_the_data,
+    _with(data=b""),
+    _with(width=0),
+    _with(height=2**31, width=2**31),
 )
 """What makes a good message a bad one, in place."""
 

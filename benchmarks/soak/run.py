@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import copy
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -25,12 +22,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, Header
 from vision_msgs.msg import Detection2DArray
 
-from benchmarks.ros.cameras import pictures
+from benchmarks.ros.cameras import pictures, set_stamp
+from benchmarks.ros.listener import nanoseconds
+from benchmarks.ros.processes import NodeProcess, Spinning
 from benchmarks.soak.faults import SCALES, Event, events
 from benchmarks.soak.samples import Control, Record, sample
-from benchmarks.soak.verdict import Finding
+from benchmarks.soak.verdict import Finding, of_frames
 from jointseg_core.errors import SegError
-from jointseg_ros import large_images
 from jointseg_ros.conversions import image_message
 
 NODE = "soak_node"
@@ -60,17 +58,10 @@ class Plan:
     device: str
     seed: int
 
-
-@dataclass
-class Sent:
-    """What the camera sent, and what came back; frames by stamp (ns)."""
-
-    good: dict[int, float] = field(default_factory=dict)  # steady seconds; until answered
-    faults: Counter[str] = field(default_factory=Counter)
-    frames: int = 0
-    answered: int = 0
-    unasked: int = 0  # results for frames that were bad, or never sent
-    recoveries: list[bool] = field(default_factory=list)  # of the first good frame after a bad one
+    def parameters(self) -> dict[str, str]:
+        """Of the node; all others keep their defaults."""
+        weights = {"model.weights": str(self.weights)} if self.weights else {}
+        return {"model.type": self.model, "device": self.device, **weights}
 
 
 class Soak(Node):
@@ -78,11 +69,9 @@ class Soak(Node):
 
     def __init__(self, plan: Plan, record: Record) -> None:
         super().__init__("soak")
-        self.plan, self.record, self.sent = plan, record, Sent()
+        self._plan, self._record = plan, record
         self.ready = False
-        self.diagnosed: dict[str, dict[str, str]] = {}
-        self.start = time.monotonic()
-        self._after_bad: int | None = None
+        self.told: dict[str, str] = {}  # by the node about the camera, last of all
         self._messages = list(_messages(plan.image_size))
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._camera = self.create_publisher(Image, TOPIC, qos)
@@ -96,68 +85,35 @@ class Soak(Node):
         """Whether the node listens to the camera."""
         return self._camera.get_subscription_count() > 0
 
-    def play(self, process: subprocess.Popen) -> None:
+    def play(self, process: NodeProcess) -> None:
         """Send frames and faults for the time of the plan. SoakError when the node ends."""
-        plan, due = self.plan, time.monotonic()
+        plan, due = self._plan, self._record.now()
         for number, event in enumerate(events(plan.faults, plan.seed)):
-            due = max(due + 1 / plan.rate_hz + event.wait, time.monotonic())
-            if due - self.start > plan.seconds:
+            due = max(due + 1 / plan.rate_hz + event.wait, self._record.now())
+            if due > plan.seconds:
                 return
-            time.sleep(max(0.0, due - time.monotonic()))
-            if process.poll() is not None:
-                raise SoakError(f"the node ended with exit code {process.returncode}")
+            time.sleep(max(0.0, due - self._record.now()))
+            if process.exit_code is not None:
+                raise SoakError(f"the node ended with exit code {process.exit_code}")
             self._send(event, number)
 
     def _send(self, event: Event, number: int) -> None:
         message = self._messages[number % len(self._messages)][event.scale]
         if event.spoil:
-            message = _copy(message)
+            message = copy.copy(message)
             event.spoil(message)
         stamp = self.get_clock().now().nanoseconds - int(event.behind * 1e9)
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
-        self.sent.frames += 1
-        self.sent.faults[event.fault or "none"] += 1
-        if not event.spoil:
-            self.sent.good[stamp] = time.monotonic()
-        self._note_recovery(event, stamp)
+        set_stamp(message, stamp)
+        self._record.sent.append((stamp, self._record.now(), event.fault))
         self._camera.publish(message)
-        self._forget()
-
-    def _note_recovery(self, event: Event, stamp: int) -> None:
-        """The first good frame after a bad one has to be answered before it is forgotten."""
-        if event.spoil:
-            self._after_bad = -1
-        elif self._after_bad == -1:
-            self._after_bad = stamp
-
-    def _forget(self) -> None:
-        """Frames that were not answered in ten seconds never will be."""
-        limit = time.monotonic() - 10
-        while self.sent.good and next(iter(self.sent.good.values())) < limit:
-            stamp = next(iter(self.sent.good))
-            self.sent.good.pop(stamp, None)
-            if stamp == self._after_bad:
-                self.sent.recoveries.append(False)
-                self._after_bad = None
 
     def _arrived(self, message: Detection2DArray) -> None:
-        now = time.monotonic()
-        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        published = self.sent.good.pop(stamp, None)
-        if published is None:
-            self.sent.unasked += 1
-            return
-        self.sent.answered += 1
-        self.record.latencies.append((now - self.start, 1e3 * (now - published)))
-        if stamp == self._after_bad:
-            self.sent.recoveries.append(True)
-            self._after_bad = None
+        self._record.arrived.append((nanoseconds(message), self._record.now()))
 
     def _diagnosed(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name.startswith(f"{NODE}: "):
-                values = {pair.key: pair.value for pair in status.values}
-                self.diagnosed[status.name.removeprefix(f"{NODE}: ")] = values
+            if status.name == f"{NODE}: input camera":
+                self.told = {pair.key: pair.value for pair in status.values}
 
     def _readiness(self, message: Bool) -> None:
         self.ready = message.data
@@ -177,13 +133,6 @@ def _messages(size: tuple[int, int]) -> Iterator[dict[float, Image]]:
         }
 
 
-def _copy(message: Image) -> Image:
-    copied = Image(**{name: getattr(message, name) for name in ("height", "width", "encoding")})
-    copied.step, copied.data = message.step, message.data
-    copied.header.frame_id = message.header.frame_id
-    return copied
-
-
 def run(plan: Plan, folder: Path) -> tuple[Record, dict, list[Finding]]:
     """Run the node for the time of the plan: what was measured, counted and found wrong.
 
@@ -191,119 +140,48 @@ def run(plan: Plan, folder: Path) -> tuple[Record, dict, list[Finding]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, log = Record(), folder / "node.log"
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    process = _started(plan, log)
-    soak = Soak(plan, record)
-    executor, closing = SingleThreadedExecutor(), threading.Event()
-    executor.add_node(soak)
-    spinning = threading.Thread(target=_spin, args=(executor, closing))
-    spinning.start()
-    try:
-        _wait_for(soak, process, log)
-        soak.start = time.monotonic()
-        control = Control(record, soak.start)
-        sampling = threading.Thread(target=_sample, args=(record, process, soak, closing))
-        sampling.start()
-        try:
+    with ExitStack() as stack:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        stack.callback(rclpy.try_shutdown)
+        spinning = stack.enter_context(closing(Spinning(rclpy.get_default_context())))
+        process = NodeProcess(NODE, plan.parameters(), log)
+        stack.callback(process.kill)
+        stack.callback(_no_more_signals)
+        soak = Soak(plan, record)
+        spinning.add(soak)
+        _wait_for(soak, process)
+        record.start = time.monotonic()
+        given = record, process, plan.seconds
+        threading.Thread(target=_sample, args=given, daemon=True).start()
+        with closing(Control(record)):
             soak.play(process)
-        finally:
-            control.close()
         time.sleep(SETTLE_SECONDS)
-        code = _stop(process)
-        return record, _counts(soak), list(_findings(soak, code, log.read_text()))
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave the node alone
-            signal.signal(number, signal.SIG_IGN)
-        process.kill()
-        process.wait()
-        closing.set()
-        spinning.join()
-        soak.destroy_node()
-        rclpy.try_shutdown()
+        code = process.stop(signal.SIGTERM, STOP_SECONDS)
+        wanted = re.compile(r"received|processed|pending|dropped.*|stamps backwards")
+        node = {name: int(n) for name, n in soak.told.items() if wanted.fullmatch(name)}
+        counts = record.counts() | {"node": node}
+        return record, counts, list(of_frames(counts, code, log.read_text()))
 
 
-def _started(plan: Plan, log: Path) -> subprocess.Popen:
-    given = {"model.type": plan.model, "device": plan.device}
-    if plan.weights:
-        given["model.weights"] = str(plan.weights)
-    words = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
-    command = [sys.executable, "-m", "jointseg_ros.perception_node", "--ros-args", *words]
-    environment = os.environ | large_images.environment(large_images.profile(), os.environ)
-    with log.open("w") as output:
-        return subprocess.Popen(
-            [*command, "-r", f"__node:={NODE}"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C comes to us alone
-        )
+def _no_more_signals() -> None:
+    """A second one must not leave the node alone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def _spin(executor: SingleThreadedExecutor, closing: threading.Event) -> None:
-    while not closing.is_set():
-        executor.spin_once(timeout_sec=0.1)
-
-
-def _wait_for(soak: Soak, process: subprocess.Popen, log: Path) -> None:
+def _wait_for(soak: Soak, process: NodeProcess) -> None:
     end = time.monotonic() + START_SECONDS
     while not (soak.ready and soak.heard()):
-        if process.poll() is not None or time.monotonic() > end:
-            last = log.read_text().strip().splitlines() or ["(nothing)"]
-            raise SoakError(f"the node did not start; it printed last: {last[-1]}")
+        if process.exit_code is not None or time.monotonic() > end:
+            raise SoakError(f"the node did not start; it printed last: {process.last_words()}")
         time.sleep(0.05)
 
 
-def _sample(
-    record: Record, process: subprocess.Popen, soak: Soak, closing: threading.Event
-) -> None:
-    """Once a second, less often in runs of hours, until the node ends."""
-    period = max(1.0, soak.plan.seconds / 3600)
-    while not closing.wait(period):
+def _sample(record: Record, process: NodeProcess, seconds: float) -> None:
+    """Once a second, less often in runs of hours, until the plan or the node ends."""
+    while record.now() <= seconds:
         try:
-            seconds = time.monotonic() - soak.start
-            if seconds <= soak.plan.seconds:
-                record.samples.append(sample(process.pid, seconds))
+            record.samples.append(sample(process.pid, record.now()))
         except OSError:
             return
-
-
-def _stop(process: subprocess.Popen) -> int | None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        return process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _counts(soak: Soak) -> dict:
-    sent, told = soak.sent, soak.diagnosed.get("input camera", {})
-    wanted = re.compile(r"received|processed|pending|dropped.*|stamps backwards")
-    return {
-        "frames": sent.frames,
-        "events": dict(sent.faults),
-        "answered": sent.answered,
-        "recovered": sum(sent.recoveries),
-        "bad_before_good": len(sent.recoveries),
-        "node": {name: int(value) for name, value in told.items() if wanted.fullmatch(name)},
-    }
-
-
-def _findings(soak: Soak, code: int | None, said: str) -> Iterator[Finding]:
-    """What does not depend on the machine's speed."""
-    counts = _counts(soak)
-    node = counts["node"]
-    yield Finding("stop", code == 0, f"exit code {code} after SIGTERM")
-    yield Finding("log", "Traceback" not in said, f"{said.count('Traceback')} tracebacks")
-    text = f"{soak.sent.unasked} results for frames that were bad or never sent"
-    yield Finding("results", soak.sent.unasked == 0, text)
-    added = node.get("processed", 0) + node.get("dropped", 0) + node.get("pending", 0)
-    text = f"{node.get('received', 0)} received, {added} processed, dropped and pending"
-    yield Finding("counters", 0 < node.get("received", 0) == added, text)
-    text = f"{counts['recovered']} of {counts['bad_before_good']} good frames after bad ones came"
-    good = sum(n for name, n in soak.sent.faults.items() if name != "bad")
-    if counts["answered"] < 0.95 * good:
-        yield Finding("recovery", None, f"{text}; the node answers {counts['answered']} of {good}")
-    else:
-        passed = counts["recovered"] >= 0.9 * counts["bad_before_good"]
-        yield Finding("recovery", passed, text)
+        time.sleep(max(1.0, seconds / 3600))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -46,6 +47,25 @@ def findings(record: Record, seconds: float) -> Iterator[Finding]:
     for name in ("threads", "descriptors"):
         yield constant(name, [getattr(one, name) for one in warm])
     yield drift(record, seconds)
+
+
+def of_frames(counts: dict, code: int | None, said: str) -> Iterator[Finding]:
+    """What does not depend on the machine's speed: counts of `Record` and of the node, the node's
+    exit code (None where it had to be killed), and what it printed."""
+    node = Counter(counts["node"])
+    yield Finding("stop", code == 0, f"exit code {code} after SIGTERM")
+    yield Finding("log", "Traceback" not in said, f"{said.count('Traceback')} tracebacks")
+    text = f"{counts['unasked']} results for frames that were bad or never sent"
+    yield Finding("results", counts["unasked"] == 0, text)
+    added = node["processed"] + node["dropped"] + node["pending"]
+    text = f"{node['received']} received, {added} processed, dropped and pending"
+    yield Finding("counters", 0 < node["received"] == added, text)
+    text = f"{counts['recovered']} of {counts['bad_before_good']} good frames after bad ones came"
+    good = counts["frames"] - counts["events"].get("bad", 0)
+    if counts["answered"] < 0.95 * good:
+        yield Finding("recovery", None, f"{text}; the node answers {counts['answered']} of {good}")
+    else:
+        yield Finding("recovery", counts["recovered"] >= 0.9 * counts["bad_before_good"], text)
 
 
 def memory(warm: Sequence[Sample], seconds: float) -> Finding:
@@ -100,7 +120,7 @@ def constant(name: str, values: Sequence[int]) -> Finding:
 
 def drift(record: Record, seconds: float) -> Finding:
     """p99 of the second half against the first, where the control loop shows a steady machine."""
-    node, control = (_halves(times, seconds) for times in (record.latencies, record.control))
+    node, control = (_halves(times, seconds) for times in (record.latencies(), record.control))
     if node is None or control is None:
         return Finding("latency", None, "too few results to compare")
     text = "p99 {:.1f} ms, then {:.1f} ms; control loop {:.1f} ms, then {:.1f} ms".format(

@@ -15,11 +15,11 @@ pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
 import rclpy
 from conftest import free_domain
 
+from benchmarks.machine import Usage
 from benchmarks.ros.__main__ import main
 from benchmarks.ros.cameras import Cameras, pictures
 from benchmarks.ros.session import BenchmarkError, Session, Setup
-from benchmarks.ros.trial import _next_rate, fate, quantiles
-from benchmarks.ros.usage import Usage
+from benchmarks.ros.trial import fate, next_rate, quantiles
 from jointseg_core.command import exit_code
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -94,10 +94,7 @@ def test_every_frame_is_accounted_for_and_nothing_is_left_behind(
 def test_nonsense_is_refused_in_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        code = exit_code(lambda: main(arguments))
-    except SystemExit as refused:
-        code = refused.code
+    code = exit_code(lambda: main(arguments))
     said = capsys.readouterr().err
     assert code == (3 if "--weights" in arguments else 2)
     assert sentence in said and len(said.splitlines()) == 1
@@ -124,7 +121,7 @@ def test_the_search_finds_the_limit_within_eight_percent(limit: float) -> None:
         if rate is None:
             break
         good, bad = (rate, bad) if rate <= limit else (good, rate)
-        rate = _next_rate(good, bad)
+        rate = next_rate(good, bad)
     assert rate is None
     assert (good is None and limit < 1.25) or limit / 1.08 <= good <= limit
 

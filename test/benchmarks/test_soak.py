@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image
 
 from benchmarks.soak.faults import SPOILERS, events
 from benchmarks.soak.samples import Record, Sample, percentiles, quantile
-from benchmarks.soak.verdict import findings, slope_mb_h, student
+from benchmarks.soak.verdict import findings, of_frames, slope_mb_h, student
 from jointseg_ros.images import BadImage, image_to_rgb
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +35,10 @@ def record(
         found.samples.append(Sample(second, mb, mb, threads if later else 20, 19))
         for tenth in range(10):
             ms = 20.0 + (tenth == 9)
-            found.latencies.append((second + tenth / 10, ms * (late if later else 1)))
-            found.control.append((second + tenth / 10, ms * (busy if later else 1)))
+            at, stamp = second + tenth / 10, len(found.sent)
+            found.sent.append((stamp, at, ""))
+            found.arrived.append((stamp, at + 1e-3 * ms * (late if later else 1)))
+            found.control.append((at, ms * (busy if later else 1)))
     return found
 
 
@@ -69,6 +71,39 @@ def test_latency_is_compared_only_while_the_control_loop_is_steady() -> None:
     assert judged(record(late=1.3, busy=1.3))["latency"] is None
 
 
+def test_results_are_matched_with_what_was_sent() -> None:
+    one = Record(
+        sent=[(1, 0.0, ""), (2, 0.1, "bad"), (3, 0.2, "size"), (4, 0.3, "bad"), (5, 0.4, "")],
+        arrived=[(1, 0.05), (3, 0.26), (3, 0.27), (4, 0.35), (9, 0.5)],
+    )
+    assert one.counts() == {
+        "frames": 5,
+        "events": {"none": 2, "bad": 2, "size": 1},
+        "answered": 2,
+        "unasked": 3,  # the second for 3, one for the bad 4, one for the unknown 9
+        "recovered": 1,
+        "bad_before_good": 2,
+    }
+    assert one.latencies()[0] == (0.05, pytest.approx(50))
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "said", "failed"),
+    [
+        ({}, 0, "", set()),
+        ({"unasked": 1}, None, "Traceback", {"stop", "log", "results"}),
+        ({"recovered": 8}, 0, "", {"recovery"}),
+        ({"node": {"received": 100, "processed": 90, "dropped": 9}}, 0, "", {"counters"}),
+    ],
+)
+def test_frames_and_the_end_of_the_node_are_judged(changed, code, said, failed) -> None:
+    counts = {"frames": 100, "events": {"bad": 10}, "answered": 90, "unasked": 0}
+    counts |= {"recovered": 10, "bad_before_good": 10}
+    counts |= {"node": {"received": 100, "processed": 90, "dropped": 10}} | changed
+    found = of_frames(counts, code, said)
+    assert {one.name for one in found if one.passed is False} == failed
+
+
 def test_the_interval_of_a_slope_is_that_of_least_squares() -> None:
     scipy = pytest.importorskip("scipy.stats", reason="scipy is not installed")
     samples = record(growth_mb_h=7.0).samples[::180]
@@ -88,7 +123,7 @@ def test_quantiles_and_percentiles_are_values_that_occurred() -> None:
     assert (row["count"], row["p50"], row["p99"]) == (100, 50, 99)
 
 
-@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("spoil", SPOILERS)
 def test_what_spoils_a_message_makes_it_a_bad_one(spoil) -> None:
     message = Image(height=8, width=16, encoding="rgb8", step=48, data=bytes(8 * 48))
     image_to_rgb(message)

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import scenes as benchmark
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
 from training.scenes import (
     Scene,
@@ -275,17 +274,6 @@ def test_codes_are_in_the_order_of_the_semantic_classes() -> None:
 
 def test_codes_suffice_for_the_busiest_street(all_scenes: list[Scene]) -> None:
     assert max(len(scene.objects) for scene in all_scenes) < 256 - FIRST_OBJECT
-
-
-def test_painting_through_masks_of_the_whole_canvas_gives_the_same_scenes() -> None:
-    for index in range(6):
-        scene, _ = benchmark.paint_scene(SEED, index, (96, 192), benchmark.FullCanvasPainter)
-        assert same(scene, render_scene(SEED, index, (96, 192)))
-
-
-def test_the_painter_is_four_times_as_fast_as_painting_through_masks() -> None:
-    obvious, ours = benchmark.compare((128, 256), scenes=6)
-    assert obvious > 4 * ours
 
 
 def test_the_contact_sheet_command_writes_a_picture(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Our networks with random weights, and the picture and the objects that everybody is shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.networks.planting import (
+    PROPOSAL_LOGIT,
+    QUIET_BIAS,
+    Scene,
+    best_anchors,
+    calibrate,
+    plant_classes,
+    plant_regions,
+    quieten,
+    street_scene,
+)
+from benchmarks.networks.settings import MAX_DETECTIONS, Settings
+from jointseg_core.boxes import encode_boxes
+from jointseg_core.checkpoint import Config, Manifest, Model, build_model, preset
+from jointseg_core.classes import Classes
+from jointseg_core.letterbox import Letterbox
+from jointseg_core.preprocessing import Preprocessing
+from jointseg_core.rdsnet import RDSNet
+
+
+def make_scene(settings: Settings) -> Scene:
+    """The objects that every entry of a run finds."""
+    classes = min(settings.classes, 80)  # what the baselines, with COCO's, can have too
+    return street_scene(settings.dets, settings.image, classes, settings.seed)
+
+
+def make_picture(settings: Settings) -> np.ndarray:
+    """A picture uint8 [H, W, 3] of blobs and noise, the same in every process."""
+    random = np.random.default_rng(settings.seed)
+    height, width = settings.image
+    coarse = random.integers(0, 200, (height // 32 + 1, width // 32 + 1, 3))
+    blobs = coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
+    return (blobs + random.integers(0, 56, blobs.shape)).astype(np.uint8)
+
+
+def make_model(settings: Settings) -> Model:
+    """The network with seeded weights whose activations are sane and that finds nothing."""
+    torch.manual_seed(settings.seed)
+    model = build_model(_config(settings)).eval()
+    calibrate(model.backbone, model.backbone, settings.seed)
+    if isinstance(model, RDSNet):
+        quieten(model.object_stream.class_logits, QUIET_BIAS, weight=1)
+        quieten(model.object_stream.box_deltas)
+    return model
+
+
+def make_manifest(settings: Settings) -> Manifest:
+    """What a checkpoint of that model would say."""
+    config = _config(settings)
+    things = tuple(f"thing {i}" for i in range(settings.classes))
+    counted = {"segrpn": "num_classes", "joint": "num_semantic"}.get(settings.model)
+    pixels = range(getattr(config, counted)) if counted else ()
+    classes = Classes(things, tuple(f"class {i}" for i in pixels))
+    return Manifest(config, classes, Preprocessing(settings.size))
+
+
+def _config(settings: Settings) -> Config:
+    """The preset with the classes and proposals of the run."""
+    own = (
+        {"num_things": settings.classes, "proposals_test": settings.regions}
+        if settings.model == "segrpn"
+        else {"num_classes": settings.classes}
+    )
+    config = preset(settings.model, settings.preset)
+    return replace(config, max_detections=MAX_DETECTIONS, **own)
+
+
+def letterbox(settings: Settings) -> Letterbox:
+    """How the picture lies in the network's input."""
+    return Letterbox(settings.image, settings.size)
+
+
+def plant(model: Model, settings: Settings, network: nn.Module | None = None) -> None:
+    """Let a model find the scene: a hook overwrites its output, see `planting`.
+
+    network is what computes in the model's place, if anything does.
+    """
+    scene, frame = make_scene(settings), letterbox(settings)
+    boxes = scene.scaled(*frame.scale)
+    anchors = torch.cat(model.anchors(settings.size, "cpu"))
+    network = network or model
+    if isinstance(model, RDSNet):
+        planted = plant_classes(boxes, scene.labels, anchors, settings.device)
+        network.register_forward_hook(lambda _, __, output: planted.write(output.class_logits))
+    else:
+        _plant_proposals(network, boxes, anchors, settings.device)
+        labels, background = scene.labels.to(settings.device), model.config.num_things
+        model.region_head.register_forward_hook(
+            lambda _, __, output: plant_regions(*output, labels, background)
+        )
+
+
+def _plant_proposals(network: nn.Module, boxes: Tensor, anchors: Tensor, device: str) -> None:
+    best = best_anchors(boxes, anchors)
+    deltas, best = (tensor.to(device) for tensor in (encode_boxes(boxes, anchors[best]), best))
+
+    def propose(_: nn.Module, __: tuple, output: tuple) -> None:
+        output.objectness[:, best] = PROPOSAL_LOGIT
+        output.box_deltas[:, best] = deltas.to(output.box_deltas.dtype)
+
+    network.register_forward_hook(propose)
