@@ -25,39 +25,16 @@ from vision_msgs.msg import (
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadInput
+from jointseg_core.images import MAX_PIXELS
 from jointseg_core.panoptic import VOID
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import colorize, instance_colors
-from jointseg_ros.images import MAX_PIXELS, BadImage, compressed_to_rgb, image_to_rgb
 from jointseg_ros.msg import (
     InstanceMask,
     InstanceMaskArray,
     PanopticSegment,
     PanopticSegmentArray,
 )
-
-__all__ = [
-    "BadImage",
-    "compressed_to_rgb",
-    "confidence_message",
-    "detections_message",
-    "foreground_message",
-    "image_message",
-    "image_to_rgb",
-    "instance_color_message",
-    "instance_labels_message",
-    "instance_masks_message",
-    "jpeg_message",
-    "label_info_message",
-    "masks_from_message",
-    "panoptic_color_message",
-    "panoptic_message",
-    "panoptic_segments_message",
-    "png_message",
-    "semantic_color_message",
-    "semantic_message",
-    "without_nan",
-]
 
 
 def without_nan(predictions: Predictions) -> Predictions:

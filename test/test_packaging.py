@@ -96,7 +96,7 @@ RUNTIMES = {  # imported by those who ask for them, inside functions
 def test_the_core_imports_nothing_but_torch_torchvision_numpy_and_safetensors() -> None:
     allowed = {"torch", "torchvision", "numpy", "safetensors"}
     for file, names in foreign("jointseg_core").items():
-        drawing = {"PIL", "cv2"} if file.endswith("visualize.py") else set()
+        drawing = {"PIL", "cv2"} if file.endswith(("visualize.py", "images.py")) else set()
         kernels = {"triton"} if file.endswith("mask_kernel.py") else set()  # loaded where it works
         runtimes = RUNTIMES.get(file.removeprefix("jointseg_core/"), set())
         assert names <= allowed | drawing | kernels | runtimes, file
@@ -120,7 +120,7 @@ LAYERS = (
     {"tensors", "errors", "runtime.malloc"},
     {"boxes", "anchors", "layers", "classes", "preprocessing", "scale_maps", "roi_align"}
     | {"panoptic", "predictions", "command"},
-    {"targets"},
+    {"targets", "images"},
     {"losses", "refinement", "backbone", "regions", "postprocessing", "runtime.winograd"},
     {"correlation", "rpn", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},

@@ -36,9 +36,9 @@ from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import Predictor
+from jointseg_core.preprocessing import MAX_PIXELS
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import large_images
-from jointseg_ros.images import MAX_PIXELS
 
 MAX_CAMERAS = 16
 REPORTED = (

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadInput
+from jointseg_core.images import MAX_PIXELS
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
-from jointseg_eval.input_validation import MAX_PIXELS
 from jointseg_eval.recordings.bags import new
 
 DETECTIONS, MASKS = "vision_msgs/msg/Detection2DArray", "jointseg_ros/msg/InstanceMaskArray"

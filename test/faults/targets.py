@@ -24,16 +24,17 @@ from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, load_model, preset, save_model
 from jointseg_core.errors import BadDataset, SegError
+from jointseg_core.images import ENCODINGS as KNOWN
+from jointseg_core.images import message_to_rgb
 from jointseg_eval.datasets.coco_file import read_coco
 from jointseg_eval.input_validation import Defect
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.images import to_rgb
 from jointseg_eval.recordings.messages import read_masks
 from jointseg_ros.conversions import masks_from_message
-from jointseg_ros.images import LAYOUTS, compressed_to_rgb, image_to_rgb
 from jointseg_ros.msg import InstanceMask, InstanceMaskArray
 
-ENCODINGS = [*LAYOUTS, "16UC1", "", "foo8"]
+ENCODINGS = [*KNOWN, "16UC1", "", "foo8"]
 
 
 def changed(seed: bytes, data: bytes) -> bytes:
@@ -57,7 +58,7 @@ def image_message(data: bytes) -> None:
         is_bigendian=head[4] % 2,
         data=data[10:] * 40,
     )
-    for read in (image_to_rgb, to_rgb):
+    for read in (message_to_rgb, to_rgb):
         with suppress(SegError):
             picture = read(message)
             assert picture.shape == (message.height, message.width, 3)
@@ -74,7 +75,7 @@ def _jpeg() -> bytes:
 def compressed_image(data: bytes) -> None:
     """A JPEG with bytes exchanged: refused, or a whole picture."""
     message = CompressedImage(format="jpeg", data=changed(_jpeg(), data))
-    for read in (compressed_to_rgb, to_rgb):
+    for read in (message_to_rgb, to_rgb):
         with suppress(SegError):
             assert read(message).shape[2] == 3
 

@@ -17,9 +17,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from jointseg_core import CITYSCAPES, Masks, PanopticFusion, Predictions
+from jointseg_core.images import message_to_rgb
 from jointseg_core.visualize import instance_colors
 from jointseg_ros import conversions
-from jointseg_ros.images import compressed_to_rgb
 from jointseg_ros.msg import InstanceMask, PanopticSegmentArray
 
 HEADER = Header(frame_id="camera_optical")
@@ -269,7 +269,7 @@ def test_a_jpeg_has_its_colours_in_order() -> None:
     red = np.zeros((16, 16, 3), np.uint8) + np.array([250, 10, 10], np.uint8)
     sent = conversions.jpeg_message(HEADER, red)
     assert sent.format == "rgb8; jpeg compressed bgr8"
-    assert np.abs(compressed_to_rgb(sent).astype(int) - red).max() < 6
+    assert np.abs(message_to_rgb(sent).astype(int) - red).max() < 6
 
 
 def test_label_info_names_every_number() -> None:
