@@ -124,9 +124,12 @@ def compressed_to_rgb(data: Any, described: str = "") -> np.ndarray:
 
 
 def read_picture(path: Path, formats: Sequence[str] = FILE_FORMATS) -> np.ndarray:
-    """The picture in a file, uint8 [H, W, 3] RGB. Raises BadImage, FileNotFoundError."""
-    with open_picture(path, formats) as picture:
-        return np.array(picture_to_rgb(picture))
+    """The picture in a file, uint8 [H, W, 3] RGB. BadImage naming it, FileNotFoundError."""
+    try:
+        with open_picture(path, formats) as picture:
+            return np.array(picture_to_rgb(picture))
+    except BadImage as error:
+        raise BadImage(error.reason, f"{path.name}: {error}") from error
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def _of_pictures(paths: list[Path], rate_hz: float, lost: list[str]) -> Iterator
         try:
             picture = read_picture(path)
         except (BadImage, FileNotFoundError) as error:
-            lost.append(f"{path.name}: {error}.")
+            lost.append(f"{error}.")
             continue
         stamp = START_NS + number * period
         number += 1

@@ -89,7 +89,7 @@ def test_no_module_needs_itself_while_it_is_imported(package: str) -> None:
 RUNTIMES = {  # imported by those who ask for them, inside functions
     "export/backends.py": {"onnxruntime", "openvino"},
     "export/writers.py": {"onnx", "openvino"},
-    "export/quantization.py": {"nncf", "PIL"},
+    "export/quantization.py": {"nncf"},
 }
 
 

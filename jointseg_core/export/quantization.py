@@ -7,19 +7,17 @@ quantised, since the shipped weights lose little by it (docs/results/int8_tiny.j
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from jointseg_core.errors import BadDataset, BadImage
+from jointseg_core.errors import BadDataset
 from jointseg_core.predictor import Predictor
 
 MOST_PICTURES, MOST_REGIONS = 200, 200
 """Pictures, and regions of each: more do not change the ranges by much."""
 SUFFIXES = (".png", ".jpg", ".jpeg")
-MAX_PIXELS = 100_000_000
 
 
 def read_pictures(folder: Path) -> list[np.ndarray]:
@@ -27,28 +25,13 @@ def read_pictures(folder: Path) -> list[np.ndarray]:
 
     Raises BadDataset where there are none, BadImage for one that cannot be read.
     """
-    from PIL import Image  # which torchvision brings
+    from jointseg_core.images import MESSAGE_FORMATS, read_picture  # which need OpenCV
 
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
     if not files:
         raise BadDataset(f"--calibration: no {' or '.join(SUFFIXES)} file lies below {folder}")
     chosen = files[:: -(-len(files) // MOST_PICTURES)]
-    return [_read(file, Image) for file in chosen]
-
-
-def _read(file: Path, decoder: ModuleType) -> np.ndarray:
-    """RGB [H, W, 3]. BadImage for a damaged picture, and for one that claims to be enormous."""
-    try:
-        with decoder.open(file, formats=("JPEG", "PNG")) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                text = f"{file} claims {picture.width} x {picture.height} pixels; leave it out"
-                raise BadImage("too_large", text)
-            return np.array(picture.convert("RGB"))
-    except BadImage:
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
-        text = f"{file} cannot be read as a picture ({error}); leave it out or copy it again"
-        raise BadImage("undecodable", text) from error
+    return [read_picture(file, MESSAGE_FORMATS) for file in chosen]
 
 
 def calibration_inputs(

@@ -211,7 +211,7 @@ def test_32_bits_a_pixel_are_no_picture(tmp_path, kind: type) -> None:
     (tmp_path / "a").write_bytes(
         compressed("TIFF", Picture.fromarray(photo()[..., 0].astype(kind)))
     )
-    with pytest.raises(BadImage) as refused:
+    with pytest.raises(BadImage, match=r"^a: 32 bits") as refused:
         read_picture(tmp_path / "a")
     assert refused.value.reason == "encoding"
 
