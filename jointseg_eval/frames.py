@@ -12,9 +12,10 @@ import numpy as np
 
 from jointseg_core.errors import BadImage, BadInput
 from jointseg_core.images import read_picture
+from jointseg_core.messages import stamp_ns
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.images import image_topic, stamp_ns, to_rgb
-from jointseg_eval.recordings.topics import FRAME_ID, START_NS
+from jointseg_eval.recordings.messages import to_rgb
+from jointseg_eval.recordings.topics import FRAME_ID, START_NS, image_topic
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 RECORDINGS = (".mcap", ".db3")

@@ -17,7 +17,7 @@ from jointseg_core.images import ENCODINGS
 from jointseg_eval.datasets.pictures import read_picture
 from jointseg_eval.frames import open_frames
 from jointseg_eval.recordings.bags import BagReader, BagWriter, new
-from jointseg_eval.recordings.images import header_message, to_rgb
+from jointseg_eval.recordings.messages import header_message, to_rgb
 from jointseg_ros import worker
 
 SIDES = (6, 8)

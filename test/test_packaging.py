@@ -120,7 +120,7 @@ LAYERS = (
     {"tensors", "errors", "runtime.malloc"},
     {"boxes", "anchors", "layers", "classes", "preprocessing", "scale_maps", "roi_align"}
     | {"panoptic", "predictions", "command"},
-    {"targets", "images"},
+    {"targets", "images", "messages"},
     {"losses", "refinement", "backbone", "regions", "postprocessing", "runtime.winograd"},
     {"correlation", "rpn", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},

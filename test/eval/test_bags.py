@@ -7,8 +7,9 @@ from mcap_ros2.decoder import DecoderFactory
 from PIL import Image
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
+from jointseg_core.messages import stamp_ns
 from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, message_types, new
-from jointseg_eval.recordings.images import header_message, image_message, stamp_ns, to_rgb
+from jointseg_eval.recordings.messages import header_message, image_message, to_rgb
 from jointseg_eval.recordings.types import types_of
 
 SECOND = 1_000_000_000

@@ -21,7 +21,7 @@ from jointseg_core import Predictor, shipped_weights
 from jointseg_core.errors import BadImage
 from jointseg_core.images import message_to_rgb
 from jointseg_eval.recordings.bags import new
-from jointseg_eval.recordings.images import header_message, to_rgb
+from jointseg_eval.recordings.messages import header_message, to_rgb
 
 READERS = ("node", "recording")
 PICTURE = np.random.default_rng(3).integers(0, 256, (4, 6, 3), np.uint8)

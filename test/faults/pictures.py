@@ -23,7 +23,7 @@ from jointseg_core.errors import BadDataset, BadImage, SegError
 from jointseg_core.images import message_to_rgb
 from jointseg_eval.datasets.pictures import read_picture
 from jointseg_eval.recordings.bags import new
-from jointseg_eval.recordings.images import header_message, to_rgb
+from jointseg_eval.recordings.messages import header_message, to_rgb
 
 KINDS: dict[str, type[SegError]] = {"node": BadImage, "recording": BadImage, "data set": BadDataset}
 PICTURE = np.add.outer(np.arange(48) * 3, np.arange(64) * 2)[..., None] + np.array([0, 9, 30])
