@@ -93,7 +93,7 @@ def raw_to_rgb(
 
 def _pixels(size: tuple[int, int], step: int, channels: int, data: Any) -> np.ndarray:
     """The checked data as bytes [H, W, channels], without copying."""
-    check_size(*size)
+    _check_size(*size)
     height, width = size
     row = width * channels
     if step < row:
@@ -104,7 +104,7 @@ def _pixels(size: tuple[int, int], step: int, channels: int, data: Any) -> np.nd
     return np.ndarray((height, width, channels), np.uint8, data, strides=(step, channels, 1))
 
 
-def check_size(height: int, width: int) -> None:
+def _check_size(height: int, width: int) -> None:
     """Raises BadImage for no pixels, and for more than MAX_PIXELS."""
     if height == 0 or width == 0:
         raise BadImage("zero_size", f"the image is {width} x {height} pixels")
@@ -142,7 +142,7 @@ def open_picture(
     """
     try:
         with Picture.open(file, formats=formats) as picture:
-            check_size(picture.height, picture.width)
+            _check_size(picture.height, picture.width)
             yield picture
     except (BadInput, FileNotFoundError):
         raise

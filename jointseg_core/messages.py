@@ -122,18 +122,20 @@ def read_boxes(
     keep: which detections are wanted; all without it. ValueError for a class that is not among the
     things.
     """
-    boxes, scores, labels = [], [], []
-    for one in message.detections if keep is None else compress(message.detections, keep):
-        center, half = one.bbox.center.position, (one.bbox.size_x / 2, one.bbox.size_y / 2)
-        box = (center.x - half[0], center.y - half[1], center.x + half[0], center.y + half[1])
-        boxes.append(box)
-        scores.append(one.results[0].hypothesis.score)
-        labels.append(_label(one.results[0].hypothesis.class_id, classes))
+    wanted = list(message.detections if keep is None else compress(message.detections, keep))
+    found = [one.results[0].hypothesis for one in wanted]
+    labels = [_label(hypothesis.class_id, classes) for hypothesis in found]
     return (
-        torch.tensor(boxes, dtype=torch.float64).view(-1, 4),
-        torch.tensor(scores, dtype=torch.float64),
+        torch.tensor([_corners(one.bbox) for one in wanted], dtype=torch.float64).view(-1, 4),
+        torch.tensor([hypothesis.score for hypothesis in found], dtype=torch.float64),
         torch.tensor(labels, dtype=torch.int64),
     )
+
+
+def _corners(box: Any) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 of a BoundingBox2D."""
+    x, y, w, h = box.center.position.x, box.center.position.y, box.size_x / 2, box.size_y / 2
+    return x - w, y - h, x + w, y + h
 
 
 def _label(name: str, classes: Classes) -> int:

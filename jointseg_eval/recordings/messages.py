@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,8 @@ from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
 from jointseg_eval.recordings.types import new
 
-
-def types(type_name: str) -> Callable[..., Any]:
-    """What makes messages of this type, for the builders of jointseg_core.messages."""
-    return partial(new, type_name)
+types = partial(partial, new)
+"""types(name)(**fields) is new(name, **fields), as the builders of the core want it."""
 
 
 def header_message(stamp_ns: int, frame_id: str) -> Any:
