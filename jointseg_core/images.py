@@ -17,7 +17,9 @@ from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 
 from jointseg_core.errors import BadImage, BadInput
-from jointseg_core.preprocessing import MAX_PIXELS
+
+MAX_PIXELS = 1 << 26
+"""Larger pictures are refused before they are decoded (8192 x 8192)."""
 
 MESSAGE_FORMATS = ("JPEG", "PNG")
 FILE_FORMATS = (*MESSAGE_FORMATS, "BMP", "WEBP", "TIFF", "PPM")

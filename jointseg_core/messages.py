@@ -19,8 +19,8 @@ from torch import Tensor
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadInput
+from jointseg_core.images import MAX_PIXELS
 from jointseg_core.predictions import Masks, Predictions
-from jointseg_core.preprocessing import MAX_PIXELS
 
 Types = Callable[[str], Callable[..., Any]]
 

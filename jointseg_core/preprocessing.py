@@ -19,9 +19,8 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 STEP = 32
-"""Sides of an input are multiples of this, so that every pyramid level halves the one before."""
 MAX_PIXELS = 1 << 26
-"""Of a picture or an input; larger ones are refused (8192 x 8192)."""
+"""Sides of an input are multiples of this, so that every pyramid level halves the one before."""
 
 
 class Neighbours(NamedTuple):

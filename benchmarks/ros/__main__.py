@@ -35,8 +35,8 @@ from benchmarks.ros.usage import machine
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
+from jointseg_core.images import MAX_PIXELS
 from jointseg_core.predictor import Predictor
-from jointseg_core.preprocessing import MAX_PIXELS
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import large_images
 
