@@ -35,9 +35,9 @@ from demo.synchroniser import synchronised
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
+from jointseg_core.messages import stamp_ns
 from jointseg_eval.input_validation import working_folder
 from jointseg_eval.recordings.bags import BagReader, merge
-from jointseg_eval.recordings.images import stamp_ns
 from jointseg_eval.recordings.topics import IMAGE
 from jointseg_eval.scores import SCORES, ModelScores, known_or_none, percentiles
 from jointseg_eval.video import Video

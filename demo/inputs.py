@@ -10,7 +10,7 @@ from pathlib import Path
 from jointseg_core.errors import BadInput
 from jointseg_eval.frames import Frame, accepted, open_frames
 from jointseg_eval.recordings.bags import BagWriter
-from jointseg_eval.recordings.images import camera_info, header_message, image_message
+from jointseg_eval.recordings.messages import camera_info, header_message, image_message
 from jointseg_eval.recordings.topics import CAMERA_INFO, IMAGE
 
 LONGEST_GAP_NS = 5_000_000_000

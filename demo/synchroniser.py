@@ -12,11 +12,11 @@ import numpy as np
 
 from demo.replay import result_topic
 from jointseg_core.classes import CITYSCAPES, Classes
+from jointseg_core.messages import read_predictions, stamp_ns
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.images import stamp_ns, to_rgb
-from jointseg_eval.recordings.messages import read_predictions, read_target
+from jointseg_eval.recordings.messages import read_target, to_rgb
 from jointseg_eval.recordings.topics import IMAGE, TRUTH
 
 _RESULTS = {

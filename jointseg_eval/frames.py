@@ -9,13 +9,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from jointseg_core.errors import BadImage, BadInput
-from jointseg_eval.input_validation import MAX_PIXELS, PICTURE_FORMATS
+from jointseg_core.images import read_picture
+from jointseg_core.messages import stamp_ns
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.images import image_topic, stamp_ns, to_rgb
-from jointseg_eval.recordings.topics import FRAME_ID, START_NS
+from jointseg_eval.recordings.messages import to_rgb
+from jointseg_eval.recordings.topics import FRAME_ID, START_NS, image_topic
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 RECORDINGS = (".mcap", ".db3")
@@ -109,22 +109,13 @@ def _of_pictures(paths: list[Path], rate_hz: float, lost: list[str]) -> Iterator
     period, number = int(1e9 / rate_hz), 0
     for path in paths:
         try:
-            picture = _picture(path)
-        except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
-            lost.append(f"{path.name}: not a picture that can be read ({error}).")
+            picture = read_picture(path)
+        except (BadImage, FileNotFoundError) as error:
+            lost.append(f"{error}.")
             continue
         stamp = START_NS + number * period
         number += 1
         yield Frame(stamp, stamp, FRAME_ID, picture, path.name)
-
-
-def _picture(path: Path) -> np.ndarray:
-    with Image.open(path, formats=PICTURE_FORMATS) as opened:
-        if opened.width * opened.height > MAX_PIXELS:
-            raise BadImage(
-                "too_large", f"{opened.width} x {opened.height} are more than {MAX_PIXELS} pixels"
-            )
-        return np.array(opened.convert("RGB"))
 
 
 def _video_rate(path: Path) -> float | None:

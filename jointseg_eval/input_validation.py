@@ -1,4 +1,4 @@
-"""Checks of what people bring: the formats and sizes that are read, defects, folders to write."""
+"""Checks of what people bring: defects of data sets, folders to write."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointseg_core.errors import BadDataset, BadInput
-
-PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-"""All that Pillow may decode; it would hand others, such as PostScript, to further programs."""
-MAX_PIXELS = 100_000_000
-"""Of a picture; larger ones are refused before they are decoded."""
 
 
 @dataclass(frozen=True)

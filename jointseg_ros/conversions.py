@@ -1,63 +1,28 @@
-"""Results to messages and back: arrays in, arrays out, no node.
+"""Results to messages: predictions and arrays in, no node.
 
 The header of every message is the camera's, unchanged. Large fields are filled with bytes or
-array.array: a NumPy array given to rclpy is copied number by number, a thousand times slower.
+array.array, see jointseg_core/messages.py.
 """
 
 from __future__ import annotations
 
-import array
 import colorsys
 from collections.abc import Iterable
 
 import cv2
 import numpy as np
 import torch
-from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from vision_msgs.msg import (
-    Detection2D,
-    Detection2DArray,
-    LabelInfo,
-    ObjectHypothesisWithPose,
-    VisionClass,
-)
+from vision_msgs.msg import Detection2DArray, LabelInfo, VisionClass
 
+from jointseg_core import messages
 from jointseg_core.classes import Classes
-from jointseg_core.errors import BadInput
 from jointseg_core.panoptic import VOID
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import colorize, instance_colors
-from jointseg_ros.images import MAX_PIXELS, BadImage, compressed_to_rgb, image_to_rgb
-from jointseg_ros.msg import (
-    InstanceMask,
-    InstanceMaskArray,
-    PanopticSegment,
-    PanopticSegmentArray,
-)
-
-__all__ = [
-    "BadImage",
-    "compressed_to_rgb",
-    "confidence_message",
-    "detections_message",
-    "foreground_message",
-    "image_message",
-    "image_to_rgb",
-    "instance_color_message",
-    "instance_labels_message",
-    "instance_masks_message",
-    "jpeg_message",
-    "label_info_message",
-    "masks_from_message",
-    "panoptic_color_message",
-    "panoptic_message",
-    "panoptic_segments_message",
-    "png_message",
-    "semantic_color_message",
-    "semantic_message",
-    "without_nan",
-]
+from jointseg_ros.msg import InstanceMaskArray, PanopticSegment, PanopticSegmentArray
+from jointseg_ros.serialized import message_class
 
 
 def without_nan(predictions: Predictions) -> Predictions:
@@ -70,100 +35,19 @@ def detections_message(
     header: Header, predictions: Predictions, classes: Classes, class_id_format: str = "name"
 ) -> Detection2DArray:
     """Boxes, best first; `class_id_format` is name or id."""
-    message = Detection2DArray(header=header)
+    labels = predictions.labels.tolist()
+    names = [classes.things[n] if class_id_format == "name" else str(n) for n in labels]
     boxes, scores = predictions.boxes.tolist(), predictions.scores.tolist()
-    for box, score, label in zip(boxes, scores, predictions.labels.tolist(), strict=True):
-        name = classes.things[label] if class_id_format == "name" else str(label)
-        message.detections.append(_detection(header, box, score, name))
-    return message
-
-
-def _detection(header: Header, box: list[float], score: float, name: str) -> Detection2D:
-    x1, y1, x2, y2 = box
-    detection = Detection2D(header=header)
-    center = detection.bbox.center.position
-    center.x, center.y = (x1 + x2) / 2, (y1 + y2) / 2
-    detection.bbox.size_x, detection.bbox.size_y = x2 - x1, y2 - y1
-    result = ObjectHypothesisWithPose()
-    result.hypothesis.class_id, result.hypothesis.score = name, score
-    detection.results = [result]
-    return detection
+    return messages.detections_message(message_class, header, boxes, scores, names)
 
 
 def instance_masks_message(header: Header, predictions: Predictions) -> InstanceMaskArray:
     """Masks in the order of the detections, each as runs or bits of its window: the smaller."""
-    height, width = predictions.image_size
-    message = InstanceMaskArray(header=header, height=height, width=width)
     masks = predictions.masks or Masks.empty()
-    rows = zip(
-        predictions.labels.tolist(),
-        predictions.scores.tolist(),
-        masks.windows.tolist(),
-        masks.crops(),
-        strict=True,
+    labels, scores = predictions.labels.tolist(), predictions.scores.tolist()
+    return messages.masks_message(
+        message_class, header, predictions.image_size, masks, labels, scores
     )
-    for index, (label, score, window, crop) in enumerate(rows):
-        mask = _mask(window, crop.numpy())
-        mask.detection_index, mask.class_id, mask.score = index, label, score
-        message.masks.append(mask)
-    return message
-
-
-def _mask(window: list[int], crop: np.ndarray) -> InstanceMask:
-    x1, y1, x2, y2 = window
-    roi = RegionOfInterest(x_offset=x1, y_offset=y1, width=x2 - x1, height=y2 - y1)
-    runs = run_lengths(crop)
-    if 4 * len(runs) <= (crop.size + 7) // 8:
-        rle = array.array("I", runs.astype(np.uint32).tobytes())
-        return InstanceMask(roi=roi, encoding=InstanceMask.ENCODING_RLE, rle=rle)
-    bits = np.packbits(crop.reshape(-1)).tobytes()
-    return InstanceMask(roi=roi, encoding=InstanceMask.ENCODING_BITMAP, bitmap=bits)
-
-
-def run_lengths(mask: np.ndarray) -> np.ndarray:
-    """Lengths of the runs of a mask bool [h, w] row by row, background first (0 for none)."""
-    flat = mask.reshape(-1)
-    if not flat.size:
-        return np.zeros(0, np.int64)
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = [0, 0] if flat[0] else [0]
-    return np.diff(np.concatenate([starts, changes, [flat.size]]))
-
-
-def masks_from_message(message: InstanceMaskArray) -> Masks:
-    """The masks of a message, in its order.
-
-    Raises BadInput where the runs or bits do not fill a window, or the window leaves the image.
-    """
-    windows, crops = [], []
-    for mask in message.masks:
-        roi = mask.roi
-        x2, y2 = roi.x_offset + roi.width, roi.y_offset + roi.height
-        if x2 > message.width or y2 > message.height:
-            raise BadInput(f"a mask ends at {x2, y2}, the image at {message.width, message.height}")
-        windows.append([roi.x_offset, roi.y_offset, x2, y2])
-        crops.append(torch.from_numpy(_crop(mask)))
-    return Masks.from_crops(torch.tensor(windows, dtype=torch.int64).view(-1, 4), crops)
-
-
-def _crop(mask: InstanceMask) -> np.ndarray:
-    """The contents of a mask's window, bool [h, w]."""
-    height, width = mask.roi.height, mask.roi.width
-    size = height * width
-    if size > MAX_PIXELS:
-        raise BadInput(f"a mask's window is {height} x {width}, more than {MAX_PIXELS} pixels")
-    if mask.encoding == InstanceMask.ENCODING_RLE:
-        runs = np.frombuffer(mask.rle, np.uint32)
-        total = int(runs.sum(dtype=np.uint64))
-    else:
-        total = 8 * len(mask.bitmap) if len(mask.bitmap) != (size + 7) // 8 else size
-    if total != size:
-        raise BadInput(f"a mask of {total} pixels does not fill its window of {height} x {width}")
-    if mask.encoding == InstanceMask.ENCODING_RLE:
-        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    else:
-        flat = np.unpackbits(np.frombuffer(mask.bitmap, np.uint8), count=size).astype(bool)
-    return flat.reshape(height, width)
 
 
 def semantic_message(header: Header, predictions: Predictions) -> Image:
@@ -228,19 +112,18 @@ def panoptic_message(header: Header, predictions: Predictions) -> Image:
 def panoptic_segments_message(header: Header, predictions: Predictions) -> PanopticSegmentArray:
     """What the values of `panoptic_message` stand for; objects refer to the detections."""
     height, width = predictions.image_size
-    message = PanopticSegmentArray(header=header, height=height, width=width)
-    for segment in predictions.panoptic.segments:
-        message.segments.append(
-            PanopticSegment(
-                id=segment.id,
-                class_id=segment.label,
-                is_thing=segment.is_thing,
-                score=segment.score,
-                area=segment.area,
-                detection_index=segment.object,
-            )
+    segments = [
+        PanopticSegment(
+            id=segment.id,
+            class_id=segment.label,
+            is_thing=segment.is_thing,
+            score=segment.score,
+            area=segment.area,
+            detection_index=segment.object,
         )
-    return message
+        for segment in predictions.panoptic.segments
+    ]
+    return PanopticSegmentArray(header=header, height=height, width=width, segments=segments)
 
 
 def panoptic_color_message(header: Header, predictions: Predictions, classes: Classes) -> Image:
@@ -258,16 +141,7 @@ def panoptic_color_message(header: Header, predictions: Predictions, classes: Cl
 
 def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
     """An image of [H, W] or [H, W, 3] samples that fit the encoding, sent little-endian."""
-    height, width = pixels.shape[:2]
-    return Image(
-        header=header,
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=pixels.nbytes // height,
-        data=pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes(),
-    )
+    return messages.image_message(message_class, header, pixels, encoding)
 
 
 def png_message(header: Header, gray: np.ndarray) -> CompressedImage:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from jointseg_core.messages import stamp_ns
 from jointseg_ros.parameters import Settings
 
 
@@ -22,8 +23,7 @@ class Frame:
     @property
     def stamp(self) -> int:
         """Nanoseconds, as the camera set it."""
-        stamp = self.message.header.stamp
-        return stamp.sec * 1_000_000_000 + stamp.nanosec
+        return stamp_ns(self.message.header)
 
 
 @dataclass(frozen=True)

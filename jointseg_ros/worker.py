@@ -14,10 +14,11 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage
 
+from jointseg_core.errors import BadImage
+from jointseg_core.images import message_to_rgb
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
-from jointseg_ros.conversions import compressed_to_rgb, image_to_rgb, without_nan
-from jointseg_ros.images import BadImage
+from jointseg_ros.conversions import without_nan
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.model import apply_settings
 from jointseg_ros.monitor import Monitor
@@ -151,7 +152,7 @@ class Worker:
             compressed = isinstance(frame.message, CompressedImage)
             encoding = frame.message.format if compressed else frame.message.encoding
             try:
-                image = (compressed_to_rgb if compressed else image_to_rgb)(frame.message)
+                image = message_to_rgb(frame.message)
             except BadImage as error:
                 self._mailbox.drop(frame, f"bad_image:{error.reason}")
                 self._monitor.bad(frame.camera, encoding, str(error))

@@ -91,14 +91,14 @@ def test_no_module_needs_itself_while_it_is_imported(package: str) -> None:
 RUNTIMES = {  # imported by those who ask for them, inside functions
     "export/backends.py": {"onnxruntime", "openvino"},
     "export/writers.py": {"onnx", "openvino"},
-    "export/quantization.py": {"nncf", "PIL"},
+    "export/quantization.py": {"nncf"},
 }
 
 
 def test_the_core_imports_nothing_but_torch_torchvision_numpy_and_safetensors() -> None:
     allowed = {"torch", "torchvision", "numpy", "safetensors"}
     for file, names in foreign("jointseg_core").items():
-        drawing = {"PIL", "cv2"} if file.endswith("visualize.py") else set()
+        drawing = {"PIL", "cv2"} if file.endswith(("visualize.py", "images.py")) else set()
         kernels = {"triton"} if file.endswith("mask_kernel.py") else set()  # loaded where it works
         runtimes = RUNTIMES.get(file.removeprefix("jointseg_core/"), set())
         assert names <= allowed | drawing | kernels | runtimes, file
@@ -121,7 +121,7 @@ def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
 LAYERS = (
     {"tensors", "errors", "runtime.malloc"},
     {"boxes", "layers", "classes", "letterbox", "predictions", "roi_align", "command"},
-    {"panoptic", "preprocessing", "targets"},
+    {"panoptic", "preprocessing", "targets", "images", "messages"},
     {"backbone", "refinement", "regions", "runtime.winograd", "scale_maps"},
     {"correlation", "rpn", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},

@@ -7,13 +7,12 @@ quantised, since the shipped weights lose little by it (docs/results/int8_tiny.j
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from jointseg_core.errors import BadDataset, BadImage
+from jointseg_core.errors import BadDataset
 from jointseg_core.predictor import Predictor
 from jointseg_core.regions import RegionHead
 from jointseg_core.segrpn import SegRPN
@@ -21,7 +20,6 @@ from jointseg_core.segrpn import SegRPN
 # pictures, and regions of each: more do not change the ranges by much
 _MOST_PICTURES, _MOST_REGIONS = 200, 200
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-_MAX_PIXELS = 100_000_000
 
 
 def read_pictures(folder: Path) -> list[np.ndarray]:
@@ -29,28 +27,13 @@ def read_pictures(folder: Path) -> list[np.ndarray]:
 
     Raises BadDataset where there are none, BadImage for one that cannot be read.
     """
-    from PIL import Image  # which torchvision brings
+    from jointseg_core.images import MESSAGE_FORMATS, read_picture  # which need OpenCV
 
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES)
     if not files:
         raise BadDataset(f"--calibration: no {' or '.join(_SUFFIXES)} file lies below {folder}")
     chosen = files[:: -(-len(files) // _MOST_PICTURES)]
-    return [_read(file, Image) for file in chosen]
-
-
-def _read(file: Path, decoder: ModuleType) -> np.ndarray:
-    """RGB [H, W, 3]. BadImage for a damaged picture, and for one that claims to be enormous."""
-    try:
-        with decoder.open(file, formats=("JPEG", "PNG")) as picture:
-            if picture.width * picture.height > _MAX_PIXELS:
-                text = f"{file} claims {picture.width} x {picture.height} pixels; leave it out"
-                raise BadImage("too_large", text)
-            return np.array(picture.convert("RGB"))
-    except BadImage:
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
-        text = f"{file} cannot be read as a picture ({error}); leave it out or copy it again"
-        raise BadImage("undecodable", text) from error
+    return [read_picture(file, MESSAGE_FORMATS) for file in chosen]
 
 
 def calibration_inputs(

@@ -16,6 +16,7 @@ import numpy as np
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadBag
+from jointseg_core.messages import DETECTIONS, read_predictions, stamp_ns
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.flicker import flicker
 from jointseg_eval.bag_evaluation.headline import Run
@@ -25,8 +26,6 @@ from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.images import stamp_ns
-from jointseg_eval.recordings.messages import DETECTIONS, read_predictions
 from jointseg_eval.scores import known_or_none, percentiles
 
 NO_RESULT = "no result"

@@ -17,6 +17,7 @@ import torch
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadImage
+from jointseg_core.messages import stamp_ns
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.timeline import PROCESSED
 from jointseg_eval.bag_evaluation.truth import (
@@ -33,7 +34,7 @@ from jointseg_eval.evaluation import Evaluation, Models, asked_for_all, open_pre
 from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
 from jointseg_eval.provenance import code_digest
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.images import stamp_ns, to_rgb
+from jointseg_eval.recordings.messages import to_rgb
 
 Part = dict[str, np.ndarray]
 """Columns of a window: `frames.*`, `shown.*`, `evaluation.*`, `truth.*`, `losses`, `seconds`."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadDataset
+from jointseg_core.messages import read_boxes, read_masks, read_plane, stamp_ns
 from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
 from jointseg_eval.bag_evaluation.windows import Window
@@ -24,8 +25,7 @@ from jointseg_eval.datasets.coco_file import CocoPicture, read_coco
 from jointseg_eval.input_validation import refuse
 from jointseg_eval.metrics.overlaps import Crops
 from jointseg_eval.recordings.bags import BagReader, Message
-from jointseg_eval.recordings.images import stamp_ns
-from jointseg_eval.recordings.messages import read_boxes, read_distances, read_masks, read_plane
+from jointseg_eval.recordings.messages import read_distances
 
 LATE_NS = 2_000_000_000
 """Annotations may have been recorded so long before or after their frame."""

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointseg_core.errors import BadBag
+from jointseg_core.messages import DETECTIONS, MASKS
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.images import IMAGE_TYPES, image_topic
-from jointseg_eval.recordings.messages import DETECTIONS, MASKS
-from jointseg_eval.recordings.topics import IMAGE, TRUTH
+from jointseg_eval.recordings.topics import IMAGE, IMAGE_TYPES, TRUTH, image_topic
 
 EDGE_BYTES = 64 << 10
 

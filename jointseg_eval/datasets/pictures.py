@@ -1,7 +1,6 @@
 """Pictures and label maps from files, strictly: damage is an error that names the file.
 
-Pillow decodes: it refuses what is truncated, corrupt or absurdly large, where other decoders return
-a damaged picture, and it leaves pictures as they are stored (annotations are not EXIF-rotated).
+Pictures are as they are stored, whatever their EXIF says: annotations are not turned either.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jointseg_core.errors import BadDataset, BadInput
-from jointseg_eval.input_validation import MAX_PIXELS, PICTURE_FORMATS
+from jointseg_core.errors import BadDataset, BadImage, BadInput
+from jointseg_core.images import open_picture, picture_to_rgb
 
 Size = tuple[int, int]  # height, width
 
 ORIENTATION = 0x0112
 """EXIF's tag; from 5 on, width and height change places in a viewer."""
-
-DEEP = ("I", "F")  # modes of more than 8 bits begin with these
 
 
 def picture_size(path: Path) -> Size:
@@ -34,9 +31,7 @@ def picture_size(path: Path) -> Size:
 def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
     """uint8 [H, W, 3] RGB; BadInput for a file that is damaged or not of `size`, as annotated."""
     with _opened(path, size) as image:
-        if image.mode.startswith(DEEP):
-            raise BadDataset(f"{path} has more than 8 bits a colour ({image.mode}), expected RGB.")
-        return np.array(image.convert("RGB"))
+        return np.array(picture_to_rgb(image))
 
 
 def read_labels(path: Path, size: Size | None = None) -> np.ndarray:
@@ -65,26 +60,17 @@ def _opened(
     path: Path, size: Size | None = None, other: str = "annotation"
 ) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=PICTURE_FORMATS) as image:
+        with open_picture(path) as image:
             if size is not None and (image.height, image.width) != size:
                 raise BadDataset(
                     f"{path} is {image.height}x{image.width} (height x width), but its {other}"
                     f" is of {size[0]}x{size[1]}; {_why_not(image, size)}."
                 )
-            if image.height * image.width > MAX_PIXELS:
-                raise BadDataset(
-                    f"{path} claims {image.height}x{image.width} (height x width), more than"
-                    f" {MAX_PIXELS} pixels; leave it out, or make it smaller."
-                )
             yield image
-    except BadInput:
-        raise
+    except BadImage as error:
+        raise BadDataset(f"{path} {error}; leave it out, or unpack it again.") from error
     except FileNotFoundError as error:
         raise _missing(path) from error
-    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others
-        raise BadDataset(
-            f"{path} cannot be read as a picture ({_one_line(error)}); unpack it again."
-        ) from error
 
 
 def _why_not(image: Image.Image, size: Size) -> str:
@@ -96,10 +82,6 @@ def _why_not(image: Image.Image, size: Size) -> str:
 
 def _missing(path: Path) -> BadInput:
     return BadInput(f"there is no picture at {path}; is the data set unpacked?")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def fingerprint(paths: Iterable[Path], root: Path, *facts: object) -> str:

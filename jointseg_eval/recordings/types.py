@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import os
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -38,8 +40,38 @@ def _definitions(package: str) -> list[Path]:
 
 
 def new(type_name: str, **values: Any) -> Any:
-    """A message such as new("std_msgs/msg/Header", stamp=..., frame_id=...), all fields given."""
-    return message_types().types[type_name](**values)
+    """A message such as new("std_msgs/msg/Header", frame_id="camera").
+
+    Fields that are not given have their defaults; arrays of numbers may be bytes or array.array.
+    """
+    fields = dict(message_types().fielddefs[type_name][1])
+    given = _DEFAULTS.get(type_name, {}) | values
+    given = {name: _as_numpy(value) for name, value in given.items()}
+    given |= {name: _default(*field) for name, field in fields.items() if name not in given}
+    return message_types().types[type_name](**given)
+
+
+_DEFAULTS = {"geometry_msgs/msg/Quaternion": {"w": 1.0}}
+"""Values that definitions give to fields, which the parser leaves out."""
+
+
+def _as_numpy(value: Any) -> Any:
+    if not isinstance(value, bytes | array.array):
+        return value
+    return np.frombuffer(value, getattr(value, "typecode", np.uint8))
+
+
+def _default(kind: Nodetype, value: Any) -> Any:
+    """What a field holds that nobody filled: zeros, nothing, or a message of such fields."""
+    if kind == Nodetype.NAME:
+        return new(value)
+    if kind == Nodetype.BASE:
+        return "" if value[0] == "string" else np.zeros((), value[0]).item()
+    (inner, element), length = value
+    count = length if kind == Nodetype.ARRAY else 0
+    if inner == Nodetype.BASE and element[0] != "string":
+        return np.zeros(count, element[0])
+    return [_default(inner, element) for _ in range(count)]
 
 
 @lru_cache(256)

@@ -17,7 +17,8 @@ from sensor_msgs.msg import Image
 from benchmarks.soak.faults import SPOILERS, events
 from benchmarks.soak.samples import Record, Sample, percentiles, quantile
 from benchmarks.soak.verdict import findings, of_frames, slope_mb_h, student
-from jointseg_ros.images import BadImage, image_to_rgb
+from jointseg_core.errors import BadImage
+from jointseg_core.images import message_to_rgb
 
 ROOT = Path(__file__).parents[2]
 HOUR = 3600.0
@@ -126,10 +127,10 @@ def test_quantiles_and_percentiles_are_values_that_occurred() -> None:
 @pytest.mark.parametrize("spoil", SPOILERS)
 def test_what_spoils_a_message_makes_it_a_bad_one(spoil) -> None:
     message = Image(height=8, width=16, encoding="rgb8", step=48, data=bytes(8 * 48))
-    image_to_rgb(message)
+    message_to_rgb(message)
     spoil(message)
     with pytest.raises(BadImage):
-        image_to_rgb(message)
+        message_to_rgb(message)
 
 
 def test_faults_have_their_share_and_every_kind_comes() -> None:

@@ -8,8 +8,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from demo.inputs import convert
 from jointseg_core.errors import BadInput
+from jointseg_core.messages import stamp_ns
 from jointseg_eval.recordings.bags import BagReader, message_types, new
-from jointseg_eval.recordings.images import header_message, image_message, stamp_ns, to_rgb
+from jointseg_eval.recordings.messages import header_message, image_message, to_rgb
 
 COLORS = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
 

@@ -9,7 +9,7 @@ import pytest
 from demo.synchroniser import synchronised
 from jointseg_core.classes import CITYSCAPES
 from jointseg_eval.recordings.bags import BagReader, BagWriter, merge, new
-from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.recordings.messages import header_message, image_message
 from jointseg_eval.scores import SCORES, ModelScores, known_or_none, percentiles
 from training.scenes.driving_bag import write_driving_bag
 

@@ -1,5 +1,4 @@
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +7,9 @@ from mcap_ros2.decoder import DecoderFactory
 from PIL import Image
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
-from jointseg_core.errors import BadImage
+from jointseg_core.messages import stamp_ns
 from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, message_types, new
-from jointseg_eval.recordings.images import header_message, image_message, stamp_ns, to_rgb
+from jointseg_eval.recordings.messages import header_message, image_message, to_rgb
 from jointseg_eval.recordings.types import types_of
 
 SECOND = 1_000_000_000
@@ -85,11 +84,6 @@ def encoded(kind: str) -> bytes:
     smooth = Image.fromarray(np.full((6, 8, 3), (200, 100, 50), np.uint8))
     smooth.save(stream, kind)
     return stream.getvalue()
-
-
-def raw(encoding: str, data: np.ndarray, step: int, **more: int) -> SimpleNamespace:
-    fields = {"height": 6, "width": 8, "is_bigendian": 0} | more
-    return SimpleNamespace(encoding=encoding, data=data.reshape(-1), step=step, **fields)
 
 
 def test_what_was_written_is_read_back(tmp_path: Path):
@@ -305,77 +299,3 @@ def test_a_bag_that_was_not_finished_leaves_nothing(tmp_path: Path):
         bag.write("/label_info", label_info(), 1)
         raise RuntimeError("stopped")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_every_encoding_gives_the_same_picture():
-    gray = RGB.mean(2).astype(np.uint8)
-    alpha = np.full((6, 8, 1), 9, np.uint8)
-    of_color = {
-        "rgb8": RGB,
-        "bgr8": RGB[..., ::-1],
-        "8UC3": RGB[..., ::-1],
-        "rgba8": np.concatenate([RGB, alpha], 2),
-        "bgra8": np.concatenate([RGB[..., ::-1], alpha], 2),
-    }
-    for encoding, data in of_color.items():
-        assert (to_rgb(raw(encoding, data, 8 * data.shape[2])) == RGB).all(), encoding
-    for encoding in ("mono8", "8UC1"):
-        assert (to_rgb(raw(encoding, gray, 8)) == gray[..., None]).all()
-    for order, flag in (("<u2", 0), (">u2", 1)):
-        wide = np.ascontiguousarray((gray.astype(np.uint16) * 256 + 5).astype(order))
-        picture = to_rgb(raw("mono16", wide.view(np.uint8), 16, is_bigendian=flag))
-        assert (picture == gray[..., None]).all()
-
-
-@pytest.mark.parametrize(
-    ("encoding", "order"), [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuyv", "yuyv")]
-)
-def test_gray_in_yuv422_stays_gray(encoding: str, order: str):
-    luma, chroma = np.full((6, 8), 128, np.uint8), np.full((6, 8), 128, np.uint8)
-    planes = (chroma, luma) if order == "uyvy" else (luma, chroma)
-    picture = to_rgb(raw(encoding, np.stack(planes, 2), 16))
-    assert np.abs(picture.astype(int) - round((128 - 16) * 255 / 219)).max() <= 1
-
-
-@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_a_bayer_mosaic_of_one_colour_gives_that_colour(pattern: str):
-    color = {"r": 200, "g": 120, "b": 40}
-    cell = np.array([color[c] for c in pattern], np.uint8).reshape(2, 2)
-    picture = to_rgb(raw(f"bayer_{pattern}8", np.tile(cell, (3, 4)), 8))
-    assert (picture[2:4, 2:6] == (200, 120, 40)).all()
-
-
-def test_padded_rows_give_the_same_picture_with_or_without_the_last_padding():
-    padded = np.zeros((6, 64), np.uint8)
-    padded[:, :24] = RGB.reshape(6, 24)
-    assert (to_rgb(raw("rgb8", padded, 64)) == RGB).all()
-    assert (to_rgb(raw("rgb8", padded.reshape(-1)[:-40], 64)) == RGB).all()
-
-
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        (raw("rgb8", RGB, 23), "step 23"),
-        (raw("rgb8", RGB.reshape(-1)[:-1], 24), "143 bytes"),
-        (raw("rgb8", RGB, 24, height=0), "no size"),
-        (raw("rgb8", RGB, 24, width=0), "no size"),
-        (raw("foo8", RGB, 24), "'foo8'"),
-        (raw("", RGB, 24), "encoding ''"),
-        (raw("16UC1", RGB, 24), "'16UC1'"),
-        (SimpleNamespace(data=b""), "damaged"),
-        (SimpleNamespace(data=encoded("JPEG")[:200]), "damaged"),
-        (SimpleNamespace(data=encoded("PNG")[:50]), "damaged"),
-    ],
-)
-def test_a_message_without_a_picture_is_refused_with_the_reason(
-    message: SimpleNamespace, reason: str
-):
-    with pytest.raises(BadImage, match=reason):
-        to_rgb(message)
-
-
-def test_a_picture_larger_than_can_be_handled_is_refused_before_it_is_decoded():
-    bomb = bytearray(encoded("PNG"))
-    bomb[16:24] = (60000).to_bytes(4, "big") * 2
-    with pytest.raises(BadImage):
-        to_rgb(SimpleNamespace(data=bytes(bomb)))

@@ -22,7 +22,7 @@ from jointseg_eval.bag_evaluation.windows import common_truth, survey, windows
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.evaluation import evaluate
 from jointseg_eval.recordings.bags import BagReader, BagWriter
-from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.recordings.messages import header_message, image_message
 from jointseg_eval.recordings.topics import IMAGE, START_NS, TRUE_DETECTIONS
 from training.scenes import render_drive
 from training.scenes.driving_bag import RATE_HZ, scene_target, write_driving_bag

@@ -5,17 +5,15 @@ import pytest
 import torch
 
 from jointseg_core.classes import CITYSCAPES
+from jointseg_core.errors import BadInput
+from jointseg_core.messages import read_boxes, read_masks, read_plane, read_predictions, run_lengths
 from jointseg_core.predictions import Masks
-from jointseg_eval.recordings.images import header_message, image_message
 from jointseg_eval.recordings.messages import (
     detections_message,
+    header_message,
+    image_message,
     masks_message,
-    read_boxes,
-    read_masks,
-    read_plane,
-    read_predictions,
     read_target,
-    run_lengths,
 )
 
 SIZE = (20, 30)
@@ -37,6 +35,7 @@ def bitmaps(count: int = 3) -> torch.Tensor:
         ([[1, 1], [1, 1]], [0, 4]),
         ([[0, 0]], [2]),
         ([[1, 0, 1]], [0, 1, 1, 1]),
+        (np.zeros((0, 5)), []),
     ],
 )
 def test_run_lengths_alternate_row_by_row_and_begin_with_the_background(mask: list, runs: list):
@@ -87,10 +86,10 @@ def test_bit_packed_masks_are_read_too():
 def test_masks_that_do_not_fill_their_window_or_leave_the_image_are_refused():
     message = masks_message(HEADER, SIZE, Masks.from_bitmaps(bitmaps(1)), [2], [""])
     message.masks[0].rle = message.masks[0].rle[:-1]
-    with pytest.raises(ValueError, match="holds"):
+    with pytest.raises(BadInput, match="does not fill its window of"):
         read_masks(message)
     message.width = 5
-    with pytest.raises(ValueError, match="reaches"):
+    with pytest.raises(BadInput, match="the image at"):
         read_masks(message)
 
 

@@ -20,7 +20,7 @@ from jointseg_core.predictor import Predictor
 from jointseg_eval.coco_results import compressed
 from jointseg_eval.predict import main
 from jointseg_eval.recordings.bags import BagWriter
-from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.recordings.messages import header_message, image_message
 
 SIZE = (60, 90)
 Run = Callable[..., int]

@@ -18,7 +18,8 @@ from faults.contract import Case
 from faults.tree import deep_yaml
 from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.bags import BagReader, BagWriter, message_types, new
-from jointseg_eval.recordings.images import header_message, image_message, image_topic
+from jointseg_eval.recordings.messages import header_message, image_message
+from jointseg_eval.recordings.topics import image_topic
 
 TIMES = range(100, 160)
 MCAP, SQLITE = StoragePlugin.MCAP, StoragePlugin.SQLITE3

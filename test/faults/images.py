@@ -19,9 +19,9 @@ from sensor_msgs.msg import Image
 from faults.contract import Case
 from jointseg_core import Predictor, shipped_weights
 from jointseg_core.errors import BadImage
+from jointseg_core.images import message_to_rgb
 from jointseg_eval.recordings.bags import new
-from jointseg_eval.recordings.images import header_message, to_rgb
-from jointseg_ros.images import image_to_rgb
+from jointseg_eval.recordings.messages import header_message, to_rgb
 
 READERS = ("node", "recording")
 PICTURE = np.random.default_rng(3).integers(0, 256, (4, 6, 3), np.uint8)
@@ -39,7 +39,7 @@ BIG = 1 << 32
 def read(reader: str, fields: dict[str, Any]) -> np.ndarray:
     """RGB of an image message with these fields, read in one of two ways."""
     if reader == "node":
-        return image_to_rgb(Image(**fields))
+        return message_to_rgb(Image(**fields))
     data = np.frombuffer(fields["data"], np.uint8)
     message = new(
         "sensor_msgs/msg/Image", **fields | {"data": data, "header": header_message(1, "")}
@@ -103,7 +103,7 @@ def _not_writable(reader: str) -> None:
 def _channels(reader: str) -> None:
     """One picture in every order of channels."""
     orders = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2, 0], "bgra8": [2, 1, 0, 0]}
-    orders["8UC3"] = orders["bgr8"]
+    orders |= {"8UC3": orders["bgr8"], "8UC4": orders["bgra8"]}
     for encoding, order in orders.items():
         data = PICTURE[..., order].tobytes()
         fields = GOOD | {"encoding": encoding, "step": 6 * len(order), "data": data}

@@ -20,10 +20,10 @@ from sensor_msgs.msg import CompressedImage
 from faults.contract import Case
 from jointseg_core import shipped_weights
 from jointseg_core.errors import BadDataset, BadImage, SegError
+from jointseg_core.images import message_to_rgb
 from jointseg_eval.datasets.pictures import read_picture
 from jointseg_eval.recordings.bags import new
-from jointseg_eval.recordings.images import header_message, to_rgb
-from jointseg_ros.images import compressed_to_rgb
+from jointseg_eval.recordings.messages import header_message, to_rgb
 
 KINDS: dict[str, type[SegError]] = {"node": BadImage, "recording": BadImage, "data set": BadDataset}
 PICTURE = np.add.outer(np.arange(48) * 3, np.arange(64) * 2)[..., None] + np.array([0, 9, 30])
@@ -59,7 +59,7 @@ def jpeg_that_claims(width: int, height: int) -> bytes:
 def read(reader: str, data: bytes, kind: str = "jpeg") -> np.ndarray:
     """RGB of these bytes, read in one of three ways."""
     if reader == "node":
-        return compressed_to_rgb(CompressedImage(format=kind, data=data))
+        return message_to_rgb(CompressedImage(format=kind, data=data))
     if reader == "data set":
         path = Path("a.jpg")
         path.write_bytes(data)

@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import CITYSCAPES, PanopticFusion
-from jointseg_ros.conversions import masks_from_message
+from jointseg_core.messages import read_masks
 from jointseg_ros.msg import InferenceStats, InstanceMaskArray, PanopticSegmentArray
 
 RDSNET = {
@@ -90,7 +90,7 @@ def test_masks_and_detections_belong_together(bench: Bench) -> None:
     assert [mask.detection_index for mask in joined.masks] == [0, 1, 2, 3, 4]
     names = [d.results[0].hypothesis.class_id for d in found.detections]
     assert names == [CITYSCAPES.things[mask.class_id] for mask in joined.masks]
-    assert masks_from_message(joined).bitmaps((48, 96)).shape == (5, 48, 96)
+    assert read_masks(joined)[0].bitmaps((48, 96)).shape == (5, 48, 96)
 
 
 @pytest.mark.parametrize("model_type", OUTPUTS)

@@ -12,7 +12,7 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 
 from jointseg_eval.recordings.bags import BagReader, BagWriter, message_types, new
-from jointseg_eval.recordings.images import header_message, image_message
+from jointseg_eval.recordings.messages import header_message, image_message
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 

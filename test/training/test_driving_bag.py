@@ -6,9 +6,9 @@ import torch
 from mcap.reader import make_reader
 
 from jointseg_core.classes import CITYSCAPES
+from jointseg_core.messages import read_plane, stamp_ns
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.images import stamp_ns, to_rgb
-from jointseg_eval.recordings.messages import read_distances, read_plane, read_target
+from jointseg_eval.recordings.messages import read_distances, read_target, to_rgb
 from training.scenes import Scene, SceneObject, driving_bag, render_drive
 from training.scenes.driving_bag import scene_messages, scene_target, write_driving_bag
 

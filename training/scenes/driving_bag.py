@@ -18,8 +18,13 @@ from jointseg_core.command import run_program
 from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
 from jointseg_eval.recordings.bags import BagWriter
-from jointseg_eval.recordings.images import camera_info, header_message, image_message
-from jointseg_eval.recordings.messages import detections_message, masks_message
+from jointseg_eval.recordings.messages import (
+    camera_info,
+    detections_message,
+    header_message,
+    image_message,
+    masks_message,
+)
 from jointseg_eval.recordings.topics import (
     CAMERA_INFO,
     FRAME_ID,

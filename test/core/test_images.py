@@ -1,36 +1,31 @@
 """Every encoding gives the same picture, bad images are refused."""
 
 import io
+import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
-
 from PIL import Image as Picture
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
 from jointseg_core.errors import BadImage
-from jointseg_ros.images import LAYOUTS, compressed_to_rgb, image_to_rgb
+from jointseg_core.images import ENCODINGS, compressed_to_rgb, message_to_rgb, read_picture
 
-HEADER = Header(frame_id="camera_optical")
-HEADER.stamp.sec, HEADER.stamp.nanosec = 12, 345678901
 ROWS, COLUMNS = np.mgrid[0:7, 0:12]
 COLUMNS = COLUMNS // 2 * 2  # pairs of equal pixels: what the 4:2:2 kinds can hold
 PICTURE = np.stack([30 + 15 * COLUMNS, 20 + 25 * ROWS, 200 - 10 * COLUMNS], 2).astype(np.uint8)
 GRAY = PICTURE[..., 1]
 
 
-def message(encoding: str, samples: np.ndarray, padding: int = 0, **fields) -> Image:
+def message(encoding: str, samples: np.ndarray, padding: int = 0, **fields) -> SimpleNamespace:
     """An image of bytes [H, W, bytes per pixel], each row followed by some bytes of rubbish."""
     height, width = samples.shape[:2]
     rows = samples.reshape(height, -1)
     rows = np.hstack([rows, np.full((height, padding), 171, np.uint8)])
     given = {"height": height, "width": width, "step": rows.shape[1], "data": rows.tobytes()}
-    return Image(header=HEADER, encoding=encoding, **(given | fields))
+    return SimpleNamespace(**{"encoding": encoding, "is_bigendian": 0} | given | fields)
 
 
 def chroma(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,6 +69,7 @@ ENCODED = {
     "8UC3": (BGR, PICTURE, 0),
     "rgba8": (alpha(PICTURE), PICTURE, 0),
     "bgra8": (alpha(BGR), PICTURE, 0),
+    "8UC4": (alpha(BGR), PICTURE, 0),
     "mono8": (GRAY[..., None], GRAYS, 0),
     "8UC1": (GRAY[..., None], GRAYS, 0),
     "mono16": (of_16_bits(GRAY, "<"), GRAYS, 0),
@@ -88,7 +84,7 @@ ENCODED = {
 @pytest.mark.parametrize("encoding", ENCODED)
 def test_every_encoding_of_one_picture_gives_that_picture(encoding: str, padding: int) -> None:
     samples, expected, tolerance = ENCODED[encoding]
-    rgb = image_to_rgb(message(encoding, samples, padding))
+    rgb = message_to_rgb(message(encoding, samples, padding))
     assert rgb.shape == (7, 12, 3) and rgb.dtype == np.uint8
     assert np.abs(rgb.astype(int) - expected).max() <= tolerance
 
@@ -97,30 +93,48 @@ def test_every_encoding_of_one_picture_gives_that_picture(encoding: str, padding
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
 def test_every_bayer_pattern_of_one_colour_gives_that_colour(pattern: str, padding: int) -> None:
     picture = np.full((8, 10, 3), (200, 120, 40), np.uint8)
-    rgb = image_to_rgb(message(f"bayer_{pattern}8", bayer(picture, pattern), padding))
+    rgb = message_to_rgb(message(f"bayer_{pattern}8", bayer(picture, pattern), padding))
     assert rgb.shape == (8, 10, 3)
     assert np.abs(rgb.astype(int) - picture).max() <= 1
 
 
 def test_every_supported_encoding_is_tried_above() -> None:
-    assert {name for name in LAYOUTS if not name.startswith("bayer")} == set(ENCODED)
+    assert {name for name in ENCODINGS if not name.startswith("bayer")} == set(ENCODED)
 
 
 def test_big_endian_mono16_gives_the_same_picture() -> None:
-    rgb = image_to_rgb(message("mono16", of_16_bits(GRAY, ">"), 6, is_bigendian=1))
+    rgb = message_to_rgb(message("mono16", of_16_bits(GRAY, ">"), 6, is_bigendian=1))
     assert np.array_equal(rgb, GRAYS)
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_the_last_row_may_lack_its_padding_and_more_may_follow_it(encoding: str) -> None:
+    samples, expected, tolerance = ENCODED[encoding]
+    padded = message(encoding, samples, 20)
+    for data in (padded.data[:-20], padded.data + bytes(300)):
+        padded.data = data
+        assert np.abs(message_to_rgb(padded).astype(int) - expected).max() <= tolerance
+    padded.data = padded.data[: 6 * padded.step + samples[0].size - 1]
+    with pytest.raises(BadImage) as refused:
+        message_to_rgb(padded)
+    assert refused.value.reason == "data_size"
+
+
+def test_a_step_of_any_size_is_one_row_where_there_is_one() -> None:
+    row = message("bgr8", PICTURE[:1], step=(1 << 32) - 1)
+    assert np.array_equal(message_to_rgb(row), PICTURE[:1, :, ::-1])
 
 
 def test_rgb8_is_a_view_of_the_message() -> None:
     image = message("rgb8", PICTURE, 5)
-    assert np.shares_memory(image_to_rgb(image), np.frombuffer(image.data, np.uint8))
+    assert np.shares_memory(message_to_rgb(image), np.frombuffer(image.data, np.uint8))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (7, 13)])
 @pytest.mark.parametrize("encoding", ["rgb8", "bgra8", "mono8", "mono16"])
 def test_pictures_of_odd_sizes_pass(encoding: str, size: tuple[int, int]) -> None:
     depth = ENCODED[encoding][0].shape[2]
-    assert image_to_rgb(message(encoding, np.zeros((*size, depth), np.uint8))).shape == (*size, 3)
+    assert message_to_rgb(message(encoding, np.zeros((*size, depth), np.uint8))).shape == (*size, 3)
 
 
 @pytest.mark.parametrize(
@@ -145,14 +159,14 @@ def test_pictures_of_odd_sizes_pass(encoding: str, size: tuple[int, int]) -> Non
 )
 def test_a_bad_image_is_refused_with_its_reason(reason: str, encoding: str, fields: dict) -> None:
     with pytest.raises(BadImage) as refused:
-        image_to_rgb(message(encoding, PICTURE, **fields))
+        message_to_rgb(message(encoding, PICTURE, **fields))
     assert refused.value.reason == reason
     assert str(refused.value).isascii() and len(str(refused.value)) < 300
 
 
 def test_an_odd_width_is_refused_where_pixels_come_in_pairs() -> None:
     with pytest.raises(BadImage) as refused:
-        image_to_rgb(message("yuyv", np.zeros((4, 5, 2), np.uint8)))
+        message_to_rgb(message("yuyv", np.zeros((4, 5, 2), np.uint8)))
     assert refused.value.reason == "step"
 
 
@@ -169,9 +183,9 @@ def compressed(kind: str, picture: Picture.Image | None = None, **options) -> by
 
 
 def test_a_png_comes_back_exactly_and_a_jpeg_nearly() -> None:
-    png = compressed_to_rgb(CompressedImage(format="rgb8; png compressed", data=compressed("PNG")))
+    png = compressed_to_rgb(compressed("PNG"), "rgb8; png compressed")
     assert np.array_equal(png, photo())
-    jpeg = compressed_to_rgb(CompressedImage(data=compressed("JPEG", quality=98, subsampling=0)))
+    jpeg = compressed_to_rgb(compressed("JPEG", quality=98, subsampling=0))
     assert np.abs(jpeg.astype(int) - photo()).mean() < 3
 
 
@@ -179,26 +193,56 @@ def test_gray_transparent_and_16_bit_pictures_become_rgb() -> None:
     gray = Picture.fromarray(photo()[..., 0])
     deep = Picture.fromarray(photo()[..., 0].astype(np.uint16) * 256 + 5)
     for picture in (gray, deep):
-        rgb = compressed_to_rgb(CompressedImage(data=compressed("PNG", picture)))
+        rgb = compressed_to_rgb(compressed("PNG", picture))
         assert np.array_equal(rgb, np.repeat(photo()[..., :1], 3, 2))
     clear = Picture.fromarray(np.dstack([photo(), photo()[..., 0]]))
-    assert np.array_equal(
-        compressed_to_rgb(CompressedImage(data=compressed("PNG", clear))), photo()
+    assert np.array_equal(compressed_to_rgb(compressed("PNG", clear)), photo())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bits_are_their_high_byte_in_every_format(tmp_path, kind: str) -> None:
+    deep = Picture.fromarray(photo()[..., 0].astype(np.uint16) * 256 + 200)
+    (tmp_path / "a").write_bytes(compressed(kind, deep))
+    assert np.array_equal(read_picture(tmp_path / "a"), np.repeat(photo()[..., :1], 3, 2))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_32_bits_a_pixel_are_no_picture(tmp_path, kind: type) -> None:
+    (tmp_path / "a").write_bytes(
+        compressed("TIFF", Picture.fromarray(photo()[..., 0].astype(kind)))
     )
+    with pytest.raises(BadImage, match=r"^a: 32 bits") as refused:
+        read_picture(tmp_path / "a")
+    assert refused.value.reason == "encoding"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM"])
+def test_files_may_have_more_formats_than_messages(tmp_path, kind: str) -> None:
+    (tmp_path / "a").write_bytes(compressed(kind))
+    picture = read_picture(tmp_path / "a")
+    assert picture.shape == (64, 96, 3) and picture.flags.writeable
+    with pytest.raises(FileNotFoundError):
+        read_picture(tmp_path / "b")
+
+
+def test_what_follows_the_end_of_a_picture_is_ignored() -> None:
+    for kind in ("JPEG", "PNG"):
+        data = compressed(kind)
+        assert np.array_equal(compressed_to_rgb(data + bytes(100)), compressed_to_rgb(data))
 
 
 def test_the_orientation_noted_in_a_jpeg_is_ignored() -> None:
     turned = Picture.Exif()
     turned[0x0112] = 6
     jpeg = compressed("JPEG", exif=turned)
-    assert compressed_to_rgb(CompressedImage(data=jpeg)).shape == (64, 96, 3)
+    assert compressed_to_rgb(jpeg).shape == (64, 96, 3)
 
 
 def bomb() -> bytes:
     """A PNG that says it has 60000 x 60000 pixels."""
     png = bytearray(compressed("PNG"))
     png[16:24] = np.array([60000, 60000], ">u4").tobytes()
-    png[29:33] = np.array([__import__("zlib").crc32(bytes(png[12:29]))], ">u4").tobytes()
+    png[29:33] = np.array([zlib.crc32(bytes(png[12:29]))], ">u4").tobytes()
     return bytes(png)
 
 
@@ -217,15 +261,14 @@ def bomb() -> bytes:
 )
 def test_a_bad_compressed_image_is_refused_with_its_reason(reason: str, data: bytes) -> None:
     with pytest.raises(BadImage) as refused:
-        compressed_to_rgb(CompressedImage(format="jpeg", data=data))
+        compressed_to_rgb(data, "jpeg")
     assert refused.value.reason == reason
     assert str(refused.value).isascii() and "\n" not in str(refused.value)
 
 
 def test_compressed_depth_is_refused() -> None:
-    depth = CompressedImage(format="16UC1; compressedDepth png", data=compressed("PNG"))
     with pytest.raises(BadImage, match="depth"):
-        compressed_to_rgb(depth)
+        compressed_to_rgb(compressed("PNG"), "16UC1; compressedDepth png")
 
 
 @settings(max_examples=100, deadline=None)
@@ -234,6 +277,6 @@ def test_rubbish_in_a_jpeg_is_refused_or_gives_a_picture(rubbish: bytes, place: 
     jpeg = compressed("JPEG")
     data = jpeg[:place] + rubbish + jpeg[place + len(rubbish) :]
     try:
-        assert compressed_to_rgb(CompressedImage(data=data)).ndim == 3
+        assert compressed_to_rgb(data).ndim == 3
     except BadImage as error:
         assert error.reason in ("undecodable", "zero_size", "too_large")
