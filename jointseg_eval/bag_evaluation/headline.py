@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jointseg_eval.bag_evaluation.packed import DEFAULT_GAP_S
+from jointseg_eval.bag_evaluation.page_data import DEFAULT_GAP_S
 from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
 from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.report import HEADLINES, number

@@ -22,7 +22,7 @@ from jointseg_eval.bag_evaluation.headline import (
     mean,
     percent,
 )
-from jointseg_eval.bag_evaluation.packed import packed, score_windows, stretches
+from jointseg_eval.bag_evaluation.page_data import TimeAxis, frame_data, run_data, score_data
 from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
 from jointseg_eval.report import COLORS, HEADLINES, jpeg, number, parts, template
 
@@ -31,7 +31,10 @@ PICTURE_BYTES = 12_000_000
 """What all pictures together may take; where they are many or large, they are made smaller."""
 SIZES = ((1280, 85), (960, 82), (720, 80), (640, 65), (480, 50))
 """Widths in pixels, and the JPEG quality that goes with them, the best first."""
-SCRIPTS = ("columns.js", "drawing.js", "lanes.js", "timeline.js", "frames.js")
+SCRIPTS = (
+    "vendor/uplot/uPlot.iife.min.js",
+    *(f"bag_evaluation/{name}.js" for name in ("lanes", "frames", "timeline")),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,16 +129,20 @@ def _data(
 ) -> dict[str, Any]:
     """What the script of the page draws from; only the first run has its objects drawn."""
     timeline = runs[0].timeline
+    axis = TimeAxis([run.timeline for run in runs])
     things = [timeline.things.index(name) for name in names if name in timeline.things]
     return {
         "bags": timeline.bags,
         "classes": [{"name": n, "color": c} for n, c in zip(names, colors, strict=True)],
         "things": [names.index(timeline.things[k]) for k in things],
-        "stretches": stretches([run.timeline for run in runs]),
-        "runs": [packed(r.name, r.timeline, [] if k else things) for k, r in enumerate(runs)],
-        "windows": score_windows(windows, HEADLINES),
+        "stretches": axis.stretches,
+        "end": axis.end,
+        "ranges": [axis.range_of(bag) for bag in range(len(timeline.bags))],
+        "frames": frame_data(timeline, axis, things),
+        "runs": [run_data(run.name, run.timeline, axis) for run in runs],
+        "scores": score_data(windows, HEADLINES, axis),
         "examples": [
-            {"bag": e.bag, "time": float(e.time), "classes": [names.index(n) for n in e.classes]}
+            {"x": axis.place(e.bag, e.time), "classes": [names.index(n) for n in e.classes]}
             for e in examples
         ],
         "palette": COLORS,
@@ -227,5 +234,5 @@ def _layer_names(examples: Sequence[Example]) -> list[str]:
 
 def _script() -> str:
     """The scripts of the page as one."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
