@@ -37,7 +37,6 @@ setup(
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.2"],
         "int8": ["nncf>=3.0"],
-        "rerun": ["rerun-sdk>=0.20"],
         "visualize": ["opencv-python-headless<5", "pillow>=10.1"],
     },
 )

@@ -307,7 +307,7 @@ DISTRIBUTIONS = {  # where the name to install is not the name to import
 }
 
 
-EXTRAS = {"ray", "rerun"}  # imported by those who ask for them, inside functions
+EXTRAS = {"ray"}  # imported by those who ask for them, inside functions
 
 
 def test_the_environment_brings_all_that_training_and_tests_import() -> None:
