@@ -15,10 +15,10 @@ from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.visualize import draw
 from jointseg_eval.bag_evaluation.examples import choose
-from jointseg_eval.bag_evaluation.headline import Run, duration
-from jointseg_eval.bag_evaluation.online import Online, judge_node
-from jointseg_eval.bag_evaluation.part import Settings
+from jointseg_eval.bag_evaluation.headline import Run
+from jointseg_eval.bag_evaluation.online import Online, evaluate_node
 from jointseg_eval.bag_evaluation.report import Example, write_bag_report
+from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.bag_evaluation.windows import common_truth, survey
 from jointseg_eval.recordings.bags import BagReader
@@ -59,7 +59,7 @@ class DemoReport:
             for model, replay in replays.items():
                 settings = Settings(shipped_weights(model), kinds=common_truth([recording]))
                 prefix = result_topic(model, "detections").removesuffix("/detections")
-                found = judge_node(recording, bag, prefix, settings, CITYSCAPES)
+                found = evaluate_node(recording, bag, prefix, settings, CITYSCAPES)
                 judged[model] = _timed(found, replay.latency_by_stamp(model))
                 progress(len(judged))
         return cls(judged)
@@ -99,8 +99,8 @@ class DemoReport:
 
     def _windows(self) -> Iterator[dict[str, float]]:
         """The scores of each second, or of as many seconds as make sixty windows."""
-        length = max(WINDOW_S, duration(self._worst) / MOST_WINDOWS)
-        gap = duration(self._worst) / len(self._worst)
+        length = max(WINDOW_S, self._worst.duration() / MOST_WINDOWS)
+        gap = self._worst.duration() / len(self._worst)
         place = (self._worst.time // length).astype(int)
         for k in np.unique(place).tolist():
             times = self._worst.time[place == k]
@@ -126,13 +126,12 @@ def _timed(online: Online, latency_ms: Mapping[int, float]) -> Online:
 
 
 def _run(model: str, online: Online) -> Run:
-    run = online.run(model)
-    return replace(run, evaluation=online.processed if len(online.processed) else None)
+    return Run.of(model, online.timeline, online.processed, online.as_known)
 
 
 def _scores(model: str, online: Online, frames: np.ndarray) -> dict[str, float]:
     """Of the frames for which `frames`, bool [F], is true; none where none of them was judged."""
-    numbers = np.flatnonzero(frames[online.judged]).tolist()
+    numbers = np.flatnonzero(frames[online.scored]).tolist()
     if not numbers:
         return {}
     found = online.processed.score(numbers)

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
+from jointseg_eval.bag_evaluation.timeline import DEFAULT_GAP_S, PROCESSED, Timeline
 
 UNKNOWN = 2**16 - 1
 """What a share of 0 to 1, kept as a sixteen-bit number up to UNKNOWN - 1, is when not known."""
 PAUSE_S = 60.0
 """Longer ones are cut out of the time axis, and so is a clock that jumps."""
-DEFAULT_GAP_S = 0.1
-"""From frame to frame, where a recording has one frame alone."""
-WINDOW = ("bag", "start", "end")
+NO_SCORES = ("bag", "start", "end", "frames")
 MISSING = "not evaluated"
 """What became of a frame that another run has alone."""
 
@@ -116,16 +114,16 @@ def frame_data(timeline: Timeline, axis: TimeAxis, things: Sequence[int]) -> dic
 
 
 def score_data(
-    windows: Sequence[Mapping[str, float]], titles: Mapping[str, str], axis: TimeAxis
+    windows: Sequence[Mapping[str, float | None]], titles: Mapping[str, str], axis: TimeAxis
 ) -> list[dict[str, Any]]:
     """Scores of windows for JSON: what each is called and, for each frame, that of its window."""
     names = dict.fromkeys(name for row in windows for name in row)
-    found = {name: np.full(len(axis.x), np.nan) for name in names if name not in WINDOW}
+    found = {name: np.full(len(axis.x), np.nan) for name in names if name not in NO_SCORES}
     for row in windows:
-        bag, start, end = (row[name] for name in WINDOW)
+        bag, start, end = (row[name] for name in NO_SCORES[:3])
         inside = (axis.bag == bag) & (axis.time >= start) & (axis.time <= end)
         for name, values in found.items():
-            values[inside] = row.get(name, np.nan)
+            values[inside] = np.nan if row.get(name) is None else row[name]
     return [{"title": titles.get(k, k), "values": _shares(v)} for k, v in found.items()]
 
 

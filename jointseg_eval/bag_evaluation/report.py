@@ -13,17 +13,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from jointseg_eval.bag_evaluation.headline import (
-    Run,
-    cards,
-    clock,
-    duration,
-    headline,
-    mean,
-    percent,
-)
+from jointseg_eval.bag_evaluation.headline import Run, cards, clock, headline, percent
 from jointseg_eval.bag_evaluation.page_data import TimeAxis, frame_data, run_data, score_data
-from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
+from jointseg_eval.bag_evaluation.timeline import Timeline, mean
 from jointseg_eval.report import COLORS, HEADLINES, jpeg, number, parts, template
 
 EXAMPLES = 40
@@ -166,26 +158,19 @@ def _recordings(timeline: Timeline) -> list[dict[str, Any]]:
     """A row for each recording."""
     rows = []
     for bag, name in enumerate(timeline.bags):
-        part = _of(timeline, timeline.bag == bag)
+        own = timeline.where(timeline.bag == bag)
         rows.append(
             {
                 "name": name,
-                "frames": len(part),
-                "duration": clock(duration(part)) if len(part) else "-",
-                "lost": 1 - part.share_of(PROCESSED) if len(part) else math.nan,
-                "quality": mean(part.quality),
-                "confidence": mean(part.confidence),
-                "flicker": mean(part.flicker),
+                "frames": len(own),
+                "duration": clock(own.duration()) if len(own) else "-",
+                "lost": 1 - own.processed.mean() if len(own) else math.nan,
+                "quality": mean(own.quality),
+                "confidence": mean(own.confidence),
+                "flicker": mean(own.flicker),
             }
         )
     return rows
-
-
-def _of(timeline: Timeline, chosen: np.ndarray) -> Timeline:
-    """The frames for which chosen, bool [F], is true."""
-    columns = {k: v[chosen] for k, v in vars(timeline).items() if isinstance(v, np.ndarray)}
-    names = {name: getattr(timeline, name) for name in ("bags", "things", "fates")}
-    return Timeline(**names, **columns)
 
 
 def _shown(examples: Sequence[Example], timeline: Timeline) -> list[dict[str, Any]]:
