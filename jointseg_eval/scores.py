@@ -10,7 +10,7 @@ import numpy as np
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from jointseg_eval.metrics import MIN_SHARE, AveragePrecision, Confusion, foreground_truth
+from jointseg_eval.metrics import MIN_SHARE, AveragePrecision, PixelConfusion, foreground_truth
 
 SCORES = {
     "rdsnet": ("box_ap", "box_ap50", "mask_ap", "mask_ap50"),
@@ -26,8 +26,8 @@ class ModelScores:
     def __init__(self, model: str, classes: Classes) -> None:
         self.model = model
         self.objects = AveragePrecision(classes.things)
-        self.pixels = Confusion(len(classes.semantic))
-        self.foreground = Confusion(2)
+        self.pixels = PixelConfusion(len(classes.semantic))
+        self.foreground = PixelConfusion(2)
         self._classes = classes
 
     def add(self, found: Predictions, truth: Target) -> None:

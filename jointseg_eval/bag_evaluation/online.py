@@ -1,7 +1,7 @@
 """What a node made of a recording that was played to it, beside what the model makes of it.
 
 Two scores tell what running costs: of the frames that it processed, as if each result had come at
-once, and of all frames, each judged by the newest result that had arrived when the frame came
+once, and of all frames, each scored by the newest result that had arrived when the frame came
 (Li et al., Towards Streaming Perception, 2020). The second is what a planner gets.
 """
 
