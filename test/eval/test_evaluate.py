@@ -288,6 +288,6 @@ def test_evaluations_of_parts_add_up_to_that_of_all(
     assert together.pictures == whole.pictures
     assert together.metrics == pytest.approx(whole.metrics, abs=1e-12, nan_ok=True)
     assert json.dumps(together.table()) == json.dumps(whole.table())  # NaN equals NaN there
-    assert together.mistakes.counts.tolist() == whole.mistakes.counts.tolist()
+    assert together.confusion_matrix.counts.tolist() == whole.confusion_matrix.counts.tolist()
     subset = [0, 2, 2]
     assert together.score(subset) == pytest.approx(whole.score(subset), abs=1e-12, nan_ok=True)
