@@ -31,7 +31,7 @@ WINDOW_S, MOST_WINDOWS = 1.0, 60
 
 
 class DemoReport:
-    """Collects what the report shows: first how each node did, then the worst frames as they pass."""
+    """Collects what the report shows: how each node did, then the worst frames as they pass."""
 
     def __init__(self, online: Mapping[str, Online]) -> None:
         self._online = online

@@ -20,7 +20,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from jointseg_core.errors import BadBag, BadConfig, BadInput
 from jointseg_eval.bag_evaluation.bag_result import BagResult
 from jointseg_eval.bag_evaluation.examples import examples
 from jointseg_eval.bag_evaluation.headline import Run
-from jointseg_eval.bag_evaluation.online import Online, evaluate_online
+from jointseg_eval.bag_evaluation.online import evaluate_online
 from jointseg_eval.bag_evaluation.processes import Answer, Failure, in_processes, one_by_one
 from jointseg_eval.bag_evaluation.report import write_bag_report
 from jointseg_eval.bag_evaluation.settings import Settings
@@ -82,7 +82,8 @@ def main() -> int:
             options.node,
             options.rate,
         )
-        runs.append(_run_of(online))
+        scores = online.processed, online.as_known
+        runs.append(Run.of("node", online.timeline, *scores, details=False))
         document["online"] = online.document()
     _write(options.out / "metrics.json", json.dumps(document, indent=2) + "\n")
     _write(options.out / "frames.csv", _table_of_frames(timeline))
@@ -98,10 +99,6 @@ def main() -> int:
     )
     _print(Console(width=None if sys.stdout.isatty() else 120), document, options.out)
     return EXIT_LOSSES if result.losses else 0
-
-
-def _run_of(online: Online) -> Run:
-    return Run.of("node", online.timeline, online.processed, online.as_known, details=False)
 
 
 def _survey(options: argparse.Namespace) -> tuple[list[Recording], list[str]]:
@@ -131,21 +128,19 @@ def _truth_topics(options: argparse.Namespace) -> TruthTopics | None:
 
 
 def _settings(options: argparse.Namespace, recordings: Sequence[Recording]) -> Settings:
-    truth = "topics" if options.truth is None else options.truth
+    truth = options.truth
     if truth not in ("topics", "none"):
+        truth = str(Path(truth).absolute())
         document, _ = read_json(Path(truth), ("images", "annotations", "categories"))
         read_categories(document["categories"], Path(truth), refuse)
+    same = ("device", "precision", "backend", "batch", "strict")
     return Settings(
         options.weights.absolute(),
         options.other.absolute() if options.other else None,
-        options.device,
-        options.precision,
-        options.backend,
-        truth if truth in ("topics", "none") else str(Path(truth).absolute()),
-        common_truth(recordings) if truth == "topics" else (),
-        round(options.tolerance * 1e9),
-        options.batch,
-        options.strict,
+        truth=truth,
+        kinds=common_truth(recordings) if truth == "topics" else (),
+        tolerance=round(options.tolerance * 1e9),
+        **{name: getattr(options, name) for name in same},
     )
 
 
@@ -286,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--with", dest="other", type=Path, help="weights for the class maps")
     add("--topic", help="the images, where a recording has several")
-    add("--truth", help="COCO JSON whose pictures are named by stamps, or none [topics of the bag]")
+    add("--truth", default="topics", help="of the bag, none, or a COCO JSON that names stamps")
     add(
         "--truth-topics",
         nargs="+",
@@ -295,9 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--online", type=Path, help="what a node published while the recording was played to it")
     add("--node", help="start of that node's topics, as in /joint/camera")
-    add("--rate", type=_length, default=1.0, help="at which the recording was played")
-    add("--tolerance", type=_seconds, default=0.01, help="between a frame and its annotation, s")
-    add("--window", type=_length, default=10.0, help="of time, done at once or again; s")
+    add("--rate", type=_number(1e-3), default=1.0, help="at which the recording was played")
+    add("--tolerance", type=_number(0, 10), default=0.01, help="frame to annotation, s")
+    add("--window", type=_number(1e-3), default=10.0, help="of time, done at once or again; s")
     add("--workers", type=_count, default=os.cpu_count() or 1, help="processes; 0: this one alone")
     add("--ray", metavar="ADDRESS", help="of a Ray cluster: auto, local or HOST:PORT")
     add("--out", type=Path, default=Path("out/bag_evaluation"))
@@ -316,18 +311,16 @@ def _count(text: str) -> int:
     return value
 
 
-def _length(text: str) -> float:
-    value = float(text)
-    if not 0.001 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a millisecond or more")
-    return value
+def _number(least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Reads a number from `least` on and below `most`."""
 
+    def read(text: str) -> float:
+        value = float(text)
+        if not least <= value < most:
+            raise argparse.ArgumentTypeError(f"{text} is not from {least:g} to {most:g}")
+        return value
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 10:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 10 seconds")
-    return value
+    return read
 
 
 if __name__ == "__main__":

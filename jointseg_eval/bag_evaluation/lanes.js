@@ -1,7 +1,7 @@
 "use strict";
 // What the page knows of every frame, and the lanes of the timeline that are made from it.
 
-const KINDS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array, f8: Float64Array, i8: BigInt64Array };
+const KINDS = { u1: Uint8Array, u2: Uint16Array, f4: Float32Array, f8: Float64Array, i8: BigInt64Array };
 const UNKNOWN = 65535; // among shares
 const BRIDGED = 3; // so many frames without a value do not break a line
 const POINTS = 600; // of a mean, where more frames than that are seen

@@ -92,7 +92,7 @@ def run_data(name: str, timeline: Timeline, axis: TimeAxis) -> dict[str, Any]:
     return {
         "name": name,
         "fates": fates,
-        "fate": numbers(fate),
+        "fate": column("u1", fate),
         "rate": column("f4", axis.rates(fate == fates.index(PROCESSED))),
         "latency": column("f4", _taken(timeline.latency_ms, rows, np.nan)),
         **{
@@ -109,7 +109,7 @@ def frame_data(timeline: Timeline, axis: TimeAxis, things: Sequence[int]) -> dic
         "x": column("f8", axis.x),
         "stamps": column("i8", _taken(timeline.stamp, rows, 0)),
         "recorded": column("f4", axis.rates(np.ones(len(axis.x), bool))),
-        "objects": [numbers(_taken(timeline.objects[:, k], rows, 0)) for k in things],
+        "objects": [column("u2", _taken(timeline.objects[:, k], rows, 0)) for k in things],
     }
 
 
@@ -125,13 +125,6 @@ def score_data(
         for name, values in found.items():
             values[inside] = np.nan if row.get(name) is None else row[name]
     return [{"title": titles.get(k, k), "values": _shares(v)} for k, v in found.items()]
-
-
-def numbers(values: np.ndarray) -> dict[str, str]:
-    """Counts, in as few bytes as they need."""
-    limits = {"u1": 2**8, "u2": 2**16, "u4": 2**32}
-    largest = int(values.max(initial=0))
-    return column(next(kind for kind, limit in limits.items() if largest < limit), values)
 
 
 def column(kind: str, values: np.ndarray) -> dict[str, str]:

@@ -56,7 +56,7 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Windo
     times = [time.perf_counter()]
     with _opened(window, settings, classes) as (bag, truth), asked_for_all(models.predictor):
         frames = _frames(bag, window, truth, losses)
-        while group := list(islice(frames, settings.batch)):
+        while group := list(islice(frames, max(1, settings.batch))):
             times.append(time.perf_counter())
             seen = [frame for frame in group if frame.image is not None]
             found = iter(models([frame.image for frame in seen]))
