@@ -55,9 +55,10 @@ const series = (label, color, value, more) => ({
 function lines(title, height, drawn, { digits = 2, unit = "" } = {}) {
   const lane = { title, height, series: [], data: [] };
   for (const [label, color, values] of drawn) {
-    const line = joined(values);
+    const line = joined(values), alone = [...line.keys()].filter((k) => line[k] != null && line[k - 1] == null && line[k + 1] == null);
+    const points = { show: true, size: 4, width: 0, fill: () => painted(color), filter: () => alone };
     lane.series.push(series(label, color, (k) => (line[k] == null ? "" : line[k].toFixed(digits) + unit), { alpha: 0.25 }));
-    lane.series.push(series(label, color, () => "", { class: "mean" }));
+    lane.series.push(series(label, color, () => "", { class: "mean", points }));
     lane.data.push(() => line, smooth(line));
   }
   return lane;

@@ -60,8 +60,7 @@ function makeTimeline(board) {
     view = [start, start + length];
     const seen = frames.x.filter((x) => x >= start && x <= start + length).length;
     for (const u of charts) u.setData([frames.x, ...u.lane.data.map((made) => made(seen))]);
-    board.style.setProperty("--from", view[0]);
-    board.style.setProperty("--to", view[1]);
+    ["--from", "--to"].forEach((name, k) => board.style.setProperty(name, view[k]));
     point();
   }
 
