@@ -47,7 +47,6 @@ setup(
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.2"],
         "int8": ["nncf>=3.0", "opencv-python-headless<5", "pillow>=10.1"],
-        "rerun": ["rerun-sdk>=0.20"],
         "visualize": ["opencv-python-headless<5", "pillow>=10.1"],
     },
 )

@@ -28,9 +28,11 @@ from rich.table import Table
 
 from demo import seed_spread
 from demo.inputs import convert
+from demo.models import DEFAULT_MODELS, MODELS
 from demo.pictures import Panels, SheetRows, sheet
-from demo.replay import DEFAULT_MODELS, RESULTS, Replay, replay
+from demo.replay import Replay, replay
 from demo.report import DemoReport
+from demo.scores import ModelScores
 from demo.synchroniser import synchronised
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.command import run_program
@@ -39,12 +41,11 @@ from jointseg_core.messages import stamp_ns
 from jointseg_eval.input_validation import working_folder
 from jointseg_eval.recordings.bags import BagReader, merge
 from jointseg_eval.recordings.topics import IMAGE
-from jointseg_eval.scores import SCORES, ModelScores, known_or_none, percentiles
+from jointseg_eval.scores import percentiles
 from jointseg_eval.video import Video
 from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, write_driving_bag
 
 SEED = 1000
-MODELS = tuple(RESULTS)
 FILES = ("input.mcap", "output.mcap", "overlay.mp4", "overlay.png", "metrics.json", "report.html")
 SYNTHETIC_ONLY = (
     "The shipped weights have seen synthetic streets only: "
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace, console: Console) -> dict:
         replays = _replay_all(options, folder, survey, step)
         recordings = list(dict.fromkeys(r.recording for r in replays.values()))
         merge(recordings, folder / "output.mcap", survey.start)
-        report = _judge(folder, replays, step)
+        report = _evaluated(folder, replays, step)
         scores = _score_and_draw(folder, tuple(replays), survey, report, step)
         metrics = _metrics(options, survey, replays, scores)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
@@ -158,8 +159,8 @@ def _replay_all(
     return replays
 
 
-def _judge(folder: Path, replays: Mapping[str, Replay], step: Steps) -> DemoReport:
-    done = step("judging", len(replays))
+def _evaluated(folder: Path, replays: Mapping[str, Replay], step: Steps) -> DemoReport:
+    done = step("evaluating", len(replays))
     return DemoReport.of(folder / "input.mcap", folder / "output.mcap", replays, done)
 
 
@@ -181,10 +182,7 @@ def _score_and_draw(
             report.offer(number, frame)
             done(number + 1)
     Image.fromarray(sheet(rows.chosen(), models, CITYSCAPES)).save(folder / "overlay.png")
-    return {
-        model: {name: known_or_none(value) for name, value in score.summary().items()}
-        for model, score in scores.items()
-    }
+    return {model: score.summary() for model, score in scores.items()}
 
 
 def _metrics(
@@ -225,7 +223,7 @@ def _report(console: Console, options: argparse.Namespace, metrics: dict) -> Non
     for name in ("frames_processed", "frames_dropped"):
         _row(table, name, metrics, "{:d}")
     if options.input is None:
-        for name in dict.fromkeys(name for names in SCORES.values() for name in names):
+        for name in dict.fromkeys(name for model in MODELS.values() for name in model.scores):
             _row(table, name, metrics, "{:.3f}")
     for name in ("p50", "p95", "p99"):
         latencies = {m: {name: v["latency_ms"][name]} for m, v in metrics["models"].items()}
@@ -270,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=SEED, help="of the synthetic drive; training used those < 1000")
     add("--streets", type=_count, default=STREETS)
     add("--frames-per-street", type=_count, default=FRAMES_PER_STREET)
-    add("--models", nargs="+", choices=MODELS, default=list(DEFAULT_MODELS))
+    add("--models", nargs="+", choices=list(MODELS), default=list(DEFAULT_MODELS))
     add("--weights", type=_named_path, action="append", help="other weights, as MODEL=FILE")
     add("--together", action="store_true", help="all models at once instead of one by one")
     add("--out", type=Path, default=Path("out/demo"))
@@ -294,7 +292,7 @@ def _count(text: str) -> int:
 def _named_path(text: str) -> tuple[str, Path]:
     model, _, path = text.partition("=")
     if model not in MODELS or not path:
-        raise argparse.ArgumentTypeError(f"{text!r} is not MODEL=FILE, MODEL of {MODELS}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not MODEL=FILE, MODEL of {tuple(MODELS)}")
     return model, Path(path)
 
 

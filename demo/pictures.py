@@ -9,16 +9,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from demo.models import MODELS
 from demo.synchroniser import Synchronised
 from jointseg_core.classes import Classes
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import draw
 
-TITLES = {
-    "rdsnet": "RDSNet: boxes and instance masks",
-    "segrpn": "SegRPN: boxes and a class for every pixel",
-    "joint": "Joint: boxes, instance masks and a class for every pixel",
-}
 TRUTH = "truth"
 MIN_SCORE = 0.3
 PANEL_WIDTH = 960
@@ -43,7 +39,8 @@ class Panels:
         for model in self._models:
             found = frame.results[model]
             if found is not None or model not in self._last:
-                self._last[model] = _drawn(frame, found, self._classes, TITLES[model], PANEL_WIDTH)
+                title = MODELS[model].title
+                self._last[model] = _drawn(frame, found, self._classes, title, PANEL_WIDTH)
         return _stacked([self._last[model] for model in self._models])
 
 
@@ -81,7 +78,7 @@ class SheetRows:
 def _row(frame: Synchronised, models: Sequence[str], classes: Classes) -> Iterator[np.ndarray]:
     yield _drawn(frame, Predictions.empty(frame.picture.shape[:2]), classes, "camera", CELL_WIDTH)
     for model in models:
-        yield _drawn(frame, frame.results[model], classes, TITLES[model], CELL_WIDTH)
+        yield _drawn(frame, frame.results[model], classes, MODELS[model].title, CELL_WIDTH)
     if frame.truth is not None:
         yield _drawn(frame, frame.truth.as_predictions(), classes, TRUTH, CELL_WIDTH)
 

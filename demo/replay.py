@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo.models import CAMERA, MODELS, result_topic
 from jointseg_core.errors import SegError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,21 +34,6 @@ SCORE_THRESHOLD = 0.05
 FAILED_START = "configure failed"
 LINGER_SECONDS = 60.0
 """The clock goes on so long after the last frame, at most."""
-
-CAMERA = "camera"
-RESULTS = {
-    "rdsnet": ("detections", "instance_masks"),
-    "segrpn": ("detections", "semantic/image"),
-    "joint": ("detections", "instance_masks", "semantic/image"),
-}
-"""What each model is for: a frame is processed when all of these have arrived."""
-DEFAULT_MODELS = ("joint",)
-"""Those of the demo."""
-_ALSO_RECORDED = {
-    "rdsnet": ("label_info",),
-    "segrpn": ("foreground/image", "label_info", "semantic/label_info"),
-    "joint": ("foreground/image", "label_info", "semantic/label_info"),
-}
 
 
 class ReplayError(SegError):
@@ -69,7 +55,7 @@ class Replay:
 
     def latency_by_stamp(self, model: str) -> dict[int, float]:
         """From the publication of a frame to the arrival of the last of its results, ms."""
-        topics = [self.arrived.get(result_topic(model, name), {}) for name in RESULTS[model]]
+        topics = [self.arrived.get(result_topic(model, name), {}) for name in MODELS[model].results]
         return {
             stamp: (max(arrived[stamp] for arrived in topics) - moment) / 1e6
             for stamp, moment in self.published.items()
@@ -79,11 +65,6 @@ class Replay:
     def latencies_ms(self, model: str) -> list[float]:
         """The same of each frame that was processed, by frame."""
         return list(self.latency_by_stamp(model).values())
-
-
-def result_topic(model: str, name: str) -> str:
-    """The full name of a topic of a model's node."""
-    return f"/{model}/{CAMERA}/{name}"
 
 
 def replay(
@@ -271,8 +252,7 @@ def _node(model: str, image_topic: str, weights: Path | None) -> list[str]:
 
 
 def _recorder(out: Path, models: Sequence[str], log: Path) -> list[str]:
-    names = {model: RESULTS[model] + _ALSO_RECORDED[model] for model in models}
-    topics = [result_topic(model, name) for model in models for name in names[model]]
+    topics = [result_topic(model, name) for model in models for name in MODELS[model].topics]
     topics += [f"/{model}/stats" for model in models]
     return [
         *(sys.executable, "-m", "jointseg_ros.recorder", str(out), "--log", str(log)),

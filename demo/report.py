@@ -8,37 +8,34 @@ from pathlib import Path
 
 import numpy as np
 
+from demo.models import result_topic
 from demo.pictures import MIN_SCORE
-from demo.replay import Replay, result_topic
+from demo.replay import Replay
 from demo.synchroniser import Synchronised
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.visualize import draw
 from jointseg_eval.bag_evaluation.examples import choose
-from jointseg_eval.bag_evaluation.headline import Run, duration
-from jointseg_eval.bag_evaluation.online import Online, judge_node
-from jointseg_eval.bag_evaluation.part import Settings
+from jointseg_eval.bag_evaluation.headline import Run
+from jointseg_eval.bag_evaluation.online import Online, evaluate_node
 from jointseg_eval.bag_evaluation.report import Example, write_bag_report
+from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.bag_evaluation.windows import common_truth, survey
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.report import HEADLINES
 
-SCORES = {
-    "rdsnet": ("box_ap", "mask_ap"),
-    "segrpn": ("box_ap", "miou"),
-    "joint": ("box_ap", "mask_ap", "miou"),
-}
-"""What the timeline shows of each model."""
+OVER_TIME = ("box_ap", "mask_ap", "miou")
+"""What the timeline shows of each model that has it."""
 WINDOW_S, MOST_WINDOWS = 1.0, 60
 
 
 class DemoReport:
-    """Collects what the report shows: first all judgements, then the worst frames as they pass."""
+    """Collects what the report shows: how each node did, then the worst frames as they pass."""
 
-    def __init__(self, judged: Mapping[str, Online]) -> None:
-        self._judged = judged
-        self._worst = _all(judged)
+    def __init__(self, online: Mapping[str, Online]) -> None:
+        self._online = online
+        self._worst = _all(online)
         self._wanted = set(choose(self._worst))
         self._examples: list[Example] = []
 
@@ -50,19 +47,19 @@ class DemoReport:
         replays: Mapping[str, Replay],
         progress: Callable[[int], None] = lambda models: None,
     ) -> DemoReport:
-        """Judge what the nodes published, recorded into `outputs`, while `inputs` was played.
+        """Evaluate what the nodes published, recorded into `outputs`, while `inputs` was played.
 
-        progress is told how many models have been judged.
+        progress is told how many models have been evaluated.
         """
-        recording, judged = survey(inputs), {}
+        recording, online = survey(inputs), {}
         with BagReader(outputs) as bag:
             for model, replay in replays.items():
                 settings = Settings(shipped_weights(model), kinds=common_truth([recording]))
                 prefix = result_topic(model, "detections").removesuffix("/detections")
-                found = judge_node(recording, bag, prefix, settings, CITYSCAPES)
-                judged[model] = _timed(found, replay.latency_by_stamp(model))
-                progress(len(judged))
-        return cls(judged)
+                found = evaluate_node(recording, bag, prefix, settings, CITYSCAPES)
+                online[model] = _timed(found, replay.latency_by_stamp(model))
+                progress(len(online))
+        return cls(online)
 
     def offer(self, number: int, frame: Synchronised) -> None:
         """Frame `number` of the recording, counted from 0; it is drawn if it is a bad one."""
@@ -71,8 +68,11 @@ class DemoReport:
 
     def write(self, path: Path, facts: Mapping[str, str]) -> None:
         """Write the page; facts as for `write_bag_report`."""
-        told = {model: text for model, one in self._judged.items() if (text := _fate(one))}
-        runs = [_run(model, one) for model, one in self._judged.items()]
+        told = {model: text for model, one in self._online.items() if (text := _fate(one))}
+        runs = [
+            Run.of(model, one.timeline, one.processed, one.as_known)
+            for model, one in self._online.items()
+        ]
         write_bag_report(path, runs, {**facts, **told}, list(self._windows()), self._examples)
 
     def _example(self, number: int, frame: Synchronised) -> Example:
@@ -99,15 +99,15 @@ class DemoReport:
 
     def _windows(self) -> Iterator[dict[str, float]]:
         """The scores of each second, or of as many seconds as make sixty windows."""
-        length = max(WINDOW_S, duration(self._worst) / MOST_WINDOWS)
-        gap = duration(self._worst) / len(self._worst)
+        length = max(WINDOW_S, self._worst.duration() / MOST_WINDOWS)
+        gap = self._worst.duration() / len(self._worst)
         place = (self._worst.time // length).astype(int)
         for k in np.unique(place).tolist():
             times = self._worst.time[place == k]
             scores = {
                 f"{model} {HEADLINES[name]}": value
-                for model, one in self._judged.items()
-                for name, value in _scores(model, one, place == k).items()
+                for model, one in self._online.items()
+                for name, value in _scores(one, place == k).items()
             }
             if scores:
                 yield {
@@ -125,23 +125,18 @@ def _timed(online: Online, latency_ms: Mapping[int, float]) -> Online:
     return replace(online, timeline=replace(online.timeline, latency_ms=known))
 
 
-def _run(model: str, online: Online) -> Run:
-    run = online.run(model)
-    return replace(run, evaluation=online.processed if len(online.processed) else None)
-
-
-def _scores(model: str, online: Online, frames: np.ndarray) -> dict[str, float]:
-    """Of the frames for which `frames`, bool [F], is true; none where none of them was judged."""
-    numbers = np.flatnonzero(frames[online.judged]).tolist()
+def _scores(online: Online, frames: np.ndarray) -> dict[str, float]:
+    """Of the frames for which `frames`, bool [F], is true; none where none of them was scored."""
+    numbers = np.flatnonzero(frames[online.scored]).tolist()
     if not numbers:
         return {}
     found = online.processed.score(numbers)
-    return {name: found[name] for name in SCORES[model] if name in found}
+    return {name: found[name] for name in OVER_TIME if name in found}
 
 
-def _all(judged: Mapping[str, Online]) -> Timeline:
+def _all(online: Mapping[str, Online]) -> Timeline:
     """How bad each frame was for all models together; known where each has a result, if it can."""
-    lines = [one.timeline for one in judged.values()]
+    lines = [one.timeline for one in online.values()]
     fate = np.max([line.fate for line in lines], 0)  # 0: processed
     if fate.all():
         fate = np.min([line.fate for line in lines], 0)

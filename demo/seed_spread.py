@@ -15,11 +15,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from demo.models import MODELS
 from demo.replay import ROOT, SCORE_THRESHOLD
+from demo.scores import ModelScores
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
-from jointseg_eval.scores import SCORES, ModelScores, known_or_none
 from training.scenes import render_drive
 from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, scene_target
 
@@ -37,17 +38,14 @@ def score_drive(
         truth = scene_target(scene)
         for model, predictor in predictors.items():
             scores[model].add(predictor([scene.image])[0], truth)
-    return {
-        model: {name: known_or_none(value) for name, value in score.summary().items()}
-        for model, score in scores.items()
-    }
+    return {model: score.summary() for model, score in scores.items()}
 
 
 def spread(seeds: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> dict:
     """For each model and number (mean, lowest, highest) over the seeds; those unknown left out."""
     found: dict = {}
-    for model, names in SCORES.items():
-        for name in names:
+    for model, known in MODELS.items():
+        for name in known.scores:
             values = [s[model][name] for s in seeds.values() if model in s]
             values = [v for v in values if v is not None]
             if values:
@@ -136,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="the first of them")
     parser.add_argument("--streets", type=int, default=STREETS)
     parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
-    parser.add_argument("--models", nargs="+", choices=list(SCORES), default=list(SCORES))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16 or bf16")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")

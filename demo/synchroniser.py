@@ -10,29 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from demo.replay import result_topic
+from demo.models import MODELS, result_topic
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.messages import read_predictions, stamp_ns
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from jointseg_eval.bag_evaluation.online import PARTS
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.messages import read_target, to_rgb
 from jointseg_eval.recordings.topics import IMAGE, TRUTH
-
-_RESULTS = {
-    "rdsnet": {"detections": "detections", "masks": "instance_masks"},
-    "segrpn": {
-        "detections": "detections",
-        "semantic": "semantic/image",
-        "foreground": "foreground/image",
-    },
-    "joint": {
-        "detections": "detections",
-        "masks": "instance_masks",
-        "semantic": "semantic/image",
-        "foreground": "foreground/image",
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,11 @@ def synchronised(
         seen, found = (stack.enter_context(BagReader(path)) for path in (inputs, outputs))
         truth = {k: Cursor(seen, t) for k, t in TRUTH.items() if t in seen.topics}
         results = {
-            model: {k: Cursor(found, result_topic(model, t)) for k, t in _RESULTS[model].items()}
+            model: {
+                part: Cursor(found, result_topic(model, topic))
+                for part, topic in PARTS.items()
+                if topic in MODELS[model].topics
+            }
             for model in models
         }
         for message in seen.messages([IMAGE]):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import math
 import os
@@ -19,7 +20,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,15 @@ from rich.table import Table
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, BadConfig, BadInput
+from jointseg_eval.bag_evaluation.bag_result import BagResult
 from jointseg_eval.bag_evaluation.examples import examples
 from jointseg_eval.bag_evaluation.headline import Run
-from jointseg_eval.bag_evaluation.online import Online, judge_online
-from jointseg_eval.bag_evaluation.outcome import Outcome
-from jointseg_eval.bag_evaluation.part import Settings, load, save
+from jointseg_eval.bag_evaluation.online import evaluate_online
 from jointseg_eval.bag_evaluation.processes import Answer, Failure, in_processes, one_by_one
 from jointseg_eval.bag_evaluation.report import write_bag_report
+from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import Timeline
+from jointseg_eval.bag_evaluation.window_result import load, save
 from jointseg_eval.bag_evaluation.windows import (
     Recording,
     TruthTopics,
@@ -59,23 +61,44 @@ def main() -> int:
     options = _parser().parse_args()
     check_folder(options.out, "--out")
     recordings, refused = _survey(options)
+    if options.online is not None and len(recordings) > 1:
+        raise BadConfig("--online belongs to one recording; evaluate one at a time.")
     settings = _settings(options, recordings)
     models = settings.models()
     began = time.perf_counter()
-    outcome = _evaluate(options, recordings, settings, models)
-    outcome.losses[:0] = refused
-    timeline = outcome.timeline()
+    result = _evaluate(options, recordings, settings, models)
+    result.losses[:0] = refused
+    timeline = result.timeline()
     if not len(timeline):
-        told = "; ".join(outcome.losses) or "there is no frame in them"
+        told = "; ".join(result.losses) or "there is no frame in them"
         raise BadInput(f"nothing of the recordings could be evaluated: {told}")
-    document = outcome.document(timeline)
-    online = _online(options, recordings, settings, models)
-    if online:
+    runs, document = [Run.of("offline", timeline, result.evaluation)], result.document(timeline)
+    if options.online is not None:
+        online = evaluate_online(
+            recordings[0],
+            options.online,
+            settings,
+            models.predictor.classes,
+            options.node,
+            options.rate,
+        )
+        scores = online.processed, online.as_known
+        runs.append(Run.of("node", online.timeline, *scores, details=False))
         document["online"] = online.document()
-    _write(options, document, timeline, outcome, time.perf_counter() - began)
-    _report(options, document, timeline, outcome, settings, models, online)
+    _write(options.out / "metrics.json", json.dumps(document, indent=2) + "\n")
+    _write(options.out / "frames.csv", _table_of_frames(timeline))
+    _write(options.out / "run.json", json.dumps(_cost(result, began), indent=2) + "\n")
+    shown = list(examples(result, timeline, settings, models))
+    write_bag_report(
+        options.out / "report.html",
+        runs,
+        _facts(models, timeline),
+        result.over_time,
+        shown,
+        result.losses,
+    )
     _print(Console(width=None if sys.stdout.isatty() else 120), document, options.out)
-    return EXIT_LOSSES if document["losses"] else 0
+    return EXIT_LOSSES if result.losses else 0
 
 
 def _survey(options: argparse.Namespace) -> tuple[list[Recording], list[str]]:
@@ -105,21 +128,19 @@ def _truth_topics(options: argparse.Namespace) -> TruthTopics | None:
 
 
 def _settings(options: argparse.Namespace, recordings: Sequence[Recording]) -> Settings:
-    truth = "topics" if options.truth is None else options.truth
+    truth = options.truth
     if truth not in ("topics", "none"):
+        truth = str(Path(truth).absolute())
         document, _ = read_json(Path(truth), ("images", "annotations", "categories"))
         read_categories(document["categories"], Path(truth), refuse)
+    same = ("device", "precision", "backend", "batch", "strict")
     return Settings(
         options.weights.absolute(),
         options.other.absolute() if options.other else None,
-        options.device,
-        options.precision,
-        options.backend,
-        truth if truth in ("topics", "none") else str(Path(truth).absolute()),
-        common_truth(recordings) if truth == "topics" else (),
-        round(options.tolerance * 1e9),
-        options.batch,
-        options.strict,
+        truth=truth,
+        kinds=common_truth(recordings) if truth == "topics" else (),
+        tolerance=round(options.tolerance * 1e9),
+        **{name: getattr(options, name) for name in same},
     )
 
 
@@ -128,7 +149,7 @@ def _evaluate(
     recordings: Sequence[Recording],
     settings: Settings,
     models: Models,
-) -> Outcome:
+) -> BagResult:
     """Every window, done now or before; they are added in their own order."""
     sha256 = models.predictor.sha256 + (models.other.sha256 if models.other else "")
     length = round(options.window * 1e9)
@@ -144,10 +165,10 @@ def _evaluate(
             else:
                 save(found, paths[left[place]])
             progress.advance(task)
-    outcome = Outcome(recordings, models.predictor.classes)
+    result = BagResult(recordings, models.predictor.classes)
     for k, (window, path) in enumerate(zip(jobs, paths, strict=True)):
-        outcome.add(window, failures.get(k) or load(path))
-    return outcome
+        result.add(window, failures.get(k) or load(path))
+    return result
 
 
 def _answers(
@@ -161,119 +182,62 @@ def _answers(
     return in_processes(jobs, settings, workers) if workers else one_by_one(jobs, settings)
 
 
-def _write(
-    options: argparse.Namespace,
-    document: dict,
-    timeline: Timeline,
-    outcome: Outcome,
-    seconds: float,
-) -> None:
-    options.out.mkdir(parents=True, exist_ok=True)
-    _write_text(options.out / "metrics.json", json.dumps(document, indent=2) + "\n")
-    _write_frames(options.out / "frames.csv", timeline)
-    run = {
+def _write(path: Path, text: str) -> None:
+    """A file under its name when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, newline="")
+    os.replace(unfinished, path)
+
+
+def _cost(result: BagResult, began: float) -> dict:
+    """What the run took."""
+    memory = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    spent = zip(("reading", "network", "scoring"), result.seconds.round(2).tolist(), strict=True)
+    return {
         "command": _command(),
-        "wall_s": round(seconds, 2),
-        "spent_s": dict(
-            zip(("reading", "network", "scoring"), outcome.seconds.round(2).tolist(), strict=True)
-        ),
-        "peak_memory_mb": max(_peak_mb(resource.RUSAGE_SELF), _peak_mb(resource.RUSAGE_CHILDREN)),
+        "wall_s": round(time.perf_counter() - began, 2),
+        "spent_s": dict(spent),
+        "peak_memory_mb": max(usage.ru_maxrss >> 10 for usage in memory),
     }
-    _write_text(options.out / "run.json", json.dumps(run, indent=2) + "\n")
 
 
-def _peak_mb(who: int) -> int:
-    return resource.getrusage(who).ru_maxrss >> 10
-
-
-def _report(
-    options: argparse.Namespace,
-    document: dict,
-    timeline: Timeline,
-    outcome: Outcome,
-    settings: Settings,
-    models: Models,
-    online: Online | None,
-) -> None:
+def _facts(models: Models, timeline: Timeline) -> Mapping[str, str]:
+    """What the report says of the run."""
     predictor = models.predictor
-    facts = {
+    return {
         "title": f"{predictor.weights.name} on {', '.join(timeline.bags)}",
         "weights": str(predictor.weights),
         "sha256": predictor.sha256,
         "precision": f"{predictor.precision} on {predictor.device} by {predictor.backend}",
         "command": _command(),
     }
-    rows = [
-        {k: float("nan") if v is None else v for k, v in row.items() if k != "frames"}
-        for row in outcome.over_time
-    ]
-    write_bag_report(
-        options.out / "report.html",
-        [_offline(outcome, timeline), *([] if online is None else [online.run("node")])],
-        facts,
-        rows,
-        list(examples(outcome, timeline, settings, models)),
-        document["losses"],
-    )
-
-
-def _offline(outcome: Outcome, timeline: Timeline) -> Run:
-    if not len(outcome.evaluation):
-        return Run("offline", timeline)
-    return Run("offline", timeline, outcome.evaluation.metrics, evaluation=outcome.evaluation)
-
-
-def _online(
-    options: argparse.Namespace,
-    recordings: Sequence[Recording],
-    settings: Settings,
-    models: Models,
-) -> Online | None:
-    if options.online is None:
-        return None
-    if len(recordings) > 1:
-        raise BadConfig("--online belongs to one recording; evaluate one at a time.")
-    return judge_online(
-        recordings[0],
-        options.online,
-        settings,
-        models.predictor.classes,
-        options.node,
-        options.rate,
-    )
 
 
 def _command() -> str:
     return shlex.join(["python", "-m", "jointseg_eval.evaluate_bag", *sys.argv[1:]])
 
 
-def _write_text(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
-
-
-def _write_frames(path: Path, timeline: Timeline) -> None:
+def _table_of_frames(timeline: Timeline) -> str:
     """A line for each frame."""
-    unfinished = path.with_name(path.name + ".part")
+    text = io.StringIO()
+    rows = csv.writer(text)
     numbers = ("quality", "confidence", "flicker")
-    with unfinished.open("w", newline="") as file:
-        rows = csv.writer(file)
-        named = map(_cell, timeline.things)
-        rows.writerow(["bag", "time_s", "stamp_ns", "fate", *numbers, *named])
-        for k in range(len(timeline)):
-            known = (getattr(timeline, name)[k] for name in numbers)
-            rows.writerow(
-                [
-                    _cell(timeline.bags[timeline.bag[k]]),
-                    f"{timeline.time[k]:.6f}",
-                    timeline.stamp[k],
-                    timeline.fates[timeline.fate[k]],
-                    *("" if np.isnan(value) else f"{value:.6f}" for value in known),
-                    *timeline.objects[k],
-                ]
-            )
-    os.replace(unfinished, path)
+    names = map(_cell, timeline.things)
+    rows.writerow(["bag", "time_s", "stamp_ns", "fate", *numbers, *names])
+    for k in range(len(timeline)):
+        known = (getattr(timeline, name)[k] for name in numbers)
+        rows.writerow(
+            [
+                _cell(timeline.bags[timeline.bag[k]]),
+                f"{timeline.time[k]:.6f}",
+                timeline.stamp[k],
+                timeline.fates[timeline.fate[k]],
+                *("" if np.isnan(value) else f"{value:.6f}" for value in known),
+                *timeline.objects[k],
+            ]
+        )
+    return text.getvalue()
 
 
 def _cell(text: str) -> str:
@@ -282,40 +246,30 @@ def _cell(text: str) -> str:
 
 
 def _print(console: Console, document: dict, out: Path) -> None:
-    table = Table("number", "", title=f"{document['frames']} frames", title_justify="left")
-    metrics = document["metrics"]
+    """The scores, of every frame and of what a node made of them; the counts; what was lost."""
+    columns, online = {"every frame": document["metrics"]}, document.get("online")
+    if online:
+        columns["node, processed"] = online["metrics_of_processed_frames"]
+        columns["node, as known"] = online["metrics_as_known_when_a_frame_came"]
+    table = Table("", *columns, title=f"{document['frames']} frames", title_justify="left")
     for name, title in HEADLINES.items():
-        if name in metrics:
-            table.add_row(title, number(metrics[name]))
-    for name in ("frames_with_annotation", "annotations_without_frame", "frames_damaged"):
+        if name in document["metrics"]:
+            table.add_row(title, *(number(metrics.get(name)) for metrics in columns.values()))
+    counts = ("frames_with_annotation", "annotations_without_frame", "frames_damaged")
+    for name in (*counts, "confidence", "flicker"):
         table.add_row(name.replace("_", " "), number(document[name]))
-    for name in ("confidence", "flicker"):
-        table.add_row(name, number(document[name]))
     console.print(table)
     for name, count in document["annotated_objects_of_unknown_classes"].items():
         console.print(f"{count} annotated objects of class {name!r}, which the model does not know")
-    if online := document.get("online"):
-        _print_online(console, metrics, online)
+    if online:
+        latency = ", ".join(f"{name} {value} ms" for name, value in online["latency_ms"].items())
+        done, lost = online["frames_processed"], online["frames_without_result"]
+        console.print(f"{done} frames processed, {lost} without result; latency {latency}")
     for loss in document["losses"]:
         console.print(f"lost: {loss}", style="red", highlight=False, soft_wrap=True)
     console.print(
         f"{out}/report.html is written, beside metrics.json and frames.csv.", soft_wrap=True
     )
-
-
-def _print_online(console: Console, metrics: dict, online: dict) -> None:
-    """What the node made of it, beside the scores of every frame."""
-    table = Table("", "every frame", "node, processed", "node, as known", title_justify="left")
-    columns = ("metrics_of_processed_frames", "metrics_as_known_when_a_frame_came")
-    for name, title in HEADLINES.items():
-        if name in metrics:
-            table.add_row(
-                title, *(number(m.get(name)) for m in (metrics, *map(online.get, columns)))
-            )
-    console.print(table)
-    latency = ", ".join(f"{name} {value} ms" for name, value in online["latency_ms"].items())
-    counts = online["frames_processed"], online["frames_without_result"]
-    console.print(f"{counts[0]} frames processed, {counts[1]} without result; latency {latency}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -327,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--with", dest="other", type=Path, help="weights for the class maps")
     add("--topic", help="the images, where a recording has several")
-    add("--truth", help="COCO JSON whose pictures are named by stamps, or none [topics of the bag]")
+    add("--truth", default="topics", help="of the bag, none, or a COCO JSON that names stamps")
     add(
         "--truth-topics",
         nargs="+",
@@ -336,9 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--online", type=Path, help="what a node published while the recording was played to it")
     add("--node", help="start of that node's topics, as in /joint/camera")
-    add("--rate", type=_length, default=1.0, help="at which the recording was played")
-    add("--tolerance", type=_seconds, default=0.01, help="between a frame and its annotation, s")
-    add("--window", type=_length, default=10.0, help="of time, done at once or again; s")
+    add("--rate", type=_number(1e-3), default=1.0, help="at which the recording was played")
+    add("--tolerance", type=_number(0, 10), default=0.01, help="frame to annotation, s")
+    add("--window", type=_number(1e-3), default=10.0, help="of time, done at once or again; s")
     add("--workers", type=_count, default=os.cpu_count() or 1, help="processes; 0: this one alone")
     add("--ray", metavar="ADDRESS", help="of a Ray cluster: auto, local or HOST:PORT")
     add("--out", type=Path, default=Path("out/bag_evaluation"))
@@ -357,18 +311,16 @@ def _count(text: str) -> int:
     return value
 
 
-def _length(text: str) -> float:
-    value = float(text)
-    if not 0.001 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a millisecond or more")
-    return value
+def _number(least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Reads a number from `least` on and below `most`."""
 
+    def read(text: str) -> float:
+        value = float(text)
+        if not least <= value < most:
+            raise argparse.ArgumentTypeError(f"{text} is not from {least:g} to {most:g}")
+        return value
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 10:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 10 seconds")
-    return value
+    return read
 
 
 if __name__ == "__main__":

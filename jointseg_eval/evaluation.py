@@ -22,10 +22,10 @@ from jointseg_eval.metrics import (
     Agreement,
     AveragePrecision,
     CityscapesPrecision,
-    Confusion,
-    ConfusionMatrix,
     DistanceRecall,
+    ObjectConfusion,
     PanopticQuality,
+    PixelConfusion,
     ProposalRecall,
     foreground_truth,
     merge_segments,
@@ -40,10 +40,10 @@ SCORE_THRESHOLD = 0.05
 
 Part = (
     AveragePrecision
-    | ConfusionMatrix
+    | ObjectConfusion
     | DistanceRecall
     | ProposalRecall
-    | Confusion
+    | PixelConfusion
     | PanopticQuality
     | Agreement
     | CityscapesPrecision
@@ -61,11 +61,11 @@ class Evaluation:
         self.classes = classes
         self.pictures: list[str] = []
         self.objects = AveragePrecision(classes.things)
-        self.confusion_matrix = ConfusionMatrix(classes.things)
+        self.confusion_matrix = ObjectConfusion(classes.things)
         self.distances = DistanceRecall()
         self.proposals = ProposalRecall()
-        self.pixels = Confusion(len(classes.semantic))
-        self.foreground = Confusion(2)
+        self.pixels = PixelConfusion(len(classes.semantic))
+        self.foreground = PixelConfusion(2)
         self.panoptic = PanopticQuality(classes)
         self.agreement = Agreement(classes)
         self.instances = CityscapesPrecision(classes.things)

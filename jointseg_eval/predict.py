@@ -35,7 +35,6 @@ from jointseg_eval.evaluation import Models, open_predictor
 from jointseg_eval.frames import Frame, Frames, accepted, open_frames
 from jointseg_eval.input_validation import check_folder, working_folder
 from jointseg_eval.recordings.topics import START_NS
-from jointseg_eval.rerun_recording import RerunRecording
 from jointseg_eval.video import Video
 
 EXIT_LOSSES = 4
@@ -67,7 +66,7 @@ def run(
     lost. BadInput for what cannot be used.
     """
     out = options.out.absolute()
-    _check_outputs(out, options.rerun)
+    _check_output(out)
     models, classes = _models(options)
     frames = open_frames(options.input, options.topic)
     about = _about(options, models)
@@ -101,8 +100,6 @@ def _takers(
     takers = [_drawer(options.input, frames, folder, classes, stack)]
     if options.semantic:
         takers.append(_map_writer(folder))
-    if options.rerun:
-        takers.append(stack.enter_context(RerunRecording(options.rerun, classes)).add)
     return takers
 
 
@@ -179,15 +176,11 @@ def _about(options: argparse.Namespace, models: Models) -> dict[str, str | float
     return about | {"score": options.score, "command": command}
 
 
-def _check_outputs(out: Path, rerun: Path | None) -> None:
+def _check_output(out: Path) -> None:
     """Nothing is overwritten or mixed with what was there."""
     check_folder(out.parent, "--out")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"--out: {out} is there and not empty; name another folder, or remove it.")
-    if rerun is not None:
-        check_folder(rerun.absolute().parent, "--rerun")
-        if rerun.is_dir():
-            raise BadInput(f"--rerun: {rerun} is a folder; name a file, such as drive.rrd.")
 
 
 def _move(folder: Path, out: Path) -> None:
@@ -217,7 +210,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--topic", help="the images of a recording that has several")
     add("--score", type=_share, default=0.3, help="less certain objects are left out")
     add("--semantic", action="store_true", help="write the class maps as well, as PNG")
-    add("--rerun", type=Path, metavar="FILE.rrd", help="write a recording for the viewer of Rerun")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
     add("--backend", default="torch", help="torch, or that of an export")

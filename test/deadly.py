@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointseg_eval.bag_evaluation.part import Settings
+from jointseg_eval.bag_evaluation.settings import Settings
 
 
 @dataclass(frozen=True)

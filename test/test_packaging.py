@@ -341,7 +341,7 @@ DISTRIBUTIONS = {  # where the name to install is not the name to import
 }
 
 
-EXTRAS = {"ray", "rerun"}  # imported by those who ask for them, inside functions
+EXTRAS = {"ray"}  # imported by those who ask for them, inside functions
 
 
 def test_pip_and_the_environment_ask_for_the_same() -> None:

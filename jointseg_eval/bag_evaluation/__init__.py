@@ -1,1 +1,1 @@
-"""Models judged on recordings: every frame of them, without ROS, by as many processes as wanted."""
+"""Models evaluated on recordings: every frame, without ROS, by as many processes as wanted."""

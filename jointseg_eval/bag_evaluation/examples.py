@@ -8,11 +8,11 @@ import numpy as np
 
 from jointseg_core.classes import Classes
 from jointseg_core.visualize import draw
-from jointseg_eval.bag_evaluation.headline import processed
-from jointseg_eval.bag_evaluation.outcome import Outcome
-from jointseg_eval.bag_evaluation.part import Frame, Settings, frames_of
+from jointseg_eval.bag_evaluation.bag_result import BagResult
 from jointseg_eval.bag_evaluation.report import Example
+from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import Timeline
+from jointseg_eval.bag_evaluation.window_result import Frame, frames_of
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Models, asked_for_all
 from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
@@ -29,7 +29,7 @@ def choose(timeline: Timeline, most: int = MOST) -> list[int]:
     """
     if np.isnan(timeline.quality).all():
         badness = np.nan_to_num(timeline.flicker) - 1e-3 * np.nan_to_num(timeline.confidence, nan=1)
-        usable = processed(timeline)
+        usable = timeline.processed
     else:
         badness, usable = -timeline.quality, ~np.isnan(timeline.quality)
     candidates = np.flatnonzero(usable)
@@ -44,14 +44,14 @@ def choose(timeline: Timeline, most: int = MOST) -> list[int]:
 
 
 def examples(
-    outcome: Outcome, timeline: Timeline, settings: Settings, models: Models
+    result: BagResult, timeline: Timeline, settings: Settings, models: Models
 ) -> Iterator[Example]:
     """The chosen frames, drawn."""
     classes = models.predictor.classes
     wanted = {(int(timeline.bag[k]), int(timeline.stamp[k])): k for k in choose(timeline)}
-    times = outcome.reception_times()
+    times = result.reception_times()
     with asked_for_all(models.predictor):
-        for number, recording in enumerate(outcome.recordings):
+        for number, recording in enumerate(result.recordings):
             mine = {k for (bag, _), k in wanted.items() if bag == number}
             for frame in _frames(recording, sorted(times[k] for k in mine), settings, classes):
                 k = wanted.get((number, frame.stamp))

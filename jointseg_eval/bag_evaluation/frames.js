@@ -1,77 +1,82 @@
-// The frames shown: chosen by class, enlarged, and found from the timeline.
+// The frames shown: chosen by class, found from the timeline, enlarged.
 
 const figures = [...document.querySelectorAll("figure.frame")];
+const pins = [...document.querySelectorAll(".pin")]; // their marks in the timeline
 const viewer = document.getElementById("viewer");
-const LAYERS = viewer ? [...viewer.querySelectorAll("[data-layer]")].map((button) => button.dataset.layer) : [];
-const imageOf = (k, kind) => [...figures[k].querySelectorAll("[data-layer]")].find((one) => one.dataset.layer === kind);
-let open = 0, layer = "";
+const onChosen = [];
+let open = figures[0], layer = "";
 
-function showFrame(k) {
-  const figure = figures[k];
+function onClick(selector, deed) {
+  for (const button of document.querySelectorAll(selector)) button.addEventListener("click", () => deed(button));
+}
+
+function onKey(event, deeds) {
+  const deed = !event.ctrlKey && !event.metaKey && !event.altKey && deeds[event.key];
+  if (deed) { event.preventDefault(); deed(); }
+}
+
+onClick(".chip", (chip) => {
+  const number = Number(chip.dataset.class);
+  if (chip.dataset.class === "all") chosen.clear();
+  else if (!chosen.delete(number)) chosen.add(number);
+  for (const one of document.querySelectorAll(".chip")) {
+    const on = one.dataset.class === "all" ? chosen.size === 0 : chosen.has(Number(one.dataset.class));
+    one.setAttribute("aria-pressed", on);
+  }
+  for (const listener of onChosen) listener();
+});
+
+function showFrame(figure) {
   for (const one of figures) one.classList.toggle("found-here", one === figure);
   figure.scrollIntoView({ block: "start" });
-  figure.querySelector(".layers button").focus({ preventScroll: true });
+  figure.querySelector("[data-layer]").focus({ preventScroll: true });
 }
 
 function filterFrames() {
   figures.forEach((figure, k) => {
-    figure.hidden = chosen.size > 0 && !report.examples[k].classes.some(isShown);
+    figure.hidden = pins[k].hidden = chosen.size > 0 && !report.examples[k].classes.some(isShown);
   });
   const left = figures.filter((figure) => !figure.hidden).length;
   const names = [...chosen].map((number) => report.classes[number].name).join(" or ");
-  document.getElementById("shown").textContent = chosen.size
-    ? `${left} of ${figures.length} frames have ${names} in them.` : `${figures.length} frames`;
+  document.getElementById("shown").textContent = names ? `${left} of ${figures.length} frames have ${names} in them.` : `${figures.length} frames`;
 }
 
-function enlarge(k, kind) {
-  open = k;
-  const found = imageOf(k, kind) || imageOf(k, "picture");
+const layersOf = (figure) => [...figure.querySelectorAll("[data-layer]")];
+const imageOf = (figure) => layersOf(figure).find((one) => one.dataset.layer === layer) || layersOf(figure)[0];
+
+function enlarge(figure, kind) {
+  open = figure;
   layer = kind;
-  const image = viewer.querySelector("img"), source = found.querySelector("img");
-  image.src = source.src;
-  image.alt = source.alt;
-  document.getElementById("viewer-name").textContent = figures[k].querySelector("b").textContent;
-  const quality = figures[k].querySelector(".quality");
-  const place = [figures[k].querySelector("[data-jump]").textContent, quality ? quality.textContent : ""];
-  document.getElementById("viewer-place").textContent = place.filter(Boolean).join(" · ");
+  const found = imageOf(figure), { src, alt } = found.querySelector("img"), words = figure.querySelectorAll("b, .link, .quality");
+  Object.assign(viewer.querySelector("img"), { src, alt });
+  document.getElementById("viewer-name").textContent = words[0].textContent;
+  document.getElementById("viewer-place").textContent = [...words].slice(1).map((one) => one.textContent).join(" · ");
   for (const button of viewer.querySelectorAll("[data-layer]")) {
-    button.hidden = !imageOf(k, button.dataset.layer);
+    button.hidden = !layersOf(figure).some((one) => one.dataset.layer === button.dataset.layer);
     button.setAttribute("aria-pressed", button.dataset.layer === found.dataset.layer);
   }
   if (!viewer.open) viewer.showModal();
 }
 
 function step(by) {
-  const seen = figures.map((_, k) => k).filter((k) => !figures[k].hidden);
-  const next = seen[seen.indexOf(open) + by];
-  if (next !== undefined) enlarge(next, layer);
+  const seen = figures.filter((figure) => !figure.hidden), next = seen[seen.indexOf(open) + by];
+  if (next) enlarge(next, layer);
 }
 
 function turn(by) {
-  const there = LAYERS.filter((kind) => imageOf(open, kind));
-  const at = Math.max(0, there.indexOf(layer));
-  enlarge(open, there[(at + by + there.length) % there.length]);
+  const all = layersOf(open), at = all.indexOf(imageOf(open));
+  enlarge(open, all[(at + by + all.length) % all.length].dataset.layer);
 }
 
 if (viewer) {
-  figures.forEach((figure, k) => {
-    for (const button of figure.querySelectorAll("[data-layer]")) {
-      button.addEventListener("click", () => enlarge(k, button.dataset.layer));
-    }
-    figure.querySelector("[data-jump]").addEventListener("click", () => timeline && timeline.jump(k));
-  });
-  for (const button of viewer.querySelectorAll("[data-layer]")) {
-    button.addEventListener("click", () => enlarge(open, button.dataset.layer));
-  }
-  for (const button of viewer.querySelectorAll("[data-step]")) {
-    button.addEventListener("click", () => step(Number(button.dataset.step)));
-  }
-  viewer.querySelector("[data-close]").addEventListener("click", () => viewer.close());
-  viewer.addEventListener("close", () => (imageOf(open, layer) || imageOf(open, "picture")).focus());
-  viewer.addEventListener("keydown", (event) => {
-    const deeds = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), ArrowUp: () => turn(-1), ArrowDown: () => turn(1) };
-    if (deeds[event.key]) { event.preventDefault(); deeds[event.key](); }
-  });
+  onClick(".frame [data-layer]", (button) => enlarge(button.closest("figure"), button.dataset.layer));
+  onClick("#viewer [data-layer]", (button) => enlarge(open, button.dataset.layer));
+  onClick(".pin", (pin) => showFrame(figures[pins.indexOf(pin)]));
+  onClick("[data-step]", (button) => step(Number(button.dataset.step)));
+  onClick("[data-close]", () => viewer.close());
+  viewer.addEventListener("close", () => imageOf(open).focus());
+  const deeds = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), ArrowUp: () => turn(-1), ArrowDown: () => turn(1) };
+  viewer.addEventListener("keydown", (event) => onKey(event, deeds));
   onChosen.push(filterFrames);
   filterFrames();
 }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from jointseg_eval.bag_evaluation.packed import DEFAULT_GAP_S
-from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
+from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline, mean
 from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.report import HEADLINES, number
 from jointseg_eval.scores import percentiles
+
+LATENCIES = {"p50": "median, ms", "p95": "95th percentile, ms", "p99": "99th percentile, ms"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +31,36 @@ class Run:
     as_known: Mapping[str, float] = field(default_factory=dict)
     evaluation: Evaluation | None = None
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        timeline: Timeline,
+        scored: Evaluation,
+        as_known: Evaluation | None = None,
+        details: bool = True,
+    ) -> Run:
+        """With the scores of its frames; details: show tables and curves of them too."""
+        metrics, known = (
+            one.metrics if one is not None and len(one) else {} for one in (scored, as_known)
+        )
+        return cls(name, timeline, metrics, known, scored if details and len(scored) else None)
+
+    @property
+    def latencies(self) -> dict[str, float | None]:
+        """Percentiles in ms, None without a clock."""
+        values = self.timeline.latency_ms
+        return percentiles(values[np.isfinite(values)])
+
     @property
     def has_clock(self) -> bool:
         """Whether it took time: whether a latency is known."""
-        return bool(np.isfinite(self.timeline.latency_ms).any())
+        return self.latencies["p50"] is not None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a value for every run, and what it differs by where that is a cost."""
+    """A line of the table: a value for every run, and a small note beside each."""
 
     title: str
     values: Sequence[str]
@@ -51,9 +73,18 @@ def headline(runs: Sequence[Run]) -> dict[str, list[Row]]:
         "scores": _scores(runs),
         "scores of what was known when a frame came": _known_scores(runs),
         "frames": _frames(runs),
-        "latency": _latencies(runs),
-        "what was found": _contents(runs),
+        "latency": [
+            _row(title, runs, lambda run, name=name: _or_nan(run.latencies[name]), _tenths)
+            for name, title in LATENCIES.items()
+        ],
+        "what was found": [
+            _row("objects in a frame", runs, lambda run: run.timeline.objects_per_frame(), _tenths),
+            _row("mean confidence", runs, lambda run: mean(run.timeline.confidence), number),
+            _row("flicker", runs, lambda run: mean(run.timeline.flicker), percent),
+        ],
     }
+    for rows in sections.values():
+        rows[:] = [row for row in rows if set(row.values) - {"-"}]
     return {title: rows for title, rows in sections.items() if rows}
 
 
@@ -62,44 +93,16 @@ def cards(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
     Where the first run has no clock, it says how good the model is; else each run has a say.
     """
-    judged = runs if runs[0].has_clock else runs[:1]
+    shown = runs if runs[0].has_clock else runs[:1]
     seen: list[tuple[str, str]] = []
-    for run in judged:
-        whose = f", {run.name}" if len(judged) > 1 else ""
+    for run in shown:
+        whose = f", {run.name}" if len(shown) > 1 else ""
         seen += [(value, title + whose) for value, title in _first_numbers(run)]
     for run in runs:
-        p95 = percentiles(run.timeline.latency_ms[np.isfinite(run.timeline.latency_ms)])["p95"]
-        if p95 is not None:
-            seen.append((f"{p95:.0f} ms", f"p95 latency, {run.name}"))
+        if run.has_clock:
+            seen.append((f"{run.latencies['p95']:.0f} ms", f"p95 latency, {run.name}"))
     frames = len(runs[0].timeline)
-    seen.append((number(frames), "frame" if frames == 1 else "frames"))
-    return seen
-
-
-def duration(timeline: Timeline) -> float:
-    """Seconds that the recordings last; pauses count, a clock that jumps does too."""
-    lasted = 0.0
-    for bag in np.unique(timeline.bag):
-        times = np.sort(timeline.time[timeline.bag == bag])
-        gap = float(np.median(np.diff(times))) if len(times) > 1 else DEFAULT_GAP_S
-        lasted += float(times[-1] - times[0]) + gap
-    return lasted
-
-
-def mean(values: np.ndarray) -> float:
-    """The mean of what is known; NaN when nothing is."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def objects_per_frame(timeline: Timeline) -> float:
-    """The mean number of objects shown in a frame that was processed; NaN without any."""
-    return mean(timeline.objects[processed(timeline)].sum(1))
-
-
-def processed(timeline: Timeline) -> np.ndarray:
-    """bool [F], which frames have a result."""
-    return timeline.fate == timeline.fates.index(PROCESSED)
+    return [*seen, (number(frames), "frame" if frames == 1 else "frames")]
 
 
 def percent(share: float) -> str:
@@ -122,90 +125,73 @@ def _first_numbers(run: Run) -> list[tuple[str, str]]:
     seen = [(number(metrics[name]), HEADLINES[name]) for name in scores]
     if not scores:
         seen.append((number(mean(timeline.confidence)), "mean confidence"))
-        seen.append((number(objects_per_frame(timeline), 1), "objects in a frame"))
-    known = np.isfinite(timeline.flicker).any()
-    return [*seen, *([(percent(mean(timeline.flicker)), "flicker")] if known else [])]
+        seen.append((_tenths(timeline.objects_per_frame()), "objects in a frame"))
+    flicker = mean(timeline.flicker)
+    return seen if math.isnan(flicker) else [*seen, (percent(flicker), "flicker")]
 
 
 def _scores(runs: Sequence[Run]) -> list[Row]:
     """What each run scores; beside one without a clock, what the others lack."""
-    rows = {
-        title: [run.metrics.get(name, math.nan) for run in runs]
-        for name, title in HEADLINES.items()
-    }
-    rows["mean quality of a frame"] = [mean(run.timeline.quality) for run in runs]
+    wanted = {t: lambda run, n=n: run.metrics.get(n, math.nan) for n, t in HEADLINES.items()}
+    wanted["mean quality of a frame"] = lambda run: mean(run.timeline.quality)
     return [
-        _row(title, values, [math.nan if runs[0].has_clock else values[0]] * len(runs))
-        for title, values in rows.items()
-        if _any(values)
+        _row(title, runs, of, number, None if runs[0].has_clock else lambda _, of=of: of(runs[0]))
+        for title, of in wanted.items()
     ]
 
 
 def _known_scores(runs: Sequence[Run]) -> list[Row]:
     """The same by what was known, and what each run loses by that."""
-    rows = {
-        title: [[of.get(name, math.nan) for of in (run.as_known, run.metrics)] for run in runs]
+    return [
+        _row(
+            title,
+            runs,
+            lambda run, name=name: run.as_known.get(name, math.nan),
+            number,
+            lambda run, name=name: run.metrics.get(name, math.nan),
+        )
         for name, title in HEADLINES.items()
-    }
-    pairs = {title: list(zip(*values, strict=True)) for title, values in rows.items()}
-    return [_row(title, *values) for title, values in pairs.items() if _any(values[0])]
+    ]
 
 
 def _frames(runs: Sequence[Run]) -> list[Row]:
-    lines = [run.timeline for run in runs]
-    fates = dict.fromkeys(fate for line in lines for fate in line.fates)
-    rows = [Row("frames", [number(len(line)) for line in lines], [""] * len(runs))]
+    fates = dict.fromkeys(fate for run in runs for fate in run.timeline.fates)
+    rows = [_row("frames", runs, lambda run: len(run.timeline), number)]
     for fate in fates:
-        counts = [round(line.share_of(fate) * len(line)) for line in lines]
+        counts = [run.timeline.count_of(fate) for run in runs]
+        totals = [len(run.timeline) for run in runs]
         if any(counts) or fate == PROCESSED:
-            shares = [percent(line.share_of(fate)) if len(line) else "" for line in lines]
+            shares = [percent(n / of) if of else "" for n, of in zip(counts, totals, strict=True)]
             rows.append(Row(fate, [number(count) for count in counts], shares))
-    lasted = [duration(line) for line in lines]
-    if any(lasted):
-        rates = [
-            processed(line).sum() / time if time else math.nan
-            for line, time in zip(lines, lasted, strict=True)
-        ]
-        rows.append(Row("duration", [clock(time) for time in lasted], [""] * len(runs)))
-        rows.append(_row("processed per second", rates, digits=2))
+    if any(len(run.timeline) for run in runs):
+        rows.append(_row("duration", runs, lambda run: run.timeline.duration(), clock))
+        rows.append(_row("processed per second", runs, _rate, lambda v: number(v, 2)))
     return rows
 
 
-def _latencies(runs: Sequence[Run]) -> list[Row]:
-    known = [run.timeline.latency_ms for run in runs]
-    found = [percentiles(values[np.isfinite(values)]) for values in known]
-    if not any(one["p50"] is not None for one in found):
-        return []
-    names = {"p50": "median, ms", "p95": "95th percentile, ms", "p99": "99th percentile, ms"}
-    none = [""] * len(runs)
-    return [Row(t, [number(one[name], 1) for one in found], none) for name, t in names.items()]
-
-
-def _contents(runs: Sequence[Run]) -> list[Row]:
-    lines = [run.timeline for run in runs]
-    confidence = [mean(line.confidence) for line in lines]
-    flicker = [mean(line.flicker) for line in lines]
-    rows = [
-        _row("objects in a frame", [objects_per_frame(line) for line in lines], digits=1),
-        _row("mean confidence", confidence),
-        Row("flicker", [percent(value) for value in flicker], [""] * len(runs)),
-    ]
-    known = ([objects_per_frame(line) for line in lines], confidence, flicker)
-    return [row for row, values in zip(rows, known, strict=True) if _any(values)]
+def _rate(run: Run) -> float:
+    lasted = run.timeline.duration()
+    return run.timeline.processed.sum() / lasted if lasted else math.nan
 
 
 def _row(
-    title: str, values: Sequence[float], others: Sequence[float] | None = None, digits: int = 3
+    title: str,
+    runs: Sequence[Run],
+    value: Callable[[Run], float],
+    text: Callable[[float], str],
+    other: Callable[[Run], float] | None = None,
 ) -> Row:
-    """A row of values, each with what it differs by from the one in its place of `others`."""
-    pairs = zip(values, others or values, strict=True)
-    return Row(title, [number(v, digits) for v in values], [_changed(*pair) for pair in pairs])
+    """A value of every run; with another one to compare with, what it differs by."""
+    values = [value(run) for run in runs]
+    others = [other(run) for run in runs] if other else values
+    changes = [v - o for v, o in zip(values, others, strict=True)]
+    told = ["" if math.isnan(d) or d == 0 else f"{d:+.3f}".replace("-", "\u2212") for d in changes]
+    return Row(title, [text(v) for v in values], told)
 
 
-def _changed(value: float, before: float) -> str:
-    same = math.isnan(value - before) or value == before
-    return "" if same else f"{value - before:+.3f}".replace("-", "\u2212")
+def _tenths(value: float) -> str:
+    return number(value, 1)
 
 
-def _any(values: Sequence[float]) -> bool:
-    return any(not math.isnan(value) for value in values)
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from jointseg_core.errors import BadBag
-from jointseg_eval.bag_evaluation.part import Part, Settings, evaluate_window
+from jointseg_eval.bag_evaluation.settings import Settings
+from jointseg_eval.bag_evaluation.window_result import WindowResult, evaluate_window
 from jointseg_eval.bag_evaluation.windows import Window
+from jointseg_eval.evaluation import Models
 
 ATTEMPTS = 3
 PATIENCE_S = 900.0
@@ -26,7 +28,7 @@ class Failure:
     reason: str
 
 
-Answer = Part | Failure
+Answer = WindowResult | Failure
 
 
 def one_by_one(jobs: Sequence[Window], settings: Settings) -> Iterator[tuple[int, Answer]]:
@@ -71,7 +73,7 @@ def in_processes(
             worker.stop()
 
 
-def answer(window: Window, settings: Settings, models: object) -> Answer:
+def answer(window: Window, settings: Settings, models: Models) -> Answer:
     """What comes of a window; a recording that cannot be read is a failure, not an error."""
     try:
         return evaluate_window(window, settings, models)

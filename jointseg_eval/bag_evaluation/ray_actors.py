@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jointseg_core.errors import BadConfig, ResourceError
-from jointseg_eval.bag_evaluation.part import Settings
 from jointseg_eval.bag_evaluation.processes import ATTEMPTS, Answer, Failure, answer
+from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.windows import Window
 from jointseg_eval.provenance import ROOT
 

@@ -13,17 +13,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from jointseg_eval.bag_evaluation.headline import (
-    Run,
-    cards,
-    clock,
-    duration,
-    headline,
-    mean,
-    percent,
-)
-from jointseg_eval.bag_evaluation.packed import packed, score_windows, stretches
-from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
+from jointseg_eval.bag_evaluation.headline import Run, cards, clock, headline, percent
+from jointseg_eval.bag_evaluation.page_data import TimeAxis, frame_data, run_data, score_data
+from jointseg_eval.bag_evaluation.timeline import Timeline, mean
 from jointseg_eval.report import COLORS, HEADLINES, jpeg, number, parts, template
 
 EXAMPLES = 40
@@ -31,7 +23,10 @@ PICTURE_BYTES = 12_000_000
 """What all pictures together may take; where they are many or large, they are made smaller."""
 SIZES = ((1280, 85), (960, 82), (720, 80), (640, 65), (480, 50))
 """Widths in pixels, and the JPEG quality that goes with them, the best first."""
-SCRIPTS = ("columns.js", "drawing.js", "lanes.js", "timeline.js", "frames.js")
+SCRIPTS = (
+    "vendor/uplot/uPlot.iife.min.js",
+    *(f"bag_evaluation/{name}.js" for name in ("lanes", "frames", "timeline")),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +103,12 @@ def _scored(runs: Sequence[Run], colors: Mapping[str, str]) -> list[dict[str, An
 
     A class has one colour on the whole page.
     """
-    judged = [run for run in runs if run.evaluation is not None]
-    found = [parts(run.evaluation) for run in judged]
+    shown = [run for run in runs if run.evaluation is not None]
+    found = [parts(run.evaluation) for run in shown]
     lines = (line for one in found for curve in one["curves"] for line in curve["lines"])
     for line in lines:
         line["color"] = colors.get(line["name"], line["color"])
-    names = [run.name if len(judged) > 1 else "" for run in judged]
+    names = [run.name if len(shown) > 1 else "" for run in shown]
     return [{"name": name, **one} for name, one in zip(names, found, strict=True)]
 
 
@@ -126,16 +121,20 @@ def _data(
 ) -> dict[str, Any]:
     """What the script of the page draws from; only the first run has its objects drawn."""
     timeline = runs[0].timeline
+    axis = TimeAxis([run.timeline for run in runs])
     things = [timeline.things.index(name) for name in names if name in timeline.things]
     return {
         "bags": timeline.bags,
         "classes": [{"name": n, "color": c} for n, c in zip(names, colors, strict=True)],
         "things": [names.index(timeline.things[k]) for k in things],
-        "stretches": stretches([run.timeline for run in runs]),
-        "runs": [packed(r.name, r.timeline, [] if k else things) for k, r in enumerate(runs)],
-        "windows": score_windows(windows, HEADLINES),
+        "stretches": axis.stretches,
+        "end": axis.end,
+        "ranges": [axis.range_of(bag) for bag in range(len(timeline.bags))],
+        "frames": frame_data(timeline, axis, things),
+        "runs": [run_data(run.name, run.timeline, axis) for run in runs],
+        "scores": score_data(windows, HEADLINES, axis),
         "examples": [
-            {"bag": e.bag, "time": float(e.time), "classes": [names.index(n) for n in e.classes]}
+            {"x": axis.place(e.bag, e.time), "classes": [names.index(n) for n in e.classes]}
             for e in examples
         ],
         "palette": COLORS,
@@ -159,26 +158,19 @@ def _recordings(timeline: Timeline) -> list[dict[str, Any]]:
     """A row for each recording."""
     rows = []
     for bag, name in enumerate(timeline.bags):
-        part = _of(timeline, timeline.bag == bag)
+        own = timeline.where(timeline.bag == bag)
         rows.append(
             {
                 "name": name,
-                "frames": len(part),
-                "duration": clock(duration(part)) if len(part) else "-",
-                "lost": 1 - part.share_of(PROCESSED) if len(part) else math.nan,
-                "quality": mean(part.quality),
-                "confidence": mean(part.confidence),
-                "flicker": mean(part.flicker),
+                "frames": len(own),
+                "duration": clock(own.duration()) if len(own) else "-",
+                "lost": 1 - own.processed.mean() if len(own) else math.nan,
+                "quality": mean(own.quality),
+                "confidence": mean(own.confidence),
+                "flicker": mean(own.flicker),
             }
         )
     return rows
-
-
-def _of(timeline: Timeline, chosen: np.ndarray) -> Timeline:
-    """The frames for which chosen, bool [F], is true."""
-    columns = {k: v[chosen] for k, v in vars(timeline).items() if isinstance(v, np.ndarray)}
-    names = {name: getattr(timeline, name) for name in ("bags", "things", "fates")}
-    return Timeline(**names, **columns)
 
 
 def _shown(examples: Sequence[Example], timeline: Timeline) -> list[dict[str, Any]]:
@@ -227,5 +219,5 @@ def _layer_names(examples: Sequence[Example]) -> list[str]:
 
 def _script() -> str:
     """The scripts of the page as one."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)

@@ -1,348 +1,152 @@
-// The timeline: lanes over one time axis, drawn again whenever another part of it is looked at; a
-// second canvas above holds the cursor.
+// The timeline: lanes above each other, which show one part of the time axis and one frame.
 
-const LABEL = 18, SPACE = 9, PINS = 16, NAMES = 18, TICKS = 20;
 const SHORTEST = 0.5; // seconds that are seen at least
+const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 86400, 604800];
+const stretchAt = (x) => report.stretches.findLast((s) => s.at <= x) || report.stretches[0];
+
+function clockAt(x) {
+  const { at, start } = stretchAt(x), seconds = start + x - at + 0.05, hours = Math.floor(seconds / 3600);
+  const rest = new Date(seconds * 1000).toISOString().slice(14, 21);
+  return hours ? `${hours}:${rest}` : rest.replace(/^0/, "");
+}
+
+// Round times of every recording.
+function ticks(u, _, from, to) {
+  const step = STEPS.find((s) => s * u.over.clientWidth >= 80 * (to - from)) || STEPS.at(-1), found = [];
+  for (const { at, start, end } of report.stretches) {
+    for (let t = Math.ceil(start / step) * step; t < end; t += step) {
+      const x = at + t - start;
+      if (x >= from && x < to - step / 4 && (!found.length || x - found.at(-1) > 0.9 * step)) found.push(x);
+    }
+  }
+  return found;
+}
 
 function makeTimeline(board) {
-  const [back, front] = board.querySelectorAll("canvas");
-  const readout = document.getElementById("readout");
-  const thumb = document.querySelector("#overview i");
-  const pins = report.examples.map((e) => ({ x: axisOf(e.bag, e.time), classes: e.classes }));
-  let cursor = nearest(axisEnd / 2, base.x);
-  let drag = null, waiting = false;
-  let lanes, height;
+  const { end } = report;
+  let charts = [], view = [0, end], cursor = 0;
 
-  // ------------------------------------------------------------------------------- the whole picture
-
-  function themed() {
-    const style = getComputedStyle(document.documentElement);
-    axis.colors = {};
-    for (const name of ["ink", "soft", "line", "sheet", "band", "cursor", "blue", "orange", "violet"]) {
-      axis.colors[name] = style.getPropertyValue(`--${name}`).trim();
-    }
+  function chart(lane, number, lanes) {
+    const bottom = number === lanes.length - 1;
+    const axis = { stroke: () => painted("--soft"), font: "11px system-ui", grid: { stroke: () => painted("--line"), width: 1 }, ticks: { show: false } };
+    const options = {
+      title: lane.title, width: board.clientWidth, height: lane.height + (bottom ? 24 : 0), padding: [6, 8, bottom ? 0 : 4, 0],
+      cursor: {
+        y: false, points: { show: false }, hover: { skip: [] }, sync: { key: "timeline" }, drag: { dist: 5, setScale: false },
+        bind: { mouseleave: () => null, click: () => null, dblclick: () => whole },
+      },
+      legend: { markers: { width: 0, fill: (u, s) => u.series[s].color.replace(/^--.*/, "var($&)") } },
+      scales: { x: { time: false, range: () => view }, y: { range: lane.range || ((u, low, high) => [0, 1.05 * high || 1]) } },
+      axes: [
+        { ...axis, show: bottom, size: 24, gap: 2, splits: ticks, values: (u, xs) => xs.map((x) => clockAt(x).slice(0, view[1] - view[0] < 8 ? 9 : -2)) },
+        { ...axis, size: 44, gap: 4, space: 22, ...(lane.ticks && { splits: () => lane.ticks }) },
+      ],
+      series: [{}, ...lane.series],
+      hooks: number ? {} : { setSelect: [selected], setSize: [point] },
+    };
+    return Object.assign(new uPlot(options, [frames.x, ...lane.data.map((made) => made(0))], board), { lane });
   }
 
-  function sized(canvas) {
-    const ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.round(axis.width * ratio);
-    canvas.height = Math.round(height * ratio);
-    canvas.style.height = `${height}px`;
-    const ctx = canvas.getContext("2d");
-    ctx.setTransform(canvas.width / axis.width, 0, 0, ratio, 0, 0);
-    ctx.font = font();
-    ctx.textBaseline = "middle";
-    return ctx;
-  }
-
-  const font = () => `12px ${getComputedStyle(document.body).fontFamily}`;
-  const title = (lane) => LABEL * (1 + lane.below.length);
-  const top = () => (report.bags.length > 1 ? NAMES : 0) + (pins.length ? PINS : 0);
-
-  function draw() {
-    waiting = false;
-    themed();
-    lanes = madeLanes();
-    axis.width = Math.max(120, board.clientWidth);
-    const ruler = back.getContext("2d");
-    ruler.font = font();
-    for (const lane of lanes) lane.below = rowsBelow(ruler, lane);
-    height = top() + lanes.reduce((sum, lane) => sum + title(lane) + lane.height + SPACE, 0) + TICKS;
-    axis.scale = axis.width / (axis.to - axis.from);
-    const ctx = sized(back);
-    ground(ctx);
-    let y = top();
-    for (const lane of lanes) {
-      lane.top = y;
-      const area = { top: y + title(lane), bottom: y + title(lane) + lane.height };
-      ctx.strokeStyle = axis.colors.line;
-      ctx.lineWidth = 1;
-      ctx.strokeRect(-1, area.bottom + 0.5, axis.width + 2, 0);
-      const max = lane.draw(ctx, area);
-      label(ctx, lane, max);
-      y = area.bottom + SPACE;
-    }
-    ticks(ctx, y);
-    thumb.style.left = `${(100 * axis.from) / axisEnd}%`;
-    thumb.style.width = `${(100 * (axis.to - axis.from)) / axisEnd}%`;
-    point();
+  function build() {
+    charts.forEach((one) => one.destroy());
+    charts = madeLanes().map(chart);
+    look(...view);
     performance.mark("drawn");
   }
 
-  // A legend that does not fit between title and value stands below them, in rows.
-  function rowsBelow(ctx, lane) {
-    const wide = (text) => ctx.measureText(text).width + 10;
-    const names = lane.legend.map(([name, color]) => ({ text: `■ ${name}`, color, at: 0 }));
-    const beside = [lane.title, `0 to 0000 ${lane.extent}`, ...names.map((name) => name.text)];
-    if (beside.reduce((sum, text) => sum + wide(text), 0) < axis.width * 0.65) return [];
-    const rows = [];
-    let x = Infinity;
-    for (const name of names) {
-      if (x + wide(name.text) > axis.width) { rows.push([]); x = 0; }
-      rows.at(-1).push({ ...name, at: x });
-      x += wide(name.text);
-    }
-    return rows;
+  function look(from, to) {
+    const length = Math.min(end, Math.max(SHORTEST, to - from));
+    const start = Math.min(Math.max(0, (from + to - length) / 2), end - length);
+    view = [start, start + length];
+    const seen = frames.x.filter((x) => x >= start && x <= start + length).length;
+    for (const u of charts) u.setData([frames.x, ...u.lane.data.map((made) => made(seen))]);
+    ["--from", "--to"].forEach((name, k) => board.style.setProperty(name, view[k]));
+    point();
   }
-
-  function label(ctx, lane, max) {
-    const middle = lane.top + LABEL / 2;
-    const words = [[lane.title, axis.colors.ink]];
-    const extent = max === undefined ? lane.extent : `0 to ${max.toLocaleString("en")} ${lane.extent}`;
-    if (extent) words.push([extent, axis.colors.soft]);
-    if (!lane.below.length) words.push(...lane.legend.map(([name, color]) => [`■ ${name}`, axis.colors[color] || color]));
-    lane.below.forEach((row, k) => row.forEach(({ text, color, at }) => {
-      ctx.fillStyle = axis.colors[color] || color;
-      ctx.fillText(text, at, middle + LABEL * (1 + k));
-    }));
-    let x = 0;
-    for (const [text, color] of words) {
-      ctx.fillStyle = color;
-      ctx.fillText(text, x, middle);
-      x += ctx.measureText(text).width + 10;
-    }
-  }
-
-  // Recordings in turn light and dark with their names, and the marks of the frames shown.
-  function ground(ctx) {
-    const named = report.bags.length > 1;
-    let shownTo = 0;
-    report.stretches.forEach((stretch, k) => {
-      const from = Math.max(0, pixel(stretch.at)), to = Math.min(axis.width, pixel(stretch.at + stretch.end - stretch.start));
-      if (to <= 0 || from >= axis.width) return;
-      if (stretch.bag % 2 && to - from > 1) { ctx.fillStyle = axis.colors.band; ctx.fillRect(from, 0, to - from, height - TICKS); }
-      if (k && report.stretches[k - 1].bag === stretch.bag) {
-        ctx.fillStyle = axis.colors.soft;
-        for (let y = top(); y < height - TICKS; y += 6) ctx.fillRect(from - 1, y, 2, 2);
-      }
-      if (!named || to - from < 24 || (k && report.stretches[k - 1].bag === stretch.bag && from > shownTo)) return;
-      ctx.save();
-      ctx.beginPath();
-      ctx.rect(from, 0, to - from - 6, NAMES);
-      ctx.clip();
-      ctx.fillStyle = axis.colors.soft;
-      ctx.fillText(report.bags[stretch.bag], from + 4, NAMES / 2);
-      ctx.restore();
-      shownTo = to;
-    });
-    for (const pin of pins) {
-      if (!pinShown(pin)) continue;
-      const x = pixel(pin.x), y = top() - 3;
-      ctx.fillStyle = axis.colors.orange;
-      ctx.beginPath();
-      ctx.moveTo(x, y); ctx.lineTo(x - 5, y - 9); ctx.lineTo(x + 5, y - 9);
-      ctx.fill();
-    }
-  }
-
-  const pinShown = (pin) => chosen.size === 0 || pin.classes.some(isShown);
-
-  function ticks(ctx, y) {
-    const apart = 90 / axis.scale;
-    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 86400].find((s) => s >= apart) || 604800;
-    let free = -1;
-    ctx.fillStyle = axis.colors.soft;
-    for (const stretch of report.stretches) {
-      const from = Math.max(stretch.start, stretch.start + axis.from - stretch.at);
-      const to = Math.min(stretch.end, stretch.start + axis.to - stretch.at);
-      for (let t = Math.ceil(from / step - 1e-6) * step; t < to; t += step) {
-        const x = pixel(stretch.at + t - stretch.start);
-        const text = step < 1 ? clock(t) : clock(t).slice(0, -2);
-        const wide = ctx.measureText(text).width;
-        if (x < free || x + wide + 4 > axis.width) continue;
-        ctx.fillRect(x, y, 1, 5);
-        ctx.fillText(text, x + 3, y + 11);
-        free = x + wide + 16;
-      }
-    }
-  }
-
-  // ---------------------------------------------------------------------------- cursor and its words
 
   function point() {
-    const ctx = sized(front);
-    if (drag && drag.moved) {
-      ctx.fillStyle = axis.colors.blue;
-      ctx.globalAlpha = 0.2;
-      ctx.fillRect(drag.from, 0, drag.to - drag.from, height - TICKS);
-      ctx.globalAlpha = 1;
-    }
-    const x = pixel(base.x[cursor]);
-    if (x >= 0 && x <= axis.width) {
-      ctx.fillStyle = axis.colors.cursor;
-      ctx.fillRect(Math.round(x), 0, 1, height - TICKS);
-    }
-    ctx.textAlign = "right";
-    for (const lane of lanes) {
-      const text = fitted(ctx, lane.value(cursor));
-      const wide = ctx.measureText(text).width;
-      if (!wide) continue;
-      ctx.fillStyle = axis.colors.sheet;
-      ctx.fillRect(axis.width - wide - 10, lane.top + 1, wide + 10, LABEL - 2);
-      ctx.fillStyle = axis.colors.ink;
-      ctx.fillText(text, axis.width - 2, lane.top + LABEL / 2);
+    for (const u of charts) {
+      u.setCursor({ left: u.valToPos(frames.x[cursor], "x"), top: 0 }, false);
+      u.setLegend({ idx: cursor }, false);
     }
     tell();
   }
 
-  function fitted(ctx, text) {
-    if (ctx.measureText(text).width < axis.width * 0.7) return text;
-    let kept = text.length;
-    while (kept && ctx.measureText(text.slice(0, kept)).width > axis.width * 0.65) kept--;
-    return `${text.slice(0, kept)}…`;
-  }
-
   function tell() {
-    const stamp = base.stamp[cursor], seconds = stamp / 1000000000n;
-    const place = [clock(base.time[cursor]), base.fates[base.fate[cursor]], `stamp ${seconds}.${String(stamp % 1000000000n).replace("-", "").padStart(9, "0")}`];
-    if (report.bags.length > 1) place.unshift(report.bags[base.bag[cursor]]);
-    readout.textContent = place.join(" · ");
-    board.setAttribute("aria-valuemin", 1);
-    board.setAttribute("aria-valuemax", base.x.length);
+    const stamp = String(frames.stamps[cursor]).padStart(10, "0"), x = frames.x[cursor];
+    const words = [clockAt(x), runs[0].fates[runs[0].fate[cursor]]];
+    if (report.bags.length > 1) words.unshift(report.bags[stretchAt(x).bag]);
+    document.getElementById("readout").textContent = [...words, `stamp ${stamp.slice(0, -9)}.${stamp.slice(-9)}`].join(" · ");
+    for (const { lane } of charts) {
+      const values = lane.series.map((one) => [one.label, one.value(null, null, null, cursor)]).filter(([, value]) => value);
+      words.push([lane.title, ...values.map((pair) => pair.join(" "))].join(" "));
+    }
+    board.setAttribute("aria-valuemax", frames.x.length);
     board.setAttribute("aria-valuenow", cursor + 1);
-    const values = lanes.map((lane) => `${lane.title} ${lane.value(cursor)}`);
-    board.setAttribute("aria-valuetext", [...place.slice(0, -1), ...values].join(", "));
+    board.setAttribute("aria-valuetext", words.join(", "));
   }
 
-  function soon() {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(draw);
-  }
+  const nearest = (x) => charts[0].valToIdx(x);
+  const whole = () => look(0, end), pan = (by) => look(view[0] + by, view[1] + by);
 
-  // ------------------------------------------------------------------------------------- moving about
-
-  function look(from, to) {
-    const length = Math.min(axisEnd, Math.max(Math.min(SHORTEST, axisEnd), to - from));
-    axis.from = Math.min(Math.max(0, (from + to - length) / 2), axisEnd - length);
-    axis.to = axis.from + length;
-    soon();
+  function selected(u) {
+    const { left, width } = u.select;
+    if (!width) return;
+    for (const one of charts) one.setSelect({ left: 0, width: 0 }, false);
+    look(u.posToVal(left, "x"), u.posToVal(left + width, "x"));
   }
 
   function zoom(factor) {
-    const at = base.x[cursor], seen = at >= axis.from && at <= axis.to;
-    const around = seen ? at : (axis.from + axis.to) / 2;
-    look(around - (around - axis.from) * factor, around + (axis.to - around) * factor);
-  }
-
-  function pan(share) {
-    const by = share * (axis.to - axis.from), length = axis.to - axis.from;
-    const from = Math.min(Math.max(0, axis.from + by), axisEnd - length);
-    look(from, from + length);
+    const [from, to] = view, x = frames.x[cursor], around = x >= from && x <= to ? x : (from + to) / 2;
+    look(around - (around - from) * factor, around + (to - around) * factor);
   }
 
   function moveTo(frame) {
-    cursor = Math.min(Math.max(0, frame), base.x.length - 1);
-    const x = base.x[cursor], length = axis.to - axis.from;
-    if (x < axis.from) look(x, x + length);
-    else if (x > axis.to) look(x - length, x);
+    cursor = Math.min(Math.max(0, frame), frames.x.length - 1);
+    const x = frames.x[cursor];
+    if (x < view[0]) pan(x - view[0]);
+    else if (x > view[1]) pan(x - view[1]);
     else point();
   }
 
-  function showBag(bag) {
-    const own = report.stretches.filter((s) => s.bag === bag);
-    const last = own[own.length - 1];
-    if (!own.length) return;
-    look(own[0].at, last.at + last.end - last.start);
-    cursor = Math.min(firstAt(own[0].at, base.x), base.x.length - 1);
-  }
-
   function jump(k) {
-    const x = pins[k].x;
-    if (axis.to - axis.from > 60) look(x - 15, x + 15);
-    moveTo(nearest(x, base.x));
+    const { x } = report.examples[k];
+    if (view[1] - view[0] > 60) look(x - 15, x + 15);
+    moveTo(nearest(x));
     board.scrollIntoView({ block: "center" });
     board.focus({ preventScroll: true });
   }
 
-  function pinNear(x, reach) {
-    let best = -1;
-    pins.forEach((pin, k) => {
-      const far = Math.abs(pin.x - x);
-      if (pinShown(pin) && far <= reach && (best < 0 || far < Math.abs(pins[best].x - x))) best = k;
-    });
-    return best;
+  function showNearest() {
+    const far = (figure) => Math.abs(report.examples[figures.indexOf(figure)].x - frames.x[cursor]);
+    const [first] = figures.filter((figure) => !figure.hidden).sort((a, b) => far(a) - far(b));
+    if (first) showFrame(first);
   }
 
-  const DEEDS = { in: () => zoom(0.5), out: () => zoom(2), whole: () => look(0, axisEnd), earlier: () => pan(-0.5), later: () => pan(0.5) };
-  for (const button of document.querySelectorAll("[data-do]")) button.addEventListener("click", DEEDS[button.dataset.do]);
-
-  const tenth = () => Math.max(1, Math.round((axis.to - axis.from) / 10 / base.gap));
+  const half = () => (view[1] - view[0]) / 2, tenth = () => Math.max(1, Math.round((frames.x.length * half()) / end / 5));
+  const DEEDS = { in: () => zoom(0.5), out: () => zoom(2), whole, earlier: () => pan(-half()), later: () => pan(half()) };
   const KEYS = {
     ArrowLeft: () => moveTo(cursor - 1), ArrowRight: () => moveTo(cursor + 1),
-    ArrowDown: () => moveTo(cursor - 1), ArrowUp: () => moveTo(cursor + 1),
     PageUp: () => moveTo(cursor - tenth()), PageDown: () => moveTo(cursor + tenth()),
-    Home: () => moveTo(0), End: () => moveTo(base.x.length - 1),
-    "+": DEEDS.in, "=": DEEDS.in, "-": DEEDS.out, 0: DEEDS.whole,
-    Enter: () => { const k = pinNear(base.x[cursor], Infinity); if (k >= 0) showFrame(k); },
+    Home: () => moveTo(0), End: () => moveTo(frames.x.length - 1),
+    "+": DEEDS.in, "=": DEEDS.in, "-": DEEDS.out, 0: whole, Enter: showNearest,
   };
-  board.addEventListener("keydown", (event) => {
-    const deed = !event.ctrlKey && !event.metaKey && !event.altKey && KEYS[event.key];
-    if (deed) { event.preventDefault(); deed(); }
+  board.addEventListener("keydown", (event) => onKey(event, KEYS));
+  board.addEventListener("mousemove", () => { cursor = charts[0].cursor.idx ?? cursor; tell(); });
+  onClick("[data-do]", (button) => DEEDS[button.dataset.do]());
+  onClick("[data-jump]", (button) => jump(Number(button.dataset.jump)));
+  onClick("[data-bag]", (button) => {
+    look(...report.ranges[button.dataset.bag]);
+    moveTo(nearest(view[0]));
+    board.scrollIntoView({ block: "center" });
   });
-
-  const within = (event) => event.clientX - board.getBoundingClientRect().left;
-  board.addEventListener("pointermove", (event) => {
-    const px = within(event);
-    if (drag) {
-      drag.to = px;
-      drag.moved = drag.moved || Math.abs(px - drag.from) > 5;
-      if (drag.moved && !board.hasPointerCapture(event.pointerId)) board.setPointerCapture(event.pointerId);
-    }
-    cursor = nearest(axis.from + px / axis.scale, base.x);
-    const onPin = event.clientY - board.getBoundingClientRect().top < top() && pinNear(axis.from + px / axis.scale, 7 / axis.scale) >= 0;
-    board.style.cursor = onPin ? "pointer" : "";
-    point();
-  });
-  board.addEventListener("pointerdown", (event) => {
-    if (event.button === 0) drag = { from: within(event), to: within(event), moved: false };
-  });
-  board.addEventListener("pointerup", (event) => {
-    const done = drag;
-    drag = null;
-    if (!done) return;
-    const [a, b] = [done.from, within(event)].sort((p, q) => p - q).map((px) => axis.from + px / axis.scale);
-    if (done.moved) return look(Math.max(a, axis.from), Math.min(b, axis.to));
-    cursor = nearest(a, base.x);
-    point();
-    const pin = pinNear(a, 7 / axis.scale);
-    if (pin >= 0 && event.clientY - board.getBoundingClientRect().top < top()) showFrame(pin);
-  });
-  board.addEventListener("pointercancel", () => { drag = null; point(); });
-  board.addEventListener("dblclick", DEEDS.whole);
-  board.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey) return;
-    event.preventDefault();
-    zoom(event.deltaY > 0 ? 1.25 : 0.8);
-  }, { passive: false });
-
-  const overview = document.getElementById("overview");
-  const dragView = (event) => {
-    const box = overview.getBoundingClientRect(), length = axis.to - axis.from;
-    const from = Math.min(Math.max(0, ((event.clientX - box.left) / box.width) * axisEnd - length / 2), axisEnd - length);
-    look(from, from + length);
-  };
-  overview.addEventListener("pointerdown", (event) => { overview.setPointerCapture(event.pointerId); dragView(event); });
-  overview.addEventListener("pointermove", (event) => { if (overview.hasPointerCapture(event.pointerId)) dragView(event); });
-
-  const place = document.getElementById("place"), which = document.getElementById("run");
-  place.addEventListener("change", () => (place.value === "all" ? look(0, axisEnd) : showBag(Number(place.value))));
-  if (which) which.addEventListener("change", () => { axis.replayed = runs[Number(which.value)]; soon(); });
-  for (const button of document.querySelectorAll("[data-bag]")) {
-    button.addEventListener("click", () => {
-      place.value = button.dataset.bag;
-      showBag(Number(button.dataset.bag));
-      board.scrollIntoView({ block: "center" });
-    });
+  onChosen.push(build);
+  new ResizeObserver(() => charts.forEach((u) => u.setSize({ width: board.clientWidth, height: u.height }))).observe(board);
+  for (const query of ["(prefers-color-scheme: dark)", "print"]) {
+    matchMedia(query).addEventListener("change", () => charts.forEach((u) => u.redraw()));
   }
-
-  onChosen.push(soon);
-  new ResizeObserver(() => { if (Math.abs(board.clientWidth - axis.width) > 0.5) soon(); }).observe(board);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", soon);
-  matchMedia("print").addEventListener("change", draw);
-  draw();
-  return { jump };
+  build();
+  moveTo(nearest(end / 2));
 }
 
-const lanesElement = document.getElementById("lanes");
-const timeline = lanesElement ? makeTimeline(lanesElement) : null;
+if (report.stretches.length) makeTimeline(document.getElementById("lanes"));

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,18 +55,6 @@ class Pairing:
     unknown: Counter[str] = field(default_factory=Counter)  # objects of classes of no model
 
 
-class Truth(Protocol):
-    """The annotations of a window, asked in the order of its frames."""
-
-    pairing: Pairing
-
-    def at(self, time: int, stamp: int, size: Size) -> Annotation | None:
-        """The annotation of a frame; None where there is none.
-
-        time and stamp of the frame in ns. BadTruth for one that is there and cannot be used.
-        """
-
-
 class TopicTruth:
     """Annotations on topics of the recording itself, by a reader for them alone.
 
@@ -90,6 +78,10 @@ class TopicTruth:
         self._messages = self._of_the_window(bag)
 
     def at(self, time: int, stamp: int, size: Size) -> Annotation | None:
+        """The annotation of a frame with this time and stamp (ns); None where there is none.
+
+        BadTruth for one that is there and cannot be used.
+        """
         while self._read_until <= time + LATE_NS and not self._has_exactly(stamp):
             if (message := next(self._messages, None)) is None:
                 break
@@ -183,6 +175,7 @@ class CocoTruth:
             self.pairing.seen += self._stamps
 
     def at(self, time: int, stamp: int, size: Size) -> Annotation | None:
+        """As `TopicTruth.at`."""
         right = bisect_left(self._stamps, stamp)
         near = [k for k in (right - 1, right) if 0 <= k < len(self._stamps)]
         best = min(near, key=lambda k: abs(self._stamps[k] - stamp), default=None)
@@ -211,14 +204,8 @@ class CocoTruth:
         return Annotation(target, torch.where(areas.isnan(), masks.sum((1, 2)).double(), areas))
 
 
-class NoTruth:
-    """Nothing is known of any frame."""
-
-    def __init__(self) -> None:
-        self.pairing = Pairing()
-
-    def at(self, time: int, stamp: int, size: Size) -> None:
-        return None
+Truth = TopicTruth | CocoTruth
+"""The annotations of a window, asked in the order of its frames."""
 
 
 def stamp_of(picture: CocoPicture) -> int:

@@ -7,10 +7,10 @@ repeats, which is what a bootstrap over images needs. All read `Predictions` and
 from jointseg_eval.metrics.agreement import Agreement
 from jointseg_eval.metrics.average_precision import AveragePrecision, Precision
 from jointseg_eval.metrics.cityscapes_instances import CityscapesPrecision
-from jointseg_eval.metrics.confusion_matrix import ConfusionMatrix
+from jointseg_eval.metrics.confusion_matrix import ObjectConfusion
 from jointseg_eval.metrics.distances import DistanceRecall
 from jointseg_eval.metrics.panoptic import PanopticQuality, Segments, merge_segments, true_segments
-from jointseg_eval.metrics.pixels import MIN_SHARE, Confusion, foreground_truth
+from jointseg_eval.metrics.pixels import MIN_SHARE, PixelConfusion, foreground_truth
 from jointseg_eval.metrics.proposals import ProposalRecall
 from jointseg_eval.metrics.resampling import Difference, paired_bootstrap
 
@@ -19,11 +19,11 @@ __all__ = [
     "Agreement",
     "AveragePrecision",
     "CityscapesPrecision",
-    "Confusion",
-    "ConfusionMatrix",
     "Difference",
     "DistanceRecall",
+    "ObjectConfusion",
     "PanopticQuality",
+    "PixelConfusion",
     "Precision",
     "ProposalRecall",
     "Segments",

@@ -1,7 +1,7 @@
 """COCO's average precision of boxes and of masks, over all images or any list of them.
 
 Lin et al., Microsoft COCO, as its tools compute it: 101 recall points, IoU 0.50 to 0.95, at most
-100 detections of a class in an image, crowds ignored. Every image is judged once, of which some
+100 detections of a class in an image, crowds ignored. Every image is matched once, of which some
 bits are kept for each detection. Scoring any list of images then only accumulates, so that a
 thousand resamples take seconds, and an hour of video fits into memory.
 """
@@ -87,7 +87,7 @@ class Ranking:
 
 
 class MatchResults:
-    """What is said of images with their detections and objects: columns that grow.
+    """Which detections of images are right, and how many objects were sought: columns that grow.
 
     image    int [D]        where a detection was made, ascending
     label    int [D]        its class; of an image and class, the best detection first
@@ -210,7 +210,7 @@ class AveragePrecision:
         self.has_masks = False
         self._limit = limit
         self._images = 0
-        self._verdicts = {kind: MatchResults(len(self.names)) for kind in KINDS}
+        self._matches = {kind: MatchResults(len(self.names)) for kind in KINDS}
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -239,22 +239,22 @@ class AveragePrecision:
         best = self._best(labels, scores)
         same = labels[best, None] == wanted
 
-        def judge(kind: Kind, sizes: np.ndarray, overlaps: np.ndarray) -> None:
+        def add(kind: Kind, sizes: np.ndarray, overlaps: np.ndarray) -> None:
             counted = best[: len(sizes)]  # none of the masks that results do not have
             known = np.where(same[: len(sizes)], overlaps, -1)
             objects = wanted, object_areas(target, areas), crowd
-            self._verdicts[kind].add(labels[counted], scores[counted], sizes, known, objects)
+            self._matches[kind].add(labels[counted], scores[counted], sizes, known, objects)
 
         boxes = as_array(predictions.boxes)[best]
         sides = boxes[:, 2:] - boxes[:, :2]
         overlaps = box_overlaps(boxes, as_array(target.boxes), crowd)
-        judge("box", sides[:, 0] * sides[:, 1], overlaps)
+        add("box", sides[:, 0] * sides[:, 1], overlaps)
         if predictions.masks is None:
-            judge("mask", np.zeros(0), overlaps[:0])
+            add("mask", np.zeros(0), overlaps[:0])
         else:
             self.has_masks = True
             shared = shared or SharedPixels.of(predictions, target)
-            judge("mask", shared.found.areas[best], shared.overlaps(crowd)[best])
+            add("mask", shared.found.areas[best], shared.overlaps(crowd)[best])
         self._images += 1
 
     def boxes(self, images: Sequence[int] | None = None) -> Precision:
@@ -275,21 +275,21 @@ class AveragePrecision:
 
     def curve(self, kind: Kind, label: int, iou: float = 0.5) -> np.ndarray:
         """Precision [101] of one class over recall 0, 0.01 ... 1; NaN where it does not occur."""
-        curves, _, _ = self._verdicts[kind].whole()
+        curves, _, _ = self._matches[kind].whole()
         return curves[label, 0, int(np.abs(IOUS - iou).argmin())]
 
     def columns(self) -> dict[str, np.ndarray]:
         """All that the scores come from, to be given to `extend` elsewhere."""
         kinds = {
-            f"{kind}.{k}": v for kind in KINDS for k, v in self._verdicts[kind].columns().items()
+            f"{kind}.{k}": v for kind in KINDS for k, v in self._matches[kind].columns().items()
         }
         return {"has_masks": np.array(self.has_masks), **kinds}
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The images of another one; their numbers go on behind those that are here."""
         for kind in KINDS:
-            verdicts, prefix = self._verdicts[kind], f"{kind}."
-            verdicts.extend(
+            matches, prefix = self._matches[kind], f"{kind}."
+            matches.extend(
                 {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
             )
         self.has_masks |= bool(columns["has_masks"])
@@ -302,8 +302,8 @@ class AveragePrecision:
         return order[np.arange(len(order)) - first < self._limit]
 
     def _score(self, kind: Kind, images: Sequence[int] | None) -> Precision:
-        verdicts, weights = self._verdicts[kind], image_weights(images, len(self))
-        curves, recall, sought = verdicts.whole() if images is None else verdicts.of(weights)
+        matches, weights = self._matches[kind], image_weights(images, len(self))
+        curves, recall, sought = matches.whole() if images is None else matches.of(weights)
         return self._summary(curves.mean(-1), recall, sought[:, 0])
 
     def _summary(self, ap: np.ndarray, recall: np.ndarray, counts: np.ndarray) -> Precision:

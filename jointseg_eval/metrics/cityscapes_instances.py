@@ -72,7 +72,7 @@ class CityscapesPrecision:
         crowd, small = as_array(target.crowd), sizes < MIN_PIXELS
         sought, twice = ~crowd & ~small, crowd.astype(int) + small  # a small group counts as both
         excused = (shared.found.covered(void)[order] + common @ twice) / pixels
-        counts, right = _judged(overlaps, sought, excused)
+        counts, right = _matched(overlaps, sought, excused)
         rows, objects = counts.any(0).nonzero()
         wanted = as_array(target.labels)[sought]
         self.extend(
@@ -130,7 +130,7 @@ class CityscapesPrecision:
         return dict(zip(("cityscapes_ap", "cityscapes_ap50"), map(float, means), strict=True))
 
 
-def _judged(
+def _matched(
     overlaps: np.ndarray, sought: np.ndarray, excused: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which pairs count and which of these are right, bool [T, D, S + 1], at each of T IoUs.

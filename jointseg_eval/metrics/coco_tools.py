@@ -1,4 +1,4 @@
-"""Proposals judged by the COCO tools, and the numbers that the tools' definitions rest on."""
+"""Proposals matched by the COCO tools, and the numbers that the tools' definitions rest on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AREA_RANGES = np.array(Params().areaRng)
 """From and to so many pixels [4, 2]."""
 
 
-def judge(truth: Sequence[dict], found: Sequence[dict], limits: Sequence[int]) -> COCOeval:
+def evaluate_image(truth: Sequence[dict], found: Sequence[dict], limits: Sequence[int]) -> COCOeval:
     """The evaluation of one image after `accumulate`; everything is of one class.
 
     truth, found: `annotations` of the objects and of the detections. limits: of detections.
@@ -46,9 +46,9 @@ def annotations(boxes: Tensor, **columns: Sequence) -> list[dict]:
     return [{"image_id": 0, **dict(zip(known, row, strict=True))} for row in rows]
 
 
-def count_sought(verdict: dict | None) -> int:
+def count_sought(result: dict | None) -> int:
     """The objects that count in one of an evaluation's `evalImgs`; None where nothing was."""
-    return 0 if verdict is None else np.count_nonzero(verdict["gtIgnore"] == 0)
+    return 0 if result is None else np.count_nonzero(result["gtIgnore"] == 0)
 
 
 def _indexed(rows: Sequence[dict]) -> COCO:

@@ -15,7 +15,7 @@ MIN_SCORE, MIN_IOU = 0.3, 0.5
 """What a viewer shows, and when two boxes count as the same object."""
 
 
-class ConfusionMatrix:
+class ObjectConfusion:
     """A confusion matrix of objects over many images, and how good each image is.
 
     names: the things, in the order of their labels.

@@ -17,7 +17,7 @@ MIN_SHARE = 0.001
 """Classes with fewer than this share of the annotated pixels are left out of the demo's mean."""
 
 
-class Confusion:
+class PixelConfusion:
     """Counts which class was predicted for the pixels of each class, over many images.
 
     Pixels whose annotation is 255 are left out; a pixel predicted as none of the classes (255
@@ -68,9 +68,9 @@ class Confusion:
         cells, counts = (torch.from_numpy(columns[name]).long() for name in ("cells", "counts"))
         self.counts.view(-1).index_add_(0, cells, counts)
 
-    def over(self, images: Sequence[int] | None = None) -> Confusion:
+    def over(self, images: Sequence[int] | None = None) -> PixelConfusion:
         """The counts of the images with these numbers alone, repeats allowed."""
-        columns, chosen = self.columns(), Confusion(self.classes)
+        columns, chosen = self.columns(), PixelConfusion(self.classes)
         weights = np.repeat(image_weights(images, len(self)), columns["lengths"])
         counts = np.bincount(columns["cells"], weights * columns["counts"], chosen.counts.numel())
         chosen.counts += torch.from_numpy(counts).long().view_as(chosen.counts)

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from jointseg_core.targets import Target
-from jointseg_eval.metrics.coco_tools import AREAS, IOUS, annotations, count_sought, judge
+from jointseg_eval.metrics.coco_tools import AREAS, IOUS, annotations, count_sought, evaluate_image
 from jointseg_eval.metrics.overlaps import as_array, object_areas
 from jointseg_eval.metrics.resampling import image_weights
 
@@ -37,11 +37,11 @@ class ProposalRecall:
         """
         crowd, areas = as_array(target.crowd), object_areas(target, areas)
         truth = annotations(target.boxes, iscrowd=crowd.tolist(), area=areas.tolist())
-        judged = judge(truth, annotations(boxes, score=scores.tolist()), LIMITS)
-        sought = [count_sought(verdict) for verdict in judged.evalImgs]
+        evaluated = evaluate_image(truth, annotations(boxes, score=scores.tolist()), LIMITS)
+        sought = [count_sought(result) for result in evaluated.evalImgs]
         self._sought.append(sought)
-        self._found.append(judged.eval["recall"][:, 0] * np.reshape(sought, (-1, 1)))
-        overlaps = np.reshape(judged.ious[0, 0], (min(len(boxes), LIMITS[-1]), len(crowd)))
+        self._found.append(evaluated.eval["recall"][:, 0] * np.reshape(sought, (-1, 1)))
+        overlaps = np.reshape(evaluated.ious[0, 0], (min(len(boxes), LIMITS[-1]), len(crowd)))
         self._foreground.append(((overlaps[:, ~crowd] >= IOUS[0]).any(1).sum(), len(overlaps)))
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:

@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from demo.models import MODELS
 from demo.seed_spread import note, score_drive, spread
 from jointseg_core.checkpoint import load_model
 from jointseg_core.predictor import Predictor
-from jointseg_eval.scores import SCORES
 
 
 def seeds(*box_ap50: float | None) -> dict:
     return {
-        str(1000 + k): {"rdsnet": dict.fromkeys(SCORES["rdsnet"], 0.5) | {"box_ap50": value}}
+        str(1000 + k): {"rdsnet": dict.fromkeys(MODELS["rdsnet"].scores, 0.5) | {"box_ap50": value}}
         for k, value in enumerate(box_ap50)
     }
 
@@ -32,7 +32,9 @@ def test_a_drive_is_scored_with_the_numbers_of_the_demo(
         "joint": Predictor.from_file(joint_weights, "cpu"),
     }
     scores = score_drive(1001, predictors, streets=1, frames_per_street=1)
-    assert {model: tuple(numbers) for model, numbers in scores.items()} == SCORES
+    assert {model: tuple(numbers) for model, numbers in scores.items()} == {
+        model: known.scores for model, known in MODELS.items()
+    }
     for numbers in scores.values():
         assert all(0 <= value <= 1 for value in numbers.values())
     assert scores == score_drive(1001, predictors, streets=1, frames_per_street=1)

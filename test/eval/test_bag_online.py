@@ -10,8 +10,8 @@ import pytest
 
 from jointseg_core import CITYSCAPES, shipped_weights
 from jointseg_eval import evaluate_bag as command
-from jointseg_eval.bag_evaluation.online import judge_online
-from jointseg_eval.bag_evaluation.part import Settings
+from jointseg_eval.bag_evaluation.online import evaluate_online
+from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.windows import common_truth, survey
 from jointseg_eval.recordings.bags import BadBag, BagReader, BagWriter, new
 from jointseg_eval.recordings.topics import TRUE_DETECTIONS, TRUE_MASKS
@@ -53,7 +53,7 @@ def published(
 def judged(drive: Path, outputs: Path, **options: Any):
     recording = survey(drive)
     settings = Settings(shipped_weights("rdsnet"), kinds=common_truth([recording]))
-    return judge_online(recording, outputs, settings, CITYSCAPES, **options)
+    return evaluate_online(recording, outputs, settings, CITYSCAPES, **options)
 
 
 def test_results_that_come_at_once_cost_nothing(drive: Path, tmp_path: Path) -> None:

@@ -15,14 +15,16 @@ from bag_timelines import THINGS, example, made_timeline, offline, played
 from pages import NASTY, Page, evaluation
 from PIL import Image
 
+import jointseg_eval
 from jointseg_core import Classes
 from jointseg_eval.bag_evaluation.headline import Run, clock, headline
-from jointseg_eval.bag_evaluation.packed import packed, score_windows, stretches
+from jointseg_eval.bag_evaluation.page_data import TimeAxis, frame_data, run_data, score_data
 from jointseg_eval.bag_evaluation.report import PICTURE_BYTES, write_bag_report
 from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.evaluation import Evaluation
 
-NUMPY = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "f4": "<f4", "f8": "<f8", "i8": "<i8"}
+NUMPY = {kind: f"<{kind}" for kind in ("u1", "u2", "f4", "f8", "i8")} | {"share": "<u2"}
+CHARTS = Path(jointseg_eval.__file__).parent / "vendor/uplot/uPlot.iife.min.js"
 
 
 def written(
@@ -60,6 +62,9 @@ def test_the_report_needs_nothing_else(tmp_path: Path):
     assert sum(link.startswith("data:") for link in links) == 3
     assert not {"link", "iframe", "object"} & set(seen.tags)
     text = (tmp_path / "new" / "report.html").read_text()
+    heading, library = CHARTS.read_text().split("*/", 1)
+    assert library in text
+    text = text.replace(heading, "")  # it has an address, which nobody goes to
     assert not re.search(r"@import|url\(|https?:|fetch\(|XMLHttp|innerHTML|\beval\b", text)
 
 
@@ -83,40 +88,66 @@ def test_text_from_recordings_is_text_everywhere(tmp_path: Path):
     assert not re.search(r"[<&]", embedded.split("</script>")[0])
 
 
-def test_columns_are_read_as_they_were(tmp_path: Path):
+def test_columns_are_read_as_they_were():
     frames = made_timeline(300)
     frames.quality[3] = math.nan
     frames.objects[7, 2] = 1000
-    run = packed("offline", frames, things=[2, 0])
-    columns = {name: unpacked(column) for name, column in run["columns"].items()}
-    assert (columns["stamp"] == frames.stamp).all() and (columns["time"] == frames.time).all()
-    assert columns["quality"][3] == 65535
+    axis = TimeAxis([frames])
+    run, shown = run_data("offline", frames, axis), frame_data(frames, axis, things=[2, 0])
+    assert (unpacked(shown["stamps"]) == frames.stamp).all()
+    assert (unpacked(shown["x"]) == frames.time).all()
+    assert unpacked(run["quality"])[3] == 65535
     known = np.arange(300) != 3
-    assert columns["quality"][known] / 65534 == pytest.approx(frames.quality[known], abs=1e-5)
-    assert np.isnan(columns["latency"]).all()
-    assert (unpacked(run["objects"][0]) == frames.objects[:, 2]).all()
-    assert [column["kind"] for column in run["objects"]] == ["u2", "u1"]
+    shares = unpacked(run["quality"])[known] / 65534
+    assert shares == pytest.approx(frames.quality[known], abs=1e-5)
+    assert np.isnan(unpacked(run["latency"])).all()
+    assert (unpacked(shown["objects"][0]) == frames.objects[:, 2]).all()
     mixed = replace(frames, **{k: v[::-1] for k, v in vars(frames).items() if hasattr(v, "dtype")})
-    assert packed("offline", mixed, things=[2, 0]) == run
+    assert run_data("offline", mixed, TimeAxis([mixed])) == run
+
+
+def test_a_frame_that_one_run_lacks_is_there_and_told():
+    frames = made_timeline(20)
+    fewer = replace(
+        frames, **{k: v[5:] for k, v in vars(frames).items() if isinstance(v, np.ndarray)}
+    )
+    axis = TimeAxis([fewer, frames])
+    run = run_data("offline", fewer, axis)
+    assert len(axis.x) == 20 and run["fates"] == [*frames.fates, "not evaluated"]
+    assert unpacked(run["fate"]).tolist() == [2] * 5 + [0] * 15
+    assert (unpacked(run["quality"]) == 65535).sum() == 5
+
+
+def test_rates_are_those_around_a_frame():
+    frames = made_timeline(200, ("a", "b"))
+    axis = TimeAxis([frames])
+    assert axis.rates(np.ones(200, bool)) == pytest.approx(10)
+    every_second = axis.rates(np.arange(200) % 2 == 0)
+    assert every_second[20:80] == pytest.approx(5, abs=0.3)
+    assert np.isnan(TimeAxis([made_timeline(1)]).rates(np.ones(1, bool))).all()
 
 
 def test_a_long_pause_is_cut_out_of_the_time_axis():
     frames = made_timeline(4, bags=("a", "b", "c"))
     bag, time = np.array([0, 0, 0, 1]), np.array([0.0, 0.5, 1e9, 2.0])
-    found = stretches([replace(frames, bag=bag, time=time)])
-    assert found == [
-        {"bag": 0, "start": 0, "end": 1},
-        {"bag": 0, "start": 1e9, "end": 1e9 + 0.1},
-        {"bag": 1, "start": 2, "end": 2.1},
+    axis = TimeAxis([replace(frames, bag=bag, time=time)])
+    assert axis.stretches == [
+        {"bag": 0, "start": 0, "end": 1, "at": 0},
+        {"bag": 0, "start": 1e9, "end": 1e9 + 0.1, "at": 1},
+        {"bag": 1, "start": 2, "end": 2.1, "at": pytest.approx(1.1)},
     ]
+    assert axis.x == pytest.approx([0, 0.5, 1, 1.1]) and axis.end == pytest.approx(1.2)
+    assert [axis.place(0, t) for t in (0.25, 70.0, 1e9)] == pytest.approx([0.25, 1, 1])
+    assert axis.place(2, 0.0) is None and axis.range_of(1) == pytest.approx((1.1, 1.2))
 
 
-def test_windows_keep_what_is_not_known():
-    rows = [{"bag": 0, "start": 0, "end": 9, "box_ap": 0.5}]
-    rows.append({"bag": 1, "start": 0, "end": 9, "box_ap": math.nan, "new": 1})
-    found = score_windows(rows, {"box_ap": "box AP"})
-    assert found["titles"] == ["box AP", "new"]
-    assert found["rows"] == [[0, 0, 9, 0.5, None], [1, 0, 9, None, 1]]
+def test_a_frame_has_the_scores_of_its_window():
+    rows = [{"bag": 0, "start": 0, "end": 4.9, "box_ap": 0.5}]
+    rows.append({"bag": 1, "start": 0, "end": 4.9, "box_ap": math.nan, "new": 1})
+    found = score_data(rows, {"box_ap": "box AP"}, TimeAxis([made_timeline(100, ("a", "b"))]))
+    assert [one["title"] for one in found] == ["box AP", "new"]
+    assert [set(unpacked(one["values"])[:50]) for one in found] == [{32767}, {65535}]
+    assert [set(unpacked(one["values"])[50:]) for one in found] == [{65535}, {65534}]
 
 
 def test_the_headline_tells_what_the_delay_costs():

@@ -87,44 +87,48 @@ def test_all_lanes_are_drawn_and_the_cursor_tells_their_values(browser: Browser,
     assert browser.problems == []
 
 
-def test_another_replay_can_be_laid_beside(browser: Browser, page: Path):
+def test_replays_lie_beside_each_other(browser: Browser, page: Path):
     shown(browser, page)
     browser.ask("document.getElementById('lanes').focus()")
     for key in ("Home", *["ArrowRight"] * 4):  # every fifth frame is lost
         browser.press(key)
-    assert "overwritten (at 1x)" in browser.ask(VALUE)
-    browser.ask(
-        "(e => { e.value = '2'; e.dispatchEvent(new Event('change')); })"
-        "(document.getElementById('run'))"
-    )
-    browser.until(f"{VALUE}.includes('overwritten (at 2x)')")
+    for name in ("at 1x", "at 2x"):
+        assert f"overwritten ({name}) lost" in browser.ask(VALUE)
+        assert f"processed, {name} " in browser.ask(VALUE)
 
 
 def test_paper_is_light(browser: Browser, page: Path):
     shown(browser, page, scheme="dark")
+    pixels = "(e => e.getContext('2d').getImageData(0, 0, e.width, e.height).data)"
+    grey = "(d => { let most = 0; for (let k = 0; k < d.length; k += 4) if (d[k + 3] > 250)"
+    grey += " most = Math.max(most, Math.min(d[k], d[k + 1], d[k + 2])); return most; })"
+    lightest = f"{grey}({pixels}(document.querySelector('canvas')))"
+    assert browser.ask(lightest) < 180
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.call("Emulation.setEmulatedMedia", media="print", features=dark)
-    browser.until("axis.colors.sheet === '#fff'")
+    browser.until(f"{lightest} > 200")  # the grid; in the dark it is darker than the text
     assert browser.ask("getComputedStyle(document.querySelector('nav')).display") == "none"
 
 
 def test_dragging_looks_closer_and_a_button_shows_everything(browser: Browser, page: Path):
     shown(browser, page)
-    thumb = "document.querySelector('#overview i').style.width"
-    assert browser.ask(thumb) == "100%"
+    width = "(s => s.getPropertyValue('--to') - s.getPropertyValue('--from'))"
+    width += "(document.getElementById('lanes').style)"
+    assert browser.ask(width) == pytest.approx(20)
     browser.ask("document.getElementById('lanes').scrollIntoView({block: 'center'})")
     x, y = browser.ask(
         "(b => [b.x + b.width / 4, b.y + b.height / 2])"
-        "(document.getElementById('lanes').getBoundingClientRect())"
+        "(document.querySelector('.u-over').getBoundingClientRect())"
     )
     browser.drag([x, y], [x + 100, y])
-    browser.until(f"parseFloat({thumb}) < 12")
+    browser.until(f"{width} < 2.4")
     browser.click("[data-do=out]")
-    browser.until(f"parseFloat({thumb}) > 12")
+    browser.until(f"{width} > 2.4")
     browser.click("[data-do=whole]")
-    browser.until(f"{thumb} === '100%'")
+    assert browser.ask(width) == pytest.approx(20)
     browser.click("[data-bag='1']")
-    browser.until(f"{thumb} === '50%'")
+    assert browser.ask(width) == pytest.approx(10)
+    assert browser.ask(VALUE).startswith(f"{LONG}, 0:00.0")
 
 
 def test_a_picture_is_enlarged_and_keys_go_on_from_it(browser: Browser, page: Path):
@@ -175,12 +179,15 @@ def test_frames_and_timeline_lead_to_each_other(browser: Browser, page: Path):
     assert browser.ask(VALUE).startswith("a, 0:03.0")
     browser.press("Enter")
     assert browser.ask("document.activeElement.closest('figure').id") == "frame-2"
-    box = browser.ask(
-        "(e => { e.scrollIntoView(); window.scrollBy(0, -100); const b = e.getBoundingClientRect();"
-        "return [b.x + b.width * 0.05, b.y + 25]; })(document.getElementById('lanes'))"
-    )
-    browser.drag(box, box)  # frame 10 is at a twentieth of 200, where its mark is
+    browser.click(".pin")
     assert browser.ask("document.activeElement.closest('figure').id") == "frame-0"
+    browser.ask("document.getElementById('lanes').scrollIntoView({block: 'center'})")
+    box = browser.ask(
+        "(b => [b.x + b.width * 0.25, b.y + 20])"
+        "(document.querySelector('.u-over').getBoundingClientRect())"
+    )
+    browser.drag(box, box)
+    assert browser.ask(VALUE).startswith("a, 0:05.0")  # what is pointed at
 
 
 def test_hostile_text_stays_text(browser: Browser, tmp_path: Path):
@@ -202,7 +209,7 @@ def test_hostile_text_stays_text(browser: Browser, tmp_path: Path):
 def test_few_frames_open_too(browser: Browser, tmp_path: Path, frames: int):
     write_bag_report(tmp_path / "report.html", [offline(made_timeline(frames))], {"title": "A"})
     browser.open(tmp_path / "report.html")
-    assert browser.ask("document.querySelectorAll('canvas').length") == 2 * frames
+    assert browser.ask("document.querySelectorAll('canvas').length > 0") == (frames > 0)
     assert browser.problems == []
 
 

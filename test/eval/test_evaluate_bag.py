@@ -16,8 +16,8 @@ from jointseg_core import CITYSCAPES, Predictor, shipped_weights
 from jointseg_core.command import exit_code
 from jointseg_eval import evaluate_bag as command
 from jointseg_eval.bag_evaluation.flicker import flicker
-from jointseg_eval.bag_evaluation.part import Settings
 from jointseg_eval.bag_evaluation.processes import in_processes
+from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.windows import common_truth, survey, windows
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.evaluation import evaluate

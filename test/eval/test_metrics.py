@@ -11,8 +11,8 @@ from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
 from jointseg_eval.metrics import (
     AveragePrecision,
-    Confusion,
-    ConfusionMatrix,
+    ObjectConfusion,
+    PixelConfusion,
     foreground_truth,
     paired_bootstrap,
 )
@@ -188,7 +188,7 @@ def test_a_bootstrap_interval_is_as_wide_as_statistics_says():
 
 
 def test_objects_found_as_another_class_missed_made_up_or_in_a_crowd():
-    mistakes = ConfusionMatrix(NAMES)
+    mistakes = ObjectConfusion(NAMES)
     objects = [[0, 0, 20, 20], [30, 0, 50, 20], [60, 0, 80, 20], [0, 30, 40, 60]]
     truth = target(objects, [0, 2, 2, 1], [False, False, False, True])
     found = [[0, 0, 20, 19], [30, 0, 50, 20], [60, 40, 70, 50], [2, 32, 20, 50], [0, 0, 20, 20]]
@@ -202,7 +202,7 @@ def test_objects_found_as_another_class_missed_made_up_or_in_a_crowd():
 
 
 def test_iou_of_a_small_map_is_the_number_worked_out_by_hand():
-    confusion = Confusion(3)
+    confusion = PixelConfusion(3)
     truth = torch.tensor([[0, 0, 0, 1], [1, 1, 255, 255]], dtype=torch.uint8)
     predicted = torch.tensor([[0, 0, 1, 1], [1, 0, 2, 0]], dtype=torch.uint8)
     confusion.add(predicted, truth)
@@ -212,7 +212,7 @@ def test_iou_of_a_small_map_is_the_number_worked_out_by_hand():
 
 
 def test_the_matrix_of_some_images_is_that_of_these_images():
-    confusion, alone = Confusion(2), Confusion(2)
+    confusion, alone = PixelConfusion(2), PixelConfusion(2)
     maps = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 1, 1, 255]])
     for predicted in (maps[0], maps[1], maps[0] * 0):
         confusion.add(predicted, maps[1])
@@ -223,7 +223,7 @@ def test_the_matrix_of_some_images_is_that_of_these_images():
 
 
 def test_a_class_predicted_but_not_there_counts_zero_in_the_plain_mean_alone():
-    confusion = Confusion(3)
+    confusion = PixelConfusion(3)
     confusion.add(torch.tensor([[0, 0, 0, 2]]), torch.tensor([[0, 0, 0, 0]]))
     assert confusion.iou().tolist()[::2] == [0.75, 0]
     assert confusion.mean_iou() == pytest.approx(0.375)
@@ -231,7 +231,7 @@ def test_a_class_predicted_but_not_there_counts_zero_in_the_plain_mean_alone():
 
 
 def test_classes_below_a_thousandth_of_the_pixels_leave_the_mean():
-    confusion, truth = Confusion(2), torch.zeros(100, 100, dtype=torch.uint8)
+    confusion, truth = PixelConfusion(2), torch.zeros(100, 100, dtype=torch.uint8)
     truth[0, :9] = 1  # 9 of 10,000
     confusion.add(torch.zeros(100, 100, dtype=torch.uint8), truth)
     assert confusion.mean_iou(0.001) == pytest.approx(0.9991)
@@ -239,20 +239,20 @@ def test_classes_below_a_thousandth_of_the_pixels_leave_the_mean():
 
 
 def test_a_pixel_predicted_as_unlabelled_is_wrong():
-    confusion = Confusion(2)
+    confusion = PixelConfusion(2)
     confusion.add(torch.tensor([[0, 255]], dtype=torch.uint8), torch.tensor([[0, 0]]))
     assert confusion.iou()[0] == 0.5
 
 
 def test_images_add_up_in_one_matrix_rather_than_in_a_mean_of_images():
-    confusion = Confusion(2)
+    confusion = PixelConfusion(2)
     confusion.add(torch.tensor([[0, 0, 0, 0]]), torch.tensor([[0, 0, 0, 0]]))
     confusion.add(torch.tensor([[1, 1]]), torch.tensor([[0, 1]]))
     assert confusion.iou().tolist() == pytest.approx([4 / 5, 1 / 2])
 
 
 def test_the_mean_of_each_image_is_that_of_the_image_alone():
-    confusion, random = Confusion(4), torch.Generator().manual_seed(0)
+    confusion, random = PixelConfusion(4), torch.Generator().manual_seed(0)
     for classes in (2, 4, 3):
         planes = torch.randint(0, classes, (2, 6, 6), generator=random)
         confusion.add(planes[0] * 2, planes[1])
@@ -262,11 +262,11 @@ def test_the_mean_of_each_image_is_that_of_the_image_alone():
 
 
 def test_an_empty_matrix_has_no_mean_and_wrong_input_is_refused():
-    assert math.isnan(Confusion(3).mean_iou())
+    assert math.isnan(PixelConfusion(3).mean_iou())
     with pytest.raises(ValueError, match=r"\[1, 2\].*\[2, 2\]"):
-        Confusion(3).add(torch.zeros(1, 2), torch.zeros(2, 2))
+        PixelConfusion(3).add(torch.zeros(1, 2), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="class 7"):
-        Confusion(3).add(torch.zeros(1, 1), torch.full((1, 1), 7))
+        PixelConfusion(3).add(torch.zeros(1, 1), torch.full((1, 1), 7))
 
 
 def test_foreground_is_every_thing_and_the_unlabelled_stay_so():

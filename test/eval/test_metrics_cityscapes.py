@@ -23,8 +23,8 @@ from jointseg_eval.datasets import Sample, open_dataset
 from jointseg_eval.datasets.cityscapes import LABEL_IDS, THING_IDS
 from jointseg_eval.metrics import (
     CityscapesPrecision,
-    Confusion,
     PanopticQuality,
+    PixelConfusion,
     merge_segments,
     true_segments,
 )
@@ -223,7 +223,7 @@ def test_iou_of_classes_is_the_official_one(city: list[Street]):
     options = SimpleNamespace(**{**vars(pixels.args), "quiet": True, "JSONOutput": False})
     found = [str(street.folder / "classes" / f"{street.stem}.png") for street in city]
     truth = [str(street.truth("labelIds")) for street in city]
-    oracle, ours = pixels.evaluateImgLists(found, truth, options), Confusion(19)
+    oracle, ours = pixels.evaluateImgLists(found, truth, options), PixelConfusion(19)
     for street in city:
         ours.add(torch.from_numpy(street.class_map), street.sample.target.semantic)
     wanted = [oracle["classScores"][name] for name in CITYSCAPES.semantic]

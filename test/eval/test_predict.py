@@ -220,7 +220,6 @@ def test_what_cannot_be_done_is_said_in_a_sentence_and_nothing_is_left(
         ((broken,), "holds no picture that can be read"),
         ((source, "--semantic"), "the weights make no class map"),
         ((source, "--with", tmp_path / "gone.safetensors"), "gone.safetensors"),
-        ((source, "--rerun", source), "is a folder"),
     ]:
         assert predict(*given) == 3
         said = capsys.readouterr().err
@@ -240,28 +239,3 @@ def test_a_folder_with_something_in_it_stays_as_it_is(predict: Run, tmp_path: Pa
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.png"]
     (tmp_path / "out/mine.png").unlink()
     assert predict(source) == 0
-
-
-def test_rerun_gets_every_frame(predict: Run, tmp_path: Path, maps: Path):
-    pytest.importorskip("rerun", reason="rerun-sdk is not installed")
-    file = tmp_path / "drive.rrd"
-    bag = bag_of(tmp_path / "drive.mcap", "/front/image")
-    assert predict(bag, "--rerun", file, "--with", maps) == 0
-    data = file.read_bytes()
-    assert data[:4] == b"RRF2"
-    for entity in (b"/camera/objects/masks", b"/camera/objects/boxes", b"/camera/classes"):
-        assert entity in data
-    assert left_behind(tmp_path) == ["out"]
-
-
-def test_without_rerun_the_package_to_install_is_named(
-    predict: Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-):
-    monkeypatch.setitem(sys.modules, "rerun", None)
-    file = tmp_path / "a.rrd"
-    assert predict(folder_of(tmp_path / "in", "a.png"), "--rerun", file) == 2
-    assert "pip install rerun-sdk" in capsys.readouterr().err
-    assert not file.exists() and left_behind(tmp_path) == []

@@ -16,8 +16,9 @@ from deadly import Deadly
 
 from faults.contract import Case
 from jointseg_core import shipped_weights
-from jointseg_eval.bag_evaluation.part import Part, Settings
 from jointseg_eval.bag_evaluation.processes import in_processes, one_by_one
+from jointseg_eval.bag_evaluation.settings import Settings
+from jointseg_eval.bag_evaluation.window_result import WindowResult
 from jointseg_eval.bag_evaluation.windows import survey, windows
 from jointseg_eval.recordings.bags import BagReader, BagWriter
 from training.scenes.driving_bag import write_driving_bag
@@ -83,7 +84,7 @@ def half_of_the_frames(folder: Path) -> list:
     return [path]
 
 
-def _equal(one: Part, other: Part) -> None:
+def _equal(one: WindowResult, other: WindowResult) -> None:
     assert one.keys() == other.keys()
     for name in one:
         assert np.array_equal(one[name], other[name], equal_nan=name != "losses"), name

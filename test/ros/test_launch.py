@@ -20,7 +20,7 @@ pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from demo.replay import DEFAULT_MODELS
+from demo.models import DEFAULT_MODELS
 from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.parameters import Settings
