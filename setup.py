@@ -36,6 +36,7 @@ setup(
     package_dir=MESSAGES,
     package_data={
         "jointseg_core": ["weights/*.safetensors", "weights/*.json"],
+        "jointseg_eval": ["vendor/uplot/*"],
         "": ["*.html", "*.js", "*.css", "*.msg"],
     },
     install_requires=["torch>=2.11", "torchvision>=0.26", "numpy>=1.21", "safetensors>=0.4.3"],

@@ -163,11 +163,11 @@ def save_model(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = (json.dumps(document, indent=2) + "\n").encode()
-    write_files({path: data, path.with_suffix(".json"): text})
+    _write_files({path: data, path.with_suffix(".json"): text})
     return manifest
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
+def _write_files(contents: Mapping[Path, bytes]) -> None:
     """Write files beside their places first, then put each there in one step, in this order."""
     for path, data in contents.items():
         _write(_part(path), data)

@@ -6,7 +6,7 @@ Nodes, recordings, data sets and programs decode by these functions, so that all
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ from jointseg_core.errors import BadImage, BadInput
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused before they are decoded (8192 x 8192)."""
 
-MESSAGE_FORMATS = ("JPEG", "PNG")
-FILE_FORMATS = (*MESSAGE_FORMATS, "BMP", "WEBP", "TIFF", "PPM")
+_MESSAGE_FORMATS = ("JPEG", "PNG")
+_FILE_FORMATS = (*_MESSAGE_FORMATS, "BMP", "WEBP", "TIFF", "PPM")
 """All that Pillow may decode; it would hand others, such as PostScript, to further programs."""
 
-BAYER_SIDE = 3
+_BAYER_SIDE = 3
 """Smaller mosaics would come out black."""
 
-DEPTH = ("16UC1", "32FC1", "64FC1", "16SC1", "32SC1")
+_DEPTH = ("16UC1", "32FC1", "64FC1", "16SC1", "32SC1")
 
 ENCODINGS: dict[str, tuple[int, int | None]] = {  # bytes a pixel, how OpenCV makes it RGB
     "rgb8": (3, None),
@@ -50,7 +50,7 @@ ENCODINGS: dict[str, tuple[int, int | None]] = {  # bytes a pixel, how OpenCV ma
     "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
     "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
-IN_PAIRS = (cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2RGB_YUYV)
+_IN_PAIRS = (cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2RGB_YUYV)
 
 
 def message_to_rgb(message: Any) -> np.ndarray:
@@ -59,12 +59,12 @@ def message_to_rgb(message: Any) -> np.ndarray:
     A view of the message's data where possible. Raises BadImage.
     """
     if hasattr(message, "format"):
-        return compressed_to_rgb(message.data, message.format)
+        return _compressed_to_rgb(message.data, message.format)
     size, step = (message.height, message.width), message.step
-    return raw_to_rgb(message.encoding, size, step, message.is_bigendian, message.data)
+    return _raw_to_rgb(message.encoding, size, step, message.is_bigendian, message.data)
 
 
-def raw_to_rgb(
+def _raw_to_rgb(
     encoding: str, size: tuple[int, int], step: int, is_bigendian: bool, data: Any
 ) -> np.ndarray:
     """Rows of encoded pixels as uint8 [H, W, 3] RGB; a view of the data where possible.
@@ -74,14 +74,14 @@ def raw_to_rgb(
     """
     if encoding not in ENCODINGS:
         known = f"not one of {', '.join(ENCODINGS)}"
-        found = "depth or data, not a picture" if encoding in DEPTH else known
+        found = "depth or data, not a picture" if encoding in _DEPTH else known
         raise BadImage("encoding", f"encoding {encoding[:40]!a} is {found}")
     channels, conversion = ENCODINGS[encoding]
     pixels = _pixels(size, step, channels, data)
-    if conversion in IN_PAIRS and size[1] % 2:
+    if conversion in _IN_PAIRS and size[1] % 2:
         raise BadImage("step", f"{encoding} has pixels in pairs, the width is {size[1]}")
-    if encoding.startswith("bayer") and min(size) < BAYER_SIDE:
-        text = f"{encoding} needs {BAYER_SIDE} pixels each way, found {size}"
+    if encoding.startswith("bayer") and min(size) < _BAYER_SIDE:
+        text = f"{encoding} needs {_BAYER_SIDE} pixels each way, found {size}"
         raise BadImage("undecodable", text)
     if conversion is None:
         return pixels[..., :3]
@@ -114,18 +114,18 @@ def _check_size(height: int, width: int) -> None:
         raise BadImage("too_large", f"{width} x {height} is more than {MAX_PIXELS} pixels")
 
 
-def compressed_to_rgb(data: Any, described: str = "") -> np.ndarray:
+def _compressed_to_rgb(data: Any, described: str = "") -> np.ndarray:
     """A JPEG or PNG as a message holds it, uint8 [H, W, 3] RGB; `described` is its format field.
 
     What follows the end of the picture is ignored. Raises BadImage.
     """
     if "compressedDepth" in described:
         raise BadImage("encoding", f"format {described[:60]!a} is depth, not a picture")
-    with open_picture(io.BytesIO(data), MESSAGE_FORMATS) as picture:
+    with open_picture(io.BytesIO(data), _MESSAGE_FORMATS) as picture:
         return picture_to_rgb(picture)
 
 
-def read_picture(path: Path, formats: Sequence[str] = FILE_FORMATS) -> np.ndarray:
+def read_picture(path: Path, formats: tuple[str, ...] = _FILE_FORMATS) -> np.ndarray:
     """The picture in a file, uint8 [H, W, 3] RGB. BadImage naming it, FileNotFoundError."""
     try:
         with open_picture(path, formats) as picture:
@@ -136,7 +136,7 @@ def read_picture(path: Path, formats: Sequence[str] = FILE_FORMATS) -> np.ndarra
 
 @contextmanager
 def open_picture(
-    file: Path | io.BytesIO, formats: Sequence[str] = FILE_FORMATS
+    file: Path | io.BytesIO, formats: tuple[str, ...] = _FILE_FORMATS
 ) -> Iterator[Picture.Image]:
     """A picture of which no more than the header has been read, of a size that can be handled.
 

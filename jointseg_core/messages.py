@@ -22,19 +22,19 @@ from jointseg_core.errors import BadInput
 from jointseg_core.images import MAX_PIXELS
 from jointseg_core.predictions import Masks, Predictions
 
-Types = Callable[[str], Callable[..., Any]]
+_Types = Callable[[str], Callable[..., Any]]
 
 DETECTIONS, MASKS = "vision_msgs/msg/Detection2DArray", "jointseg_ros/msg/InstanceMaskArray"
-RUNS, BITS = 0, 1
+_RUNS, _BITS = 0, 1
 """InstanceMask.ENCODING_RLE and ENCODING_BITMAP."""
 
 
 def stamp_ns(header: Any) -> int:
     """The time of a std_msgs/Header in nanoseconds."""
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+    return int(header.stamp.sec * 1_000_000_000 + header.stamp.nanosec)
 
 
-def image_message(types: Types, header: Any, pixels: np.ndarray, encoding: str) -> Any:
+def image_message(types: _Types, header: Any, pixels: np.ndarray, encoding: str) -> Any:
     """A sensor_msgs/Image of [H, W] or [H, W, 3] samples that fit the encoding, little-endian."""
     height, width = pixels.shape[:2]
     return types("sensor_msgs/msg/Image")(
@@ -48,7 +48,7 @@ def image_message(types: Types, header: Any, pixels: np.ndarray, encoding: str) 
 
 
 def detections_message(
-    types: Types,
+    types: _Types,
     header: Any,
     boxes: Iterable[Sequence[float]],
     scores: Iterable[float],
@@ -71,7 +71,7 @@ def detections_message(
 
 
 def masks_message(
-    types: Types,
+    types: _Types,
     header: Any,
     size: tuple[int, int],
     masks: Masks,
@@ -92,7 +92,7 @@ def masks_message(
     return message
 
 
-def _mask(types: Types, window: list[int], crop: np.ndarray, runs_only: bool) -> Any:
+def _mask(types: _Types, window: list[int], crop: np.ndarray, runs_only: bool) -> Any:
     x1, y1, x2, y2 = window
     roi = types("sensor_msgs/msg/RegionOfInterest")(
         x_offset=x1, y_offset=y1, width=x2 - x1, height=y2 - y1
@@ -100,8 +100,8 @@ def _mask(types: Types, window: list[int], crop: np.ndarray, runs_only: bool) ->
     new, runs = types("jointseg_ros/msg/InstanceMask"), run_lengths(crop)
     if runs_only or 4 * len(runs) <= (crop.size + 7) // 8:
         rle = array.array("I", runs.astype(np.uint32).tobytes())
-        return new(roi=roi, encoding=RUNS, rle=rle)
-    return new(roi=roi, encoding=BITS, bitmap=np.packbits(crop.reshape(-1)).tobytes())
+        return new(roi=roi, encoding=_RUNS, rle=rle)
+    return new(roi=roi, encoding=_BITS, bitmap=np.packbits(crop.reshape(-1)).tobytes())
 
 
 def run_lengths(mask: np.ndarray) -> np.ndarray:
@@ -175,7 +175,7 @@ def _crop(mask: Any) -> np.ndarray:
     size = height * width
     if size > MAX_PIXELS:
         raise BadInput(f"a mask's window is {height} x {width}, more than {MAX_PIXELS} pixels")
-    if mask.encoding == RUNS:
+    if mask.encoding == _RUNS:
         runs = np.asarray(mask.rle, np.uint32)
         total = int(runs.sum(dtype=np.uint64))
     else:
@@ -183,7 +183,7 @@ def _crop(mask: Any) -> np.ndarray:
         total = size if len(bits) == (size + 7) // 8 else 8 * len(bits)
     if total != size:
         raise BadInput(f"a mask of {total} pixels does not fill its window of {height} x {width}")
-    if mask.encoding == RUNS:
+    if mask.encoding == _RUNS:
         return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
     return np.unpackbits(bits, count=size).astype(bool).reshape(height, width)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jointseg_core.checkpoint import write_files
+from jointseg_core.files import completed
 from jointseg_core.errors import BadCheckpoint
 from jointseg_core.export.graphs import named_tensors
 from jointseg_core.export.self_check import LIMITS
@@ -88,7 +88,8 @@ def _sign(path: Path) -> dict[str, float]:
     manifest = path.with_suffix(".json")
     found = _sizes(predictor)
     document = json.loads(manifest.read_text()) | {"self_test": found}
-    write_files({manifest: (json.dumps(document, indent=2) + "\n").encode()})
+    with completed(manifest) as file:
+        file.write((json.dumps(document, indent=2) + "\n").encode())
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from jointseg_core.predictions import Predictions
 
-MAX_DEVIATIONS = 3.294
+_MAX_DEVIATIONS = 3.294
 """At inference the released code cuts the prior where it falls below 0.0044: so many sigma away."""
 
 
@@ -68,7 +68,7 @@ class BoundaryRefinement(nn.Module):
         log = F.logsigmoid(evidence) - deviations.square() / 2
         if cut:  # not in training, where a side beyond it would have probability 0
             reach = deviations.abs()
-            outside = (reach > MAX_DEVIATIONS) & (reach > reach.min(1, keepdim=True).values)
+            outside = (reach > _MAX_DEVIATIONS) & (reach > reach.min(1, keepdim=True).values)
             log = log.masked_fill(outside, float("-inf"))
         return log.log_softmax(1)
 

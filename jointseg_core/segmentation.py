@@ -129,7 +129,7 @@ def _sample_cells(maps: Tensor, rows: Neighbours, columns: Neighbours) -> Tensor
     return F.embedding_bag(cells, table, per_sample_weights=weights, mode="sum")
 
 
-class PixelMaps(NamedTuple):
+class _PixelMaps(NamedTuple):
     """What `Predictions` holds of the pixels of one image, [H, W] each."""
 
     semantic: Tensor  # uint8: the class with the highest interpolated logit
@@ -143,7 +143,7 @@ def pixel_maps(
     things: tuple[int, ...],
     frame: Letterbox,
     dense: bool = False,
-) -> PixelMaps:
+) -> _PixelMaps:
     """Maps of the camera image from logits [K, h, w], and [1, h, w] of the background.
 
     The latter are [0, h, w] without a class-agnostic branch; foreground is then what `things` says
@@ -159,7 +159,7 @@ def pixel_maps(
         foreground = frame.resize(background_logits, MAP_STRIDE)[0] < 0
     else:
         foreground = _is_thing(semantic, things)
-    return PixelMaps(semantic, frame.resize(likeliest, MAP_STRIDE)[0], foreground)
+    return _PixelMaps(semantic, frame.resize(likeliest, MAP_STRIDE)[0], foreground)
 
 
 def trained_pixels(target: Target, stride: int) -> Tensor:

@@ -30,7 +30,10 @@ from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
-from jointseg_core.refinement import MAX_DEVIATIONS, BoundaryRefinement
+from jointseg_core.refinement import BoundaryRefinement
+
+CUT = 3.294
+"""Of its Gaussian prior, in sigma: where it falls below 0.0044 it is 0."""
 
 
 def released_network(model: RDSNet, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -174,7 +177,7 @@ def _best_pixel(
     distance = (torch.arange(profile.shape[1], device=profile.device) - at[:, None]).abs()
     distance = distance / sigma[:, None]
     prior = (-distance.square() / 2).exp()
-    far = (distance > MAX_DEVIATIONS) & (distance > distance.amin(1, keepdim=True))
+    far = (distance > CUT) & (distance > distance.amin(1, keepdim=True))
     return (evidence * prior.masked_fill(far, 0)).argmax(1)
 
 

@@ -43,6 +43,20 @@ class FixedFrame(NamedTuple):
     confidence: Tensor  # [H, W], or [0]
     foreground: Tensor  # [H, W] bool, or [0]
 
+    def with_masks(self, windows: Tensor, pixels: Tensor, boxes: Tensor) -> FixedFrame:
+        """The same with windows [M, 4], their pixels bool [P] as in `Masks`, and other boxes.
+
+        It is exact where the windows hold no more than P pixels; P is a multiple of 8.
+        """
+        count, _, exact = self.counts.unbind()
+        total = (windows[:, 2:] - windows[:, :2]).prod(1).sum()
+        return self._replace(
+            counts=torch.stack([count, total, exact * (total <= len(pixels))]),
+            boxes=boxes,
+            windows=windows,
+            bits=_pack_bits(pixels),
+        )
+
     def to_predictions(self, frame: Letterbox) -> Predictions | None:
         """The same on the CPU, where these are; None where the result is not exact.
 
@@ -169,7 +183,7 @@ def detect(
     return kept._replace(exact=kept.exact & complete)
 
 
-def pack_bits(bits: Tensor) -> Tensor:
+def _pack_bits(bits: Tensor) -> Tensor:
     """bool [n], n a multiple of 8, as uint8 [n / 8]; the first is the lowest bit."""
     shifts = torch.arange(8, device=bits.device, dtype=torch.uint8)
     return (bits.view(-1, 8).byte() << shifts).sum(1, dtype=torch.uint8)

@@ -21,7 +21,6 @@ from jointseg_core.cuda.fixed_shapes import (
     Limits,
     best_pairs,
     detect,
-    pack_bits,
 )
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.rdsnet import RDSNet, RDSNetOutput
@@ -98,14 +97,7 @@ def _with_masks(
     logits = correlate(representations, output.pixels)
     crop = _kernel().crop_masks if logits.is_cuda and _kernel_works() else _crop_masks
     pixels, columns, rows = crop(logits, windows, frame, limits.mask_logit, _space(frame))
-    total = _areas(windows).sum()
-    count, _, exact = found.counts.unbind()
-    return found._replace(
-        counts=torch.stack([count, total, exact * (total <= len(pixels))]),
-        boxes=model.refinement(columns, rows, found.boxes) * real,
-        windows=windows,
-        bits=pack_bits(pixels),
-    )
+    return found.with_masks(windows, pixels, model.refinement(columns, rows, found.boxes) * real)
 
 
 def _kernel() -> ModuleType:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from jointseg_core.checkpoint import Model
 from jointseg_core.errors import BadCheckpoint, BadConfig
-from jointseg_core.export.graphs import Graph, Output, assemble
+from jointseg_core.export.graphs import Output, assemble
 from jointseg_core.runtime.malloc import return_memory
 from jointseg_core.segrpn import SegRPN
 
@@ -39,6 +39,10 @@ SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "aoti": ".pt2", "openvino":
 CHECKPOINT = "weights.safetensors"
 """The name of the checkpoint in an export's folder."""
 _MANIFEST, _FORMAT = "export.json", 1
+
+
+_Graph = Callable[[Tensor], list[Tensor]]
+"""One tensor in fp32 to the tensors of a graph in fp32, valid until the next call."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Exported:
     """An export whose graphs are ready to run."""
 
     export: Export
-    graphs: Mapping[str, Graph]
+    graphs: Mapping[str, _Graph]
 
     @classmethod
     def load(cls, folder: Path, export: Export) -> Exported:
@@ -138,7 +142,7 @@ class _Network:
 
     model: Model
     export: Export
-    graph: Graph
+    graph: _Graph
 
     def __call__(self, inputs: Tensor) -> Output:
         """Normalised images [B, 3, H, W] in fp32; the last call is filled up."""
@@ -209,7 +213,7 @@ def sha256(folder: Path, name: str) -> str:
     return hashlib.sha256((folder / name).read_bytes()).hexdigest()
 
 
-def _open_onnx(file: Path, export: Export) -> Graph:
+def _open_onnx(file: Path, export: Export) -> _Graph:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -236,7 +240,7 @@ def openvino_precisions() -> list[str]:
     return [name for name in ("fp32", "bf16", "int8") if name.upper() in known]
 
 
-def _open_openvino(file: Path, export: Export) -> Graph:
+def _open_openvino(file: Path, export: Export) -> _Graph:
     import openvino
 
     known = openvino_precisions()
@@ -259,12 +263,12 @@ def _open_openvino(file: Path, export: Export) -> Graph:
     return run
 
 
-def _open_aoti(file: Path, export: Export) -> Graph:
+def _open_aoti(file: Path, export: Export) -> _Graph:
     package = torch._inductor.aoti_load_package(str(file))
     return lambda tensor: package(tensor.contiguous())  # as it was compiled, it does not look
 
 
-def _open_torch_export(file: Path, export: Export) -> Graph:
+def _open_torch_export(file: Path, export: Export) -> _Graph:
     return torch.export.load(file).module()
 
 

@@ -7,7 +7,7 @@ decoding, RoIAlign, the predictions that are computed only where something was f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -28,9 +28,6 @@ _OUTPUTS: Mapping[str, type[Output]] = {
     "segrpn": SegRPNOutput,
     "joint": JointOutput,
 }
-
-Graph = Callable[[Tensor], list[Tensor]]
-"""One tensor in fp32 to the tensors of a graph in fp32, valid until the next call."""
 
 
 class _Dense(nn.Module):

@@ -27,13 +27,13 @@ def read_pictures(folder: Path) -> list[np.ndarray]:
 
     Raises BadDataset where there are none, BadImage for one that cannot be read.
     """
-    from jointseg_core.images import MESSAGE_FORMATS, read_picture  # which need OpenCV
+    from jointseg_core.images import read_picture  # which need OpenCV
 
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES)
     if not files:
         raise BadDataset(f"--calibration: no {' or '.join(_SUFFIXES)} file lies below {folder}")
     chosen = files[:: -(-len(files) // _MOST_PICTURES)]
-    return [read_picture(file, MESSAGE_FORMATS) for file in chosen]
+    return [read_picture(file) for file in chosen]
 
 
 def calibration_inputs(

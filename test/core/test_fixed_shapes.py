@@ -123,8 +123,8 @@ def test_pairs_without_a_place_count_only_where_too_little_is_found(monkeypatch)
 
 def test_bits_come_back():
     bits = torch.rand(800) > 0.5
-    assert fixed._unpack_bits(fixed.pack_bits(bits), 797).equal(bits[:797])
-    assert len(fixed._unpack_bits(fixed.pack_bits(bits), 0)) == 0
+    assert fixed._unpack_bits(fixed._pack_bits(bits), 797).equal(bits[:797])
+    assert len(fixed._unpack_bits(fixed._pack_bits(bits), 0)) == 0
 
 
 def test_tensors_of_all_types_come_back_from_one_copy():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 
 from jointseg_core.errors import BadImage
-from jointseg_core.images import ENCODINGS, compressed_to_rgb, message_to_rgb, read_picture
+from jointseg_core.images import ENCODINGS, message_to_rgb, read_picture
 
 ROWS, COLUMNS = np.mgrid[0:7, 0:12]
 COLUMNS = COLUMNS // 2 * 2  # pairs of equal pixels: what the 4:2:2 kinds can hold
@@ -180,6 +180,10 @@ def compressed(kind: str, picture: Picture.Image | None = None, **options) -> by
     file = io.BytesIO()
     (picture or Picture.fromarray(photo())).save(file, kind, **options)
     return file.getvalue()
+
+
+def compressed_to_rgb(data: bytes, described: str = "") -> np.ndarray:
+    return message_to_rgb(SimpleNamespace(data=data, format=described))
 
 
 def test_a_png_comes_back_exactly_and_a_jpeg_nearly() -> None:
