@@ -31,6 +31,7 @@ from jointseg_eval.metrics import (
     merge_segments,
     true_segments,
 )
+from jointseg_eval.metrics.columns import Columns, ImageColumns, as_one, part_of
 from jointseg_eval.metrics.overlaps import SharedPixels
 from jointseg_eval.translation import Translation
 
@@ -38,16 +39,7 @@ SCORE_THRESHOLD = 0.05
 """Less certain objects are not asked for; AP would hardly change with them."""
 
 
-Part = (
-    AveragePrecision
-    | ObjectConfusion
-    | DistanceRecall
-    | ProposalRecall
-    | PixelConfusion
-    | PanopticQuality
-    | Agreement
-    | CityscapesPrecision
-)
+Part = AveragePrecision | ImageColumns
 
 
 class Evaluation:
@@ -104,17 +96,15 @@ class Evaluation:
             self.panoptic.add(segments, true_segments(target, self.classes, shared.truth))
             self.agreement.add(found, shared.found)
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> Columns:
         """All that the scores come from, to be given to `extend` in another process."""
-        parts = ((name, part.columns()) for name, part in self._parts().items())
-        columns = {f"{name}.{k}": v for name, part in parts for k, v in part.items()}
-        return {"pictures": np.array(self.pictures, str), **columns}
+        parts = {name: part.columns() for name, part in self._parts().items()}
+        return {"pictures": np.array(self.pictures, str), **as_one(parts)}
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The pictures of another evaluation, behind those that are here."""
         for name, part in self._parts().items():
-            prefix = f"{name}."
-            part.extend({k[len(prefix) :]: v for k, v in columns.items() if k.startswith(prefix)})
+            part.extend(part_of(columns, name))
         self.pictures += columns["pictures"].tolist()
 
     def _parts(self) -> dict[str, Part]:
@@ -170,7 +160,7 @@ class Evaluation:
         The mean of its share of right objects and its mean IoU of pixels, as far as there are such
         things in it; NaN where there is neither.
         """
-        parts = [np.array(self.confusion_matrix.quality)]
+        parts = [self.confusion_matrix.quality]
         if self.has(self.pixels):
             parts.append(self.pixels.mean_ious())
         known = ~np.isnan(parts)

@@ -10,10 +10,11 @@ import numpy as np
 
 from jointseg_core.classes import Classes
 from jointseg_eval.bag_evaluation.processes import Failure
-from jointseg_eval.bag_evaluation.timeline import Columns, Timeline, joined, mean
-from jointseg_eval.bag_evaluation.window_result import WindowResult, columns_of
+from jointseg_eval.bag_evaluation.timeline import Timeline, joined, mean
+from jointseg_eval.bag_evaluation.window_result import WindowResult
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Evaluation
+from jointseg_eval.metrics.columns import Columns, part_of
 from jointseg_eval.scores import known_or_none
 
 DAMAGED = "damaged image"
@@ -54,9 +55,9 @@ class BagResult:
         self._unknown.update(found["truth.unknown"].tolist())
         self._seen |= {(number, stamp) for stamp in found["truth.seen"].tolist()}
         self._used |= {(number, stamp) for stamp in found["truth.used"].tolist()}
-        self._windows.append((number, columns_of(found, "frames")))
+        self._windows.append((number, part_of(found, "frames")))
         own = Evaluation(self.classes)
-        own.extend(columns_of(found, "evaluation"))
+        own.extend(part_of(found, "evaluation"))
         self.evaluation.extend(own.columns())
         if len(own) and len(found["frames.time"]):
             self.over_time.append(self._row(number, found["frames.time"], own))

@@ -10,9 +10,9 @@ import numpy as np
 
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.flicker import flicker
+from jointseg_eval.metrics.columns import Columns
 from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
 
-Columns = dict[str, np.ndarray]
 PROCESSED = "processed"
 DEFAULT_GAP_S = 0.1
 """From frame to frame, where a recording has one frame alone."""

@@ -17,7 +17,7 @@ from jointseg_core.errors import BadImage
 from jointseg_core.messages import stamp_ns
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.settings import Settings
-from jointseg_eval.bag_evaluation.timeline import Columns, FrameColumns
+from jointseg_eval.bag_evaluation.timeline import FrameColumns
 from jointseg_eval.bag_evaluation.truth import (
     Annotation,
     BadTruth,
@@ -29,6 +29,7 @@ from jointseg_eval.bag_evaluation.truth import (
 from jointseg_eval.bag_evaluation.windows import Window
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.evaluation import Evaluation, Models, asked_for_all
+from jointseg_eval.metrics.columns import Columns, as_one
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.messages import to_rgb
 
@@ -73,19 +74,13 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Windo
         told = [one if n == 1 else f"{one} ({n} times)" for one, n in sorted(losses.items())]
     pairing = truth.pairing if truth else Pairing()
     return {
-        **{f"frames.{k}": v for k, v in columns.arrays().items()},
-        **{f"evaluation.{k}": v for k, v in evaluation.columns().items()},
+        **as_one({"frames": columns.arrays(), "evaluation": evaluation.columns()}),
         "truth.seen": np.array(pairing.seen, np.int64),
         "truth.used": np.array(pairing.used, np.int64),
         "truth.unknown": np.array([*pairing.unknown.elements()], str),
         "losses": np.array(told, str),
         "seconds": np.diff(times).reshape(-1, 3).sum(0),  # reading, network, scoring
     }
-
-
-def columns_of(result: WindowResult, name: str) -> Columns:
-    """The columns whose names begin with `name`, without it."""
-    return {k.removeprefix(f"{name}."): v for k, v in result.items() if k.startswith(f"{name}.")}
 
 
 def frames_of(window: Window, settings: Settings, classes: Classes) -> Iterator[Frame]:

@@ -20,10 +20,9 @@ from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from jointseg_eval.metrics.coco_tools import AREA_RANGES, AREAS, IOUS, RECALLS
-from jointseg_eval.metrics.columns import Columns, Growing
+from jointseg_eval.metrics.columns import Columns, ImageColumns, as_one, image_weights, part_of
 from jointseg_eval.metrics.matching import match
 from jointseg_eval.metrics.overlaps import SharedPixels, as_array, box_overlaps, object_areas
-from jointseg_eval.metrics.resampling import image_weights
 
 Kind = Literal["box", "mask"]
 KINDS: tuple[Kind, ...] = ("box", "mask")
@@ -86,30 +85,30 @@ class Ranking:
         return envelope[np.searchsorted(recall, RECALLS)], recall[-1] if len(recall) else 0.0
 
 
-class MatchResults:
-    """Which detections of images are right, and how many objects were sought: columns that grow.
+class MatchResults(ImageColumns):
+    """Which detections of images are right, and how many objects were sought.
 
+    sought   int [I, K, A]  objects of each of K classes that count in each of I images
     image    int [D]        where a detection was made, ascending
     label    int [D]        its class; of an image and class, the best detection first
     score    float [D]
     hits     uint16 [D, A]  bit t: right at IoU t, among objects of each of A areas
     counted  uint16 [D, A]  bit t: counts, right or wrong
-    sought   int [I, K, A]  objects of each of K classes that count in each of I images
     """
 
     def __init__(self, classes: int) -> None:
         areas = len(AREAS)
-        self._columns = Growing(
+        super().__init__(
+            sought=np.zeros((0, classes, areas), np.int32),
             image=np.zeros(0, np.int32),
             label=np.zeros(0, np.int16),
             score=np.zeros(0, np.float32),
             hits=np.zeros((0, areas), np.uint16),
             counted=np.zeros((0, areas), np.uint16),
-            sought=np.zeros((0, classes, areas), np.int32),
         )
-        self._images, self._shape = 0, (classes, areas)
+        self._shape = (classes, areas)
         self._rankings: dict[tuple[int, int, int], Ranking] | None = None
-        self._whole: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._of_all: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def add(
         self,
@@ -146,22 +145,15 @@ class MatchResults:
         )
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
-        """More images, by their columns; their numbers go on behind those that are here."""
-        first = np.int32(self._images)
-        self._columns.extend({**columns, "image": columns["image"] + first})
-        self._images += len(columns["sought"])
-        self._rankings = self._whole = None
-
-    def columns(self) -> Columns:
-        """All columns, by the names above."""
-        return self._columns.columns()
+        """The images of another one, behind those that are here."""
+        super().extend(columns)
+        self._rankings = self._of_all = None
 
     def whole(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same as `of`, of every image once; kept, since tables and curves ask often."""
-        if self._whole is None:
-            weights = np.ones(self._images)
-            self._whole = self._accumulated(weights, self._ranked())
-        return self._whole
+        if self._of_all is None:
+            self._of_all = self._accumulated(np.ones(len(self)), self._ranked())
+        return self._of_all
 
     def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Precision over recall [K, A, T, 101], highest recall [K, A, T] and objects [K, A].
@@ -209,12 +201,11 @@ class AveragePrecision:
         self.names = tuple(names)
         self.has_masks = False
         self._limit = limit
-        self._images = 0
         self._matches = {kind: MatchResults(len(self.names)) for kind in KINDS}
 
     def __len__(self) -> int:
         """How many images there are."""
-        return self._images
+        return len(self._matches["box"])
 
     def add(
         self,
@@ -255,7 +246,6 @@ class AveragePrecision:
             self.has_masks = True
             shared = shared or SharedPixels.of(predictions, target)
             add("mask", shared.found.areas[best], shared.overlaps(crowd)[best])
-        self._images += 1
 
     def boxes(self, images: Sequence[int] | None = None) -> Precision:
         """Precision by the overlap of boxes, of the images with these numbers or of all."""
@@ -278,22 +268,16 @@ class AveragePrecision:
         curves, _, _ = self._matches[kind].whole()
         return curves[label, 0, int(np.abs(IOUS - iou).argmin())]
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> Columns:
         """All that the scores come from, to be given to `extend` elsewhere."""
-        kinds = {
-            f"{kind}.{k}": v for kind in KINDS for k, v in self._matches[kind].columns().items()
-        }
-        return {"has_masks": np.array(self.has_masks), **kinds}
+        kinds = {kind: matches.columns() for kind, matches in self._matches.items()}
+        return {"has_masks": np.array(self.has_masks), **as_one(kinds)}
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
-        """The images of another one; their numbers go on behind those that are here."""
-        for kind in KINDS:
-            matches, prefix = self._matches[kind], f"{kind}."
-            matches.extend(
-                {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
-            )
+        """The images of another one, behind those that are here."""
+        for kind, matches in self._matches.items():
+            matches.extend(part_of(columns, kind))
         self.has_masks |= bool(columns["has_masks"])
-        self._images += len(columns["box.sought"])
 
     def _best(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """The detections of each class that count, those of a class together, the best first."""

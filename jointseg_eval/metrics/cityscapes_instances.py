@@ -8,16 +8,15 @@ curve of precision over recall is measured at every score rather than at 101 rec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from jointseg_eval.metrics.columns import Columns, Growing
+from jointseg_eval.metrics.columns import ImageColumns, image_weights
 from jointseg_eval.metrics.overlaps import SharedPixels, as_array
-from jointseg_eval.metrics.resampling import image_weights
 
 IOUS = np.arange(0.5, 1.0, 0.05)
 BITS = 1 << np.arange(len(IOUS), dtype=np.uint16)[:, None]
@@ -25,27 +24,31 @@ MIN_PIXELS = 100
 """Objects of fewer pixels are ignored."""
 
 
-class CityscapesPrecision:
+class CityscapesPrecision(ImageColumns):
     """Collects the masks of many images, then scores all or some of them together.
 
-    names: the things, in the order of their labels.
+    names: the things, in the order of their labels. The columns:
+
+    sought  int [I, K]   objects of each class in each image
+    image   int [D]      where a detection was made
+    label   int [D]      its class
+    score   float [D]
+    counts  uint16 [D]   bit t: counts at IoU t
+    right   uint16 [D]   bit t: is right there, else wrong
+
+    A detection that is right or wrong about several objects has a row for each of them.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._columns = Growing(
+        super().__init__(
+            sought=np.zeros((0, len(self.names)), np.int32),
             image=np.zeros(0, np.int32),
             label=np.zeros(0, np.int16),
             score=np.zeros(0, np.float32),
             counts=np.zeros(0, np.uint16),
             right=np.zeros(0, np.uint16),
-            sought=np.zeros((0, len(self.names)), np.int32),
         )
-        self._images = 0
-
-    def __len__(self) -> int:
-        """How many images there are."""
-        return self._images
 
     def add(
         self,
@@ -86,30 +89,10 @@ class CityscapesPrecision:
             }
         )
 
-    def columns(self) -> Columns:
-        """All that the scores come from, to be given to `extend` elsewhere.
-
-        image   int [D]      where a detection was made
-        label   int [D]      its class
-        score   float [D]
-        counts  uint16 [D]   bit t: counts at IoU t
-        right   uint16 [D]   bit t: is right there, else wrong
-        sought  int [I, K]   objects of each class in each image
-
-        A detection that is right or wrong about several objects has a row for each of them.
-        """
-        return self._columns.columns()
-
-    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
-        """The images of another one, behind those that are here."""
-        first = np.int32(self._images)
-        self._columns.extend({**columns, "image": columns["image"] + first})
-        self._images += len(columns["sought"])
-
     def classes(self, images: Sequence[int] | None = None) -> np.ndarray:
         """Average precision [classes, 10 IoUs]; NaN for a class without objects."""
         columns, weights = self.columns(), image_weights(images, len(self))
-        sought = np.tensordot(weights, columns["sought"], 1)
+        sought = self.total("sought", images)
         found = np.full((len(self.names), len(IOUS)), np.nan)
         for label in sought.nonzero()[0]:
             mine = np.flatnonzero(columns["label"] == label)

@@ -8,6 +8,7 @@ import numpy as np
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from jointseg_eval.metrics.columns import Columns, ImageColumns
 from jointseg_eval.metrics.matching import match
 from jointseg_eval.metrics.overlaps import as_array, box_overlaps
 
@@ -15,7 +16,7 @@ MIN_SCORE, MIN_IOU = 0.3, 0.5
 """What a viewer shows, and when two boxes count as the same object."""
 
 
-class ObjectConfusion:
+class ObjectConfusion(ImageColumns):
     """A confusion matrix of objects over many images, and how good each image is.
 
     names: the things, in the order of their labels.
@@ -25,11 +26,15 @@ class ObjectConfusion:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(quality=np.zeros(0))
         self.names = tuple(names)
         count = len(self.names) + 1
         self.counts = np.zeros((count, count), np.int64)  # [truth, found]; the last is background
-        self.quality: list[float] = []
-        """For each image 2 right / (found + annotated), NaN where there is neither."""
+
+    @property
+    def quality(self) -> np.ndarray:
+        """For each image [I] 2 right / (found + annotated), NaN where there is neither."""
+        return self.columns()["quality"]
 
     def add(self, predictions: Predictions, target: Target) -> None:
         """One more image."""
@@ -45,19 +50,19 @@ class ObjectConfusion:
         missed = ~crowd
         missed[matched[matched >= 0]] = False
         np.add.at(counts, (truth[missed], background), 1)
-        self.counts += counts
         total = counts[:background].sum() + counts[:, :background].sum()
         right = 2 * counts[:background, :background].trace()
-        self.quality.append(float(right / total) if total else float("nan"))
+        quality = np.array([right / total if total else np.nan])
+        self.extend({"counts": counts, "quality": quality})
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> Columns:
         """All that is known, to be given to `extend` elsewhere."""
-        return {"counts": self.counts, "quality": np.array(self.quality)}
+        return {"counts": self.counts, **super().columns()}
 
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The images of another one, behind those that are here."""
+        super().extend(columns)
         self.counts += columns["counts"]
-        self.quality += columns["quality"].tolist()
 
 
 def shown(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:

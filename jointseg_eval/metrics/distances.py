@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,30 +10,27 @@ from torch import Tensor
 
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from jointseg_eval.metrics.columns import ImageColumns
 from jointseg_eval.metrics.confusion_matrix import MIN_IOU, shown
 from jointseg_eval.metrics.matching import match
 from jointseg_eval.metrics.overlaps import as_array, box_overlaps
-from jointseg_eval.metrics.resampling import image_weights
 
 EDGES = (0, 15, 30, 50)
 """Metres at which a range begins; the last one has no end."""
 RANGES = (*(f"{a}_{b}_m" for a, b in pairwise(EDGES)), f"{EDGES[-1]}_m_up")
 
 
-class DistanceRecall:
+class DistanceRecall(ImageColumns):
     """Collects the objects of many images whose distance is known, then tells how many were found.
 
     An object is found when a detection of its class with a score of 0.3 or more overlaps its box by
     an IoU of 0.5 or more; each detection finds one object, the most certain first. Precision is not
     told: nobody knows how far away an object is that is not there.
+    Columns: images int [I, ranges, 2], the objects that were found and that there are.
     """
 
     def __init__(self) -> None:
-        self._images: list[np.ndarray] = []  # per image [ranges, 2]: found, annotated
-
-    def __len__(self) -> int:
-        """How many images there are."""
-        return len(self._images)
+        super().__init__(images=np.zeros((0, len(EDGES), 2), np.int64))
 
     def add(self, predictions: Predictions, target: Target, distances: Tensor | None) -> None:
         """One more image; distances [N] in m, NaN or None where they are not known."""
@@ -44,19 +41,7 @@ class DistanceRecall:
             ranges = np.searchsorted(EDGES, known[counted], "right") - 1
             right = _are_found(predictions, target)[counted]
             np.add.at(counts, ranges, np.stack([right, np.ones_like(right)], 1).astype(int))
-        self._images.append(counts)
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """All that the scores come from, to be given to `extend` elsewhere."""
-        return {"images": np.reshape(self._images, (-1, len(EDGES), 2)).astype(np.int64)}
-
-    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
-        """The images of another one, behind those that are here."""
-        self._images += list(columns["images"])
-
-    def counts(self, images: Sequence[int] | None = None) -> np.ndarray:
-        """Objects that were found and that there are [ranges, 2], repeats of images counted."""
-        return np.tensordot(image_weights(images, len(self)), self.columns()["images"], 1)
+        self.extend({"images": counts[None]})
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
         """recall_0_15_m, recall_15_30_m ..., NaN where there is no object; none without distances.
@@ -65,7 +50,7 @@ class DistanceRecall:
         """
         if not self.columns()["images"].any():
             return {}
-        found, sought = self.counts(images).T
+        found, sought = self.total("images", images).T
         recall = np.divide(found, sought, out=np.full(len(EDGES), np.nan), where=sought > 0)
         named = {f"recall_{name}": float(v) for name, v in zip(RANGES, recall, strict=True)}
         return named | {f"objects_{name}": int(n) for name, n in zip(RANGES, sought, strict=True)}

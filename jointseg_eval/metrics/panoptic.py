@@ -6,7 +6,7 @@ Kirillov et al., Panoptic Segmentation (2019). How masks and class maps become o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +15,8 @@ from jointseg_core.classes import UNLABELLED, Classes
 from jointseg_core.panoptic import VOID, PanopticFusion
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
+from jointseg_eval.metrics.columns import ImageColumns
 from jointseg_eval.metrics.overlaps import Crops, as_array, count_values
-from jointseg_eval.metrics.resampling import image_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,16 +129,16 @@ def true_segments(target: Target, classes: Classes, objects: Crops | None = None
     return canvas.segments()
 
 
-class PanopticQuality:
-    """Collects pictures in segments, then scores all or some of them together."""
+class PanopticQuality(ImageColumns):
+    """Collects pictures in segments, then scores all or some of them together.
+
+    Columns: images [I, C, 4], of each class the sum of the IoU, and how many were right, wrong, and
+    missed.
+    """
 
     def __init__(self, classes: Classes) -> None:
         self.categories = Categories.of(classes)
-        self._images: list[np.ndarray] = []  # per image [C, 4]: sum of IoU, right, wrong, missed
-
-    def __len__(self) -> int:
-        """How many images there are."""
-        return len(self._images)
+        super().__init__(images=np.zeros((0, len(self.categories.names), 4)))
 
     def add(self, found: Segments, truth: Segments) -> None:
         """One more image; ValueError when sizes differ."""
@@ -161,22 +161,12 @@ class PanopticQuality:
             np.bincount(found.labels[wrong], minlength=count),
             np.bincount(truth.labels[missed], minlength=count),
         ]
-        self._images.append(np.stack(rows, 1))
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """All that the scores come from, to be given to `extend` elsewhere."""
-        return {"images": np.reshape(self._images, (-1, len(self.categories.names), 4))}
-
-    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
-        """The images of another one, behind those that are here."""
-        self._images += list(columns["images"])
+        self.extend({"images": np.stack(rows, 1)[None]})
 
     def classes(self, images: Sequence[int] | None = None) -> np.ndarray:
         """PQ, SQ and RQ [C, 3] of each class; NaN for one neither annotated nor found."""
         count = len(self.categories.names)
-        weights = image_weights(images, len(self))
-        sums = np.tensordot(weights, np.reshape(self._images, (-1, count, 4)), 1)
-        iou, right, wrong, missed = sums.T
+        iou, right, wrong, missed = self.total("images", images).T
         total = right + (wrong + missed) / 2
         known = total > 0
         recognition = np.divide(right, total, out=np.full(count, np.nan), where=known)

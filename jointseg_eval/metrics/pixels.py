@@ -9,32 +9,27 @@ import torch
 from torch import Tensor
 
 from jointseg_core.classes import UNLABELLED, Classes
-from jointseg_eval.metrics.columns import Columns, Growing
+from jointseg_eval.metrics.columns import ImageColumns, image_weights
 from jointseg_eval.metrics.overlaps import as_array
-from jointseg_eval.metrics.resampling import image_weights
 
 MIN_SHARE = 0.001
 """Classes with fewer than this share of the annotated pixels are left out of the demo's mean."""
 
 
-class PixelConfusion:
+class PixelConfusion(ImageColumns):
     """Counts which class was predicted for the pixels of each class, over many images.
 
     Pixels whose annotation is 255 are left out; a pixel predicted as none of the classes (255
-    included) is wrong.
+    included) is wrong. The columns:
+
+    lengths        int [I]  how many places in the table of an image are not 0
+    cells, counts  int [N]  these places of one image after the other, and what is there
     """
 
     def __init__(self, classes: int) -> None:
+        super().__init__(**{name: np.zeros(0, np.int32) for name in ("lengths", "cells", "counts")})
         self.classes = classes
         self.counts = torch.zeros(classes, classes + 1, dtype=torch.int64)  # [truth, predicted]
-        self._columns = Growing(
-            cells=np.zeros(0, np.int32), counts=np.zeros(0, np.int32), lengths=np.zeros(0, np.int32)
-        )
-        self._images = 0
-
-    def __len__(self) -> int:
-        """How many images there are."""
-        return self._images
 
     def add(self, predicted: Tensor, truth: Tensor) -> None:
         """One more image: class maps [H, W] of any integer type; ValueError when sizes differ."""
@@ -53,18 +48,9 @@ class PixelConfusion:
         parts = {"cells": cells, "counts": counts[cells], "lengths": np.array([len(cells)])}
         self.extend({name: values.astype(np.int32) for name, values in parts.items()})
 
-    def columns(self) -> Columns:
-        """All that the scores come from, to be given to `extend` elsewhere.
-
-        cells, counts  int [N]  places in the table that are not 0, and what is there, of the images
-        lengths        int [I]  one after the other, so many of each
-        """
-        return self._columns.columns()
-
     def extend(self, columns: Mapping[str, np.ndarray]) -> None:
         """The images of another one, behind those that are here."""
-        self._columns.extend(columns)
-        self._images += len(columns["lengths"])
+        super().extend(columns)
         cells, counts = (torch.from_numpy(columns[name]).long() for name in ("cells", "counts"))
         self.counts.view(-1).index_add_(0, cells, counts)
 

@@ -46,13 +46,6 @@ def paired_bootstrap(
     }
 
 
-def image_weights(images: Sequence[int] | None, count: int) -> np.ndarray:
-    """How often each of `count` images occurs in a list; once each without one."""
-    if images is None:
-        return np.ones(count)
-    return np.bincount(np.asarray(images, np.int64), minlength=count).astype(float)
-
-
 def _differences(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
     return {name: b[name] - a[name] for name in a if name in b}
 

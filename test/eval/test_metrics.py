@@ -196,7 +196,7 @@ def test_objects_found_as_another_class_missed_made_up_or_in_a_crowd():
     wanted = np.zeros((4, 4))
     wanted[0, 0] = wanted[2, 1] = wanted[2, 3] = wanted[3, 2] = 1
     assert mistakes.counts.tolist() == wanted.tolist()
-    assert mistakes.quality == [2 * 1 / (3 + 3)]
+    assert mistakes.quality.tolist() == [2 * 1 / (3 + 3)]
     mistakes.add(Predictions.empty(SIZE), target([], []))
     assert math.isnan(mistakes.quality[1])
 

@@ -33,7 +33,7 @@ def test_objects_count_in_the_range_in_which_they_stand():
     target = objects([0, 0, 1, 1, 0, 1], crowd=(5,))
     far = torch.tensor([0.6, 14.99, 15.0, 50.0, math.nan, 3.0])
     recall.add(found([0, 1, 2, 3, 4], [0.9, 0.29, 0.5, 0.8, 0.7], [0, 0, 1, 0, 0]), target, far)
-    assert recall.counts().tolist() == [[1, 2], [1, 1], [0, 0], [0, 1]]
+    assert recall.total("images").tolist() == [[1, 2], [1, 1], [0, 0], [0, 1]]
     scores = recall.score()
     assert scores["recall_0_15_m"] == 0.5 and scores["recall_15_30_m"] == 1
     assert math.isnan(scores["recall_30_50_m"]) and scores["recall_50_m_up"] == 0
@@ -45,7 +45,7 @@ def test_an_object_is_found_once_and_only_by_its_class():
     twice = found([0, 0], [0.9, 0.8], [0, 0])
     recall.add(twice, objects([0, 0]), torch.tensor([5.0, 5.0]))
     recall.add(found([0], [0.9], [1]), objects([0]), torch.tensor([5.0]))
-    assert recall.counts().tolist()[0] == [1, 3]
+    assert recall.total("images").tolist()[0] == [1, 3]
     assert recall.score([0, 0])["recall_0_15_m"] == 0.5 and recall.score([1])["recall_0_15_m"] == 0
 
 
@@ -56,6 +56,6 @@ def test_without_distances_there_are_no_numbers_and_columns_go_on():
     other.add(found([0], [0.9], [0]), objects([0]), torch.tensor([40.0]))
     recall.extend(other.columns())
     assert len(recall) == 2 and recall.score()["recall_30_50_m"] == 1
-    assert np.array_equal(recall.counts([1]), other.counts())
+    assert np.array_equal(recall.total("images", [1]), other.total("images"))
     recall.add(Predictions.empty(SIZE), objects([]), torch.zeros(0))
     assert recall.score()["objects_30_50_m"] == 1
