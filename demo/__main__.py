@@ -11,7 +11,6 @@ Imports no ROS: the nodes are processes in the environment that this program was
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -41,7 +40,7 @@ from jointseg_core.messages import stamp_ns
 from jointseg_eval.input_validation import working_folder
 from jointseg_eval.recordings.bags import BagReader, merge
 from jointseg_eval.recordings.topics import IMAGE
-from jointseg_eval.scores import percentiles
+from jointseg_eval.scores import percentiles, write_json
 from jointseg_eval.video import Video
 from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, write_driving_bag
 
@@ -103,7 +102,7 @@ def run(options: argparse.Namespace, console: Console) -> dict:
         report = _evaluated(folder, replays, step)
         scores = _score_and_draw(folder, tuple(replays), survey, report, step)
         metrics = _metrics(options, survey, replays, scores)
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        write_json(folder / "metrics.json", metrics)
         report.write(folder / "report.html", _facts(options))
         out.mkdir(exist_ok=True)
         for name in FILES:

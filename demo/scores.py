@@ -7,7 +7,7 @@ from jointseg_core.classes import Classes
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from jointseg_eval.metrics import MIN_SHARE, AveragePrecision, PixelConfusion, foreground_truth
-from jointseg_eval.scores import known_or_none
+from jointseg_eval.scores import rounded
 
 
 class ModelScores:
@@ -35,4 +35,4 @@ class ModelScores:
         known = self.objects.boxes().named("box") | self.objects.masks().named("mask")
         known["miou"] = self.pixels.mean_iou(MIN_SHARE)
         known["foreground_miou"] = self.foreground.mean_iou()
-        return {name: known_or_none(known[name]) for name in self._names}
+        return rounded({name: known[name] for name in self._names})

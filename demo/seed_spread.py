@@ -21,6 +21,7 @@ from demo.scores import ModelScores
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
+from jointseg_eval.scores import write_json
 from training.scenes import render_drive
 from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, scene_target
 
@@ -89,8 +90,7 @@ def main() -> None:
             "seeds": seeds,
             "spread": spread(seeds),
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(document, indent=2) + "\n")
+        write_json(options.out, document)
 
 
 def _predictor(model: str, device: str, precision: str) -> Predictor:

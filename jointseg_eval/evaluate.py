@@ -6,7 +6,6 @@ python -m jointseg_eval.evaluate WEIGHTS DATASET --out out/evaluation
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -20,15 +19,15 @@ from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import Predictor
 from jointseg_eval.datasets import Samples, open_dataset, read_remap
-from jointseg_eval.evaluation import (
-    Evaluation,
-    Models,
-    asked_for_all,
-    evaluate,
-    open_predictor,
-    spread,
-)
+from jointseg_eval.evaluation import Evaluation, evaluate, spread
 from jointseg_eval.input_validation import check_folder
+from jointseg_eval.models import (
+    WEIGHTS,
+    Models,
+    add_model_arguments,
+    asked_for_all,
+    open_predictors,
+)
 from jointseg_eval.report import (
     COLUMNS,
     HEADLINES,
@@ -38,7 +37,7 @@ from jointseg_eval.report import (
     worst_and_best,
     write_report,
 )
-from jointseg_eval.scores import known_or_none
+from jointseg_eval.scores import rounded, write_json
 
 __all__ = ["Evaluation", "evaluate", "main"]
 
@@ -47,8 +46,7 @@ def main() -> int:
     """Evaluate as the command line says; BadInput for what cannot be evaluated."""
     options = _parser().parse_args()
     _check_counts(options)
-    predictor = _predictor(options.weights, options)
-    other = _predictor(options.other, options) if options.other else None
+    predictor, other = open_predictors(options)
     if options.out:
         check_folder(options.out, "--out")
     remap = read_remap(options.remap or ())
@@ -71,7 +69,8 @@ def illustrate(
     limit: int | None = None,
 ) -> list[Shown]:
     """The worst pictures of an evaluation and its best ones, seen once more and drawn."""
-    models, chosen = Models.of(samples, predictor, other), spread(len(samples), limit)
+    models = Models.of(samples.classes, samples.name, predictor, other)
+    chosen = spread(len(samples), limit)
     quality, shown = evaluation.quality(), []
     with asked_for_all(predictor):
         for k in worst_and_best(quality):
@@ -89,10 +88,6 @@ def _check_counts(options: argparse.Namespace) -> None:
             raise BadConfig(
                 f"--{name} {count} leaves nothing to evaluate; name a number from 1 on."
             )
-
-
-def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
-    return open_predictor(weights, options.device, options.precision, options.backend)
 
 
 def _with_progress(
@@ -130,17 +125,13 @@ def _write(
     document = {
         **facts,
         "pictures": len(evaluation),
-        "metrics": _plain(evaluation.metrics),
-        "classes": {name: _plain(row) for name, row in evaluation.table().items()},
+        "metrics": rounded(evaluation.metrics),
+        "classes": {name: rounded(row) for name, row in evaluation.table().items()},
     }
     title = f"Evaluation of {Path(facts['weights']).name}"
     shown = {"title": title, **facts, "pictures": str(len(evaluation))}
     write_report(folder / "report.html", evaluation, shown, pictures)
-    (folder / "metrics.json").write_text(json.dumps(document, indent=2) + "\n")
-
-
-def _plain(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: known_or_none(value) for name, value in numbers.items()}
+    write_json(folder / "metrics.json", document)
 
 
 def _print(console: Console, evaluation: Evaluation) -> None:
@@ -160,17 +151,14 @@ def _print(console: Console, evaluation: Evaluation) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", type=Path, help="a .safetensors with its manifest, or an export")
+    parser.add_argument("weights", type=Path, help=WEIGHTS)
     parser.add_argument("dataset", type=Path, help="folder of Cityscapes or COCO, or a COCO json")
     parser.add_argument("--split", default="val")
     parser.add_argument("--classes", nargs="+", help="names of the things to look for; COCO only")
     parser.add_argument("--remap", nargs="+", metavar="OLD=NEW", help="other names; COCO only")
-    parser.add_argument("--with", dest="other", type=Path, help="weights for the class maps")
     parser.add_argument("--limit", type=int, help="so many pictures, evenly spread")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and report.html")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
-    parser.add_argument("--backend", default="torch", help="torch, or that of an export")
+    add_model_arguments(parser)
     parser.add_argument("--batch", type=int, default=4)
     return parser
 

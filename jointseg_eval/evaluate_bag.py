@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 import math
 import os
 import resource
@@ -30,6 +29,7 @@ from rich.table import Table
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, BadConfig, BadInput
+from jointseg_core.files import completed
 from jointseg_eval.bag_evaluation.bag_result import BagResult
 from jointseg_eval.bag_evaluation.examples import examples
 from jointseg_eval.bag_evaluation.headline import Run
@@ -48,9 +48,10 @@ from jointseg_eval.bag_evaluation.windows import (
     windows,
 )
 from jointseg_eval.datasets.coco_file import read_categories, read_json
-from jointseg_eval.evaluation import Models
 from jointseg_eval.input_validation import check_folder, refuse
+from jointseg_eval.models import WEIGHTS, Models, add_model_arguments
 from jointseg_eval.report import HEADLINES, number
+from jointseg_eval.scores import write_json
 
 EXIT_LOSSES = 4
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -85,9 +86,9 @@ def main() -> int:
         scores = online.processed, online.as_known
         runs.append(Run.of("node", online.timeline, *scores, details=False))
         document["online"] = online.document()
-    _write(options.out / "metrics.json", json.dumps(document, indent=2) + "\n")
-    _write(options.out / "frames.csv", _table_of_frames(timeline))
-    _write(options.out / "run.json", json.dumps(_cost(result, began), indent=2) + "\n")
+    write_json(options.out / "metrics.json", document)
+    _write_frames(options.out / "frames.csv", timeline)
+    write_json(options.out / "run.json", _cost(result, began))
     shown = list(examples(result, timeline, settings, models))
     write_bag_report(
         options.out / "report.html",
@@ -182,14 +183,6 @@ def _answers(
     return in_processes(jobs, settings, workers) if workers else one_by_one(jobs, settings)
 
 
-def _write(path: Path, text: str) -> None:
-    """A file under its name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, newline="")
-    os.replace(unfinished, path)
-
-
 def _cost(result: BagResult, began: float) -> dict:
     """What the run took."""
     memory = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -218,7 +211,7 @@ def _command() -> str:
     return shlex.join(["python", "-m", "jointseg_eval.evaluate_bag", *sys.argv[1:]])
 
 
-def _table_of_frames(timeline: Timeline) -> str:
+def _write_frames(path: Path, timeline: Timeline) -> None:
     """A line for each frame."""
     text = io.StringIO()
     rows = csv.writer(text)
@@ -237,7 +230,8 @@ def _table_of_frames(timeline: Timeline) -> str:
                 *timeline.objects[k],
             ]
         )
-    return text.getvalue()
+    with completed(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _cell(text: str) -> str:
@@ -276,10 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate_bag", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
-    add(
-        "--weights", type=Path, required=True, help="a .safetensors with its manifest, or an export"
-    )
-    add("--with", dest="other", type=Path, help="weights for the class maps")
+    add("--weights", type=Path, required=True, help=WEIGHTS)
     add("--topic", help="the images, where a recording has several")
     add("--truth", default="topics", help="of the bag, none, or a COCO JSON that names stamps")
     add(
@@ -296,9 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=_count, default=os.cpu_count() or 1, help="processes; 0: this one alone")
     add("--ray", metavar="ADDRESS", help="of a Ray cluster: auto, local or HOST:PORT")
     add("--out", type=Path, default=Path("out/bag_evaluation"))
-    add("--device", default="cpu", help="cpu, cuda or cuda:N")
-    add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
-    add("--backend", default="torch", help="torch, or that of an export")
+    add_model_arguments(parser, device="cpu")
     add("--batch", type=_count, default=4, help="frames that go through the network together")
     add("--strict", action="store_true", help="refuse a damaged recording instead of salvaging it")
     return parser

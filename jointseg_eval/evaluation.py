@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from jointseg_core import CITYSCAPES
 from jointseg_core.classes import Classes
-from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_eval.datasets.sample import Sample, Samples
@@ -33,11 +29,7 @@ from jointseg_eval.metrics import (
 )
 from jointseg_eval.metrics.columns import Columns, ImageColumns, as_one, part_of
 from jointseg_eval.metrics.overlaps import SharedPixels
-from jointseg_eval.translation import Translation
-
-SCORE_THRESHOLD = 0.05
-"""Less certain objects are not asked for; AP would hardly change with them."""
-
+from jointseg_eval.models import Models, asked_for_all
 
 Part = AveragePrecision | ImageColumns
 
@@ -168,60 +160,6 @@ class Evaluation:
         return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
 
 
-def open_predictor(weights: Path, device: str, precision: str, backend: str) -> Predictor:
-    """The predictor of a weights file; BadCheckpoint or BadConfig where there is none."""
-    return Predictor.from_file(weights, device, precision, backend=backend)
-
-
-@dataclass(frozen=True, eq=False)
-class Models:
-    """One model, or two that complete each other, answering in the classes of a data set.
-
-    predictor makes the objects, other the class maps where the first one makes none.
-    """
-
-    predictor: Predictor
-    translate: Translation
-    other: Predictor | None = None
-    translate_other: Translation | None = None
-
-    @classmethod
-    def of(cls, samples: Samples, predictor: Predictor, other: Predictor | None = None) -> Models:
-        """BadInput when one of them does not know a class of the data set."""
-        return cls.between(samples.classes, samples.name, predictor, other)
-
-    @classmethod
-    def between(
-        cls, classes: Classes, name: str, predictor: Predictor, other: Predictor | None = None
-    ) -> Models:
-        """The same for whatever has these classes; name is what messages call it."""
-        others = (other, _translation(other, classes, name)) if other else ()
-        return cls(predictor, _translation(predictor, classes, name), *others)
-
-    def __call__(
-        self, images: Sequence[np.ndarray], proposals: int = 0
-    ) -> list[tuple[Predictions, tuple[Tensor, Tensor] | None]]:
-        """What each image uint8 RGB [H, W, 3] shows, with so many proposals of the first model.
-
-        BadInput when the second model does not add what the first lacks.
-        """
-        found, proposed = self.predictor.with_proposals(images, proposals)
-        found = [self.translate(one) for one in found]
-        if self.other is not None:
-            maps = [self.translate_other(one) for one in self.other(images)]
-            found = [self._joined(*pair) for pair in zip(found, maps, strict=True)]
-        return list(zip(found, proposed or [None] * len(found), strict=True))
-
-    def _joined(self, found: Predictions, maps: Predictions) -> Predictions:
-        if found.semantic is not None or maps.semantic is None:
-            raise BadInput(
-                f"{self.predictor.weights} and {self.other.weights} do not complete each other: the"
-                " first should make objects and no class maps, the second class maps; exchange"
-                " them, or name one alone."
-            )
-        return replace(found, semantic=maps.semantic, foreground=maps.foreground)
-
-
 def evaluate(
     predictor: Predictor,
     samples: Samples,
@@ -246,7 +184,8 @@ def evaluate(
     Raises BadInput when a model does not know a class of the data set.
     """
     evaluation = Evaluation(samples.classes)
-    models, chosen = Models.of(samples, predictor, other), spread(len(samples), limit)
+    models = Models.of(samples.classes, samples.name, predictor, other)
+    chosen = spread(len(samples), limit)
     with asked_for_all(predictor):
         for group in _read(samples, chosen, batch, threads):
             results = models([sample.image for sample in group], proposals)
@@ -261,22 +200,6 @@ def spread(count: int, limit: int | None) -> list[int]:
     if limit is None or limit >= count:
         return list(range(count))
     return [k * count // limit for k in range(limit)]
-
-
-@contextmanager
-def asked_for_all(predictor: Predictor) -> Iterator[None]:
-    """Let a predictor give all objects that AP wants, and then what it gave before."""
-    before = predictor.model.config
-    predictor.configure(score_threshold=SCORE_THRESHOLD)
-    try:
-        yield
-    finally:
-        predictor.model.config = before
-
-
-def _translation(predictor: Predictor, classes: Classes, name: str) -> Translation:
-    weights = str(predictor.weights) if predictor.weights.name else "the model"
-    return Translation.between(predictor.classes, classes, weights, name)
 
 
 def _read(

@@ -28,12 +28,11 @@ from jointseg_core.classes import Classes
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
-from jointseg_core.predictor import Predictor
 from jointseg_core.visualize import draw
 from jointseg_eval.coco_results import CocoResults
-from jointseg_eval.evaluation import Models, open_predictor
 from jointseg_eval.frames import Frame, Frames, accepted, open_frames
 from jointseg_eval.input_validation import check_folder, working_folder
+from jointseg_eval.models import WEIGHTS, Models, add_model_arguments, open_predictors
 from jointseg_eval.recordings.topics import START_NS
 from jointseg_eval.video import Video
 
@@ -149,21 +148,16 @@ def _place(frame: Frame, frames: Frames) -> dict[str, Any]:
 
 def _models(options: argparse.Namespace) -> tuple[Models, Classes]:
     """The models, and the classes of what they find together."""
-    first = _predictor(options.weights, options)
+    first, other = open_predictors(options)
     first.configure(score_threshold=options.score)
-    if options.other is None:
+    if other is None:
         return Models(first, _as_it_is), first.classes
-    other = _predictor(options.other, options)
     classes = Classes(first.classes.things, other.classes.semantic)
     return Models(first, _as_it_is, other, _as_it_is), classes
 
 
 def _as_it_is(found: Predictions) -> Predictions:
     return found
-
-
-def _predictor(weights: Path, options: argparse.Namespace) -> Predictor:
-    return open_predictor(weights, options.device, options.precision, options.backend)
 
 
 def _about(options: argparse.Namespace, models: Models) -> dict[str, str | float]:
@@ -202,17 +196,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("input", type=Path, help="a picture, a folder of pictures, a video, or a recording")
-    add(
-        "--weights", type=Path, required=True, help="a .safetensors with its manifest, or an export"
-    )
+    add("--weights", type=Path, required=True, help=WEIGHTS)
     add("--out", type=Path, required=True, help="folder for the results: a new or an empty one")
-    add("--with", dest="other", type=Path, help="weights for the class maps")
     add("--topic", help="the images of a recording that has several")
     add("--score", type=_share, default=0.3, help="less certain objects are left out")
     add("--semantic", action="store_true", help="write the class maps as well, as PNG")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
-    add("--backend", default="torch", help="torch, or that of an export")
+    add_model_arguments(parser)
     return parser
 
 

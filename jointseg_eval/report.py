@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, Template
+from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from jointseg_core.classes import Classes
+from jointseg_core.files import completed
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
 from jointseg_core.visualize import draw
@@ -89,15 +90,12 @@ def write_report(
     facts are shown on top, by what they are called; "title" is the headline. Pictures come with
     the worst one first.
     """
-    page = template("report.html").render(
-        facts=facts, headlines=HEADLINES, pictures=pictures, **parts(evaluation)
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    known = parts(evaluation)
+    write_page(path, "report.html", facts=facts, headlines=HEADLINES, pictures=pictures, **known)
 
 
-def template(name: str) -> Template:
-    """A page of this package; what is put into it is text, and never becomes markup."""
+def write_page(path: Path, template: str, **content: Any) -> None:
+    """Fill in a page of this package; what is put into it is text, and never becomes markup."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -105,7 +103,8 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "jpeg": jpeg}
-    return environment.get_template(name)
+    with completed(path) as file:
+        file.write(environment.get_template(template).render(content).encode())
 
 
 def parts(evaluation: Evaluation) -> dict[str, Any]:

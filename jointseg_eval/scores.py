@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from jointseg_core.files import completed
 
 
 def percentiles(latencies_ms: Sequence[float]) -> dict[str, float | None]:
@@ -19,3 +24,14 @@ def percentiles(latencies_ms: Sequence[float]) -> dict[str, float | None]:
 def known_or_none(value: float) -> float | None:
     """The number to four digits, None in place of NaN, which JSON does not have."""
     return None if math.isnan(value) else round(value, 4)
+
+
+def rounded(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """The same of numbers by name."""
+    return {name: known_or_none(value) for name, value in numbers.items()}
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a document for people and programs; the file is there when it is complete."""
+    with completed(path) as file:
+        file.write((json.dumps(document, indent=2) + "\n").encode())

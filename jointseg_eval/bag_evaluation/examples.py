@@ -14,8 +14,8 @@ from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.bag_evaluation.window_result import Frame, frames_of
 from jointseg_eval.bag_evaluation.windows import Recording, Window
-from jointseg_eval.evaluation import Models, asked_for_all
 from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
+from jointseg_eval.models import Models, asked_for_all
 
 MOST, APART_S = 32, 1.0
 """So many frames, and of one recording none so close to a worse one: they would look the same."""

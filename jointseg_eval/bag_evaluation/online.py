@@ -24,7 +24,7 @@ from jointseg_eval.bag_evaluation.window_result import Frame, frames_of, score
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.scores import known_or_none, percentiles
+from jointseg_eval.scores import percentiles, rounded
 
 NO_RESULT = "no result"
 PATIENCE_NS = 10_000_000_000
@@ -74,8 +74,7 @@ class Online:
         """The numbers for metrics.json."""
         latencies = self.timeline.latency_ms
         processed, known = (
-            {k: known_or_none(v) for k, v in (one.metrics if len(one) else {}).items()}
-            for one in (self.processed, self.as_known)
+            rounded(one.metrics) if len(one) else {} for one in (self.processed, self.as_known)
         )
         return {
             "frames_processed": int(self.timeline.processed.sum()),

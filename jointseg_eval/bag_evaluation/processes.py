@@ -14,7 +14,7 @@ from jointseg_core.errors import BadBag
 from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.window_result import WindowResult, evaluate_window
 from jointseg_eval.bag_evaluation.windows import Window
-from jointseg_eval.evaluation import Models
+from jointseg_eval.models import Models
 
 ATTEMPTS = 3
 PATIENCE_S = 900.0

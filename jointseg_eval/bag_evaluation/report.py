@@ -16,7 +16,7 @@ from markupsafe import Markup
 from jointseg_eval.bag_evaluation.headline import Run, cards, clock, headline, percent
 from jointseg_eval.bag_evaluation.page_data import TimeAxis, frame_data, run_data, score_data
 from jointseg_eval.bag_evaluation.timeline import Timeline, mean
-from jointseg_eval.report import COLORS, HEADLINES, jpeg, number, parts, template
+from jointseg_eval.report import COLORS, HEADLINES, jpeg, number, parts, write_page
 
 EXAMPLES = 40
 PICTURE_BYTES = 12_000_000
@@ -77,7 +77,9 @@ def write_bag_report(
     names = _class_names(timeline, chosen)
     colors = _colors(names)
     script = _script()
-    page = template("bag_evaluation/report.html").render(
+    write_page(
+        path,
+        "bag_evaluation/report.html",
         facts=facts,
         losses=losses,
         runs=runs,
@@ -94,8 +96,6 @@ def write_bag_report(
         layers=_layer_names(chosen),
         percent=percent,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
 
 
 def _scored(runs: Sequence[Run], colors: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from jointseg_eval.bag_evaluation.windows import Window
-from jointseg_eval.evaluation import Models, open_predictor
+from jointseg_eval.models import Models, open_predictors
 from jointseg_eval.provenance import code_digest
 
 
@@ -43,11 +43,8 @@ class Settings:
         On one thread, so that the number of workers decides nothing.
         """
         torch.set_num_threads(1)
-        first, second = (
-            open_predictor(path, self.device, self.precision, self.backend) if path else None
-            for path in (self.weights, self.other)
-        )
-        return Models.between(first.classes, "the recording", first, second)
+        first, second = open_predictors(self)
+        return Models.of(first.classes, "the recording", first, second)
 
     def key(self, window: Window, sha256: str) -> str:
         """The name of a finished window: another one for whatever could change its result.

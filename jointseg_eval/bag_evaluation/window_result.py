@@ -14,6 +14,7 @@ import numpy as np
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadImage
+from jointseg_core.files import completed
 from jointseg_core.messages import stamp_ns
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.settings import Settings
@@ -28,8 +29,9 @@ from jointseg_eval.bag_evaluation.truth import (
 )
 from jointseg_eval.bag_evaluation.windows import Window
 from jointseg_eval.datasets.sample import Sample
-from jointseg_eval.evaluation import Evaluation, Models, asked_for_all
+from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.metrics.columns import Columns, as_one
+from jointseg_eval.models import Models, asked_for_all
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.messages import to_rgb
 
@@ -104,11 +106,8 @@ def score(
 
 def save(result: WindowResult, path: Path) -> None:
     """Write a result under its name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
+    with completed(path) as file:
         np.savez_compressed(file, **result)
-    unfinished.replace(path)
 
 
 def load(path: Path) -> WindowResult | None:

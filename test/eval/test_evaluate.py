@@ -18,8 +18,9 @@ from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.targets import Target
 from jointseg_eval import evaluate as command
 from jointseg_eval.datasets import Sample, open_dataset
-from jointseg_eval.evaluation import Evaluation, Models, asked_for_all, evaluate, spread
+from jointseg_eval.evaluation import Evaluation, evaluate, spread
 from jointseg_eval.metrics import paired_bootstrap
+from jointseg_eval.models import Models, asked_for_all
 from jointseg_eval.translation import Translation
 from training.synthesize import SyntheticSet, synthesize
 
@@ -208,7 +209,7 @@ def test_two_models_together_make_panoptic_pictures_in_one_order(
     assert set(both) >= PANOPTIC | PIXELS | OBJECTS | INSTANCES
     assert 0.2 < both["pq"] < 1
     with pytest.raises(BadInput, match="do not complete each other"):
-        Models.of(samples, segrpn, rdsnet)([samples[0].image])
+        Models.of(samples.classes, "these", segrpn, rdsnet)([samples[0].image])
 
 
 # The command
@@ -278,7 +279,8 @@ def test_evaluations_of_parts_add_up_to_that_of_all(
     whole = evaluate(rdsnet, samples, segrpn)
     together = Evaluation(samples.classes)
     for chosen in ([0], [], [1, 2]):
-        part, models = Evaluation(samples.classes), Models.of(samples, rdsnet, segrpn)
+        part = Evaluation(samples.classes)
+        models = Models.of(samples.classes, samples.name, rdsnet, segrpn)
         for sample in map(samples.__getitem__, chosen):
             with asked_for_all(rdsnet):
                 part.add(sample, *models([sample.image], 1000)[0])

@@ -21,7 +21,8 @@ from torch import Tensor
 from jointseg_core import Predictions, Predictor, build_model, load_model
 from jointseg_core.refinement import direct_boxes
 from jointseg_eval.datasets import Sample, Samples
-from jointseg_eval.evaluation import SCORE_THRESHOLD, Evaluation
+from jointseg_eval.evaluation import Evaluation
+from jointseg_eval.models import SCORE_THRESHOLD
 from jointseg_eval.provenance import code_digest
 from training.ablations.study import Row
 from training.loading.augmentation import as_input
