@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from demo.models import result_topic
-from demo.pictures import MIN_SCORE
 from demo.replay import Replay
 from demo.synchroniser import Synchronised
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
-from jointseg_core.visualize import draw
-from jointseg_eval.bag_evaluation.examples import choose
+from jointseg_eval.bag_evaluation.examples import choose, drawn
 from jointseg_eval.bag_evaluation.headline import Run
 from jointseg_eval.bag_evaluation.online import Online, evaluate_node
 from jointseg_eval.bag_evaluation.report import Example, write_bag_report
@@ -76,26 +74,10 @@ class DemoReport:
         write_bag_report(path, runs, {**facts, **told}, list(self._windows()), self._examples)
 
     def _example(self, number: int, frame: Synchronised) -> Example:
-        shown = {
-            m: found[found.scores >= MIN_SCORE]
-            for m, found in frame.results.items()
-            if found is not None
-        }
+        found = {model: one for model, one in frame.results.items() if one is not None}
         truth = None if frame.truth is None else frame.truth.as_predictions()
-        labels = {k for one in shown.values() for k in one.labels.tolist()}
-        labels |= set() if truth is None else set(truth.labels.tolist())
-        return Example(
-            name=f"frame {number + 1}",
-            bag=0,
-            time=float(self._worst.time[number]),
-            quality=float(self._worst.quality[number]),
-            picture=frame.picture,
-            found={m: draw(frame.picture, one, CITYSCAPES) for m, one in shown.items()},
-            truth=None
-            if truth is None
-            else draw(frame.picture, truth, CITYSCAPES, show_scores=False),
-            classes=tuple(CITYSCAPES.things[label] for label in sorted(labels)),
-        )
+        seen = frame.picture, found, truth, CITYSCAPES
+        return drawn(f"frame {number + 1}", self._worst, number, *seen)
 
     def _windows(self) -> Iterator[dict[str, float]]:
         """The scores of each second, or of as many seconds as make sixty windows."""

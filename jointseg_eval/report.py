@@ -56,7 +56,41 @@ PIXEL_NUMBERS = {
     "cityscapes_ap": "Cityscapes AP",
     "cityscapes_ap50": "Cityscapes AP50",
 }
+SIZES = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_small": "small",
+    "ap_medium": "medium",
+    "ap_large": "large",
+    "ar_100": "AR@100",
+}
+PROPOSALS = {
+    "ar_10": "AR@10",
+    "ar_100": "AR@100",
+    "ar_1000": "AR@1000",
+    "ar_1000_small": "small",
+    "ar_1000_medium": "medium",
+    "ar_1000_large": "large",
+    "recall_50": "at IoU 0.5",
+    "recall_70": "at IoU 0.7",
+}
 FAR = (*(f"{a} to {b} m" for a, b in pairwise(EDGES)), f"{EDGES[-1]} m and more")
+DISTANCES = dict(zip(RANGES, FAR, strict=True))
+TABLES = {
+    "Objects by size": {
+        "boxes": {f"box_{name}": title for name, title in SIZES.items()},
+        "masks": {f"mask_{name}": title for name, title in SIZES.items()},
+    },
+    "Objects by distance": {
+        "recall (score 0.3 or more, box IoU 0.5 or more)": {
+            f"recall_{name}": title for name, title in DISTANCES.items()
+        },
+        "objects": {f"objects_{name}": title for name, title in DISTANCES.items()},
+    },
+    "Proposals of any class": {"recall": PROPOSALS},
+    "Pixels and masks": {"all classes": PIXEL_NUMBERS},
+}
 COLUMNS = {
     "objects": "objects",
     "box_ap": "box AP",
@@ -90,8 +124,15 @@ def write_report(
     facts are shown on top, by what they are called; "title" is the headline. Pictures come with
     the worst one first.
     """
-    known = parts(evaluation)
-    write_page(path, "report.html", facts=facts, headlines=HEADLINES, pictures=pictures, **known)
+    metrics = evaluation.metrics
+    write_page(
+        path,
+        "report.html",
+        facts=facts,
+        cards=[(number(metrics[k]), title) for k, title in HEADLINES.items() if k in metrics],
+        scored=[parts(evaluation)],
+        pictures=pictures,
+    )
 
 
 def write_page(path: Path, template: str, **content: Any) -> None:
@@ -107,17 +148,31 @@ def write_page(path: Path, template: str, **content: Any) -> None:
         file.write(environment.get_template(template).render(content).encode())
 
 
-def parts(evaluation: Evaluation) -> dict[str, Any]:
-    """What the tables, curves and matrices of a page are made from, by the names it knows."""
+def parts(evaluation: Evaluation, name: str = "") -> dict[str, Any]:
+    """What the tables, curves and matrices of a page are made from, by the names it knows.
+
+    name: stands before them where a page has several.
+    """
     table = evaluation.table()
     return {
-        "metrics": evaluation.metrics,
-        "pixel_numbers": PIXEL_NUMBERS,
-        "distances": dict(zip(RANGES, FAR, strict=True)),
+        "name": name,
+        "tables": _tables(evaluation.metrics),
         "columns": {k: v for k, v in COLUMNS.items() if _occurs(k, table)},
         "table": table,
         "curves": curves(evaluation),
         "confusions": confusions(evaluation),
+    }
+
+
+def _tables(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str, float]]]:
+    """The numbers of TABLES that are known, by their titles; rows without any are left out."""
+    return {
+        table: {
+            row: known
+            for row, names in rows.items()
+            if (known := {title: metrics[k] for k, title in names.items() if k in metrics})
+        }
+        for table, rows in TABLES.items()
     }
 
 

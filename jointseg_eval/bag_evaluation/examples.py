@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from jointseg_core.classes import Classes
+from jointseg_core.predictions import Predictions
 from jointseg_core.visualize import draw
 from jointseg_eval.bag_evaluation.bag_result import BagResult
 from jointseg_eval.bag_evaluation.report import Example
@@ -56,7 +57,10 @@ def examples(
             for frame in _frames(recording, sorted(times[k] for k in mine), settings, classes):
                 k = wanted.get((number, frame.stamp))
                 if k is not None and frame.image is not None:
-                    yield _drawn(frame, timeline, k, models)
+                    ((found, _),) = models([frame.image])
+                    truth = frame.truth and frame.truth.target.as_predictions(found)
+                    seen = frame.image, {"found": found}, truth, classes
+                    yield drawn(f"{frame.stamp} ns", timeline, k, *seen)
 
 
 def _frames(
@@ -69,22 +73,26 @@ def _frames(
         yield from frames_of(Window(recording), settings, classes)
 
 
-def _drawn(frame: Frame, timeline: Timeline, number: int, models: Models) -> Example:
-    classes = models.predictor.classes
-    ((found, _),) = models([frame.image])
-    labels = set(found.labels[found.scores >= MIN_SCORE].tolist())
-    truth = None
-    if frame.truth is not None:
-        target = frame.truth.target
-        labels |= set(target.labels[~target.crowd].tolist())
-        truth = draw(frame.image, target.as_predictions(found), classes, show_scores=False)
+def drawn(
+    name: str,
+    timeline: Timeline,
+    number: int,
+    picture: np.ndarray,
+    found: Mapping[str, Predictions],
+    truth: Predictions | None,
+    classes: Classes,
+) -> Example:
+    """Frame `number` of a timeline, its picture RGB [H, W, 3] with what each model found in it."""
+    shown = {who: one[one.scores >= MIN_SCORE] for who, one in found.items()}
+    known = [*shown.values(), *([] if truth is None else [truth])]
+    labels = {label for one in known for label in one.labels.tolist()}
     return Example(
-        name=f"{frame.stamp} ns",
+        name=name,
         bag=int(timeline.bag[number]),
         time=float(timeline.time[number]),
         quality=float(timeline.quality[number]),
-        picture=frame.image,
-        found={"found": draw(frame.image, found, classes)},
-        truth=truth,
+        picture=picture,
+        found={who: draw(picture, one, classes) for who, one in shown.items()},
+        truth=None if truth is None else draw(picture, truth, classes, show_scores=False),
         classes=tuple(classes.things[label] for label in sorted(labels)),
     )

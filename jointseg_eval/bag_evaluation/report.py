@@ -104,12 +104,11 @@ def _scored(runs: Sequence[Run], colors: Mapping[str, str]) -> list[dict[str, An
     A class has one colour on the whole page.
     """
     shown = [run for run in runs if run.evaluation is not None]
-    found = [parts(run.evaluation) for run in shown]
+    found = [parts(run.evaluation, run.name if len(shown) > 1 else "") for run in shown]
     lines = (line for one in found for curve in one["curves"] for line in curve["lines"])
     for line in lines:
         line["color"] = colors.get(line["name"], line["color"])
-    names = [run.name if len(shown) > 1 else "" for run in shown]
-    return [{"name": name, **one} for name, one in zip(names, found, strict=True)]
+    return found
 
 
 def _data(

@@ -180,7 +180,7 @@ def test_models_that_ran_beside_each_other_are_not_compared_but_all_shown(tmp_pa
     layers = {name: np.zeros((40, 60, 3), np.uint8) for name in ("one", "two")}
     write_bag_report(tmp_path / "a.html", runs, {"title": "A"}, examples=[example(found=layers)])
     page = Page(tmp_path / "a.html")
-    assert page.tags.count("img") == 5 and page.tags.count("h3") == 2 * 5 and page.open == []
+    assert page.tags.count("img") == 5 and page.tags.count("h3") == 2 * 6 and page.open == []
     for text in ("box AP, one", "box AP, two", "p95 latency, two"):
         assert text in page.text
 
