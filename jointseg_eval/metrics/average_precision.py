@@ -19,9 +19,8 @@ from torch import Tensor
 from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from jointseg_eval.metrics.coco_tools import AREA_RANGES, AREAS, IOUS, RECALLS
 from jointseg_eval.metrics.columns import Columns, ImageColumns, as_one, image_weights, part_of
-from jointseg_eval.metrics.matching import match
+from jointseg_eval.metrics.matching import AREAS, IOUS, RECALLS, are_outside, match
 from jointseg_eval.metrics.overlaps import SharedPixels, as_array, box_overlaps, object_areas
 
 Kind = Literal["box", "mask"]
@@ -125,12 +124,12 @@ class MatchResults(ImageColumns):
         objects: labels, areas and crowd [G].
         """
         wanted, sizes, crowd = objects
-        excused = crowd | _is_outside(sizes)  # [A, G]
+        excused = crowd | are_outside(sizes)  # [A, G]
         matched = match(overlaps, excused, crowd, IOUS)  # [A, T, D]
         hit = matched >= 0
         no = np.zeros((len(AREAS), 1), bool)
         by_match = np.take_along_axis(np.append(excused, no, 1)[:, None], matched, 2)
-        counted = ~np.where(hit, by_match, _is_outside(areas)[:, None])
+        counted = ~np.where(hit, by_match, are_outside(areas)[:, None])
         sought = np.zeros((1, *self._shape), np.int32)
         np.add.at(sought[0], wanted, (~excused).T)
         self.extend(
@@ -303,11 +302,6 @@ class AveragePrecision:
             recall=_mean(recall[:, 0]),
             by_iou=tuple(_mean(ap[:, 0, level]) for level in range(len(IOUS))),
         )
-
-
-def _is_outside(areas: np.ndarray) -> np.ndarray:
-    """Which areas [N] do not belong to each of A ranges, bool [A, N]."""
-    return (areas < AREA_RANGES[:, :1]) | (areas > AREA_RANGES[:, 1:])
 
 
 def _mean(values: np.ndarray) -> float:

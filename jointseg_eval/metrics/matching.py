@@ -7,7 +7,12 @@ fifth of the time of a run; the tests compare with them.
 from __future__ import annotations
 
 import numpy as np
+from pycocotools.cocoeval import Params
 
+IOUS, RECALLS, AREAS = Params().iouThrs, Params().recThrs, Params().areaRngLbl
+"""0.50, 0.55 ... 0.95; 0, 0.01 ... 1; all, small, medium, large."""
+AREA_RANGES = np.array(Params().areaRng)
+"""From and to so many pixels [4, 2]."""
 ALMOST_ONE = 1 - 1e-10
 """No two masks or boxes are asked to be more alike."""
 
@@ -46,3 +51,8 @@ def match(
         area, level = (fits.any(2) & ~crowd[best]).nonzero()
         free[area, level, best[area, level]] = False
     return found
+
+
+def are_outside(areas: np.ndarray) -> np.ndarray:
+    """Which areas [N] do not belong to each of A ranges, bool [A, N]."""
+    return (areas < AREA_RANGES[:, :1]) | (areas > AREA_RANGES[:, 1:])

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from jointseg_core.targets import Target
-from jointseg_eval.metrics.coco_tools import AREAS, IOUS, annotations, count_sought, evaluate_image
 from jointseg_eval.metrics.columns import ImageColumns
-from jointseg_eval.metrics.overlaps import as_array, object_areas
+from jointseg_eval.metrics.matching import AREAS, IOUS, are_outside, match
+from jointseg_eval.metrics.overlaps import as_array, box_overlaps, object_areas
 
 LIMITS = (10, 100, 1000)
 """Proposals of an image that count, best first."""
@@ -19,14 +19,14 @@ LIMITS = (10, 100, 1000)
 class ProposalRecall(ImageColumns):
     """Collects the proposals of many images, then tells how many objects they found.
 
-    found       [I, IoUs, areas, limits]  objects found
-    sought      int [I, areas]            and those there are
-    foreground  int [I, 2]                proposals that overlap an object, and all
+    found       int [I, IoUs, areas, limits]  objects found by so many proposals
+    sought      int [I, areas]                and those there are
+    foreground  int [I, 2]                    proposals that overlap an object, and all
     """
 
     def __init__(self) -> None:
         super().__init__(
-            found=np.zeros((0, len(IOUS), len(AREAS), len(LIMITS))),
+            found=np.zeros((0, len(IOUS), len(AREAS), len(LIMITS)), np.int64),
             sought=np.zeros((0, len(AREAS)), np.int64),
             foreground=np.zeros((0, 2), np.int64),
         )
@@ -38,16 +38,19 @@ class ProposalRecall(ImageColumns):
 
         Crowds of the target are ignored; areas [N] as for `AveragePrecision.add`.
         """
-        crowd, areas = as_array(target.crowd), object_areas(target, areas)
-        truth = annotations(target.boxes, iscrowd=crowd.tolist(), area=areas.tolist())
-        evaluated = evaluate_image(truth, annotations(boxes, score=scores.tolist()), LIMITS)
-        sought = np.array([count_sought(result) for result in evaluated.evalImgs])
-        overlaps = np.reshape(evaluated.ious[0, 0], (min(len(boxes), LIMITS[-1]), len(crowd)))
-        foreground = (overlaps[:, ~crowd] >= IOUS[0]).any(1).sum(), len(overlaps)
+        crowd = as_array(target.crowd)
+        excused = crowd | are_outside(object_areas(target, areas))  # [A, G]
+        best = np.argsort(-as_array(scores), kind="stable")[: LIMITS[-1]]
+        overlaps = box_overlaps(as_array(boxes)[best], as_array(target.boxes), crowd)
+        matched = match(overlaps, excused, crowd, IOUS)  # [A, T, D]
+        no = np.ones((len(AREAS), 1), bool)
+        right = ~np.take_along_axis(np.append(excused, no, 1)[:, None], matched, 2)
+        found = np.stack([right[:, :, :limit].sum(2).T for limit in LIMITS], 2)
+        foreground = (overlaps[:, ~crowd] >= IOUS[0]).any(1).sum(), len(best)
         self.extend(
             {
-                "found": (evaluated.eval["recall"][:, 0] * sought[:, None])[None],
-                "sought": sought[None],
+                "found": found[None],
+                "sought": (~excused).sum(1)[None],
                 "foreground": np.array([foreground]),
             }
         )

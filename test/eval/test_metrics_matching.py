@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from jointseg_eval.metrics.coco_tools import IOUS
-from jointseg_eval.metrics.matching import match
+from jointseg_eval.metrics.matching import IOUS, match
 
 
 def loops(overlaps, ignored, crowd, ious):
