@@ -37,6 +37,7 @@ from jointseg_core.classes import CITYSCAPES
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.messages import stamp_ns
+from jointseg_eval.arguments import bounded
 from jointseg_eval.input_validation import working_folder
 from jointseg_eval.recordings.bags import BagReader, merge
 from jointseg_eval.recordings.topics import IMAGE
@@ -259,33 +260,19 @@ def _steps(console: Console) -> Iterator[Steps]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.splitlines()[0])
-    add = parser.add_argument
+    add, count = parser.add_argument, bounded(int, 1)
     add("--input", type=Path, help="a video, a picture or folder of pictures, or a recording")
     add("--topic", help="the images of a recording that has several")
-    add("--rate", type=_positive, default=5.0, help="pictures a second, for a folder of them")
-    add("--frames", type=_count, help="take only the first so many of the input")
+    add("--rate", type=bounded(float, 1e-3), default=5.0, help="pictures a second, of a folder")
+    add("--frames", type=count, help="take only the first so many of the input")
     add("--seed", type=int, default=SEED, help="of the synthetic drive; training used those < 1000")
-    add("--streets", type=_count, default=STREETS)
-    add("--frames-per-street", type=_count, default=FRAMES_PER_STREET)
+    add("--streets", type=count, default=STREETS)
+    add("--frames-per-street", type=count, default=FRAMES_PER_STREET)
     add("--models", nargs="+", choices=list(MODELS), default=list(DEFAULT_MODELS))
     add("--weights", type=_named_path, action="append", help="other weights, as MODEL=FILE")
     add("--together", action="store_true", help="all models at once instead of one by one")
     add("--out", type=Path, default=Path("out/demo"))
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
 
 
 def _named_path(text: str) -> tuple[str, Path]:

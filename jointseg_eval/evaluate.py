@@ -16,18 +16,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jointseg_core.command import run_program
-from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import Predictor
+from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded
 from jointseg_eval.datasets import Samples, open_dataset, read_remap
 from jointseg_eval.evaluation import Evaluation, evaluate, spread
 from jointseg_eval.input_validation import check_folder
-from jointseg_eval.models import (
-    WEIGHTS,
-    Models,
-    add_model_arguments,
-    asked_for_all,
-    open_predictors,
-)
+from jointseg_eval.models import Models, asked_for_all, open_predictors
 from jointseg_eval.report import (
     COLUMNS,
     HEADLINES,
@@ -45,7 +39,6 @@ __all__ = ["Evaluation", "evaluate", "main"]
 def main() -> int:
     """Evaluate as the command line says; BadInput for what cannot be evaluated."""
     options = _parser().parse_args()
-    _check_counts(options)
     predictor, other = open_predictors(options)
     if options.out:
         check_folder(options.out, "--out")
@@ -79,15 +72,6 @@ def illustrate(
             parts = sample.image, found, sample.target, samples.classes
             shown.append(show(sample.name, float(quality[k]), *parts))
     return shown
-
-
-def _check_counts(options: argparse.Namespace) -> None:
-    for name in ("limit", "batch"):
-        count = getattr(options, name)
-        if count is not None and count < 1:
-            raise BadConfig(
-                f"--{name} {count} leaves nothing to evaluate; name a number from 1 on."
-            )
 
 
 def _with_progress(
@@ -156,10 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="val")
     parser.add_argument("--classes", nargs="+", help="names of the things to look for; COCO only")
     parser.add_argument("--remap", nargs="+", metavar="OLD=NEW", help="other names; COCO only")
-    parser.add_argument("--limit", type=int, help="so many pictures, evenly spread")
+    parser.add_argument("--limit", type=bounded(int, 1), help="so many pictures, evenly spread")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and report.html")
     add_model_arguments(parser)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=bounded(int, 1), default=4)
     return parser
 
 

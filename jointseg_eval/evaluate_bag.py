@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import math
 import os
 import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from rich.table import Table
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, BadConfig, BadInput
 from jointseg_core.files import completed
+from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded
 from jointseg_eval.bag_evaluation.bag_result import BagResult
 from jointseg_eval.bag_evaluation.examples import examples
 from jointseg_eval.bag_evaluation.headline import Run
@@ -49,7 +49,7 @@ from jointseg_eval.bag_evaluation.windows import (
 )
 from jointseg_eval.datasets.coco_file import read_categories, read_json
 from jointseg_eval.input_validation import check_folder, refuse
-from jointseg_eval.models import WEIGHTS, Models, add_model_arguments
+from jointseg_eval.models import Models
 from jointseg_eval.report import HEADLINES, number
 from jointseg_eval.scores import write_json
 
@@ -269,6 +269,7 @@ def _print(console: Console, document: dict, out: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate_bag", description=__doc__.splitlines()[0])
     add = parser.add_argument
+    count, above_0 = bounded(int, 0), bounded(float, 1e-3)
     add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
     add("--weights", type=Path, required=True, help=WEIGHTS)
     add("--topic", help="the images, where a recording has several")
@@ -281,35 +282,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--online", type=Path, help="what a node published while the recording was played to it")
     add("--node", help="start of that node's topics, as in /joint/camera")
-    add("--rate", type=_number(1e-3), default=1.0, help="at which the recording was played")
-    add("--tolerance", type=_number(0, 10), default=0.01, help="frame to annotation, s")
-    add("--window", type=_number(1e-3), default=10.0, help="of time, done at once or again; s")
-    add("--workers", type=_count, default=os.cpu_count() or 1, help="processes; 0: this one alone")
+    add("--rate", type=above_0, default=1.0, help="at which the recording was played")
+    add("--tolerance", type=bounded(float, 0, 10), default=0.01, help="frame to annotation, s")
+    add("--window", type=above_0, default=10.0, help="of time, done at once or again; s")
+    add("--workers", type=count, default=os.cpu_count() or 1, help="processes; 0: this one alone")
     add("--ray", metavar="ADDRESS", help="of a Ray cluster: auto, local or HOST:PORT")
     add("--out", type=Path, default=Path("out/bag_evaluation"))
     add_model_arguments(parser, device="cpu")
-    add("--batch", type=_count, default=4, help="frames that go through the network together")
+    add("--batch", type=count, default=4, help="frames that go through the network together")
     add("--strict", action="store_true", help="refuse a damaged recording instead of salvaging it")
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
-
-
-def _number(least: float, most: float = math.inf) -> Callable[[str], float]:
-    """Reads a number from `least` on and below `most`."""
-
-    def read(text: str) -> float:
-        value = float(text)
-        if not least <= value < most:
-            raise argparse.ArgumentTypeError(f"{text} is not from {least:g} to {most:g}")
-        return value
-
-    return read
 
 
 if __name__ == "__main__":

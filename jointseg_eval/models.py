@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +19,6 @@ from jointseg_eval.translation import Translation
 
 SCORE_THRESHOLD = 0.05
 """Less certain objects are not asked for; AP would hardly change with them."""
-WEIGHTS = "a .safetensors with its manifest, or an export"
 
 
 class Chosen(Protocol):
@@ -31,15 +29,6 @@ class Chosen(Protocol):
     device: str
     precision: str
     backend: str
-
-
-def add_model_arguments(parser: argparse.ArgumentParser, device: str = "auto") -> None:
-    """The options of every program that runs weights, but for the weights themselves."""
-    add = parser.add_argument
-    add("--with", dest="other", type=Path, help="weights for the class maps")
-    add("--device", default=device, help="auto, cpu, cuda or cuda:N")
-    add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
-    add("--backend", default="torch", help="torch, or that of an export")
 
 
 def open_predictors(chosen: Chosen) -> tuple[Predictor, Predictor | None]:

@@ -29,10 +29,11 @@ from jointseg_core.command import run_program
 from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.visualize import draw
+from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded
 from jointseg_eval.coco_results import CocoResults
 from jointseg_eval.frames import Frame, Frames, accepted, open_frames
 from jointseg_eval.input_validation import check_folder, working_folder
-from jointseg_eval.models import WEIGHTS, Models, add_model_arguments, open_predictors
+from jointseg_eval.models import Models, open_predictors
 from jointseg_eval.recordings.topics import START_NS
 from jointseg_eval.video import Video
 
@@ -199,17 +200,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", type=Path, required=True, help=WEIGHTS)
     add("--out", type=Path, required=True, help="folder for the results: a new or an empty one")
     add("--topic", help="the images of a recording that has several")
-    add("--score", type=_share, default=0.3, help="less certain objects are left out")
+    add("--score", type=bounded(float, 0, 1), default=0.3, help="less certain objects are left out")
     add("--semantic", action="store_true", help="write the class maps as well, as PNG")
     add_model_arguments(parser)
     return parser
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -257,7 +257,6 @@ def test_a_data_set_of_some_of_the_classes_is_evaluated(coco: Path, tmp_path: Pa
         (["{rdsnet}", "{coco}", "--remap", "car"], "OLD=NEW", 2),
         (["{rdsnet}", "{coco}", "--remap", "car=lorry"], "does not know lorry", 3),
         (["{rdsnet}", "{city}", "--device", "cuda:99"], "cuda:99", 2),
-        (["{rdsnet}", "{city}", "--limit", "0"], "--limit 0", 2),
         (["{segrpn}", "{city}", "--with", "{rdsnet}", "--limit", "1"], "exchange them", 3),
     ],
 )
@@ -270,6 +269,13 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     error = capsys.readouterr().err.strip()
     assert said in error and len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_numbers_have_to_leave_something_to_evaluate(city: Path, capsys):
+    for words in (["--limit", 0], ["--batch", 0], ["--limit", "few"]):
+        with pytest.raises(SystemExit, match="2"):
+            run(shipped_weights("rdsnet"), city, *words)
+        assert f"argument {words[0]}: " in capsys.readouterr().err
 
 
 def test_evaluations_of_parts_add_up_to_that_of_all(

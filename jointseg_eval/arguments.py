@@ -1,0 +1,33 @@
+"""What the command lines of evaluations have in common."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+WEIGHTS = "a .safetensors with its manifest, or an export"
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+    """The options of every program that runs weights, but for the weights themselves."""
+    add = parser.add_argument
+    add("--with", dest="other", type=Path, help="weights for the class maps")
+    add("--device", default=device, help="auto, cpu, cuda or cuda:N")
+    add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
+    add("--backend", default="torch", help="torch, or that of an export")
+
+
+def bounded(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Reads a finite number from `least` to `most`, an int or a float; a usage error for others."""
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not least <= value <= most or math.isinf(value):
+            limit = f" to {most:g}" if most < math.inf else ""
+            raise argparse.ArgumentTypeError(f"{text} is not a number from {least:g}{limit}")
+        return value
+
+    read.__name__ = kind.__name__  # by which argparse names what is no number
+    return read
