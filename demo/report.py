@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from jointseg_eval.bag_evaluation.report import Example, write_bag_report
 from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.bag_evaluation.windows import common_truth, survey
+from jointseg_eval.metrics.columns import means
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.report import HEADLINES
 
@@ -125,17 +126,10 @@ def _all(online: Mapping[str, Online]) -> Timeline:
     return replace(
         lines[0],
         fate=fate,
-        quality=np.where(fate == 0, _mean([line.quality for line in lines]), np.nan),
-        confidence=_mean([line.confidence for line in lines]),
-        flicker=_mean([line.flicker for line in lines]),
+        quality=np.where(fate == 0, means([line.quality for line in lines]), np.nan),
+        confidence=means([line.confidence for line in lines]),
+        flicker=means([line.flicker for line in lines]),
     )
-
-
-def _mean(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean of what is known of each frame [F]; NaN where nothing is."""
-    known = ~np.isnan(columns)
-    total = np.where(known, columns, 0).sum(0)
-    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
 
 
 def _fate(online: Online) -> str:

@@ -27,7 +27,7 @@ from jointseg_eval.metrics import (
     merge_segments,
     true_segments,
 )
-from jointseg_eval.metrics.columns import Columns, ImageColumns, as_one, part_of
+from jointseg_eval.metrics.columns import Columns, ImageColumns, as_one, means, part_of
 from jointseg_eval.metrics.overlaps import SharedPixels
 from jointseg_eval.models import Models, asked_for_all
 
@@ -155,9 +155,7 @@ class Evaluation:
         parts = [self.confusion_matrix.quality]
         if self.has(self.pixels):
             parts.append(self.pixels.mean_ious())
-        known = ~np.isnan(parts)
-        total = np.where(known, parts, 0).sum(0)
-        return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+        return means(parts)
 
 
 def evaluate(

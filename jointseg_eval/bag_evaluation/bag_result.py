@@ -10,11 +10,11 @@ import numpy as np
 
 from jointseg_core.classes import Classes
 from jointseg_eval.bag_evaluation.processes import Failure
-from jointseg_eval.bag_evaluation.timeline import Timeline, joined, mean
+from jointseg_eval.bag_evaluation.timeline import Timeline, joined
 from jointseg_eval.bag_evaluation.window_result import WindowResult
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Evaluation
-from jointseg_eval.metrics.columns import Columns, part_of
+from jointseg_eval.metrics.columns import Columns, mean, part_of
 from jointseg_eval.scores import known_or_none
 
 DAMAGED = "damaged image"

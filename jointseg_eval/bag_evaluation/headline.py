@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline, mean
+from jointseg_eval.bag_evaluation.timeline import PROCESSED, Timeline
 from jointseg_eval.evaluation import Evaluation
+from jointseg_eval.metrics.columns import mean
 from jointseg_eval.report import HEADLINES, number
 from jointseg_eval.scores import percentiles
 

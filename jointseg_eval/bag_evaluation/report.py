@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from jointseg_eval.bag_evaluation.headline import Run, cards, clock, headline, percent
 from jointseg_eval.bag_evaluation.page_data import TimeAxis, frame_data, run_data, score_data
-from jointseg_eval.bag_evaluation.timeline import Timeline, mean
+from jointseg_eval.bag_evaluation.timeline import Timeline
+from jointseg_eval.metrics.columns import mean
 from jointseg_eval.report import COLORS, HEADLINES, jpeg, number, parts, write_page
 
 EXAMPLES = 40

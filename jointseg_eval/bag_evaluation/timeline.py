@@ -10,7 +10,7 @@ import numpy as np
 
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.flicker import flicker
-from jointseg_eval.metrics.columns import Columns
+from jointseg_eval.metrics.columns import Columns, mean
 from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
 
 PROCESSED = "processed"
@@ -166,9 +166,3 @@ def joined(windows: Sequence[tuple[int, Columns]]) -> Columns:
     shown = [len(columns["shown_frame"]) for _, columns in every]
     found["shown_frame"] = found["shown_frame"] + np.repeat(firsts, shown)
     return {**found, "bag": np.repeat(np.array([bag for bag, _ in every], np.int64), counts)}
-
-
-def mean(values: np.ndarray) -> float:
-    """The mean of what is known; NaN when nothing is."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else math.nan

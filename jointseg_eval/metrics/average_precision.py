@@ -19,7 +19,14 @@ from torch import Tensor
 from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from jointseg_eval.metrics.columns import Columns, ImageColumns, as_one, image_weights, part_of
+from jointseg_eval.metrics.columns import (
+    Columns,
+    ImageColumns,
+    as_one,
+    image_weights,
+    mean,
+    part_of,
+)
 from jointseg_eval.metrics.matching import AREAS, IOUS, RECALLS, are_outside, match
 from jointseg_eval.metrics.overlaps import SharedPixels, as_array, box_overlaps, object_areas
 
@@ -292,18 +299,13 @@ class AveragePrecision:
     def _summary(self, ap: np.ndarray, recall: np.ndarray, counts: np.ndarray) -> Precision:
         """From numbers [classes, areas, IoUs], NaN for no such objects."""
         classes = {
-            name: (_mean(ap[k, 0]), float(ap[k, 0, 0]), int(counts[k]))
+            name: (mean(ap[k, 0]), float(ap[k, 0, 0]), int(counts[k]))
             for k, name in enumerate(self.names)
         }
         return Precision(
-            *(_mean(numbers) for numbers in (ap[:, 0], ap[:, 0, 0], ap[:, 0, 5])),
-            *(_mean(ap[:, area]) for area in (1, 2, 3)),
+            *(mean(numbers) for numbers in (ap[:, 0], ap[:, 0, 0], ap[:, 0, 5])),
+            *(mean(ap[:, area]) for area in (1, 2, 3)),
             classes=classes,
-            recall=_mean(recall[:, 0]),
-            by_iou=tuple(_mean(ap[:, 0, level]) for level in range(len(IOUS))),
+            recall=mean(recall[:, 0]),
+            by_iou=tuple(mean(ap[:, 0, level]) for level in range(len(IOUS))),
         )
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")

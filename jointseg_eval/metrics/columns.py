@@ -68,3 +68,16 @@ def part_of(columns: Mapping[str, np.ndarray], part: str) -> Columns:
     """The columns of one part, as it calls them."""
     prefix = f"{part}."
     return {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
+
+
+def mean(values: np.ndarray) -> float:
+    """The mean of what is known, of any shape; NaN when nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def means(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """At each place [N] the mean of what is known in columns [N]; NaN where nothing is."""
+    known = np.isfinite(columns)
+    total = np.where(known, columns, 0).sum(0)
+    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)

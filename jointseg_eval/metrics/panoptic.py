@@ -15,7 +15,7 @@ from jointseg_core.classes import UNLABELLED, Classes
 from jointseg_core.panoptic import VOID, PanopticFusion
 from jointseg_core.predictions import Predictions
 from jointseg_core.targets import Target
-from jointseg_eval.metrics.columns import ImageColumns
+from jointseg_eval.metrics.columns import ImageColumns, mean
 from jointseg_eval.metrics.overlaps import Crops, as_array, count_values
 
 
@@ -178,7 +178,7 @@ class PanopticQuality(ImageColumns):
         found, things = self.classes(images), self.categories.are_things
         parts = {"": found, "_things": found[things], "_stuff": found[~things]}
         return {
-            f"{name}{part}": _mean(column)
+            f"{name}{part}": mean(column)
             for part, classes in parts.items()
             for name, column in zip(("pq", "sq", "rq"), classes.T, strict=True)
         }
@@ -190,8 +190,3 @@ def _common_pixels(found: Segments, truth: Segments) -> np.ndarray:
     pairs = found.ids * np.int32(shape[1]) + truth.ids
     table = count_values(pairs, shape[0] * shape[1]).reshape(shape)
     return np.roll(table, -1, (0, 1))
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
