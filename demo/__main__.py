@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +37,7 @@ from jointseg_core.errors import BadConfig
 from jointseg_core.messages import stamp_ns
 from jointseg_eval.arguments import bounded
 from jointseg_eval.input_validation import working_folder
+from jointseg_eval.provenance import command_line
 from jointseg_eval.recordings.bags import BagReader, merge
 from jointseg_eval.recordings.topics import IMAGE
 from jointseg_eval.scores import percentiles, write_json
@@ -207,14 +206,13 @@ def _metrics(
 def _facts(options: argparse.Namespace) -> dict[str, str]:
     """What the report says on top of its page."""
     weights = dict(options.weights or ())
-    command = shlex.join(["python", "-m", "demo", *sys.argv[1:]])
     known = {"title": "Demo: a synthetic drive", "input": SYNTHETIC.format(**vars(options))}
     if options.input is not None:
         known = {"title": f"Demo: {options.input.name}", "input": str(options.input)}
         known["weights"] = SYNTHETIC_ONLY
     known |= {f"weights of {model}": str(path) for model, path in weights.items()}
     together = "all models at once" if options.together else "each model alone"
-    return {**known, "played": f"at its own times, to {together}", "command": command}
+    return {**known, "played": f"at its own times, to {together}", "command": command_line("demo")}
 
 
 def _report(console: Console, options: argparse.Namespace, metrics: dict) -> None:

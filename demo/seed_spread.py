@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from demo.scores import ModelScores
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
+from jointseg_eval.provenance import command_line
 from jointseg_eval.scores import write_json
 from training.scenes import render_drive
 from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, scene_target
@@ -81,9 +80,8 @@ def main() -> None:
         console.print(f"seed {seed}: {_inline(seeds[str(seed)])}", highlight=False)
     _print(console, spread(seeds))
     if options.out:
-        command = shlex.join(["python", "-m", "demo.seed_spread", *sys.argv[1:]])
         document = {
-            "command": command,
+            "command": command_line("demo.seed_spread"),
             "weights": {model: p.sha256 for model, p in predictors.items()},
             "precision": {model: p.precision for model, p in predictors.items()},
             "frames_a_seed": options.streets * options.frames_per_street,

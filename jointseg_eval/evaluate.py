@@ -6,7 +6,6 @@ python -m jointseg_eval.evaluate WEIGHTS DATASET --out out/evaluation
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,10 +21,11 @@ from jointseg_eval.datasets import Samples, open_dataset, read_remap
 from jointseg_eval.evaluation import Evaluation, evaluate, spread
 from jointseg_eval.input_validation import check_folder
 from jointseg_eval.models import Models, asked_for_all, open_predictors
+from jointseg_eval.provenance import command_line
 from jointseg_eval.report import (
-    COLUMNS,
     HEADLINES,
     Shown,
+    columns_in,
     number,
     show,
     worst_and_best,
@@ -99,7 +99,7 @@ def _facts(predictor: Predictor, samples: Samples, other: Predictor | None) -> d
         **known,
         "data": samples.name,
         "precision": f"{predictor.precision} on {predictor.device} by {predictor.backend}",
-        "command": shlex.join(["python", "-m", "jointseg_eval.evaluate", *sys.argv[1:]]),
+        "command": command_line("jointseg_eval.evaluate"),
     }
 
 
@@ -126,8 +126,8 @@ def _print(console: Console, evaluation: Evaluation) -> None:
         numbers.add_row(name, number(value), style="bold" if name in HEADLINES else "")
     console.print(numbers)
     rows = evaluation.table()
-    columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
-    table = Table("class", *[COLUMNS[c] for c in columns])
+    columns = columns_in(rows)
+    table = Table("class", *columns.values())
     for name, row in rows.items():
         table.add_row(name, *[number(row.get(c)) for c in columns])
     console.print(table)

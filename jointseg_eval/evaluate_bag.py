@@ -15,7 +15,6 @@ import csv
 import io
 import os
 import resource
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +49,7 @@ from jointseg_eval.bag_evaluation.windows import (
 from jointseg_eval.datasets.coco_file import read_categories, read_json
 from jointseg_eval.input_validation import check_folder, refuse
 from jointseg_eval.models import Models
+from jointseg_eval.provenance import command_line
 from jointseg_eval.report import HEADLINES, number
 from jointseg_eval.scores import write_json
 
@@ -188,7 +188,7 @@ def _cost(result: BagResult, began: float) -> dict:
     memory = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     spent = zip(("reading", "network", "scoring"), result.seconds.round(2).tolist(), strict=True)
     return {
-        "command": _command(),
+        "command": command_line("jointseg_eval.evaluate_bag"),
         "wall_s": round(time.perf_counter() - began, 2),
         "spent_s": dict(spent),
         "peak_memory_mb": max(usage.ru_maxrss >> 10 for usage in memory),
@@ -203,12 +203,8 @@ def _facts(models: Models, timeline: Timeline) -> Mapping[str, str]:
         "weights": str(predictor.weights),
         "sha256": predictor.sha256,
         "precision": f"{predictor.precision} on {predictor.device} by {predictor.backend}",
-        "command": _command(),
+        "command": command_line("jointseg_eval.evaluate_bag"),
     }
-
-
-def _command() -> str:
-    return shlex.join(["python", "-m", "jointseg_eval.evaluate_bag", *sys.argv[1:]])
 
 
 def _write_frames(path: Path, timeline: Timeline) -> None:

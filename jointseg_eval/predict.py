@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +33,7 @@ from jointseg_eval.coco_results import CocoResults
 from jointseg_eval.frames import Frame, Frames, accepted, open_frames
 from jointseg_eval.input_validation import check_folder, working_folder
 from jointseg_eval.models import Models, open_predictors
+from jointseg_eval.provenance import command_line
 from jointseg_eval.recordings.topics import START_NS
 from jointseg_eval.video import Video
 
@@ -167,8 +167,7 @@ def _about(options: argparse.Namespace, models: Models) -> dict[str, str | float
     about["sha256"] = models.predictor.sha256
     if models.other is not None:
         about |= {"with": str(models.other.weights), "with_sha256": models.other.sha256}
-    command = shlex.join(["python", "-m", "jointseg_eval.predict", *sys.argv[1:]])
-    return about | {"score": options.score, "command": command}
+    return about | {"score": options.score, "command": command_line("jointseg_eval.predict")}
 
 
 def _check_output(out: Path) -> None:

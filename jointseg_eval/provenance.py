@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -20,9 +21,9 @@ import torchvision
 ROOT = Path(__file__).parents[1]
 
 
-def command_line(arguments: Sequence[str]) -> str:
-    """The command as it can be typed again."""
-    return shlex.join(["python", "-m", "training.train", *arguments])
+def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
+    """The command as it can be typed again, with the arguments of this process or others."""
+    return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def environment(command: str, device: torch.device, world: int) -> dict[str, Any]:

@@ -157,11 +157,16 @@ def parts(evaluation: Evaluation, name: str = "") -> dict[str, Any]:
     return {
         "name": name,
         "tables": _tables(evaluation.metrics),
-        "columns": {k: v for k, v in COLUMNS.items() if _occurs(k, table)},
+        "columns": columns_in(table),
         "table": table,
         "curves": curves(evaluation),
         "confusions": confusions(evaluation),
     }
+
+
+def columns_in(table: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """The columns of COLUMNS that a table of classes has, by name with their titles."""
+    return {k: title for k, title in COLUMNS.items() if any(k in row for row in table.values())}
 
 
 def _tables(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str, float]]]:
@@ -289,7 +294,3 @@ def jpeg(image: np.ndarray, width: int = PICTURE_WIDTH, quality: int = 85) -> st
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _occurs(column: str, table: Mapping[str, Mapping[str, float]]) -> bool:
-    return any(column in row for row in table.values())

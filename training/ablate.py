@@ -12,7 +12,6 @@ command goes on. The numbers go to docs/results/, everything else to out/ablatio
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device
 from jointseg_eval.input_validation import check_folder
-from jointseg_eval.provenance import environment
+from jointseg_eval.provenance import command_line, environment
 from training.ablations import joint, rdsnet, segrpn
 from training.ablations.figures import FIGURES, Finished
 from training.ablations.results import Measured, as_text, partners, table_document
@@ -194,7 +193,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     if "validate_every" not in changes and recipe.steps:
         recipe = replace(recipe, validate_every=max(1, recipe.steps // VALIDATIONS))
     check(options)
-    text = shlex.join(["python", "-m", "training.ablate", *arguments])
+    text = command_line("training.ablate", arguments)
     return Command(text, study, name, recipe, options)
 
 

@@ -73,9 +73,8 @@ def parse_command(arguments: Sequence[str]) -> Command:
     folder = options.out or RUNS / name
     if options.resume and (folder / CONFIG).exists():
         recipe = _of_run(folder / CONFIG, name, changes)
-    return Command(
-        command_line(arguments), name, changed(recipe, changes), options, changes, folder
-    )
+    text = command_line("training.train", arguments)
+    return Command(text, name, changed(recipe, changes), options, changes, folder)
 
 
 def _of_run(config: Path, name: str, changes: Mapping[str, Any]) -> Recipe:
