@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shlex
 import subprocess
 import time
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,6 @@ import torch
 import torchvision
 
 ROOT = Path(__file__).parents[1]
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """The command as it can be typed again."""
-    return shlex.join(["python", "-m", "training.train", *arguments])
 
 
 def environment(command: str, device: torch.device, world: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from jointseg_core import CITYSCAPES, Masks, Predictions
 from jointseg_core import messages as builders
 from jointseg_core.messages import DETECTIONS, MASKS, read_predictions, stamp_ns
-from jointseg_eval.recordings.messages import header_message, types
+from jointseg_eval.recordings.messages import builder, header_message
 from jointseg_eval.recordings.types import message_types, new
 from jointseg_ros import conversions
 from jointseg_ros.serialized import message_class
@@ -42,10 +42,10 @@ def without_ros(predictions: Predictions) -> dict[str, Any]:
     names = [CITYSCAPES.things[label] for label in p.labels.tolist()]
     scores, labels = p.scores.tolist(), p.labels.tolist()
     return {
-        "detections": builders.detections_message(types, HERE, p.boxes.tolist(), scores, names),
-        "masks": builders.masks_message(types, HERE, size, p.masks, labels, scores),
-        "semantic": builders.image_message(types, HERE, p.semantic.numpy(), "mono8"),
-        "foreground": builders.image_message(types, HERE, p.foreground.byte().numpy(), "mono8"),
+        "detections": builders.detections_message(builder, HERE, p.boxes.tolist(), scores, names),
+        "masks": builders.masks_message(builder, HERE, size, p.masks, labels, scores),
+        "semantic": builders.image_message(builder, HERE, p.semantic.numpy(), "mono8"),
+        "foreground": builders.image_message(builder, HERE, p.foreground.byte().numpy(), "mono8"),
     }
 
 
@@ -99,7 +99,7 @@ def test_16_bits_a_pixel_are_sent_little_endian_by_both() -> None:
     pixels = np.arange(600).reshape(SIZE)
     for order in "<>":
         samples = pixels.astype(f"{order}u2")
-        ours = builders.image_message(types, HERE, samples, "mono16")
+        ours = builders.image_message(builder, HERE, samples, "mono16")
         theirs = conversions.image_message(THERE, samples, "mono16")
         assert serialised(ours, IMAGE) == serialised(theirs, IMAGE)
         assert bytes(ours.data) == pixels.astype("<u2").tobytes()

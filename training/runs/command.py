@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointseg_core.errors import BadConfig
-from jointseg_eval.provenance import command_line
 from training.recipes import RECIPES, Recipe
 from training.runs.options import Parser, add_flags, as_values, changed, described, from_values
 from training.runs.run_folder import CONFIG
@@ -73,9 +73,8 @@ def parse_command(arguments: Sequence[str]) -> Command:
     folder = options.out or RUNS / name
     if options.resume and (folder / CONFIG).exists():
         recipe = _of_run(folder / CONFIG, name, changes)
-    return Command(
-        command_line(arguments), name, changed(recipe, changes), options, changes, folder
-    )
+    typed = shlex.join(["python", "-m", "training.train", *arguments])
+    return Command(typed, name, changed(recipe, changes), options, changes, folder)
 
 
 def _of_run(config: Path, name: str, changes: Mapping[str, Any]) -> Recipe:
