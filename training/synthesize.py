@@ -165,12 +165,14 @@ def _render(folder: Path, wanted: SyntheticSet, workers: int) -> None:
                 records = track(
                     run(work, range(frames)), f"rendering {split}", frames, **_terminal()
                 )
-                WRITERS[wanted.format].finish(folder, split, list(records))
+                records = list(records)
+                if wanted.format == "coco":
+                    coco_writer.finish(folder, split, records)
 
 
 def _write_frame(
     folder: Path, wanted: SyntheticSet, split: str, seed: int, index: int
-) -> dict[str, Any]:
+) -> coco_writer.Record | None:
     scene = render_scene(seed, index, wanted.size, wanted.difficulty)
     return WRITERS[wanted.format].write_frame(folder, split, index + 1, scene)
 
