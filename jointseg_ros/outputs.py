@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,10 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core.classes import Classes
-from jointseg_core.predictions import Predictions
 from jointseg_ros import annotations, conversions
+from jointseg_ros.conversions import Result
 from jointseg_ros.levels import Rhythm
 from jointseg_ros.msg import InstanceMaskArray, PanopticSegmentArray
-from jointseg_ros.parameters import Settings
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One processed frame."""
-
-    header: Header
-    image: np.ndarray  # uint8 [H, W, 3] RGB
-    predictions: Predictions
-    classes: Classes
-    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -49,87 +38,44 @@ class Topic:
     depth: int = 1  # messages that are kept for slow subscribers
 
 
-def _detections(r: Result) -> Detection2DArray:
-    return conversions.detections_message(
-        r.header, r.predictions, r.classes, r.settings.class_id_format
-    )
-
-
 JOINED = 5
 """Depth of the topics that are joined by header, so that no half of a pair is lost."""
 
-DETECTIONS = Topic("detections", Detection2DArray, _detections, lazy=False, depth=JOINED)
+DETECTIONS = Topic(
+    "detections", Detection2DArray, conversions.detections_message, lazy=False, depth=JOINED
+)
 
 RDSNET = (
     DETECTIONS,
     Topic(
         "instance_masks",
         InstanceMaskArray,
-        lambda r: conversions.instance_masks_message(r.header, r.predictions),
+        conversions.instance_masks_message,
         lazy=False,
         depth=JOINED,
     ),
-    Topic(
-        "instance_labels",
-        Image,
-        lambda r: conversions.instance_labels_message(r.header, r.predictions),
-    ),
-    Topic(
-        "instance_labels/color",
-        Image,
-        lambda r: conversions.instance_color_message(r.header, r.predictions),
-    ),
+    Topic("instance_labels", Image, conversions.instance_labels_message),
+    Topic("instance_labels/color", Image, conversions.instance_color_message),
 )
 
 SEGRPN = (
     DETECTIONS,
-    Topic(
-        "semantic/image",
-        Image,
-        lambda r: conversions.semantic_message(r.header, r.predictions),
-        lazy=False,
-        depth=JOINED,
-    ),
-    Topic(
-        "semantic/image/compressed",
-        CompressedImage,
-        lambda r: conversions.png_message(r.header, r.predictions.semantic.numpy()),
-    ),
-    Topic(
-        "semantic/color",
-        Image,
-        lambda r: conversions.semantic_color_message(r.header, r.predictions, r.classes),
-    ),
-    Topic(
-        "semantic/confidence",
-        Image,
-        lambda r: conversions.confidence_message(r.header, r.predictions),
-    ),
-    Topic(
-        "foreground/image",
-        Image,
-        lambda r: conversions.foreground_message(r.header, r.predictions),
-    ),
+    Topic("semantic/image", Image, conversions.semantic_message, lazy=False, depth=JOINED),
+    Topic("semantic/image/compressed", CompressedImage, conversions.semantic_png_message),
+    Topic("semantic/color", Image, conversions.semantic_color_message),
+    Topic("semantic/confidence", Image, conversions.confidence_message),
+    Topic("foreground/image", Image, conversions.foreground_message),
 )
 
 PANOPTIC = (
-    Topic(
-        "panoptic/image",
-        Image,
-        lambda r: conversions.panoptic_message(r.header, r.predictions),
-        depth=JOINED,
-    ),
+    Topic("panoptic/image", Image, conversions.panoptic_message, depth=JOINED),
     Topic(
         "panoptic/segments",
         PanopticSegmentArray,
-        lambda r: conversions.panoptic_segments_message(r.header, r.predictions),
+        conversions.panoptic_segments_message,
         depth=JOINED,
     ),
-    Topic(
-        "panoptic/color",
-        Image,
-        lambda r: conversions.panoptic_color_message(r.header, r.predictions, r.classes),
-    ),
+    Topic("panoptic/color", Image, conversions.panoptic_color_message),
 )
 
 TOPICS: dict[str, tuple[Topic, ...]] = {
@@ -141,20 +87,11 @@ TOPICS: dict[str, tuple[Topic, ...]] = {
 
 
 FOXGLOVE = annotations.foxglove_messages()
-ANNOTATIONS = (
-    ()
-    if FOXGLOVE is None
-    else (
-        Topic(
-            "annotations",
-            FOXGLOVE.ImageAnnotations,
-            lambda r: annotations.annotations_message(
-                FOXGLOVE, r.header, r.predictions, r.classes, r.settings.overlay_min_score
-            ),
-        ),
-    )
-)
+ANNOTATIONS: tuple[Topic, ...] = ()
 """Of every model, where foxglove_msgs is installed."""
+if FOXGLOVE is not None:
+    _BUILD = partial(annotations.annotations_message, FOXGLOVE)
+    ANNOTATIONS = (Topic("annotations", FOXGLOVE.ImageAnnotations, _BUILD),)
 
 
 def reliable(depth: int, latched: bool = False) -> QoSProfile:
