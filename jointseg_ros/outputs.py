@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
@@ -103,8 +102,11 @@ def reliable(depth: int, latched: bool = False) -> QoSProfile:
     )
 
 
-OVERLAYS = ("overlay", "overlay/compressed")
-"""For people, at a rate of their own: counted, and never judged."""
+OVERLAYS: dict[str, tuple[type, Callable[[Header, np.ndarray], Any]]] = {
+    "overlay": (Image, partial(conversions.image_message, encoding="rgb8")),
+    "overlay/compressed": (CompressedImage, conversions.jpeg_message),
+}
+"""For people, at a rate of their own: counted, and never judged; type and message of a picture."""
 
 
 class CameraOutputs:
@@ -114,42 +116,36 @@ class CameraOutputs:
     """
 
     def __init__(self, node: Node, camera: str, model_type: str) -> None:
-        self._node, self._prefix = node, f"~/{camera}"
-        self.rhythms = {topic.name: Rhythm() for topic in (*TOPICS[model_type], *ANNOTATIONS)} | {
-            name: Rhythm() for name in OVERLAYS
+        self._node = node
+        self._topics = (*TOPICS[model_type], *ANNOTATIONS)
+        kinds = {topic.name: (topic.type, reliable(topic.depth)) for topic in self._topics}
+        kinds |= {name: (kind, reliable(1)) for name, (kind, _) in OVERLAYS.items()}
+        self.rhythms = {name: Rhythm() for name in kinds}
+        labelled = ("label_info", *(("semantic/label_info",) if model_type != "rdsnet" else ()))
+        kinds |= {name: (LabelInfo, reliable(1, latched=True)) for name in labelled}
+        overriding = QoSOverridingOptions.with_default_policies()
+        self._publishers = {
+            name: node.create_publisher(
+                kind, f"~/{camera}/{name}", qos, qos_overriding_options=overriding
+            )
+            for name, (kind, qos) in kinds.items()
         }
-        self._topics = [
-            (topic, self._publisher(topic.name, topic.type, reliable(topic.depth)))
-            for topic in (*TOPICS[model_type], *ANNOTATIONS)
-        ]
-        latched = reliable(1, latched=True)
-        self._label_info = self._publisher("label_info", LabelInfo, latched)
-        self._semantic_label_info = None
-        if model_type != "rdsnet":
-            self._semantic_label_info = self._publisher("semantic/label_info", LabelInfo, latched)
-        self._overlay = self._publisher("overlay", Image, reliable(1))
-        self._overlay_jpeg = self._publisher("overlay/compressed", CompressedImage, reliable(1))
-
-    def _publisher(self, name: str, kind: type, qos: QoSProfile) -> Publisher:
-        return self._node.create_publisher(
-            kind,
-            f"{self._prefix}/{name}",
-            qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
 
     def publish_label_info(self, header: Header, classes: Classes, threshold: float) -> None:
         """Say what the class numbers mean, to present and later subscribers."""
-        message = conversions.label_info_message(header, classes.things, threshold)
-        self._label_info.publish(message)
-        if self._semantic_label_info is not None:
-            message = conversions.label_info_message(header, classes.semantic, 0.0)
-            self._semantic_label_info.publish(message)
+        meant = {
+            "label_info": (classes.things, threshold),
+            "semantic/label_info": (classes.semantic, 0.0),
+        }
+        for name, (names, lowest) in meant.items():
+            if name in self._publishers:
+                message = conversions.label_info_message(header, names, lowest)
+                self._publishers[name].publish(message)
 
     def publish(self, result: Result) -> None:
         """Everything but the overlay; also when nothing was seen."""
-        for topic, publisher in self._topics:
-            rhythm = self.rhythms[topic.name]
+        for topic in self._topics:
+            publisher, rhythm = self._publishers[topic.name], self.rhythms[topic.name]
             if not topic.lazy or publisher.get_subscription_count():
                 publisher.publish(topic.build(result))
                 now = time.monotonic()
@@ -161,27 +157,21 @@ class CameraOutputs:
 
     def watch(self, now: float | None) -> None:
         """Results are due from this steady time on; None: not any more."""
-        for topic, _ in self._topics:
+        for topic in self._topics:
             self.rhythms[topic.name].watch(None if topic.lazy else now)
 
     def wants_overlay(self) -> bool:
         """Whether somebody looks."""
-        return bool(
-            self._overlay.get_subscription_count() or self._overlay_jpeg.get_subscription_count()
-        )
+        return any(self._publishers[name].get_subscription_count() for name in OVERLAYS)
 
     def publish_overlay(self, header: Header, picture: np.ndarray) -> None:
         """A drawn picture uint8 [H, W, 3] RGB, raw and as JPEG, to those who listen."""
-        if self._overlay.get_subscription_count():
-            self._overlay.publish(conversions.image_message(header, picture, "rgb8"))
-            self.rhythms["overlay"].note(time.monotonic())
-        if self._overlay_jpeg.get_subscription_count():
-            self._overlay_jpeg.publish(conversions.jpeg_message(header, picture))
-            self.rhythms["overlay/compressed"].note(time.monotonic())
+        for name, (_, build) in OVERLAYS.items():
+            if self._publishers[name].get_subscription_count():
+                self._publishers[name].publish(build(header, picture))
+                self.rhythms[name].note(time.monotonic())
 
     def destroy(self) -> None:
         """Remove the publishers."""
-        extra = (self._label_info, self._semantic_label_info, self._overlay, self._overlay_jpeg)
-        for publisher in (*(p for _, p in self._topics), *extra):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
