@@ -16,6 +16,8 @@ from jointseg_core.messages import DETECTIONS, MASKS, read_predictions, stamp_ns
 from jointseg_eval.recordings.messages import builder, header_message
 from jointseg_eval.recordings.types import message_types, new
 from jointseg_ros import conversions
+from jointseg_ros.conversions import Result
+from jointseg_ros.parameters import Settings
 from jointseg_ros.serialized import message_class
 
 SIZE = (20, 30)
@@ -50,11 +52,13 @@ def without_ros(predictions: Predictions) -> dict[str, Any]:
 
 
 def with_ros(predictions: Predictions) -> dict[str, Any]:
+    image = np.zeros((*SIZE, 3), np.uint8)
+    result = Result(THERE, image, predictions, CITYSCAPES, Settings())
     return {
-        "detections": conversions.detections_message(THERE, predictions, CITYSCAPES),
-        "masks": conversions.instance_masks_message(THERE, predictions),
-        "semantic": conversions.semantic_message(THERE, predictions),
-        "foreground": conversions.foreground_message(THERE, predictions),
+        "detections": conversions.detections_message(result),
+        "masks": conversions.instance_masks_message(result),
+        "semantic": conversions.semantic_message(result),
+        "foreground": conversions.foreground_message(result),
     }
 
 
