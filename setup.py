@@ -30,7 +30,7 @@ setup(
     author="jointseg maintainers",
     author_email="maintainers@jointseg.invalid",
     license="Apache-2.0",
-    license_files=["LICENSE"],
+    license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.10",
     packages=[*find_packages(include=["jointseg_core*", "jointseg_eval*"]), *MESSAGES],
     package_dir=MESSAGES,

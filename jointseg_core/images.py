@@ -76,8 +76,8 @@ def _raw_to_rgb(
         known = f"not one of {', '.join(ENCODINGS)}"
         found = "depth or data, not a picture" if encoding in _DEPTH else known
         raise BadImage("encoding", f"encoding {encoding[:40]!a} is {found}")
-    channels, conversion = ENCODINGS[encoding]
-    pixels = _pixels(size, step, channels, data)
+    pixel_bytes, conversion = ENCODINGS[encoding]
+    pixels = _pixels(size, step, pixel_bytes, data)
     if conversion in _IN_PAIRS and size[1] % 2:
         raise BadImage("step", f"{encoding} has pixels in pairs, the width is {size[1]}")
     if encoding.startswith("bayer") and min(size) < _BAYER_SIDE:
@@ -93,17 +93,17 @@ def _raw_to_rgb(
         raise BadImage("undecodable", f"{encoding}: {_one_line(error)}") from error
 
 
-def _pixels(size: tuple[int, int], step: int, channels: int, data: Any) -> np.ndarray:
-    """The checked data as bytes [H, W, channels], without copying."""
+def _pixels(size: tuple[int, int], step: int, pixel_bytes: int, data: Any) -> np.ndarray:
+    """The checked data as bytes [H, W, pixel_bytes], without copying."""
     _check_size(*size)
     height, width = size
-    row = width * channels
+    row = width * pixel_bytes
     if step < row:
         raise BadImage("step", f"step is {step}, a row of {width} pixels has {row} bytes")
     if len(data) < (height - 1) * step + row:
         text = f"data has {len(data)} bytes, {height} rows of step {step} need more"
         raise BadImage("data_size", text)
-    return np.ndarray((height, width, channels), np.uint8, data, strides=(step, channels, 1))
+    return np.ndarray((height, width, pixel_bytes), np.uint8, data, strides=(step, pixel_bytes, 1))
 
 
 def _check_size(height: int, width: int) -> None:

@@ -31,7 +31,7 @@ from jointseg_core.targets import Target, divide
 
 @dataclass(frozen=True)
 class JointConfig(RDSNetConfig):
-    """Those numbers of RDSNet, for its objects, and what SegRPN's branches and the fusion need."""
+    """RDSNet's numbers for objects, then those of SegRPN's branches and the panoptic fusion."""
 
     num_semantic: int = 19
     things: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18)  # semantic class of each thing
@@ -62,7 +62,7 @@ class JointOutput(NamedTuple):
         return RDSNetOutput(*self[:5])
 
     def image(self, index: int) -> RDSNetOutput:
-        """That part for one image of the batch, without the batch dimension."""
+        """The part that RDSNet knows, for one image: its losses and decoding ask for that alone."""
         return self.objects.image(index)
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jointseg_core.files import completed
 from jointseg_core.errors import BadCheckpoint
 from jointseg_core.export.graphs import named_tensors
 from jointseg_core.export.self_check import LIMITS
+from jointseg_core.files import completed
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 

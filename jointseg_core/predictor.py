@@ -71,7 +71,7 @@ class Predictor:
         self.timing = Timing()
         self._lock = threading.Lock()
         self._dtype = torch.float32 if exported else PRECISIONS[self.precision]
-        winograd = winograd and not exported and saves_time(self.device, self._dtype)
+        winograd = winograd and not exported and winograd_saves_time(self.device, self._dtype)
         self.model = prepared(model, self.device, self._dtype, winograd)
         self._network: Callable[[Tensor], Any] = self.model
         self._replayer: Replayer | None = None
@@ -237,7 +237,7 @@ def prepared(
     return model
 
 
-def saves_time(device: torch.device, dtype: torch.dtype) -> bool:
+def winograd_saves_time(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether `use_winograd` does. Where AMX multiplies bf16, multiplications cost too little."""
     amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
     return device.type == "cpu" and not amx

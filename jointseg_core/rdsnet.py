@@ -151,15 +151,15 @@ class RDSNet(nn.Module):
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
         Targets are in network pixels.
         """
-        found = self._assign(targets, output.anchors)
-        images = [(output.image(i), *pair) for i, pair in enumerate(found)]
+        sought = self._assign(targets, output.anchors)
+        images = [(output.image(i), *pair) for i, pair in enumerate(sought)]
         losses = {
             "classification": [self._class_loss(*image) for image in images],
             "box": [self._box_loss(*image) for image in images],
         }
         if self.config.filter_size:
             losses["mask"] = [self._mask_loss(*image) for image in images]
-        return divide(losses, self._counts(found) if counts is None else counts)
+        return divide(losses, self._counts(sought) if counts is None else counts)
 
     def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
         """What `loss` divides by, for images that fill an input of (H, W) pixels.
@@ -173,11 +173,11 @@ class RDSNet(nn.Module):
         device = targets[0].boxes.device
         return self._counts(self._assign(targets, self.anchors(input_size, device)))
 
-    def _counts(self, found: list[tuple[Target, Tensor]]) -> dict[str, float]:
-        positives = count_positives(found)
+    def _counts(self, sought: list[tuple[Target, Tensor]]) -> dict[str, float]:
+        positives = count_positives(sought)
         counts: dict[str, float] = {"classification": positives, "box": positives}
         if self.config.filter_size:
-            counts["mask"] = count_mask_samples(found, **self._mask_limits)
+            counts["mask"] = count_mask_samples(sought, **self._mask_limits)
         return counts
 
     def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:
@@ -220,9 +220,9 @@ class RDSNet(nn.Module):
         The second training stage minimises it over the refinement's parameters alone. `counts` are
         those of `loss`; the one named mask is the divisor.
         """
-        found = self._assign(targets, output.anchors)
-        counts = self._counts(found) if counts is None else counts
-        losses = [self._refinement_loss(output.image(i), *pair) for i, pair in enumerate(found)]
+        sought = self._assign(targets, output.anchors)
+        counts = self._counts(sought) if counts is None else counts
+        losses = [self._refinement_loss(output.image(i), *pair) for i, pair in enumerate(sought)]
         return reduce(torch.add, losses) / max(counts["mask"], 1)
 
     def _refinement_loss(self, output: RDSNetOutput, target: Target, assigned: Tensor) -> Tensor:

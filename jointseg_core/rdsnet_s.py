@@ -212,16 +212,16 @@ class RDSNetS(nn.Module):
         last one, of all classes over all pixels of P3, helps in training and has no other use.
         Targets are in network pixels.
         """
-        found = self._assign(targets, output.anchors)
-        images = [(output.image(i), *pair) for i, pair in enumerate(found)]
+        sought = self._assign(targets, output.anchors)
+        images = [(output.image(i), *pair) for i, pair in enumerate(sought)]
         losses = {
             "classification": [self._class_loss(*image) for image in images],
             "box": [self._box_loss(*image) for image in images],
             "mask": [self._mask_loss(*image) for image in images],
-            "segmentation": [self._segmentation_loss(output.finest, [t for t, _ in found])],
+            "segmentation": [self._segmentation_loss(output.finest, [t for t, _ in sought])],
         }
         cells = output.finest.shape[-2] * output.finest.shape[-1]
-        return divide(losses, self._counts(found, cells) if counts is None else counts)
+        return divide(losses, self._counts(sought, cells) if counts is None else counts)
 
     def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
         """What `loss` divides by, for images that fill an input of (H, W) pixels.
@@ -237,13 +237,13 @@ class RDSNetS(nn.Module):
         cells = math.prod(math.ceil(side / _STRIDES[0]) for side in input_size)
         return self._counts(self._assign(targets, anchors), cells)
 
-    def _counts(self, found: list[tuple[Target, Tensor]], cells: int) -> dict[str, float]:
-        positives = count_positives(found)
+    def _counts(self, sought: list[tuple[Target, Tensor]], cells: int) -> dict[str, float]:
+        positives = count_positives(sought)
         return {
             "classification": positives,
             "box": positives,
-            "mask": count_mask_samples(found, **self._mask_limits),
-            "segmentation": cells * len(found),
+            "mask": count_mask_samples(sought, **self._mask_limits),
+            "segmentation": cells * len(sought),
         }
 
     def _assign(self, targets: list[Target], anchors: list[Tensor]) -> list[tuple[Target, Tensor]]:

@@ -126,11 +126,11 @@ class SegRPN(nn.Module):
         """
         levels = self.pyramid(self.backbone(images))  # P2..P6
         agnostic, semantic_logits, background_logits = self.segmentation(levels)
-        mask_inputs = agnostic or self._known(scale_maps, levels)
+        mask_inputs = agnostic or self._scale_maps_or_zeros(scale_maps, levels)
         # each proposal head: a 3x3 convolution, then (after the fusion) its two predictions
         mask_features = self.mask_proposal_head.features(mask_inputs)
         features = self.proposal_head.features(levels)
-        if self._now("fuse_features"):
+        if self._for_mode("fuse_features"):
             features = fuse_features(features, mask_features)
         objectness, box_deltas = self.proposal_head(features)
         mask_objectness, mask_box_deltas = self.mask_proposal_head(mask_features)
@@ -145,14 +145,16 @@ class SegRPN(nn.Module):
             background_logits,
         )
 
-    def _now(self, name: str) -> int:
+    def _for_mode(self, name: str) -> int:
         """A number of the config that differs between training and inference, or a switch."""
         value: int = getattr(self.config, f"{name}_{'train' if self.training else 'test'}")
         return value
 
-    def _known(self, scale_maps: list[Tensor] | None, levels: list[Tensor]) -> list[Tensor]:
+    def _scale_maps_or_zeros(
+        self, scale_maps: list[Tensor] | None, levels: list[Tensor]
+    ) -> list[Tensor]:
         """The given maps, or zeros, which say that there is no object."""
-        fused = self._now("fuse_features") or self._now("fuse_scores")
+        fused = self._for_mode("fuse_features") or self._for_mode("fuse_scores")
         if scale_maps is None and self.config.scale_case and fused:
             raise ValueError(
                 f"scale_maps is None, but this SegRPN is told where objects are "
@@ -173,7 +175,7 @@ class SegRPN(nn.Module):
     @torch.no_grad()
     def propose(self, output: SegRPNOutput) -> list[Tensor]:
         """Proposals [n, 4] of each image in network pixels, best first."""
-        limit = self._now("proposals")
+        limit = self._for_mode("proposals")
         return [boxes[:limit] for boxes, _ in self._scored_proposals(output)]
 
     @torch.no_grad()
@@ -193,13 +195,13 @@ class SegRPN(nn.Module):
 
     def proposal_scores(self, output: SegRPNOutput) -> Tensor:
         """What anchors are ranked by, [B, A]: RPN_det's objectness, or the fused one."""
-        if self._now("fuse_scores"):
+        if self._for_mode("fuse_scores"):
             return fuse_scores(output.objectness, output.mask_objectness)
         return output.objectness
 
     def _scored_proposals(self, output: SegRPNOutput) -> list[tuple[Tensor, Tensor]]:
         scores = self.proposal_scores(output)
-        limits = self._now("candidates"), self.config.proposal_nms_iou
+        limits = self._for_mode("candidates"), self.config.proposal_nms_iou
         return [
             choose_proposals(*image, output.anchors, _input_size(output), *limits)
             for image in zip(scores.float(), output.box_deltas, strict=True)
@@ -215,17 +217,17 @@ class SegRPN(nn.Module):
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
         Targets are in network pixels; those without a semantic map train no pixels.
         """
-        found = self._assign(targets, output.anchors)
+        sought = self._assign(targets, output.anchors)
         semantic = [self._semantic(target) for target in targets]
         generators = [target.generator() for target in targets]
         losses = {
-            **self._proposal_losses(output, found, generators),
-            **self._region_losses(output, [target for target, _ in found], generators),
+            **self._proposal_losses(output, sought, generators),
+            **self._region_losses(output, [target for target, _ in sought], generators),
         }
         logits = output.semantic_logits, output.background_logits
         pixels = pixel_losses(*logits, torch.stack(semantic), self.config.things)
         losses |= {name: [loss] for name, loss in pixels.items()}
-        return divide(losses, self._counts(found, semantic) if counts is None else counts)
+        return divide(losses, self._counts(sought, semantic) if counts is None else counts)
 
     def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
         """What `loss` divides by, for images that fill an input of (H, W) pixels.
@@ -240,11 +242,11 @@ class SegRPN(nn.Module):
         return self._counts(self._assign(targets, anchors), [self._semantic(t) for t in targets])
 
     def _counts(
-        self, found: list[tuple[Target, Tensor]], semantic: list[Tensor]
+        self, sought: list[tuple[Target, Tensor]], semantic: list[Tensor]
     ) -> dict[str, float]:
         limit = self.config.proposal_samples
-        anchors = sum(sample_size(assigned, limit, _POSITIVE_ANCHORS) for _, assigned in found)
-        regions = self.config.region_samples * len(found)
+        anchors = sum(sample_size(assigned, limit, _POSITIVE_ANCHORS) for _, assigned in sought)
+        regions = self.config.region_samples * len(sought)
         pixels = sum(int((classes != UNLABELLED).sum()) for classes in semantic)
         counts: dict[str, float] = {"proposal": anchors, "proposal_box": anchors}
         counts |= {"region": regions, "region_box": regions, "semantic": pixels}
@@ -262,7 +264,7 @@ class SegRPN(nn.Module):
     def _proposal_losses(
         self,
         output: SegRPNOutput,
-        found: list[tuple[Target, Tensor]],
+        sought: list[tuple[Target, Tensor]],
         generators: list[torch.Generator | None],
     ) -> dict[str, list[Tensor]]:
         """Both proposal heads learn from the same anchors with the same labels.
@@ -272,7 +274,7 @@ class SegRPN(nn.Module):
         anchors, limit = torch.cat(output.anchors), self.config.proposal_samples
         samples = [
             (target, assigned, sample(assigned, limit, _POSITIVE_ANCHORS, generator))
-            for (target, assigned), generator in zip(found, generators, strict=True)
+            for (target, assigned), generator in zip(sought, generators, strict=True)
         ]
         heads = {"proposal": (output.objectness, output.box_deltas)}
         if self.config.class_agnostic:
@@ -311,7 +313,8 @@ class SegRPN(nn.Module):
     def _decode(
         self, boxes: Tensor, scores: Tensor, semantic: Tensor, background: Tensor, frame: Letterbox
     ) -> Predictions:
-        config, boxes = self.config, frame.to_image(boxes)
+        config = self.config
+        boxes = frame.to_image(boxes)
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
         maps = pixel_maps(semantic, background, config.things, frame)

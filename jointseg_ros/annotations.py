@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 from std_msgs.msg import Header
 
-from jointseg_core.classes import Classes
-from jointseg_core.predictions import Predictions
 from jointseg_core.visualize import instance_colors, line_color, line_width, text_height
+from jointseg_ros.conversions import Result
 
 TOLERANCE = 1.0
 """Pixels that an outline may leave the edge of its mask by, which saves most points."""
@@ -31,23 +30,19 @@ def foxglove_messages() -> ModuleType | None:
         return None
 
 
-def annotations_message(
-    messages: ModuleType,
-    header: Header,
-    predictions: Predictions,
-    classes: Classes,
-    min_score: float = 0.0,
-) -> Any:
+def annotations_message(messages: ModuleType, result: Result) -> Any:
     """ImageAnnotations with a box, a caption and, with masks, outlines for each object.
 
-    Coordinates are pixels of the image, (0, 0) being the corner of its first pixel. All carry the
-    stamp of the header, by which Foxglove joins them to the image.
+    Objects with scores below `overlay.min_score` are left out. Coordinates are pixels of the image,
+    (0, 0) being the corner of its first pixel. All carry the stamp of the header, by which Foxglove
+    joins them to the image.
     """
-    shown = predictions[predictions.scores >= min_score]
-    pen = _Pen(messages, header, shown.image_size)
+    predictions = result.predictions
+    shown = predictions[predictions.scores >= result.settings.overlay_min_score]
+    pen = _Pen(messages, result.header, shown.image_size)
     message = messages.ImageAnnotations()
     boxes = shown.boxes.float().numpy()
-    colors = instance_colors(shown.labels.numpy(), boxes, classes).tolist()
+    colors = instance_colors(shown.labels.numpy(), boxes, result.classes).tolist()
     crops = shown.masks.crops() if shown.masks is not None else None
     for k in reversed(range(len(shown))):  # the most certain one comes last and lies on top
         color = line_color(tuple(colors[k]))
@@ -56,7 +51,7 @@ def annotations_message(
             message.points += [pen.loop(o, color) for o in outlines(crops[k].numpy(), window)]
         x1, y1, x2, y2 = boxes[k].tolist()
         message.points.append(pen.loop([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], color))
-        name = classes.things[int(shown.labels[k])]
+        name = result.classes.things[int(shown.labels[k])]
         message.texts.append(pen.text(f"{name} {float(shown.scores[k]):.2f}", x1, y1, color))
     return message
 

@@ -1,4 +1,4 @@
-"""Results to messages: predictions and arrays in, no node.
+"""Results to messages, without a node.
 
 The header of every message is the camera's, unchanged. Large fields are filled with bytes or
 array.array, see jointseg_core/messages.py.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -22,7 +23,19 @@ from jointseg_core.panoptic import VOID
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import colorize, instance_colors
 from jointseg_ros.msg import InstanceMaskArray, PanopticSegment, PanopticSegmentArray
+from jointseg_ros.parameters import Settings
 from jointseg_ros.serialized import message_class
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One processed frame."""
+
+    header: Header
+    image: np.ndarray  # uint8 [H, W, 3] RGB
+    predictions: Predictions
+    classes: Classes
+    settings: Settings
 
 
 def without_nan(predictions: Predictions) -> Predictions:
@@ -31,51 +44,51 @@ def without_nan(predictions: Predictions) -> Predictions:
     return predictions if bool(finite.all()) else predictions[finite]
 
 
-def detections_message(
-    header: Header, predictions: Predictions, classes: Classes, class_id_format: str = "name"
-) -> Detection2DArray:
-    """Boxes, best first; `class_id_format` is name or id."""
+def detections_message(result: Result) -> Detection2DArray:
+    """Boxes, best first, with names or numbers of classes, as the settings say."""
+    predictions, named = result.predictions, result.settings.class_id_format == "name"
     labels = predictions.labels.tolist()
-    names = [classes.things[n] if class_id_format == "name" else str(n) for n in labels]
+    names = [result.classes.things[n] if named else str(n) for n in labels]
     boxes, scores = predictions.boxes.tolist(), predictions.scores.tolist()
-    return messages.detections_message(message_class, header, boxes, scores, names)
+    return messages.detections_message(message_class, result.header, boxes, scores, names)
 
 
-def instance_masks_message(header: Header, predictions: Predictions) -> InstanceMaskArray:
+def instance_masks_message(result: Result) -> InstanceMaskArray:
     """Masks in the order of the detections, each as runs or bits of its window: the smaller."""
+    predictions = result.predictions
     masks = predictions.masks or Masks.empty()
     labels, scores = predictions.labels.tolist(), predictions.scores.tolist()
     return messages.masks_message(
-        message_class, header, predictions.image_size, masks, labels, scores
+        message_class, result.header, predictions.image_size, masks, labels, scores
     )
 
 
-def semantic_message(header: Header, predictions: Predictions) -> Image:
+def semantic_message(result: Result) -> Image:
     """mono8: the class of every pixel, 255 where there is none."""
-    return image_message(header, predictions.semantic.numpy(), "mono8")
+    return image_message(result.header, result.predictions.semantic.numpy(), "mono8")
 
 
-def semantic_color_message(header: Header, predictions: Predictions, classes: Classes) -> Image:
+def semantic_color_message(result: Result) -> Image:
     """rgb8: the colour of every pixel's class, black where there is none."""
-    colors = colorize(predictions.semantic.numpy(), classes.semantic_colors)
-    return image_message(header, colors, "rgb8")
+    colors = colorize(result.predictions.semantic.numpy(), result.classes.semantic_colors)
+    return image_message(result.header, colors, "rgb8")
 
 
-def confidence_message(header: Header, predictions: Predictions) -> Image:
+def confidence_message(result: Result) -> Image:
     """mono8: the probability of every pixel's class, 0 to 1 as 0 to 255."""
-    confidence = torch.nan_to_num(predictions.confidence)  # a copy, changed in place
+    confidence = torch.nan_to_num(result.predictions.confidence)  # a copy, changed in place
     samples = confidence.clamp_(0, 1).mul_(255).round_().byte()
-    return image_message(header, samples.numpy(), "mono8")
+    return image_message(result.header, samples.numpy(), "mono8")
 
 
-def foreground_message(header: Header, predictions: Predictions) -> Image:
+def foreground_message(result: Result) -> Image:
     """mono8: 1 on pixels of any thing, 0 elsewhere."""
-    return image_message(header, predictions.foreground.byte().numpy(), "mono8")
+    return image_message(result.header, result.predictions.foreground.byte().numpy(), "mono8")
 
 
-def instance_labels_message(header: Header, predictions: Predictions) -> Image:
+def instance_labels_message(result: Result) -> Image:
     """mono16: 0 without an object, else its place in the detections plus 1; the best one wins."""
-    return image_message(header, instance_labels(predictions), "mono16")
+    return image_message(result.header, instance_labels(result.predictions), "mono16")
 
 
 def instance_labels(predictions: Predictions) -> np.ndarray:
@@ -88,13 +101,13 @@ def instance_labels(predictions: Predictions) -> np.ndarray:
     return labels
 
 
-def instance_color_message(header: Header, predictions: Predictions) -> Image:
+def instance_color_message(result: Result) -> Image:
     """rgb8: a colour of its own for every object, black where there is none."""
-    table = np.array([(0, 0, 0), *_hues(len(predictions))], np.uint8)
-    labels = instance_labels(predictions)
+    table = np.array([(0, 0, 0), *_hues(len(result.predictions))], np.uint8)
+    labels = instance_labels(result.predictions)
     if len(table) <= 256:
         labels = labels.astype(np.uint8)  # for which there is a fast way
-    return image_message(header, colorize(labels, table), "rgb8")
+    return image_message(result.header, colorize(labels, table), "rgb8")
 
 
 def _hues(count: int) -> Iterable[tuple[int, ...]]:
@@ -104,14 +117,15 @@ def _hues(count: int) -> Iterable[tuple[int, ...]]:
         yield tuple(round(255 * c) for c in rgb)
 
 
-def panoptic_message(header: Header, predictions: Predictions) -> Image:
+def panoptic_message(result: Result) -> Image:
     """mono16: the segment of every pixel, 256 * class + number; 65280 where there is none."""
-    return image_message(header, predictions.panoptic.ids.numpy().astype(np.uint16), "mono16")
+    ids = result.predictions.panoptic.ids.numpy().astype(np.uint16)
+    return image_message(result.header, ids, "mono16")
 
 
-def panoptic_segments_message(header: Header, predictions: Predictions) -> PanopticSegmentArray:
+def panoptic_segments_message(result: Result) -> PanopticSegmentArray:
     """What the values of `panoptic_message` stand for; objects refer to the detections."""
-    height, width = predictions.image_size
+    height, width = result.predictions.image_size
     segments = [
         PanopticSegment(
             id=segment.id,
@@ -121,13 +135,14 @@ def panoptic_segments_message(header: Header, predictions: Predictions) -> Panop
             area=segment.area,
             detection_index=segment.object,
         )
-        for segment in predictions.panoptic.segments
+        for segment in result.predictions.panoptic.segments
     ]
-    return PanopticSegmentArray(header=header, height=height, width=width, segments=segments)
+    return PanopticSegmentArray(header=result.header, height=height, width=width, segments=segments)
 
 
-def panoptic_color_message(header: Header, predictions: Predictions, classes: Classes) -> Image:
+def panoptic_color_message(result: Result) -> Image:
     """rgb8: stuff in the colour of its class, objects in shades of it, black elsewhere."""
+    predictions, classes = result.predictions, result.classes
     segments = predictions.panoptic.segments
     objects = [segment.object for segment in segments if segment.is_thing]
     colors = classes.semantic_colors[[segment.label for segment in segments]]
@@ -136,7 +151,8 @@ def panoptic_color_message(header: Header, predictions: Predictions, classes: Cl
     few = len(segments) < 256  # for which there is a fast way
     places = np.full(VOID + 1, len(segments), np.uint8 if few else np.uint16)
     places[[segment.id for segment in segments]] = np.arange(len(segments))
-    return image_message(header, colorize(places[predictions.panoptic.ids.numpy()], colors), "rgb8")
+    pixels = colorize(places[predictions.panoptic.ids.numpy()], colors)
+    return image_message(result.header, pixels, "rgb8")
 
 
 def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
@@ -144,11 +160,13 @@ def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
     return messages.image_message(message_class, header, pixels, encoding)
 
 
-def png_message(header: Header, gray: np.ndarray) -> CompressedImage:
-    """A label image uint8 [H, W] without loss; JPEG would change labels."""
+def semantic_png_message(result: Result) -> CompressedImage:
+    """The class of every pixel without loss; JPEG would change labels."""
     runs = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    _, data = cv2.imencode(".png", gray, runs)
-    return CompressedImage(header=header, format="mono8; png compressed ", data=data.tobytes())
+    _, data = cv2.imencode(".png", result.predictions.semantic.numpy(), runs)
+    return CompressedImage(
+        header=result.header, format="mono8; png compressed ", data=data.tobytes()
+    )
 
 
 def jpeg_message(header: Header, rgb: np.ndarray, quality: int = 85) -> CompressedImage:

@@ -296,13 +296,13 @@ class Reporter:
         return input_status(facts, health.counts()[camera], now, level, matched)
 
     def _model(self, now: float) -> DiagnosticStatus:
-        node = self._health
-        level = model_level(node.state, node.predictor, node.trouble, node.settings.device)
-        if (since := node.loading_since) is not None:
+        health, predictor = self._health, self._health.predictor
+        level = model_level(health.state, predictor, health.trouble, health.settings.device)
+        if (since := health.loading_since) is not None:
             level = worst((level, Level(WARN, f"loading a model for {now - since:.0f} s")))
-        if hopeless := node.hopeless(now):
+        if hopeless := health.hopeless(now):
             level = Level(ERROR, hopeless)
-        return model_status(node.state, node.predictor, level, node.warm_up_ms)
+        return model_status(health.state, predictor, level, health.warm_up_ms)
 
     def _latency(self, now: float) -> DiagnosticStatus:
         level = latency_level(self._health.monitor, now, self._health.settings)

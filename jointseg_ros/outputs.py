@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
@@ -20,22 +20,10 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core.classes import Classes
-from jointseg_core.predictions import Predictions
 from jointseg_ros import annotations, conversions
+from jointseg_ros.conversions import Result
 from jointseg_ros.levels import Rhythm
 from jointseg_ros.msg import InstanceMaskArray, PanopticSegmentArray
-from jointseg_ros.parameters import Settings
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One processed frame."""
-
-    header: Header
-    image: np.ndarray  # uint8 [H, W, 3] RGB
-    predictions: Predictions
-    classes: Classes
-    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -49,87 +37,44 @@ class Topic:
     depth: int = 1  # messages that are kept for slow subscribers
 
 
-def _detections(r: Result) -> Detection2DArray:
-    return conversions.detections_message(
-        r.header, r.predictions, r.classes, r.settings.class_id_format
-    )
-
-
 JOINED = 5
 """Depth of the topics that are joined by header, so that no half of a pair is lost."""
 
-DETECTIONS = Topic("detections", Detection2DArray, _detections, lazy=False, depth=JOINED)
+DETECTIONS = Topic(
+    "detections", Detection2DArray, conversions.detections_message, lazy=False, depth=JOINED
+)
 
 RDSNET = (
     DETECTIONS,
     Topic(
         "instance_masks",
         InstanceMaskArray,
-        lambda r: conversions.instance_masks_message(r.header, r.predictions),
+        conversions.instance_masks_message,
         lazy=False,
         depth=JOINED,
     ),
-    Topic(
-        "instance_labels",
-        Image,
-        lambda r: conversions.instance_labels_message(r.header, r.predictions),
-    ),
-    Topic(
-        "instance_labels/color",
-        Image,
-        lambda r: conversions.instance_color_message(r.header, r.predictions),
-    ),
+    Topic("instance_labels", Image, conversions.instance_labels_message),
+    Topic("instance_labels/color", Image, conversions.instance_color_message),
 )
 
 SEGRPN = (
     DETECTIONS,
-    Topic(
-        "semantic/image",
-        Image,
-        lambda r: conversions.semantic_message(r.header, r.predictions),
-        lazy=False,
-        depth=JOINED,
-    ),
-    Topic(
-        "semantic/image/compressed",
-        CompressedImage,
-        lambda r: conversions.png_message(r.header, r.predictions.semantic.numpy()),
-    ),
-    Topic(
-        "semantic/color",
-        Image,
-        lambda r: conversions.semantic_color_message(r.header, r.predictions, r.classes),
-    ),
-    Topic(
-        "semantic/confidence",
-        Image,
-        lambda r: conversions.confidence_message(r.header, r.predictions),
-    ),
-    Topic(
-        "foreground/image",
-        Image,
-        lambda r: conversions.foreground_message(r.header, r.predictions),
-    ),
+    Topic("semantic/image", Image, conversions.semantic_message, lazy=False, depth=JOINED),
+    Topic("semantic/image/compressed", CompressedImage, conversions.semantic_png_message),
+    Topic("semantic/color", Image, conversions.semantic_color_message),
+    Topic("semantic/confidence", Image, conversions.confidence_message),
+    Topic("foreground/image", Image, conversions.foreground_message),
 )
 
 PANOPTIC = (
-    Topic(
-        "panoptic/image",
-        Image,
-        lambda r: conversions.panoptic_message(r.header, r.predictions),
-        depth=JOINED,
-    ),
+    Topic("panoptic/image", Image, conversions.panoptic_message, depth=JOINED),
     Topic(
         "panoptic/segments",
         PanopticSegmentArray,
-        lambda r: conversions.panoptic_segments_message(r.header, r.predictions),
+        conversions.panoptic_segments_message,
         depth=JOINED,
     ),
-    Topic(
-        "panoptic/color",
-        Image,
-        lambda r: conversions.panoptic_color_message(r.header, r.predictions, r.classes),
-    ),
+    Topic("panoptic/color", Image, conversions.panoptic_color_message),
 )
 
 TOPICS: dict[str, tuple[Topic, ...]] = {
@@ -141,20 +86,11 @@ TOPICS: dict[str, tuple[Topic, ...]] = {
 
 
 FOXGLOVE = annotations.foxglove_messages()
-ANNOTATIONS = (
-    ()
-    if FOXGLOVE is None
-    else (
-        Topic(
-            "annotations",
-            FOXGLOVE.ImageAnnotations,
-            lambda r: annotations.annotations_message(
-                FOXGLOVE, r.header, r.predictions, r.classes, r.settings.overlay_min_score
-            ),
-        ),
-    )
-)
+ANNOTATIONS: tuple[Topic, ...] = ()
 """Of every model, where foxglove_msgs is installed."""
+if FOXGLOVE is not None:
+    _BUILD = partial(annotations.annotations_message, FOXGLOVE)
+    ANNOTATIONS = (Topic("annotations", FOXGLOVE.ImageAnnotations, _BUILD),)
 
 
 def reliable(depth: int, latched: bool = False) -> QoSProfile:
@@ -166,8 +102,11 @@ def reliable(depth: int, latched: bool = False) -> QoSProfile:
     )
 
 
-OVERLAYS = ("overlay", "overlay/compressed")
-"""For people, at a rate of their own: counted, and never judged."""
+OVERLAYS: dict[str, tuple[type, Callable[[Header, np.ndarray], Any]]] = {
+    "overlay": (Image, partial(conversions.image_message, encoding="rgb8")),
+    "overlay/compressed": (CompressedImage, conversions.jpeg_message),
+}
+"""For people, at a rate of their own: counted, and never judged; type and message of a picture."""
 
 
 class CameraOutputs:
@@ -177,42 +116,36 @@ class CameraOutputs:
     """
 
     def __init__(self, node: Node, camera: str, model_type: str) -> None:
-        self._node, self._prefix = node, f"~/{camera}"
-        self.rhythms = {topic.name: Rhythm() for topic in (*TOPICS[model_type], *ANNOTATIONS)} | {
-            name: Rhythm() for name in OVERLAYS
+        self._node = node
+        self._topics = (*TOPICS[model_type], *ANNOTATIONS)
+        kinds = {topic.name: (topic.type, reliable(topic.depth)) for topic in self._topics}
+        kinds |= {name: (kind, reliable(1)) for name, (kind, _) in OVERLAYS.items()}
+        self.rhythms = {name: Rhythm() for name in kinds}
+        labelled = ("label_info", *(("semantic/label_info",) if model_type != "rdsnet" else ()))
+        kinds |= {name: (LabelInfo, reliable(1, latched=True)) for name in labelled}
+        overriding = QoSOverridingOptions.with_default_policies()
+        self._publishers = {
+            name: node.create_publisher(
+                kind, f"~/{camera}/{name}", qos, qos_overriding_options=overriding
+            )
+            for name, (kind, qos) in kinds.items()
         }
-        self._topics = [
-            (topic, self._publisher(topic.name, topic.type, reliable(topic.depth)))
-            for topic in (*TOPICS[model_type], *ANNOTATIONS)
-        ]
-        latched = reliable(1, latched=True)
-        self._label_info = self._publisher("label_info", LabelInfo, latched)
-        self._semantic_label_info = None
-        if model_type != "rdsnet":
-            self._semantic_label_info = self._publisher("semantic/label_info", LabelInfo, latched)
-        self._overlay = self._publisher("overlay", Image, reliable(1))
-        self._overlay_jpeg = self._publisher("overlay/compressed", CompressedImage, reliable(1))
-
-    def _publisher(self, name: str, kind: type, qos: QoSProfile) -> Publisher:
-        return self._node.create_publisher(
-            kind,
-            f"{self._prefix}/{name}",
-            qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
 
     def publish_label_info(self, header: Header, classes: Classes, threshold: float) -> None:
         """Say what the class numbers mean, to present and later subscribers."""
-        message = conversions.label_info_message(header, classes.things, threshold)
-        self._label_info.publish(message)
-        if self._semantic_label_info is not None:
-            message = conversions.label_info_message(header, classes.semantic, 0.0)
-            self._semantic_label_info.publish(message)
+        meant = {
+            "label_info": (classes.things, threshold),
+            "semantic/label_info": (classes.semantic, 0.0),
+        }
+        for name, (names, lowest) in meant.items():
+            if name in self._publishers:
+                message = conversions.label_info_message(header, names, lowest)
+                self._publishers[name].publish(message)
 
     def publish(self, result: Result) -> None:
         """Everything but the overlay; also when nothing was seen."""
-        for topic, publisher in self._topics:
-            rhythm = self.rhythms[topic.name]
+        for topic in self._topics:
+            publisher, rhythm = self._publishers[topic.name], self.rhythms[topic.name]
             if not topic.lazy or publisher.get_subscription_count():
                 publisher.publish(topic.build(result))
                 now = time.monotonic()
@@ -224,27 +157,21 @@ class CameraOutputs:
 
     def watch(self, now: float | None) -> None:
         """Results are due from this steady time on; None: not any more."""
-        for topic, _ in self._topics:
+        for topic in self._topics:
             self.rhythms[topic.name].watch(None if topic.lazy else now)
 
     def wants_overlay(self) -> bool:
         """Whether somebody looks."""
-        return bool(
-            self._overlay.get_subscription_count() or self._overlay_jpeg.get_subscription_count()
-        )
+        return any(self._publishers[name].get_subscription_count() for name in OVERLAYS)
 
     def publish_overlay(self, header: Header, picture: np.ndarray) -> None:
         """A drawn picture uint8 [H, W, 3] RGB, raw and as JPEG, to those who listen."""
-        if self._overlay.get_subscription_count():
-            self._overlay.publish(conversions.image_message(header, picture, "rgb8"))
-            self.rhythms["overlay"].note(time.monotonic())
-        if self._overlay_jpeg.get_subscription_count():
-            self._overlay_jpeg.publish(conversions.jpeg_message(header, picture))
-            self.rhythms["overlay/compressed"].note(time.monotonic())
+        for name, (_, build) in OVERLAYS.items():
+            if self._publishers[name].get_subscription_count():
+                self._publishers[name].publish(build(header, picture))
+                self.rhythms[name].note(time.monotonic())
 
     def destroy(self) -> None:
         """Remove the publishers."""
-        extra = (self._label_info, self._semantic_label_info, self._overlay, self._overlay_jpeg)
-        for publisher in (*(p for _, p in self._topics), *extra):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from jointseg_core.visualize import draw
-from jointseg_ros.outputs import CameraOutputs, Result
+from jointseg_ros.conversions import Result
+from jointseg_ros.outputs import CameraOutputs
 
 
 class OverlayThread:

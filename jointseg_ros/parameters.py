@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from jointseg_ros.levels import Limits
+from jointseg_ros.model_choices import DEFAULT_MODEL
 
 GROUPS = ("model", "batch", "overlay", "diagnostics", "watchdog")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -70,7 +71,7 @@ class Settings:
     camera_names: tuple[str, ...] = _fixed(("camera",), "names of the cameras, used in topics")
     cameras: tuple[Camera, ...] = ()
     model_type: str = _on_configure(
-        "joint", "the model to run", choices=("joint", "rdsnet", "segrpn")
+        DEFAULT_MODEL, "the model to run", choices=("joint", "rdsnet", "segrpn")
     )
     model_weights: str = _on_reload(
         "", "path of the weights; empty: the small ones of this package"

@@ -10,28 +10,25 @@ stamp of its header and the steady time (ns) right before it was handed to the m
 from __future__ import annotations
 
 import argparse
-import json
 import queue
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import rclpy
 from builtin_interfaces.msg import Time
 from mcap.reader import McapReader, make_reader
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, SegError
+from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import message_class, stamp_ns
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -135,12 +132,14 @@ class Recording:
 
 
 class Player:
-    """Publishes a recording in real time. `stop` may be set at any time by a signal."""
+    """Publishes a recording in real time. `stop` may be set at any time."""
 
-    def __init__(self, node: Node, recording: Recording, log: IO[str] | None) -> None:
-        self.stop = threading.Event()
+    def __init__(
+        self, node: Node, recording: Recording, journal: Journal, stop: threading.Event
+    ) -> None:
+        self._stop = stop
         self._recording = recording
-        self._log = log
+        self._note = journal.note
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._publishers = {
             topic: node.create_publisher(message_class(kind), topic, qos)
@@ -157,8 +156,10 @@ class Player:
         """
         end = time.monotonic() + timeout
         self._note(event="waiting")
-        while not self.stop.is_set():
-            missing = {t: _subscribers(self._publishers[t]) for t in sorted(self._images)}
+        while not self._stop.is_set():
+            missing = {
+                t: self._publishers[t].get_subscription_count() for t in sorted(self._images)
+            }
             missing = {t: n for t, n in missing.items() if n < count}
             if not missing:
                 return
@@ -169,7 +170,7 @@ class Player:
                     "the perception node is active and listens to this topic."
                 )
             self._publish_clock(self._recording.start)
-            self.stop.wait(0.02)
+            self._stop.wait(0.02)
 
     def play(self, rate: float, lead: float, linger: float) -> int:
         """Play once and return the number of images; the clock runs `lead` s before the first
@@ -203,49 +204,32 @@ class Player:
     def _run_clock(self, due: int, begin: int, rate: float) -> bool:
         """Publish the clock until the steady time `due`; false when asked to stop before it."""
         while (left := due - time.monotonic_ns()) > 0:
-            if self.stop.wait(min(left, CLOCK_PERIOD_NS) / 1e9):
+            if self._stop.wait(min(left, CLOCK_PERIOD_NS) / 1e9):
                 return False
             elapsed = max(0, int((min(time.monotonic_ns(), due) - begin) * rate))
             self._publish_clock(self._recording.start + elapsed)
-        return not self.stop.is_set()
+        return not self._stop.is_set()
 
     def _publish_clock(self, now: int) -> None:
         seconds, nanoseconds = divmod(now, 1_000_000_000)
         self._clock.publish(Clock(clock=Time(sec=seconds, nanosec=nanoseconds)))
 
-    def _note(self, **values: object) -> None:
-        if self._log:
-            self._log.write(json.dumps(values) + "\n")
-            self._log.flush()
-
 
 def main() -> int:
     """Run the player: 0 or 130. Raises BadBag, and PlayerError where nobody listens."""
-    options = _parser().parse_args(remove_ros_args(sys.argv)[1:])
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("player")
-    try:
-        recording = Recording(options.bag.absolute(), options.topics)
-    except (PlayerError, ValueError) as error:
-        raise BadBag(str(error)) from error
-    try:
-        return _play(node, recording, options)
-    finally:
-        recording.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def _play(node: Node, recording: Recording, options: argparse.Namespace) -> int:
-    log = options.log.open("w") if options.log else None
-    player = Player(node, recording, log)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: player.stop.set())
-    recording.wait_until_read_ahead(timeout=30)
-    player.wait_for_subscribers(options.subscribers, options.timeout)
-    frames = player.play(options.rate, options.lead, options.linger)
-    print(f"played {frames} frames of {recording.path}")
-    return EXIT_INTERRUPTED if player.stop.is_set() else 0
+    options, stop = _parser().parse_args(remove_ros_args(sys.argv)[1:]), threading.Event()
+    with stoppable_node("player", stop) as node:
+        try:
+            recording = Recording(options.bag.absolute(), options.topics)
+        except (PlayerError, ValueError) as error:
+            raise BadBag(str(error)) from error
+        with closing(recording):
+            player = Player(node, recording, Journal(options.log), stop)
+            recording.wait_until_read_ahead(timeout=30)
+            player.wait_for_subscribers(options.subscribers, options.timeout)
+            frames = player.play(options.rate, options.lead, options.linger)
+            print(f"played {frames} frames of {recording.path}")
+    return EXIT_INTERRUPTED if stop.is_set() else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -277,10 +261,6 @@ def _camera_topics(found: dict[str, str]) -> dict[str, str]:
         for topic, kind in found.items()
         if kind in CAMERA_TYPES and "/ground_truth/" not in topic
     }
-
-
-def _subscribers(publisher: Publisher) -> int:
-    return publisher.get_subscription_count()
 
 
 if __name__ == "__main__":

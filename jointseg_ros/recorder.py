@@ -10,27 +10,24 @@ of its header and the steady time (ns) of its arrival.
 from __future__ import annotations
 
 import argparse
-import json
 import queue
-import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-import rclpy
 from mcap.writer import CompressionType, Writer
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import SegError
 from jointseg_core.files import completed
+from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import definition, has_header, message_class, stamp_ns
 
 DEPTH = 200
@@ -52,10 +49,10 @@ class Arrival(NamedTuple):
 class McapFile:
     """An .mcap file under construction, filled by a thread of its own."""
 
-    def __init__(self, path: Path, types: dict[str, str], log: IO[str] | None) -> None:
+    def __init__(self, path: Path, types: dict[str, str], journal: Journal) -> None:
         self.path = path
         self.counts = dict.fromkeys(types, 0)
-        self._log = log
+        self.journal = journal
         self._stamped = {topic for topic, kind in types.items() if has_header(kind)}
         self._stack = ExitStack()
         file = self._stack.enter_context(completed(path))
@@ -88,22 +85,21 @@ class McapFile:
             channel = self._channels[item.topic]
             self._writer.add_message(channel, item.time, item.data, item.time, sequence)
             stamp = stamp_ns(item.data) if item.topic in self._stamped else None
-            note(self._log, topic=item.topic, stamp_ns=stamp, arrived_ns=item.arrived)
+            self.journal.note(topic=item.topic, stamp_ns=stamp, arrived_ns=item.arrived)
 
 
 class Recorder:
     """Subscribes to topics, whatever their type and quality of service. `stop` ends it."""
 
-    def __init__(self, node: Node) -> None:
-        self.stop = threading.Event()
-        self._node = node
+    def __init__(self, node: Node, stop: threading.Event) -> None:
+        self._node, self._stop = node, stop
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
 
     def wait_for(self, topics: list[str], timeout: float) -> dict[str, str]:
         """The type of each topic, once all are published; RecorderError after `timeout` s."""
         end = time.monotonic() + timeout
-        while not self.stop.is_set():
+        while not self._stop.is_set():
             known = {name: kinds[0] for name, kinds in self._node.get_topic_names_and_types()}
             missing = [t for t in topics if t not in known or not self._node.count_publishers(t)]
             if not missing:
@@ -121,10 +117,10 @@ class Recorder:
         for topic, kind in types.items():
             self._subscribe(topic, kind, file)
         ready = time.monotonic() + settle
-        while not self.stop.is_set():
+        while not self._stop.is_set():
             self._executor.spin_once(timeout_sec=0.05)
             if ready and time.monotonic() > ready:
-                note(file._log, event="ready")
+                file.journal.note(event="ready")
                 print(f"recording {len(types)} topics into {file.path}", flush=True)
                 ready = None
 
@@ -138,36 +134,14 @@ class Recorder:
         self._node.create_subscription(message_class(kind), topic, arrived, qos, raw=True)
 
 
-def note(log: IO[str] | None, **values: object) -> None:
-    """Add one line to the log."""
-    if log:
-        log.write(json.dumps(values) + "\n")
-        log.flush()
-
-
 def main() -> int:
     """Run the recorder: 0 after a signal. Raises RecorderError when it could not record."""
-    options = _parser().parse_args(remove_ros_args(sys.argv)[1:])
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("recorder")
-    recorder = Recorder(node)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: recorder.stop.set())
-    try:
-        return _record(recorder, options)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def _record(recorder: Recorder, options: argparse.Namespace) -> int:
-    types = recorder.wait_for(options.topics, options.timeout)
-    log = options.log.open("w") if options.log else None
-    file = McapFile(options.out.absolute(), types, log)
-    try:
-        recorder.record(types, file, options.settle)
-    finally:
-        file.close()
+    options, stop = _parser().parse_args(remove_ros_args(sys.argv)[1:]), threading.Event()
+    with stoppable_node("recorder", stop) as node:
+        recorder = Recorder(node, stop)
+        types = recorder.wait_for(options.topics, options.timeout)
+        with closing(McapFile(options.out.absolute(), types, Journal(options.log))) as file:
+            recorder.record(types, file, options.settle)
     for topic, count in file.counts.items():
         print(f"{count:6d}  {topic}")
     return 0

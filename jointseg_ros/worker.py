@@ -18,12 +18,12 @@ from jointseg_core.errors import BadImage
 from jointseg_core.images import message_to_rgb
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
-from jointseg_ros.conversions import without_nan
+from jointseg_ros.conversions import Result, without_nan
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.model import apply_settings
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
-from jointseg_ros.outputs import CameraOutputs, Result
+from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.overlay import OverlayThread
 from jointseg_ros.parameters import Settings
 

@@ -25,16 +25,10 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from jointseg_ros import large_images
+from jointseg_ros.model_choices import DEFAULT_MODEL, MODELS
 
 SHARE = Path(get_package_share_directory("jointseg_ros"))
 HERE = SHARE / "launch"
-MODELS = {
-    "joint": ("joint",),
-    "both": ("rdsnet", "segrpn"),
-    "rdsnet": ("rdsnet",),
-    "segrpn": ("segrpn",),
-}
-DEFAULT_MODEL = "joint"
 YES_OR_NO = ("true", "false")
 IN_FILE = "as in params_file when empty"
 

@@ -34,14 +34,9 @@ from launch.events.process import ProcessExited, ProcessIO
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from jointseg_ros.model_choices import DEFAULT_MODEL, MODELS
+
 HERE = Path(get_package_share_directory("jointseg_ros")) / "launch"
-MODELS = {
-    "joint": ("joint",),
-    "both": ("rdsnet", "segrpn"),
-    "rdsnet": ("rdsnet",),
-    "segrpn": ("segrpn",),
-}
-DEFAULT_MODEL = "joint"
 RESULTS = {
     "rdsnet": ("camera/detections", "camera/instance_masks", "camera/label_info", "stats"),
     "segrpn": (

@@ -174,6 +174,15 @@ def test_what_a_stranger_looks_for_is_where_the_table_says(question, file, name)
     assert name in names_in(ROOT / file)
 
 
+NAMED = re.findall(r"`([\w/.]+\.py)`\s\((`\w+`(?:,\s`\w+`)*)\)", CONTRIBUTING.read_text())
+
+
+def test_what_a_recipe_names_is_in_the_file_that_it_names() -> None:
+    assert len(NAMED) >= 9
+    for file, names in NAMED:
+        assert set(re.findall(r"\w+", names)) <= names_in(ROOT / file), file
+
+
 def test_the_rooms_are_those_that_the_imports_are_held_to() -> None:
     from test_packaging import ARROWS
 

@@ -13,9 +13,11 @@ from rclpy.serialization import deserialize_message, serialize_message
 from jointseg_core import CITYSCAPES, Masks, Predictions
 from jointseg_core import messages as builders
 from jointseg_core.messages import DETECTIONS, MASKS, read_predictions, stamp_ns
-from jointseg_eval.recordings.messages import header_message, types
+from jointseg_eval.recordings.messages import builder, header_message
 from jointseg_eval.recordings.types import message_types, new
 from jointseg_ros import conversions
+from jointseg_ros.conversions import Result
+from jointseg_ros.parameters import Settings
 from jointseg_ros.serialized import message_class
 
 SIZE = (20, 30)
@@ -42,19 +44,21 @@ def without_ros(predictions: Predictions) -> dict[str, Any]:
     names = [CITYSCAPES.things[label] for label in p.labels.tolist()]
     scores, labels = p.scores.tolist(), p.labels.tolist()
     return {
-        "detections": builders.detections_message(types, HERE, p.boxes.tolist(), scores, names),
-        "masks": builders.masks_message(types, HERE, size, p.masks, labels, scores),
-        "semantic": builders.image_message(types, HERE, p.semantic.numpy(), "mono8"),
-        "foreground": builders.image_message(types, HERE, p.foreground.byte().numpy(), "mono8"),
+        "detections": builders.detections_message(builder, HERE, p.boxes.tolist(), scores, names),
+        "masks": builders.masks_message(builder, HERE, size, p.masks, labels, scores),
+        "semantic": builders.image_message(builder, HERE, p.semantic.numpy(), "mono8"),
+        "foreground": builders.image_message(builder, HERE, p.foreground.byte().numpy(), "mono8"),
     }
 
 
 def with_ros(predictions: Predictions) -> dict[str, Any]:
+    image = np.zeros((*SIZE, 3), np.uint8)
+    result = Result(THERE, image, predictions, CITYSCAPES, Settings())
     return {
-        "detections": conversions.detections_message(THERE, predictions, CITYSCAPES),
-        "masks": conversions.instance_masks_message(THERE, predictions),
-        "semantic": conversions.semantic_message(THERE, predictions),
-        "foreground": conversions.foreground_message(THERE, predictions),
+        "detections": conversions.detections_message(result),
+        "masks": conversions.instance_masks_message(result),
+        "semantic": conversions.semantic_message(result),
+        "foreground": conversions.foreground_message(result),
     }
 
 
@@ -99,7 +103,7 @@ def test_16_bits_a_pixel_are_sent_little_endian_by_both() -> None:
     pixels = np.arange(600).reshape(SIZE)
     for order in "<>":
         samples = pixels.astype(f"{order}u2")
-        ours = builders.image_message(types, HERE, samples, "mono16")
+        ours = builders.image_message(builder, HERE, samples, "mono16")
         theirs = conversions.image_message(THERE, samples, "mono16")
         assert serialised(ours, IMAGE) == serialised(theirs, IMAGE)
         assert bytes(ours.data) == pixels.astype("<u2").tobytes()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 
@@ -68,24 +69,37 @@ def test_packages_import_only_those_that_they_stand_on(package: str) -> None:
     assert {file: names for file, names in wrong.items() if names} == {}
 
 
-def modules_at_the_top(file: Path) -> set[str]:
-    """The modules that a file imports as soon as it is imported, for types alone left out."""
-    found: set[str] = set()
-    for node in ast.parse(file.read_text()).body:
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def run_time_imports(tree: ast.AST) -> Iterator[str]:
+    """What code imports, at its top or later; what is imported for types alone left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from run_time_imports(node)
 
 
-@pytest.mark.parametrize("package", ARROWS)
-def test_no_module_needs_itself_while_it_is_imported(package: str) -> None:
-    files = {
-        ".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in sources(package)
+def import_graph() -> dict[str, set[str]]:
+    """Module to the modules of the project that it imports: the named one, not its package."""
+    files = {module_name(file): file for package in ARROWS for file in sources(package)}
+    return {
+        name: {
+            found if found in files else found.rpartition(".")[0]
+            for found in run_time_imports(ast.parse(file.read_text()))
+        }
+        & files.keys()
+        for name, file in files.items()
     }
-    graph = {name: modules_at_the_top(file) & files.keys() for name, file in files.items()}
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_no_module_needs_itself_however_late() -> None:
+    graphlib.TopologicalSorter(import_graph()).prepare()  # raises CycleError
 
 
 RUNTIMES = {  # imported by those who ask for them, inside functions
@@ -117,7 +131,7 @@ def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
         assert {name for name in names if ROS_PACKAGE.fullmatch(name)} == set(), file
 
 
-# Every module of the core stands on those to the left of it only.
+# Every module of the core stands on those above it or beside it.
 LAYERS = (
     {"tensors", "errors", "runtime.malloc"},
     {"boxes", "layers", "classes", "letterbox", "predictions", "roi_align", "command"},
@@ -175,19 +189,18 @@ def test_the_core_has_few_public_names() -> None:
 
 
 def read_together(module: str) -> set[str]:
-    """The modules of the core that a module imports, directly or not, and itself."""
-    files = {file.stem: file for file in (ROOT / "jointseg_core").glob("*.py")}
-    found, left = set(), {module}
+    """The modules that a module imports, directly or not, and itself."""
+    graph, found, left = import_graph(), set(), {module}
     while left:
         found.add(name := left.pop())
-        names = set().union(*map(in_the_core, modules_at_the_top(files[name])))
-        left |= (names & files.keys()) - found
+        left |= graph[name] - found
     return found
 
 
 def test_rdsnet_is_read_in_nine_files() -> None:
-    assert {"rdsnet", "correlation", "refinement", "backbone"} <= read_together("rdsnet")
-    assert len(read_together("rdsnet")) <= 9
+    files = read_together("jointseg_core.rdsnet")
+    assert {"jointseg_core.correlation", "jointseg_core.refinement"} <= files
+    assert len(files) <= 9
 
 
 def test_the_models_do_not_import_each_other() -> None:

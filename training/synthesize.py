@@ -33,14 +33,13 @@ from rich.progress import Progress, track
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig, BadInput, ResourceError
 from training.scenes import cityscapes_writer, coco_writer, render_scene
-from training.scenes.driving_bag import write_driving_bag
+from training.scenes.driving_bag import FRAMES_PER_STREET, write_driving_bag
 from training.scenes.scene import DIFFICULTIES, check_request
 
 WRITERS = {"cityscapes": cityscapes_writer, "coco": coco_writer}
 FORMATS = (*WRITERS, "bag")
 MANIFEST = "synthetic.json"
 FIRST_UNSEEN_SEED = 1000
-FRAMES_PER_STREET = 5  # of a recording
 RECORDING = "drive.mcap"
 CHUNK = 8  # scenes that a process renders before it reports
 
@@ -165,12 +164,14 @@ def _render(folder: Path, wanted: SyntheticSet, workers: int) -> None:
                 records = track(
                     run(work, range(frames)), f"rendering {split}", frames, **_terminal()
                 )
-                WRITERS[wanted.format].finish(folder, split, list(records))
+                records = list(records)
+                if wanted.format == "coco":
+                    coco_writer.finish(folder, split, records)
 
 
 def _write_frame(
     folder: Path, wanted: SyntheticSet, split: str, seed: int, index: int
-) -> dict[str, Any]:
+) -> coco_writer.Record | None:
     scene = render_scene(seed, index, wanted.size, wanted.difficulty)
     return WRITERS[wanted.format].write_frame(folder, split, index + 1, scene)
 

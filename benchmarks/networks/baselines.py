@@ -21,23 +21,15 @@ from torchvision.models import detection as tv
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.ops import FrozenBatchNorm2d
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from benchmarks.networks.clock import StageClock
 from benchmarks.networks.models import make_scene
-from benchmarks.networks.planting import (
-    QUIET_BIAS,
-    Scene,
-    calibrate,
-    plant_classes,
-    plant_regions,
-    quieten,
-)
+from benchmarks.networks.planting import Scene, calibrate, plant_regions
 from benchmarks.networks.settings import Settings
 from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from jointseg_core.runtime.malloc import keep_memory
 
-DETECTORS = {"maskrcnn": tv.MaskRCNN, "fasterrcnn": tv.FasterRCNN, "retinanet": tv.RetinaNet}
+DETECTORS = {"maskrcnn": tv.MaskRCNN, "fasterrcnn": tv.FasterRCNN}
 COCO_CLASSES, SEMANTIC_CLASSES = 91, 19
 
 
@@ -88,20 +80,16 @@ def fold_batch_norms(model: nn.Module) -> None:
 def detector(
     name: str, settings: Settings, treated: bool, clock: StageClock
 ) -> Callable[[np.ndarray], dict[str, Tensor]]:
-    """Stages: preprocess, net (RetinaNet with its heads), proposals, regions (all RoI heads),
-    paste (decode with RetinaNet)."""
+    """Stages: preprocess, net, proposals, regions (all RoI heads), paste."""
     torch.manual_seed(settings.seed)
-    levels = {}
-    if name == "retinanet":
-        levels = {"returned_layers": [2, 3, 4], "extra_blocks": LastLevelP6P7(256, 256)}
-    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, **levels)
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None)
     calibrate(backbone, backbone, settings.seed)
     height, width = settings.size
     sizes = {"min_size": height, "max_size": width, "fixed_size": (width, height)}
     model = DETECTORS[name](backbone, COCO_CLASSES, **sizes).eval()
     plant(model, make_scene(settings), settings)
     model, context = treat(model, treated, settings.device)
-    last = _mark_stages(model, clock)
+    _mark_stages(model, clock)
 
     @torch.inference_mode()
     def see(picture: np.ndarray) -> dict[str, Tensor]:
@@ -109,24 +97,20 @@ def detector(
         with context():
             found = model([image])[0]
         found = {key: value.cpu() for key, value in found.items()}
-        clock.mark(last)
+        clock.mark("paste")
         return found
 
     return see
 
 
-def _mark_stages(model: nn.Module, clock: StageClock) -> str:
+def _mark_stages(model: nn.Module, clock: StageClock) -> None:
     def after(module: nn.Module, stage: str) -> None:
         module.register_forward_hook(lambda *_: clock.mark(stage))
 
     after(model.transform, "preprocess")
-    if isinstance(model, tv.RetinaNet):
-        after(model.head, "net")
-        return "decode"
     after(model.backbone, "net")
     after(model.rpn, "proposals")
     after(model.roi_heads, "regions")
-    return "paste"
 
 
 def plant(model: nn.Module, scene: Scene, settings: Settings) -> None:
@@ -135,9 +119,6 @@ def plant(model: nn.Module, scene: Scene, settings: Settings) -> None:
     Boxes, anchors and their scores stay in fp32, as ours do: bf16 cannot tell pixel 1000 from 1003.
     """
     boxes = scene.scaled(*(n / i for n, i in zip(settings.size, settings.image, strict=True)))
-    if isinstance(model, tv.RetinaNet):
-        _plant_anchors(model, boxes, scene.labels, settings)
-        return
     boxes, labels = boxes.to(settings.device), scene.labels.to(settings.device)
     model.rpn.anchor_generator.register_forward_pre_hook(_anchors_in_fp32)
     model.rpn.head.register_forward_hook(
@@ -156,34 +137,10 @@ def plant(model: nn.Module, scene: Scene, settings: Settings) -> None:
     model.roi_heads.box_predictor.register_forward_hook(classify)
 
 
-def _plant_anchors(model: tv.RetinaNet, boxes: Tensor, labels: Tensor, settings: Settings) -> None:
-    quieten(model.head.classification_head.cls_logits, QUIET_BIAS)
-    quieten(model.head.regression_head.bbox_reg)
-    model.anchor_generator.register_forward_pre_hook(_anchors_in_fp32)
-    # torchvision's labels count from 1, its RetinaNet's columns from 0 too
-    planted = plant_classes(boxes, labels + 1, _anchors(model, settings.size), settings.device)
-
-    def detect(_: nn.Module, __: tuple, output: dict[str, Tensor]) -> dict[str, Tensor]:
-        planted.write(output["cls_logits"])
-        return {**output, "bbox_regression": output["bbox_regression"].float()}
-
-    model.head.register_forward_hook(detect)
-
-
 def _anchors_in_fp32(_: nn.Module, inputs: tuple) -> tuple:
     """Anchors take the type of the maps, and boxes that of their deltas."""
     images, maps = inputs
     return images, [m.new_zeros(1, dtype=torch.float32).expand(m.shape) for m in maps]
-
-
-@torch.inference_mode()
-def _anchors(model: tv.RetinaNet, size: tuple[int, int]) -> Tensor:
-    """All anchors [A, 4] as the model makes them."""
-    seen: list[Tensor] = []
-    hook = model.anchor_generator.register_forward_hook(lambda _, __, made: seen.extend(made))
-    model([torch.zeros(3, *size)])
-    hook.remove()
-    return seen[0]
 
 
 def deeplab(settings: Settings, treated: bool, clock: StageClock) -> Callable[[np.ndarray], Tensor]:

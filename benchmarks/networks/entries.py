@@ -17,7 +17,7 @@ from benchmarks.networks.post_processing import post_processing
 from benchmarks.networks.released import Published, released
 from benchmarks.networks.settings import Settings
 from jointseg_core.predictions import Predictions
-from jointseg_core.predictor import PRECISIONS, saves_time
+from jointseg_core.predictor import PRECISIONS, winograd_saves_time
 from jointseg_core.runtime.malloc import keep_memory
 
 TREATED = "-treated"
@@ -83,7 +83,7 @@ def may_save(name: str, device: str) -> bool:
     """Whether the entry may need fewer multiplications than its layers are defined by."""
     dtype = PRECISIONS.get(precision_of(name))
     ours = name.startswith(("ours-", "both-")) and dtype is not None
-    return ours and saves_time(torch.device(device), dtype)
+    return ours and winograd_saves_time(torch.device(device), dtype)
 
 
 def peak(settings: Settings, precision: str, clock: StageClock) -> Callable[[np.ndarray], Tensor]:

@@ -21,7 +21,7 @@ from torchvision.ops import FrozenBatchNorm2d, box_iou
 from jointseg_core.errors import BadConfig
 
 DUPLICATE_IOU = 0.65
-"""Above the NMS threshold of every contender's detections, below that of proposals."""
+"""Above the NMS threshold of every entry's detections, below that of proposals."""
 SIDES = (28 / 512, 210 / 512)
 """Smallest and largest side of an object against the picture's height."""
 OBJECT_LOGITS, DUPLICATE_LOGIT, PROPOSAL_LOGIT = (6.0, 3.0), 2.0, 20.0

@@ -15,13 +15,13 @@ from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device, choose_precision
 
 BASELINES = {
-    "rdsnet": ("released", "maskrcnn", "retinanet", "fasterrcnn", "deeplab"),
-    "segrpn": ("pair", "fasterrcnn", "deeplab", "maskrcnn", "retinanet"),
-    "joint": ("both", "pair", "fasterrcnn", "deeplab", "maskrcnn", "retinanet"),
+    "rdsnet": ("released", "maskrcnn", "fasterrcnn", "deeplab"),
+    "segrpn": ("pair", "fasterrcnn", "deeplab", "maskrcnn"),
+    "joint": ("both", "pair", "fasterrcnn", "deeplab", "maskrcnn"),
 }
 """What a model is compared with; `pair`: Faster R-CNN, then DeepLabV3, `both`: our RDSNet, then our
 SegRPN."""
-USUAL = {"rdsnet": 3, "segrpn": 1, "joint": 1}
+USUAL = {"rdsnet": 2, "segrpn": 1, "joint": 1}
 """So many of them where --baselines does not say which."""
 MAX_DETECTIONS = 100
 SMALL = {"preset": "r18", "size": (256, 512), "dets": 30, "rounds": 3, "frames": 1}
@@ -66,8 +66,7 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
     chosen = options.precisions or default_precisions(device.type)
     options.precisions = tuple(dict.fromkeys(_choose(one, device) for one in chosen))
     if options.baselines is None:
-        count = min(USUAL[model], 2) if options.small else USUAL[model]
-        options.baselines = BASELINES[model][:count]
+        options.baselines = BASELINES[model][: USUAL[model]]
     options.baselines = tuple(name for name in options.baselines if name != "none")
     given = {name: value for name, value in vars(options).items() if name not in ("small", "json")}
     settings = Settings(**given)

@@ -63,8 +63,8 @@ def _minutes(text: str) -> float:
 def _parser() -> Parser:
     parser = Parser("benchmarks.soak", __doc__.splitlines()[0])
     add = parser.add_argument
-    add("--minutes", type=_minutes, dest="seconds", default=600.0, help="how long; default: 10")
-    add("--rate", type=number(0.1), dest="rate_hz", default=15.0, help="frames a second")
+    add("--minutes", type=_minutes, dest="seconds", default=600.0, metavar="M", help="default: 10")
+    add("--rate", type=number(0.1), dest="rate_hz", default=15.0, metavar="HZ", help="of frames")
     add("--faults", type=number(0, 1), default=0.05, help="share of the frames")
     add("--image", type=size, dest="image_size", default=(360, 640), metavar="HxW")
     add("--model", default="joint", choices=("joint", "rdsnet", "segrpn"))

@@ -8,5 +8,5 @@ mcap_records  the bytes of a record, and of a chunk, expanded
 sqlite_file   one .db3 file
 records       what all of these give, and losses as sentences
 types         the definitions of message types
-images, messages, topics   what the messages of a camera mean
+messages, topics   what the messages of a camera mean
 """

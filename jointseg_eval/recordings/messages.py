@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,10 @@ from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
 from jointseg_eval.recordings.types import new
 
-types = partial(partial, new)
-"""types(name)(**fields) is new(name, **fields), as the builders of the core want it."""
+
+def builder(name: str) -> Callable[..., Any]:
+    """What makes messages of a type from their fields, as the builders of the core want it."""
+    return partial(new, name)
 
 
 def header_message(stamp_ns: int, frame_id: str) -> Any:
@@ -32,7 +34,8 @@ def header_message(stamp_ns: int, frame_id: str) -> Any:
 
 def image_message(picture: np.ndarray, header: Any) -> Any:
     """A sensor_msgs Image of uint8 RGB [H, W, 3] (rgb8) or uint8 [H, W] (mono8)."""
-    return messages.image_message(types, header, picture, "rgb8" if picture.ndim == 3 else "mono8")
+    encoding = "rgb8" if picture.ndim == 3 else "mono8"
+    return messages.image_message(builder, header, picture, encoding)
 
 
 def to_rgb(message: Any) -> np.ndarray:
@@ -64,7 +67,7 @@ def detections_message(
     where that is not known, and None where it is of no object.
     """
     corners = [[float(v) for v in box] for box in boxes]
-    message = messages.detections_message(types, header, corners, [1.0] * len(boxes), names)
+    message = messages.detections_message(builder, header, corners, [1.0] * len(boxes), names)
     positions = positions or [(math.nan,) * 3] * len(boxes)
     for one, track, stands in zip(message.detections, ids, positions, strict=True):
         one.id = track
@@ -79,7 +82,7 @@ def masks_message(
 ) -> Any:
     """An InstanceMaskArray of annotated masks in the order of the detections, all with score 1."""
     scores = [1.0] * len(masks)
-    message = messages.masks_message(types, header, size, masks, labels, scores, runs_only=True)
+    message = messages.masks_message(builder, header, size, masks, labels, scores, runs_only=True)
     for one, track in zip(message.masks, ids, strict=True):
         one.track_id = track
     return message

@@ -10,7 +10,7 @@ from torch import nn
 from jointseg_core import Predictor, load_model
 from jointseg_core.checkpoint import build_model
 from jointseg_core.layers import CellConv2d
-from jointseg_core.predictor import saves_time
+from jointseg_core.predictor import winograd_saves_time
 from jointseg_core.runtime.winograd import WinogradConv2d, _fits
 
 
@@ -112,6 +112,6 @@ def test_a_network_on_a_cpu_uses_them_and_finds_the_same(wide):
 def test_where_bf16_is_multiplied_in_tiles_they_would_cost_more_than_they_save(monkeypatch, amx):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     cpu = torch.device("cpu")
-    assert saves_time(cpu, torch.bfloat16) != amx
-    assert saves_time(cpu, torch.float32)
-    assert not saves_time(torch.device("cuda"), torch.bfloat16)
+    assert winograd_saves_time(cpu, torch.bfloat16) != amx
+    assert winograd_saves_time(cpu, torch.float32)
+    assert not winograd_saves_time(torch.device("cuda"), torch.bfloat16)

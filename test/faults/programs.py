@@ -30,7 +30,7 @@ from jointseg_eval.evaluate_bag import _table_of_frames
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = (
     *(f"jointseg_eval.{name}" for name in ("check_data", "evaluate", "evaluate_bag", "predict")),
-    *("jointseg_eval.salvage", "demo", "demo.seed_spread", "training.scenes.driving_bag"),
+    *("jointseg_eval.salvage", "demo", "demo.seed_spread"),
     *(f"training.{name}" for name in ("ablate", "synthesize", "train")),
 )
 NAMES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'&\u202e</title>")

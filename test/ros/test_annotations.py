@@ -28,6 +28,8 @@ from std_msgs.msg import Header
 from jointseg_core import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_ros.annotations import annotations_message, outlines
+from jointseg_ros.conversions import Result
+from jointseg_ros.parameters import Settings
 
 INSTALLED = find_spec("foxglove_msgs") is not None
 SIZE = (120, 200)
@@ -98,8 +100,14 @@ def ring() -> Predictions:
 HEADER = Header(stamp=Time(sec=3, nanosec=7), frame_id="front")
 
 
+def result(seen: Predictions, **settings: float) -> Result:
+    """These predictions as the node hands them over."""
+    image = np.zeros((*SIZE, 3), np.uint8)
+    return Result(HEADER, image, seen, CITYSCAPES, Settings(**settings))
+
+
 def test_every_object_has_a_box_a_caption_and_its_outlines(messages: ModuleType) -> None:
-    message = annotations_message(messages, HEADER, ring(), CITYSCAPES)
+    message = annotations_message(messages, result(ring()))
     corners = [[(p.x, p.y) for p in one.points] for one in message.points]
     assert corners[0] == [(0.5, 2.0), (9.5, 2.0), (9.5, 30.0), (0.5, 30.0)]  # the less certain one
     assert corners[-1] == [(50, 60), (150, 60), (150, 100), (50, 100)]
@@ -115,14 +123,14 @@ def test_every_object_has_a_box_a_caption_and_its_outlines(messages: ModuleType)
 
 
 def test_a_caption_at_the_upper_edge_goes_below_it(messages: ModuleType) -> None:
-    text = annotations_message(messages, HEADER, ring(), CITYSCAPES).texts[0]
+    text = annotations_message(messages, result(ring())).texts[0]
     assert text.position.y >= text.font_size
 
 
 def test_objects_below_the_score_and_empty_results_are_left_out(messages: ModuleType) -> None:
-    some = annotations_message(messages, HEADER, ring(), CITYSCAPES, min_score=0.5)
+    some = annotations_message(messages, result(ring(), overlay_min_score=0.5))
     assert [text.text for text in some.texts] == ["car 0.90"]
-    none = annotations_message(messages, HEADER, Predictions.empty(SIZE), CITYSCAPES)
+    none = annotations_message(messages, result(Predictions.empty(SIZE)))
     assert not none.points and not none.texts
 
 

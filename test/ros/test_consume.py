@@ -25,12 +25,14 @@ from vision_msgs.msg import Detection2DArray
 
 from jointseg_core import CITYSCAPES, Masks, PanopticFusion, Predictions
 from jointseg_ros.conversions import (
+    Result,
     detections_message,
     instance_masks_message,
     panoptic_message,
     panoptic_segments_message,
 )
 from jointseg_ros.msg import InstanceMask, InstanceMaskArray, PanopticSegmentArray
+from jointseg_ros.parameters import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "consume.md").read_text()
 PYTHON, DECODE, CONSUMER, PANOPTIC_PYTHON, PANOPTIC = (
@@ -49,6 +51,11 @@ def seen() -> Predictions:
     return Predictions((60, 90), boxes, torch.tensor([0.9, 0.5]), torch.tensor([2, 0]), masks)
 
 
+def result(header: Header, seen: Predictions) -> Result:
+    image = np.zeros((*seen.image_size, 3), np.uint8)
+    return Result(header, image, seen, CITYSCAPES, Settings())
+
+
 def header(stamp: int) -> Header:
     header = Header(frame_id="camera_optical")
     header.stamp.sec = stamp
@@ -56,7 +63,7 @@ def header(stamp: int) -> Header:
 
 
 def test_both_ways_to_send_a_mask_are_tried() -> None:
-    masks = instance_masks_message(header(1), seen()).masks
+    masks = instance_masks_message(result(header(1), seen())).masks
     assert [mask.encoding for mask in masks] == [
         InstanceMask.ENCODING_RLE,
         InstanceMask.ENCODING_BITMAP,
@@ -92,11 +99,11 @@ def test_the_python_example_joins_by_header_and_decodes(
             matched.set()
             break
     assert matched.is_set()
-    detections = detections_message(header(7), seen(), CITYSCAPES)
-    masks = instance_masks_message(header(7), seen())
+    detections = detections_message(result(header(7), seen()))
+    masks = instance_masks_message(result(header(7), seen()))
     publishers[InstanceMaskArray].publish(masks)
-    publishers[InstanceMaskArray].publish(instance_masks_message(header(8), seen()))
-    publishers[Detection2DArray].publish(detections_message(header(6), seen(), CITYSCAPES))
+    publishers[InstanceMaskArray].publish(instance_masks_message(result(header(8), seen())))
+    publishers[Detection2DArray].publish(detections_message(result(header(6), seen())))
     publishers[Detection2DArray].publish(detections)
     for _ in range(1500):
         executor.spin_once(timeout_sec=0.01)
@@ -153,7 +160,7 @@ def cpp_mask(mask: InstanceMask) -> str:
 
 def test_the_cpp_decoder_gives_the_same_pixels(tmp_path: Path) -> None:
     needs("jointseg_ros/msg/instance_mask.hpp", "sensor_msgs/msg/region_of_interest.hpp")
-    masks = instance_masks_message(header(1), seen()).masks
+    masks = instance_masks_message(result(header(1), seen())).masks
     lines = [
         f'for (int p : decode({cpp_mask(m)})) {{std::cout << p;}} std::cout << "\\n";'
         for m in masks
@@ -179,7 +186,8 @@ def panoptic() -> tuple[Image, PanopticSegmentArray]:
     semantic[:50] = 0
     fusion = PanopticFusion(CITYSCAPES.thing_to_semantic, min_visible=0.0)
     found = replace(seen(), semantic=semantic, fusion=fusion)
-    return panoptic_message(header(7), found), panoptic_segments_message(header(7), found)
+    sent = result(header(7), found)
+    return panoptic_message(sent), panoptic_segments_message(sent)
 
 
 def test_the_python_example_takes_the_panoptic_picture_apart() -> None:

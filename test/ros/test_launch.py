@@ -21,6 +21,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from demo.models import DEFAULT_MODELS
+from jointseg_ros.model_choices import DEFAULT_MODEL
 from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.parameters import Settings
@@ -255,9 +256,10 @@ class Launched:
 
 
 def test_everything_starts_the_joint_network_where_no_model_is_named() -> None:
-    files = [(LAUNCH / f"{name}.launch.py").read_text() for name in ("perception", "replay")]
-    in_files = [re.search(r'^DEFAULT_MODEL = "(\w+)"$', text, re.M)[1] for text in files]
-    assert [*in_files, Settings().model_type, *DEFAULT_MODELS] == ["joint"] * 4
+    for name in ("perception", "replay"):
+        text = (LAUNCH / f"{name}.launch.py").read_text()
+        assert re.search(r'"model",\s+DEFAULT_MODEL,\s+tuple\(MODELS\)', text)
+    assert [DEFAULT_MODEL, Settings().model_type, *DEFAULT_MODELS] == ["joint"] * 3
 
 
 @pytest.fixture

@@ -105,11 +105,11 @@ def test_cityscapes_has_the_published_files(cityscapes: Path) -> None:
             names |= {f"gtFine/{stem}_gtFine_{kind}.png" for kind in kinds}
             assert names <= found
             found -= names
-    assert found == {MANIFEST, "agnostic_train.json", "agnostic_val.json"}
+    assert found == {MANIFEST}
 
 
 def test_coco_has_the_published_files(coco: Path) -> None:
-    expected = {MANIFEST, "agnostic_train.json", "agnostic_val.json"}
+    expected = {MANIFEST}
     for split, count in (("train", FRAMES), ("val", VAL)):
         expected |= {f"annotations/{kind}_{split}2017.json" for kind in ("instances", "panoptic")}
         for number in range(1, count + 1):
@@ -206,20 +206,6 @@ def test_coco_panoptic_segments_cover_what_has_a_class(coco: Path, scenes: list[
             assert set(scene.semantic[mask]) == {labels[segment["category_id"]]}
         crowds = sum(thing.crowd for thing in scene.objects)
         assert sum(segment["iscrowd"] for segment in entry["segments_info"]) == crowds
-
-
-@pytest.mark.parametrize("layout", ["coco", "cityscapes"])
-def test_objects_of_no_class_are_listed_beside_both(
-    layout: str, scenes: list[Scene], request: pytest.FixtureRequest
-) -> None:
-    root = request.getfixturevalue(layout)
-    document = loaded(root / "agnostic_train.json")
-    assert [entry["name"] for entry in document.dataset["categories"]] == ["object"]
-    for number, scene in enumerate(scenes, start=1):
-        expected = [m for o, m in zip(scene.objects, masks(scene), strict=True) if o.label < 0]
-        found = [document.annToMask(entry) > 0 for entry in document.imgToAnns[number]]
-        assert [m.tolist() for m in found] == [m.tolist() for m in expected]
-        assert (root / document.imgs[number]["file_name"]).is_file()
 
 
 # reading back

@@ -2,7 +2,6 @@
 
     leftImg8bit/{split}/{split}town/{split}town_000001_000000_leftImg8bit.png
     gtFine/{split}/{split}town/..._gtFine_{labelIds,instanceIds,color}.png and _gtFine_polygons.json
-    agnostic_{split}.json   the objects of no class, as a COCO JSON of one category
 
 A crowd is a group: its pixels in the instance map are the label id alone. Caravans have instance
 ids although no class counts them; other objects of no class are `dynamic`, without an instance id.
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,7 @@ import numpy as np
 from jointseg_core.classes import CITYSCAPES
 from jointseg_eval.datasets.cityscapes import LABEL_IDS, THING_IDS
 from training.scenes import Scene, SceneObject
-from training.scenes.coco_writer import (
-    Record,
-    annotations,
-    image_entry,
-    write_agnostic,
-    write_picture,
-)
+from training.scenes.coco_writer import write_picture
 
 UNLABELED, DYNAMIC, CARAVAN = 0, 5, 29
 NAMES = {
@@ -44,12 +37,11 @@ _PALETTE[0, list(LABEL_IDS), :3] = CITYSCAPES.semantic_colors
 _PALETTE[0, [DYNAMIC, CARAVAN], :3] = (111, 74, 0), (0, 0, 90)
 
 
-def write_frame(root: Path, split: str, number: int, scene: Scene) -> Record:
-    """Write all files of a scene, numbered from 1; returns what `finish` needs to know of it."""
+def write_frame(root: Path, split: str, number: int, scene: Scene) -> None:
+    """Write all files of a scene, numbered from 1."""
     stem = f"{split}/{split}town/{split}town_{number:06d}_000000"
     labels, instances = label_maps(scene)
-    picture = f"leftImg8bit/{stem}_leftImg8bit.png"
-    write_picture(root / picture, scene.image)
+    write_picture(root / f"leftImg8bit/{stem}_leftImg8bit.png", scene.image)
     for kind, plane in {
         "labelIds": labels,
         "instanceIds": instances,
@@ -58,15 +50,6 @@ def write_frame(root: Path, split: str, number: int, scene: Scene) -> Record:
         write_picture(root / f"gtFine/{stem}_gtFine_{kind}.png", plane)
     outlines = json.dumps(polygons(instances), separators=(",", ":"))
     (root / f"gtFine/{stem}_gtFine_polygons.json").write_text(outlines)
-    return {
-        "image": image_entry(number, picture, scene),
-        "agnostic": annotations(number, scene, None),
-    }
-
-
-def finish(root: Path, split: str, records: Sequence[Record]) -> None:
-    """Write what is said about a split as a whole."""
-    write_agnostic(root, split, [record["image"] for record in records], records)
 
 
 def label_maps(scene: Scene) -> tuple[np.ndarray, np.ndarray]:

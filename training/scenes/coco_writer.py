@@ -3,7 +3,6 @@
     {split}2017/000000000001.jpg
     annotations/instances_{split}2017.json
     annotations/panoptic_{split}2017.json and panoptic_{split}2017/000000000001.png
-    agnostic_{split}.json   the objects of no class, which nothing else lists
 
 Categories have the label ids of Cityscapes. A mask without holes is a list of polygons along the
 edges of its pixels; one with holes, and a crowd, is run lengths.
@@ -25,7 +24,6 @@ from training.scenes import Scene
 
 JPEG_QUALITY = 95
 HUMANS = ("person", "rider")
-OBJECT = [{"id": 1, "name": "object", "supercategory": "object"}]
 FIRST_STUFF = 256  # the segment of class k is FIRST_STUFF + k, above those of objects
 
 Record = dict[str, Any]
@@ -33,15 +31,14 @@ Record = dict[str, Any]
 
 def write_frame(root: Path, split: str, number: int, scene: Scene) -> Record:
     """Write the pictures of a scene, numbered from 1; returns what `finish` needs to know of it."""
-    stem = f"{number:012d}"
+    stem, (height, width) = f"{number:012d}", scene.semantic.shape
     write_picture(root / f"{split}2017" / f"{stem}.jpg", scene.image)
     segments = _segments(scene)
     write_picture(root / f"annotations/panoptic_{split}2017" / f"{stem}.png", _coloured(segments))
     return {
-        "image": image_entry(number, f"{stem}.jpg", scene),
-        "annotations": annotations(number, scene, THING_IDS),
+        "image": {"id": number, "file_name": f"{stem}.jpg", "height": height, "width": width},
+        "annotations": annotations(number, scene),
         "segments": _segments_info(segments, scene),
-        "agnostic": annotations(number, scene, None),
     }
 
 
@@ -58,29 +55,22 @@ def finish(root: Path, split: str, records: Sequence[Record]) -> None:
         for record in records
     ]
     folder = root / "annotations"
-    write_json(folder / f"instances_{split}2017.json", images, found, _things())
-    write_json(folder / f"panoptic_{split}2017.json", images, panoptic, _classes())
-    below = [{**image, "file_name": f"{split}2017/{image['file_name']}"} for image in images]
-    write_agnostic(root, split, below, records)
+    _write_json(folder / f"instances_{split}2017.json", images, found, _things())
+    _write_json(folder / f"panoptic_{split}2017.json", images, panoptic, _classes())
 
 
-def image_entry(number: int, file_name: str, scene: Scene) -> Record:
-    height, width = scene.semantic.shape
-    return {"id": number, "file_name": file_name, "height": height, "width": width}
-
-
-def annotations(number: int, scene: Scene, ids: Sequence[int] | None) -> list[Record]:
-    """COCO's entries for the things, with category ids by label; with None for what is none."""
+def annotations(number: int, scene: Scene) -> list[Record]:
+    """COCO's entries for the things of a scene."""
     found = []
     for value, thing in enumerate(scene.objects, start=1):
-        if (thing.label < 0) != (ids is None):
+        if thing.label < 0:
             continue
         x1, y1, x2, y2 = (int(side) for side in thing.box)
         crop = scene.instances[y1:y2, x1:x2] == value
         entry = {
             "id": number * 1000 + value,
             "image_id": number,
-            "category_id": 1 if ids is None else ids[thing.label],
+            "category_id": THING_IDS[thing.label],
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "area": int(np.count_nonzero(crop)),
             "iscrowd": int(thing.crowd),
@@ -138,15 +128,7 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
     path.write_bytes(cv2.imencode(path.suffix, pixels, options)[1])
 
 
-def write_agnostic(
-    root: Path, split: str, images: Sequence[Record], records: Sequence[Record]
-) -> None:
-    """agnostic_{split}.json: the objects of no class as a COCO JSON of one category, "object"."""
-    found = [entry for record in records for entry in record["agnostic"]]
-    write_json(root / f"agnostic_{split}.json", images, found, OBJECT)
-
-
-def write_json(
+def _write_json(
     path: Path, images: Sequence[Record], found: Sequence[Record], categories: Iterable[Record]
 ) -> None:
     document = {

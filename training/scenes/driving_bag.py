@@ -1,11 +1,7 @@
-"""A synthetic drive as a recording: camera topics, and the truth about them on topics of its own.
-
-python -m training.scenes.driving_bag OUT.mcap --seed 1000
-"""
+"""A synthetic drive as a recording: camera topics, and topics with the truth about them."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,6 @@ import numpy as np
 import torch
 
 from jointseg_core.classes import CITYSCAPES
-from jointseg_core.command import run_program
 from jointseg_core.predictions import Masks
 from jointseg_core.targets import Target
 from jointseg_eval.recordings.bags import BagWriter
@@ -110,22 +105,3 @@ def _masks(header: Any, scene: Scene, objects: list[tuple[int, SceneObject]]) ->
     labels, ids = [o.label for _, o in objects], [str(o.track_id) for _, o in objects]
     masks = Masks.from_crops(windows, crops) if crops else Masks.empty()
     return masks_message(header, scene.semantic.shape, masks, labels, ids)
-
-
-def main() -> None:
-    """Write one bag and say what is in it."""
-    parser = argparse.ArgumentParser(prog="driving_bag", description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, help="the .mcap file to write")
-    parser.add_argument("--seed", type=int, default=1000, help="training uses seeds below 1000")
-    parser.add_argument("--streets", type=int, default=STREETS)
-    parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 512), metavar=("H", "W"))
-    options = parser.parse_args()
-    frames = write_driving_bag(
-        options.out, options.seed, options.streets, options.frames_per_street, tuple(options.size)
-    )
-    print(f"{options.out}: {frames} frames at {RATE_HZ:g} Hz from {options.streets} streets")
-
-
-if __name__ == "__main__":
-    run_program(main)
