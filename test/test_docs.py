@@ -146,6 +146,25 @@ def test_release_tools_read_the_changelog() -> None:
 # What CONTRIBUTING.md and topics.md say
 
 
+def expanded(name: str) -> list[str]:
+    """What `a.{b,c}` stands for."""
+    head, brace, rest = name.partition("{")
+    return [head + one for one in rest.rstrip("}").split(",")] if brace else [name]
+
+
+def test_modules_that_the_changelog_leads_to_are_there() -> None:
+    text = re.sub(r"\n +", " ", CHANGELOG.read_text())
+    rows = [row for row in text.split("* ") if ": ``" in row]
+    named = [
+        name for row in rows for name in re.findall(r"``([\w.{},]+)``", row.partition(": ")[2])
+    ]
+    modules = [one for name in named if "." in name for one in expanded(name)]
+    assert len(modules) > 20
+    for module in modules:
+        place = ROOT.joinpath(*module.split("."))
+        assert place.is_dir() or place.with_suffix(".py").is_file(), module
+
+
 def names_in(file: Path) -> set[str]:
     """What a module defines: functions, classes, their methods, and constants."""
     found = set()
