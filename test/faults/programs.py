@@ -25,7 +25,7 @@ from jointseg_core import Predictor, load_model, shipped_weights
 from jointseg_core.errors import BadCheckpoint, BadConfig, SegError
 from jointseg_eval.bag_evaluation.headline import Run
 from jointseg_eval.bag_evaluation.report import write_bag_report
-from jointseg_eval.evaluate_bag import _table_of_frames
+from jointseg_eval.evaluate_bag import _write_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = (
@@ -142,8 +142,8 @@ def _report(folder: Path) -> None:
 def _cells(folder: Path) -> None:
     """A cell that a table would compute is told to be text."""
     names = ("=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "drive")
-    table = _table_of_frames(made_timeline(14, bags=names, things=("=car", "bus")))
-    (folder / "frames.csv").write_text(table, newline="")
+    timeline = made_timeline(14, bags=names, things=("=car", "bus"))
+    _write_frames(folder / "frames.csv", timeline)
     with (folder / "frames.csv").open(newline="") as file:
         rows = [*csv.reader(file)]
     cells = {row[0] for row in rows} | set(rows[0])
