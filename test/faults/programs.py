@@ -234,7 +234,7 @@ def _bounds(folder: Path) -> None:
 
 CASES = [
     *map(usage, PROGRAMS),
-    *map(help_of, ("salvage", "predict", "train")),
+    *map(help_of, ("jointseg_eval.salvage", "jointseg_eval.predict", "training.train")),
     program("predict into a folder that is a file", "jointseg_eval.predict", lambda f: (
         (f / "out").write_text("x"), pictures(f))[1], 3, "--out", often=True),
     program("predict with weights that are not there", "jointseg_eval.predict", lambda f: [
