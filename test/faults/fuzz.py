@@ -56,7 +56,9 @@ def feed(name: str, seconds: int) -> None:
     except ImportError:
         at_random(name, seconds)
         return
-    with atheris.instrument_imports(include=["jointseg_core", "jointseg_ros", "training"]):
+    with atheris.instrument_imports(
+        include=["jointseg_core", "jointseg_ros", "jointseg_eval", "training"]
+    ):
         from faults.targets import TARGETS
     corpus = OUT / "corpus" / name
     corpus.mkdir(parents=True, exist_ok=True)
