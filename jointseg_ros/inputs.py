@@ -53,14 +53,17 @@ def matched_publishers(node: Node, topic: str, kind: str, qos: QoSProfile) -> Ma
 class CameraInputs:
     """Subscriptions to camera topics: best effort, the newest image only, QoS overridable.
 
+    cameras: is asked what to subscribe to whenever that begins; parameters may have changed it.
     receive: is called with each frame, on the thread that spins the node.
     """
 
     def __init__(
-        self, node: Node, cameras: tuple[Camera, ...], receive: Callable[[Frame], None]
+        self,
+        node: Node,
+        cameras: Callable[[], tuple[Camera, ...]],
+        receive: Callable[[Frame], None],
     ) -> None:
-        self._node, self._receive = node, receive
-        self._cameras = {camera.name: camera for camera in cameras}
+        self._node, self._cameras, self._receive = node, cameras, receive
         self._subscriptions: dict[str, Subscription] = {}
 
     @property
@@ -70,7 +73,7 @@ class CameraInputs:
 
     def subscribe(self) -> None:
         """Receive from every camera from now on."""
-        for camera in self._cameras.values():
+        for camera in self._cameras():
             self._subscriptions[camera.name] = self._subscription(camera)
 
     def unsubscribe(self) -> None:
@@ -81,10 +84,11 @@ class CameraInputs:
 
     def matched(self, camera: str) -> Matched:
         """The publishers on a camera's topic; none while it is not subscribed."""
-        topic = self._node.resolve_topic_name(self._cameras[camera].topic)
+        settings = next(one for one in self._cameras() if one.name == camera)
+        topic = self._node.resolve_topic_name(settings.topic)
         if (subscription := self._subscriptions.get(camera)) is None:
             return Matched(topic)
-        kind = f"sensor_msgs/msg/{_message_type(self._cameras[camera]).__name__}"
+        kind = f"sensor_msgs/msg/{_message_type(settings).__name__}"
         return matched_publishers(self._node, topic, kind, subscription.qos_profile)
 
     def _subscription(self, camera: Camera) -> Subscription:

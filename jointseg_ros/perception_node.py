@@ -72,7 +72,7 @@ class PerceptionNode(LifecycleNode):
         self._worker: Worker | None = None
         self._stats = None
         self._outputs: dict[str, CameraOutputs] = {}
-        self._inputs = CameraInputs(self, self.settings.cameras, self._receive)
+        self._inputs = CameraInputs(self, lambda: self.settings.cameras, self._receive)
         self.reporter = Reporter(self, health=self)
         self.create_service(SetBool, "~/enable", self._enable)
         self.create_service(Trigger, "~/reload_model", self._reload)

@@ -53,6 +53,15 @@ def test_a_parameter_that_makes_no_sense_is_refused_with_the_reason(
     assert shared.node.settings is before
 
 
+def test_a_topic_that_is_set_before_configure_is_the_one_that_is_heard(bench: Bench) -> None:
+    node = bench.start(autostart=False)
+    assert bench.set("cameras.camera.image_topic", "/other/image").successful
+    assert bench.run(node.trigger_configure) == bench.run(node.trigger_activate) == SUCCESS
+    topics = [subscription.topic_name for subscription in node.subscriptions]
+    assert "/other/image" in topics and "/camera/image_raw" not in topics
+    assert node.matched("camera").topic == "/other/image"
+
+
 def test_every_parameter_has_a_description(shared: Bench) -> None:
     names = [
         name
