@@ -97,14 +97,14 @@ def _mask(types: _Types, window: list[int], crop: np.ndarray, runs_only: bool) -
     roi = types("sensor_msgs/msg/RegionOfInterest")(
         x_offset=x1, y_offset=y1, width=x2 - x1, height=y2 - y1
     )
-    new, runs = types("jointseg_ros/msg/InstanceMask"), run_lengths(crop)
+    new, runs = types("jointseg_ros/msg/InstanceMask"), _run_lengths(crop)
     if runs_only or 4 * len(runs) <= (crop.size + 7) // 8:
         rle = array.array("I", runs.astype(np.uint32).tobytes())
         return new(roi=roi, encoding=_RUNS, rle=rle)
     return new(roi=roi, encoding=_BITS, bitmap=np.packbits(crop.reshape(-1)).tobytes())
 
 
-def run_lengths(mask: np.ndarray) -> np.ndarray:
+def _run_lengths(mask: np.ndarray) -> np.ndarray:
     """Lengths of the runs of a mask bool [h, w] row by row, background first (0 for none)."""
     flat = mask.reshape(-1)
     if not flat.size:

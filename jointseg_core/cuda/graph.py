@@ -42,7 +42,7 @@ _MOST_GRAPHS = 8  # combinations of picture sizes that are kept; the one unused 
 _WARM_UPS = 3  # runs before the capture, in which libraries choose kernels and caches are filled
 
 
-class CapturedGraph:
+class _CapturedGraph:
     """All that happens to batches of pictures of these sizes, between two copies.
 
     On a CPU nothing is captured: every batch is computed anew.
@@ -154,7 +154,7 @@ class Replayer:
         self._how = model, preprocessing
         self._where = device, dtype
         self._device = device if device.type == "cuda" else -1  # -1 leaves the current one alone
-        self._graphs: OrderedDict[tuple[tuple[int, int], ...], CapturedGraph] = OrderedDict()
+        self._graphs: OrderedDict[tuple[tuple[int, int], ...], _CapturedGraph] = OrderedDict()
         self.redone = 0
 
     @classmethod
@@ -188,7 +188,7 @@ class Replayer:
             found = [p.to("cpu") for p in model.decode(graph.output, frames)]
         return graph.output, found, [staged, done]
 
-    def _captured(self, frames: list[Letterbox]) -> CapturedGraph:
+    def _captured(self, frames: list[Letterbox]) -> _CapturedGraph:
         model, _ = self._how
         key = tuple(frame.image_size for frame in frames)
         known = self._graphs.pop(key, None)
@@ -197,7 +197,7 @@ class Replayer:
             while len(self._graphs) >= _MOST_GRAPHS:
                 self._graphs.popitem(last=False)
             pool = next((other.pool for other in self._graphs.values()), None)
-            known = CapturedGraph(*self._how, frames, *self._where, pool)
+            known = _CapturedGraph(*self._how, frames, *self._where, pool)
         self._graphs[key] = known
         return known
 

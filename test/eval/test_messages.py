@@ -6,7 +6,13 @@ import torch
 
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.errors import BadInput
-from jointseg_core.messages import read_boxes, read_masks, read_plane, read_predictions, run_lengths
+from jointseg_core.messages import (
+    _run_lengths,
+    read_boxes,
+    read_masks,
+    read_plane,
+    read_predictions,
+)
 from jointseg_core.predictions import Masks
 from jointseg_eval.recordings.messages import (
     detections_message,
@@ -39,7 +45,7 @@ def bitmaps(count: int = 3) -> torch.Tensor:
     ],
 )
 def test_run_lengths_alternate_row_by_row_and_begin_with_the_background(mask: list, runs: list):
-    assert run_lengths(np.array(mask, bool)).tolist() == runs
+    assert _run_lengths(np.array(mask, bool)).tolist() == runs
 
 
 def test_boxes_come_back_to_the_last_bit_with_their_classes():
