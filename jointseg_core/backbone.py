@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -113,28 +112,6 @@ class ResNet(nn.Module):
             x = stage(x)
             features.append(x)
         return features
-
-    def fold_batch_norms(self) -> None:
-        """Fold every norm, in evaluation mode, into the convolution before it."""
-        for module in self.modules():
-            if isinstance(module, BasicBlock | Bottleneck | ResNet):
-                for i in (1, 2, 3):
-                    _fold(module, f"conv{i}", f"bn{i}")
-            elif isinstance(module, nn.Sequential) and len(module) == 2:  # a shortcut
-                _fold(module, "0", "1")
-
-
-def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
-    """Put the norm of that name, if it is one, into the convolution of that name."""
-    conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
-    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
-        return
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None  # these norms all keep statistics
-    conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
-    )
-    setattr(module, norm_name, nn.Identity())
 
 
 class StridedConvLevels(nn.Module):

@@ -23,6 +23,7 @@ from jointseg_core.export.backends import CHECKPOINT, Exported, is_export, open_
 from jointseg_core.export.graphs import Output
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
+from jointseg_core.runtime.folding import fold_batch_norms
 from jointseg_core.runtime.malloc import keep_memory, return_memory
 from jointseg_core.runtime.winograd import WinogradConv2d, use_winograd
 
@@ -224,7 +225,7 @@ def prepared(
 
     Layers compute in dtype; what decides where something is stays in fp32 (see the models' decode).
     """
-    model.backbone.fold_batch_norms()
+    fold_batch_norms(model)
     if winograd:
         use_winograd(model, dtype, besides=model.backbone.layer4)
     model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)

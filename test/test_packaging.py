@@ -135,7 +135,7 @@ LAYERS = (
     {"tensors", "errors", "runtime.malloc"},
     {"boxes", "layers", "classes", "letterbox", "predictions", "roi_align", "command"},
     {"panoptic", "preprocessing", "targets", "images", "messages"},
-    {"backbone", "refinement", "regions", "runtime.winograd", "scale_maps"},
+    {"backbone", "refinement", "regions", "runtime.folding", "runtime.winograd", "scale_maps"},
     {"correlation", "rpn", "segmentation"},
     {"rdsnet", "rdsnet_s", "segrpn"},
     {"joint", "cuda.fixed_shapes", "cuda.mask_kernel"},

@@ -10,23 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models import detection as tv
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.segmentation import deeplabv3_resnet50
-from torchvision.ops import FrozenBatchNorm2d
 
 from benchmarks.networks.clock import StageClock
 from benchmarks.networks.models import make_scene
 from benchmarks.networks.planting import Scene, calibrate, plant_regions
 from benchmarks.networks.settings import Settings
 from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from jointseg_core.runtime.folding import fold_batch_norms
 from jointseg_core.runtime.malloc import keep_memory
 
 DETECTORS = {"maskrcnn": tv.MaskRCNN, "fasterrcnn": tv.FasterRCNN}
@@ -64,17 +62,6 @@ def treat(model: nn.Module, treated: bool, device: str) -> tuple[nn.Module, Call
         fold_batch_norms(model)
         model = model.to(memory_format=torch.channels_last)
     return model.to(device), partial(torch.autocast, kind, torch.bfloat16, enabled=treated)
-
-
-def fold_batch_norms(model: nn.Module) -> None:
-    """Fold every norm into the convolution that comes right before it."""
-    for parent in model.modules():
-        for (_, conv), (name, norm) in pairwise(list(parent.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d):
-                statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-                fused = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
-                conv.weight, conv.bias = fused
-                setattr(parent, name, nn.Identity())
 
 
 def detector(

@@ -10,18 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn import BatchNorm2d
-from torchvision.models import resnet18
-from torchvision.ops import FrozenBatchNorm2d, box_iou
+from torchvision.ops import box_iou
 
 from benchmarks.networks import planting
 from benchmarks.networks.__main__ import main
-from benchmarks.networks.baselines import detector, fold_batch_norms
+from benchmarks.networks.baselines import detector
 from benchmarks.networks.clock import StageClock
 from benchmarks.networks.entries import PEAK_REPEATS, build, count_objects, names_of, peak_gflop
 from benchmarks.networks.gate import check_results, masks_reason, pipeline_reason
 from benchmarks.networks.models import make_picture
-from benchmarks.networks.planting import calibrate, crop_share, street_scene
+from benchmarks.networks.planting import crop_share, street_scene
 from benchmarks.networks.settings import parse
 from benchmarks.networks.summary import Results, spread, statistics
 from benchmarks.networks.worker import Worker, WorkerFailed, costs, environment, gflop_of, measure
@@ -106,19 +104,6 @@ def test_a_baseline_finds_exactly_the_planted_objects_also_in_bf16():
     for treated in (False, True):
         found = detector("fasterrcnn", settings, treated, StageClock("cpu"))(make_picture(settings))
         assert count_objects(found) == 12
-
-
-def test_baselines_given_our_treatment_compute_the_same():
-    torch.manual_seed(0)
-    network = resnet18().eval()
-    network.layer1 = resnet18(norm_layer=FrozenBatchNorm2d).layer1
-    images = torch.randn(1, 3, 64, 64)
-    calibrate(network, network, seed=0)
-    with torch.no_grad():
-        wanted = network(images)
-        fold_batch_norms(network)
-        torch.testing.assert_close(network(images), wanted, rtol=1e-3, atol=1e-3)
-    assert not [m for m in network.modules() if isinstance(m, BatchNorm2d | FrozenBatchNorm2d)]
 
 
 def test_several_pictures_at_once_are_timed_and_counted_as_one_picture_each():

@@ -1,4 +1,4 @@
-"""Backbones: torchvision's weights, the papers' norms, folding."""
+"""Backbones: torchvision's weights, the papers' norms, pyramids."""
 
 import pytest
 import torch
@@ -65,19 +65,6 @@ def test_frozen_stages_do_not_train():
     network = ResNet("tiny", "fixed_statistics", frozen_stages=2)
     frozen = {n.split(".")[0] for n, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"conv1", "bn1", "layer1"}
-
-
-@pytest.mark.parametrize("norm", ["fixed", "trainable"])
-def test_folding_changes_nothing_but_the_norms(norm):
-    torch.manual_seed(0)
-    network = ResNet("tiny", norm).eval()
-    disturb_statistics(network)
-    images = torch.randn(1, 3, 64, 64)
-    before = network(images)
-    network.fold_batch_norms()
-    assert not any(hasattr(m, "running_mean") for m in network.modules())
-    for a, b in zip(before, network(images), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_the_pyramid_adds_coarser_levels_as_each_paper_does():
