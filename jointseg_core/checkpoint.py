@@ -22,7 +22,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
 from jointseg_core import joint, rdsnet, rdsnet_s, segrpn
-from jointseg_core.backbone import ResNet
+from jointseg_core.backbone import Backbone
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.joint import Joint, JointConfig, build_joint
@@ -108,7 +108,7 @@ def build_model(config: Config, backbone_weights: str | Path | None = None) -> M
     return model
 
 
-def _load_backbone(backbone: ResNet, path: str | Path) -> None:
+def _load_backbone(backbone: Backbone, path: str | Path) -> None:
     """Load a ResNet file in torchvision's format, without its classifier.
 
     Raises BadCheckpoint naming the keys that are missing or have another shape.

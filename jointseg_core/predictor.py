@@ -227,7 +227,7 @@ def prepared(
     """
     fold_batch_norms(model)
     if winograd:
-        use_winograd(model, dtype, besides=model.backbone.layer4)
+        use_winograd(model, dtype, besides=model.backbone.stages[-1])
     model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm | WinogradConv2d):

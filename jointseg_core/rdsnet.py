@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
+from jointseg_core.backbone import Backbone, FeaturePyramid, StridedConvLevels, build_backbone
 from jointseg_core.boxes import (
     AnchorGrid,
     best_of_levels,
@@ -61,7 +61,7 @@ class RDSNetConfig:
 
     num_classes: int
     backbone: str = "r101"
-    norm: str = "fixed_statistics"  # of the backbone, see `ResNet`
+    norm: str = "fixed_statistics"  # of the backbone, see `build_backbone`
     frozen_stages: int = 2  # of the backbone: stem and first stage
     channels: int = 256  # of the pyramid and both streams
     head_depth: int = 4  # 3x3 convolutions in each tower of the object stream
@@ -113,7 +113,7 @@ class RDSNet(nn.Module):
     def __init__(
         self,
         config: RDSNetConfig,
-        backbone: ResNet,
+        backbone: Backbone,
         pyramid: FeaturePyramid,
         anchors: AnchorGrid,
         object_stream: ObjectStream,
@@ -345,7 +345,7 @@ def build_rdsnet(config: RDSNetConfig) -> RDSNet:
 def build_parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
     """The arguments of `RDSNet` beside its config, with a pyramid from P{finest} to P7."""
     channels, groups, d = config.channels, config.head_groups, config.filter_size
-    backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
+    backbone = build_backbone(config.backbone, config.norm, config.frozen_stages)
     coarser = StridedConvLevels(backbone.widths[-1], channels)
     anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=_OCTAVE_SCALES)
     classes, cell, depth = config.num_classes, anchors.per_cell, config.head_depth

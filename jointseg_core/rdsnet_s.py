@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointseg_core.backbone import FeaturePyramid, ResNet, StridedConvLevels
+from jointseg_core.backbone import Backbone, FeaturePyramid, StridedConvLevels, build_backbone
 from jointseg_core.boxes import (
     BOX_WEIGHTS,
     AnchorGrid,
@@ -174,7 +174,7 @@ class RDSNetS(nn.Module):
     def __init__(
         self,
         config: RDSNetSConfig,
-        backbone: ResNet,
+        backbone: Backbone,
         pyramid: FeaturePyramid,
         anchors: AnchorGrid,
         object_stream: _SharedHead,
@@ -370,7 +370,7 @@ PRESETS = {
 
 def build_rdsnet_s(config: RDSNetSConfig) -> RDSNetS:
     """RDSNet_s, or YOLACT for a config of `as_yolact`."""
-    backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
+    backbone = build_backbone(config.backbone, config.norm, config.frozen_stages)
     channels, groups = config.channels, config.head_groups
     anchors = AnchorGrid(_STRIDES, config.anchor_size)
     segmentation = nn.Conv2d(channels, config.num_classes, 1)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from jointseg_core.backbone import FeaturePyramid, ResNet, SubsampledLevel
+from jointseg_core.backbone import Backbone, FeaturePyramid, SubsampledLevel, build_backbone
 from jointseg_core.boxes import AnchorGrid, detect, has_area
 from jointseg_core.classes import UNLABELLED
 from jointseg_core.letterbox import Letterbox
@@ -55,7 +55,7 @@ class SegRPNConfig:
     num_classes: int = 19  # of pixels, things and stuff
     things: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18)  # semantic classes that are things
     backbone: str = "r50"
-    norm: str = "fixed"  # of the backbone, see `ResNet`
+    norm: str = "fixed"  # of the backbone, see `build_backbone`
     frozen_stages: int = 0
     channels: int = 256  # of the pyramid and the proposal heads
     branch_channels: int = 128  # of both segmentation branches
@@ -101,7 +101,7 @@ class SegRPN(nn.Module):
     def __init__(
         self,
         config: SegRPNConfig,
-        backbone: ResNet,
+        backbone: Backbone,
         pyramid: FeaturePyramid,
         anchors: AnchorGrid,
         proposal_head: ProposalHead,
@@ -366,7 +366,7 @@ def with_true_scale_maps(config: SegRPNConfig, case: int) -> SegRPNConfig:
 
 def build_segrpn(config: SegRPNConfig) -> SegRPN:
     """SegRPN with both branches on a ResNet feature pyramid P2..P6."""
-    backbone = ResNet(config.backbone, config.norm, config.frozen_stages)
+    backbone = build_backbone(config.backbone, config.norm, config.frozen_stages)
     anchors = AnchorGrid((4, 8, 16, 32, 64), config.anchor_size)
     return SegRPN(
         config,

@@ -35,7 +35,7 @@ class _Dense(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.model, self.dtype = model, model.backbone.conv1.weight.dtype
+        self.model, self.dtype = model, next(model.backbone.parameters()).dtype
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return list(named_tensors(self.model(images.to(self.dtype))).values())

@@ -6,9 +6,9 @@ import torchvision
 
 from jointseg_core.backbone import (
     FeaturePyramid,
-    ResNet,
     StridedConvLevels,
     SubsampledLevel,
+    build_backbone,
 )
 from jointseg_core.checkpoint import _load_backbone
 
@@ -28,7 +28,7 @@ def test_a_torchvision_file_gives_torchvisions_features(tmp_path, norm):
     theirs = torchvision.models.resnet18(weights=None).eval()
     disturb_statistics(theirs)
     torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
-    ours = ResNet("r18", norm).eval()
+    ours = build_backbone("r18", norm).eval()
     _load_backbone(ours, tmp_path / "resnet18.pth")
     images = torch.randn(1, 3, 64, 96)
     x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
@@ -41,20 +41,20 @@ def test_a_torchvision_file_gives_torchvisions_features(tmp_path, norm):
 def test_deep_networks_know_every_key_of_torchvisions_files(tmp_path, name):
     theirs = getattr(torchvision.models, name.replace("r", "resnet"))(weights=None)
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
-    _load_backbone(ResNet(name, "fixed"), tmp_path / "weights.pth")
+    _load_backbone(build_backbone(name, "fixed"), tmp_path / "weights.pth")
 
 
 def test_a_file_for_another_network_is_refused_by_name(tmp_path):
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth lacks"):
-        _load_backbone(ResNet("r18", "fixed"), tmp_path / "other.pth")
+        _load_backbone(build_backbone("r18", "fixed"), tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(ValueError, match="not a torchvision ResNet file"):
-        _load_backbone(ResNet("r18", "fixed"), tmp_path / "text.pth")
+        _load_backbone(build_backbone("r18", "fixed"), tmp_path / "text.pth")
 
 
 def test_fixed_statistics_stay_fixed_while_scale_and_shift_train():
-    network = ResNet("tiny", "fixed_statistics").train()
+    network = build_backbone("tiny", "fixed_statistics").train()
     before = network.bn1.running_mean.clone()
     network(torch.randn(2, 3, 64, 64))[-1].sum().backward()
     assert torch.equal(network.bn1.running_mean, before)
@@ -62,7 +62,7 @@ def test_fixed_statistics_stay_fixed_while_scale_and_shift_train():
 
 
 def test_frozen_stages_do_not_train():
-    network = ResNet("tiny", "fixed_statistics", frozen_stages=2)
+    network = build_backbone("tiny", "fixed_statistics", frozen_stages=2)
     frozen = {n.split(".")[0] for n, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"conv1", "bn1", "layer1"}
 

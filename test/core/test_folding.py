@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
-from jointseg_core.backbone import ResNet
+from jointseg_core.backbone import build_backbone
 from jointseg_core.runtime.folding import fold_batch_norms
 
 NORMS = nn.BatchNorm2d | FrozenBatchNorm2d
@@ -38,11 +38,11 @@ def check(network, images, see=None):
 
 
 @pytest.mark.parametrize("norm", ["fixed", "fixed_statistics", "trainable"])
-@pytest.mark.parametrize("name", ["tiny", "r50"])
+@pytest.mark.parametrize("name", ["tiny", "r50", "lite0"])
 @torch.no_grad()
 def test_backbones_compute_the_same(name, norm):
     torch.manual_seed(0)
-    network = with_statistics(ResNet(name, norm))
+    network = with_statistics(build_backbone(name, norm))
     check(network, torch.randn(1, 3, 64, 96), network)
 
 

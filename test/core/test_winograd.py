@@ -101,7 +101,7 @@ def test_a_network_on_a_cpu_uses_them_and_finds_the_same(wide):
     for winograd in (False, True):
         predictor = Predictor(model, manifest, "cpu", winograd=winograd)
         assert (layers(predictor.model) > 0) == winograd
-        assert not layers(predictor.model.backbone.layer4)
+        assert not layers(predictor.model.backbone.stages[-1])
         predictor.configure(score_threshold=0.0, max_detections=20)
         seen += predictor([image])
     torch.testing.assert_close(seen[0].scores, seen[1].scores, atol=1e-5, rtol=1e-4)
