@@ -53,6 +53,8 @@ _BUILDERS: Mapping[type, Callable[[Any], Model]] = {
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _FORMAT = 1
+# What published files hold beside the backbone: of ResNets, and of EfficientNet-Lite0
+_CLASSIFIERS = ("fc.", "_fc.", "_conv_head.", "_bn1.")
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ def preset(model_type: str, name: str) -> Config:
 def build_model(config: Config, backbone_weights: str | Path | None = None) -> Model:
     """The network that a config describes, with random weights.
 
-    backbone_weights is the file of a ResNet in torchvision's format, such as one trained on
-    ImageNet, for the backbone. Raises BadCheckpoint for another file.
+    backbone_weights is a file of torch.save for the backbone, such as one trained on ImageNet: a
+    ResNet in torchvision's format, for lite0 `efficientnet-lite0-57934424.pth` (docs/training.md).
+    Raises BadCheckpoint for another file.
     """
     if type(config) not in _BUILDERS:
         wanted = " or ".join(kind.__name__ for kind in _BUILDERS)
@@ -109,19 +112,19 @@ def build_model(config: Config, backbone_weights: str | Path | None = None) -> M
 
 
 def _load_backbone(backbone: Backbone, path: str | Path) -> None:
-    """Load a ResNet file in torchvision's format, without its classifier.
+    """Load a published file, without its classifier.
 
     Raises BadCheckpoint naming the keys that are missing or have another shape.
     """
     name = f"backbone weights: {Path(path).resolve()}"
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = dict(torch.load(path, map_location="cpu", weights_only=True))
+        weights = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIERS)}
     except Exception as error:
         raise BadCheckpoint(
-            f"{name} is not a torchvision ResNet file "
+            f"{name} is not a file of a published backbone "
             f"({type(error).__name__}); expected a state dict saved with torch.save"
         ) from error
-    weights = {k: v for k, v in weights.items() if not k.startswith("fc.")}
     try:
         missing, unexpected = backbone.load_state_dict(weights, strict=False)
     except RuntimeError as error:
@@ -129,7 +132,7 @@ def _load_backbone(backbone: Backbone, path: str | Path) -> None:
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise BadCheckpoint(
-            f"{name} lacks {missing[:3]} and has {unexpected[:3]} that this ResNet does not know"
+            f"{name} lacks {missing[:3]} and has {unexpected[:3]} that this backbone does not know"
         )
 
 

