@@ -60,7 +60,7 @@ class RDSNetConfig:
     """The numbers of the paper, for ImageNet weights; see PRESETS for smaller networks."""
 
     num_classes: int
-    backbone: str = "r101"
+    backbone: str = "r101"  # tiny, r18, r50, r101 or lite0
     norm: str = "fixed_statistics"  # of the backbone, see `build_backbone`
     frozen_stages: int = 2  # of the backbone: stem and first stage
     channels: int = 256  # of the pyramid and both streams

@@ -61,7 +61,7 @@ class RDSNetSConfig:
     """
 
     num_classes: int
-    backbone: str = "r101"
+    backbone: str = "r101"  # tiny, r18, r50, r101 or lite0
     norm: str = "trainable"
     frozen_stages: int = 0
     channels: int = 256

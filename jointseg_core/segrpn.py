@@ -54,7 +54,7 @@ class SegRPNConfig:
     num_things: int = 8  # classes of objects
     num_classes: int = 19  # of pixels, things and stuff
     things: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18)  # semantic classes that are things
-    backbone: str = "r50"
+    backbone: str = "r50"  # tiny, r18, r50, r101 or lite0
     norm: str = "fixed"  # of the backbone, see `build_backbone`
     frozen_stages: int = 0
     channels: int = 256  # of the pyramid and the proposal heads

@@ -51,7 +51,7 @@ class Options(Means):
 
     size: Size = "tiny"  # of the network: tiny, r18 or r50
     seeds: int = 3  # trainings of each row, with seeds from --seed on
-    backbone: Path | None = None  # ResNet weights to start from, in torchvision's format
+    backbone: Path | None = None  # a published file for it, see docs/training.md
     cache: Path | None = None  # folder for decoded pictures; synthetic scenes have their own
     resamples: int = 1000  # draws of validation pictures behind an interval
     results: Path = Path("docs/results")  # folder for the numbers

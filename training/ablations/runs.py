@@ -67,7 +67,7 @@ class Base:
     training    the pictures to learn from
     validation  those to be scored on
     cache       folder for decoded pictures, or None
-    backbone    ResNet weights to start from, or None
+    backbone    a published file of weights for it, or None
     """
 
     name: str

@@ -26,7 +26,7 @@ class Options:
     out: Path | None = None  # folder of the run; none = out/runs/RECIPE
     resume: bool = False  # go on from the newest checkpoint in that folder, if there is one
     init: tuple[Path, ...] = ()  # weights to start from, the later over the earlier: ours, others
-    backbone: Path | None = None  # ResNet weights to start from, in torchvision's format
+    backbone: Path | None = None  # a published file for it, see docs/training.md
     device: str = "auto"  # auto, cpu, cuda or cuda:N; under torchrun one GPU a process
     workers: int | None = None  # processes that load pictures; none = 1, or up to 8 for a GPU
     cache: Path | None = None  # folder for decoded pictures; synthetic scenes have their own

@@ -106,14 +106,15 @@ def _check_start(recipe: Recipe, options: Options) -> None:
     if recipe.pretrained:
         raise BadConfig(
             "this recipe starts from ImageNet weights, but neither --backbone nor --init names "
-            "any; give a ResNet file in torchvision's format, or train from scratch with "
-            "--pretrained false"
+            "any; give a published file for the backbone (docs/training.md), or train from "
+            "scratch with --pretrained false"
         )
     if recipe.model.norm != "trainable":
         raise BadConfig(
             f"the backbone has {recipe.model.norm} norms, as belong to ImageNet weights, but "
-            "neither --backbone nor --init names weights; give a ResNet file in torchvision's "
-            "format, or train from scratch with --model.norm trainable --model.frozen-stages 0"
+            "neither --backbone nor --init names weights; give a published file for the backbone "
+            "(docs/training.md), or train from scratch with --model.norm trainable "
+            "--model.frozen-stages 0"
         )
 
 
