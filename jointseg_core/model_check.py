@@ -20,7 +20,7 @@ import torch
 
 from jointseg_core.errors import BadCheckpoint
 from jointseg_core.export.graphs import named_tensors
-from jointseg_core.export.self_check import LIMITS
+from jointseg_core.export.limits import LIMITS
 from jointseg_core.files import completed
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
@@ -84,7 +84,7 @@ def _implausible(seen: Predictions, predictor: Predictor) -> Iterator[str]:
 
 def _sign(path: Path) -> dict[str, float]:
     """Write to the manifest what the weights compute in fp32 on this CPU, and return it."""
-    predictor = Predictor.from_file(path, device="cpu", precision="fp32")
+    predictor = Predictor.from_file(path, device="cpu", precision="fp32", backend="torch")
     manifest = path.with_suffix(".json")
     found = _sizes(predictor)
     document = json.loads(manifest.read_text()) | {"self_test": found}

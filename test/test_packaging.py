@@ -142,7 +142,7 @@ LAYERS = (
     {"cuda.rdsnet", "cuda.segrpn"},
     {"cuda.joint"},
     {"checkpoint", "cuda.graph", "files", "visualize"},
-    {"export.graphs"},
+    {"export.graphs", "export.limits"},
     {"export.backends"},
     {"predictor"},
     {"export.quantization", "export.self_check"},

@@ -30,8 +30,9 @@ from jointseg_core.export.backends import (
     sha256,
 )
 from jointseg_core.export.graphs import empty_shapes, named_tensors, parts
+from jointseg_core.export.limits import problem
 from jointseg_core.export.quantization import calibration_inputs, read_pictures
-from jointseg_core.export.self_check import compare, drawn_pictures, problem
+from jointseg_core.export.self_check import compare, drawn_pictures
 from jointseg_core.export.writers import REQUIRED, write
 from jointseg_core.predictor import PRECISIONS, Predictor, choose_device, precisions_of, prepared
 

@@ -10,32 +10,17 @@ can tell (`python -m jointseg_eval.evaluate FOLDER DATASET --backend openvino --
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torchvision.ops import box_iou
 
 from jointseg_core.export.graphs import named_tensors
+from jointseg_core.export.limits import LIMITS
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.predictor import Predictor
 
-
-class _Limits(NamedTuple):
-    """What an export has to keep to."""
-
-    error: float  # relative error of each tensor at most
-    overlap: float  # IoU of boxes, and of masks, from which two objects are the same
-    objects: float  # share of the objects that are found on both sides
-    pixels: float  # share of pixels that have the same class
-
-
-LIMITS = {
-    "fp32": _Limits(1e-3, 0.95, 1.0, 0.999),
-    "fp16": _Limits(0.02, 0.9, 0.95, 0.99),
-    "bf16": _Limits(0.1, 0.7, 0.8, 0.97),
-    "int8": _Limits(0.5, 0.5, 0.8, 0.9),
-}
 _THRESHOLDS = (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 """Scores from which objects are compared: the first at which there are enough of them."""
 _OBJECTS = 10
@@ -57,11 +42,11 @@ def drawn_pictures(input_size: tuple[int, int]) -> list[np.ndarray]:
 
 
 def compare(torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]) -> dict[str, Any]:
-    """How far the two are apart on the first of the pictures: what `problem` reads."""
+    """How far the two are apart on the first of the pictures: what `limits.problem` reads."""
     pictures = pictures[:_PICTURES]
     error, name = max(_errors(torch_, exported, pictures))
-    limits = LIMITS[exported.precision]
-    threshold, objects = _objects(torch_, exported, pictures, limits)
+    overlap = LIMITS[exported.precision].overlap
+    threshold, objects = _objects(torch_, exported, pictures, overlap)
     numbers = {
         "pictures": len(pictures),
         "largest_error": error,
@@ -78,20 +63,6 @@ def compare(torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]) 
     return numbers
 
 
-def problem(numbers: Mapping[str, Any], precision: str) -> str | None:
-    """Why an export with these numbers is none, or None."""
-    limits = LIMITS[precision]
-    if not numbers["largest_error"] <= limits.error:
-        return (
-            f"{numbers['largest_error_of']} is off by {numbers['largest_error']:.2g} of its size, "
-            f"allowed are {limits.error:g}"
-        )
-    for what, limit in (("objects", limits.objects), ("pixels", limits.pixels)):
-        if (share := numbers.get(f"same_{what}", 1.0)) < limit:
-            return f"{share:.1%} of the {what} are the same, wanted are {limit:.1%}"
-    return None
-
-
 def _errors(
     torch_: Predictor, exported: Predictor, pictures: list[np.ndarray]
 ) -> Iterator[tuple[float, str]]:
@@ -104,7 +75,7 @@ def _errors(
 
 
 def _objects(
-    torch_: Predictor, exported: Predictor, pictures: list[np.ndarray], limits: _Limits
+    torch_: Predictor, exported: Predictor, pictures: list[np.ndarray], overlap: float
 ) -> tuple[float, list[bool]]:
     """The score from which objects were compared, and of each whether the other side has it."""
     found: list[bool] = []
@@ -115,7 +86,7 @@ def _objects(
         # an object may lie on the other side of the threshold there
         relaxed = _seen(torch_, exported, pictures, threshold / 2)
         for (a, b), (more_a, more_b) in zip(strict, relaxed, strict=True):
-            found += _in(a, more_b, limits.overlap) + _in(b, more_a, limits.overlap)
+            found += _in(a, more_b, overlap) + _in(b, more_a, overlap)
         break
     return threshold, found
 

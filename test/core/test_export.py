@@ -17,8 +17,9 @@ from jointseg_core.checkpoint import build_model, load_model
 from jointseg_core.errors import BadConfig
 from jointseg_core.export.backends import CHECKPOINT, open_export
 from jointseg_core.export.graphs import named_tensors
+from jointseg_core.export.limits import problem
 from jointseg_core.export.model import Request, export_model
-from jointseg_core.export.self_check import drawn_pictures, problem
+from jointseg_core.export.self_check import drawn_pictures
 
 SIZE = (64, 128)
 pytestmark = pytest.mark.timeout(600)  # tracing alone takes minutes on a busy machine
