@@ -20,6 +20,7 @@ from jointseg_core.classes import Classes
 from jointseg_core.cuda.graph import Replayer
 from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.backends import CHECKPOINT, Exported, is_export, open_export
+from jointseg_core.export.choice import fastest_export
 from jointseg_core.export.graphs import Output
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
@@ -48,6 +49,7 @@ class Predictor:
     device     "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N"
     precision  "fp32", "fp16", "bf16", or "auto": bf16 on a CPU that computes in it, else fp32
     exported   what computes in the place of the model's layers, in a precision of its own
+    reason     why that backend runs, for logs; empty where it was asked for
     winograd   whether wide 3x3 convolutions may save multiplications, see `winograd.py`; they do
                on CPUs, but not in bf16 on one with AMX
     """
@@ -61,12 +63,14 @@ class Predictor:
         weights: Path = Path(),
         exported: Exported | None = None,
         winograd: bool = True,
+        reason: str = "",
     ) -> None:
         self.device = choose_device(exported.export.device if exported else device)
         self.precision = (
             exported.export.precision if exported else choose_precision(precision, self.device)
         )
         self.backend = exported.export.form if exported else "torch"
+        self.reason = reason
         self.weights = weights
         self.manifest = manifest
         self.timing = Timing()
@@ -90,16 +94,17 @@ class Predictor:
         precision: str = "fp32",
         sha256: str = "",
         model_type: str = "",
-        backend: str = "torch",
+        backend: str = "auto",
     ) -> Predictor:
         """The model of a checkpoint, see `load_model`, or of an export, see `open_export`.
 
-        backend is "torch", which runs the checkpoint in an export's folder as well, or the one that
-        the path was exported to: "onnx", "aoti" or "openvino". Raises BadCheckpoint also when the
-        file holds another model type than the one asked for.
+        backend is "auto", which is torch or an export beside the checkpoint, see
+        `export.choice`; "torch", which runs the checkpoint in an export's folder as well; or
+        "onnx", "aoti" or "openvino", for an export to it. Raises BadCheckpoint also when the file
+        holds another model type than the one asked for.
         """
-        exported = None
-        if backend != "torch":
+        exported, reason = None, ""
+        if backend not in ("auto", "torch"):
             exported = open_export(path, backend, device, precision)
         file = Path(path) / CHECKPOINT if is_export(path) else path
         model, manifest = load_model(file, sha256)
@@ -107,7 +112,10 @@ class Predictor:
             raise BadCheckpoint(
                 f"{Path(path).resolve()}: holds a {manifest.model_type} model, wanted {model_type}"
             )
-        return cls(model, manifest, device, precision, Path(path).resolve(), exported)
+        if backend == "auto":
+            exported, reason = _fastest(path, device, precision, sha256)
+        weights = Path(path).resolve()
+        return cls(model, manifest, device, precision, weights, exported, reason=reason)
 
     @property
     def model_type(self) -> str:
@@ -216,6 +224,19 @@ class Predictor:
         black = np.zeros((*self.input_size, 3), np.uint8)
         for count in batch_sizes:
             self([black] * count)
+
+
+def _fastest(
+    path: str | Path, device: str, precision: str, sha256: str
+) -> tuple[Exported | None, str]:
+    """What `fastest_export` says, where an export may take the place of torch at all."""
+    chosen = choose_device(device)
+    computed = choose_precision(precision, chosen)
+    if chosen.type != "cpu":
+        return None, "it has the GPU"
+    if sha256:
+        return None, "a SHA-256 was asked for, which no export has"
+    return fastest_export(path, {computed, "fp32"} if precision == "auto" else {computed}, computed)
 
 
 def prepared(

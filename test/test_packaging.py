@@ -144,6 +144,7 @@ LAYERS = (
     {"checkpoint", "cuda.graph", "files", "visualize"},
     {"export.graphs", "export.limits"},
     {"export.backends"},
+    {"export.choice"},
     {"predictor"},
     {"export.quantization", "export.self_check"},
     {"export.writers", "model_check"},

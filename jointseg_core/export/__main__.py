@@ -1,9 +1,11 @@
 """Write a model's networks for another runtime: `python -m jointseg_core.export WEIGHTS --to onnx`.
 
+    python -m jointseg_core.export --to openvino
     python -m jointseg_core.export WEIGHTS --to openvino --precision int8 --calibration PICTURES
 
 WEIGHTS is a .safetensors with its manifest; batch norms are folded before anything is written. The
-folder that it makes is what `backend:=onnx` of the node opens (docs/export.md).
+folder that it makes lies beside the weights, where `backend:=auto` of the node finds it
+(docs/export.md).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.export.backends import SUFFIXES
 from jointseg_core.export.model import Request, export_model
@@ -19,31 +22,38 @@ from jointseg_core.export.model import Request, export_model
 def main() -> int:
     """Export as the command line says."""
     options = _parser().parse_args()
-    out = options.out or options.weights.with_suffix("").with_name(
-        f"{options.weights.stem}_{options.to}_{options.precision}"
+    request = Request(
+        options.weights,
+        options.to,
+        options.out,
+        options.precision,
+        options.batch,
+        options.calibration,
+        options.device,
     )
-    export = export_model(
-        Request(
-            options.weights,
-            options.to,
-            out,
-            options.precision,
-            options.batch,
-            options.calibration,
-            options.device,
-        )
-    )
+    export = export_model(request)
     check = ", ".join(f"{name} {value}" for name, value in export.self_check.items())
-    print(f"{out}: {export.model} for {export.form} in {export.precision}; self-check: {check}")
+    what = f"{export.model} for {export.form} in {export.precision}"
+    print(f"{request.folder}: {what}; self-check: {check}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="export", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", type=Path, help="a .safetensors with its manifest")
+    parser.add_argument(
+        "weights",
+        type=Path,
+        nargs="?",
+        default=shipped_weights("joint"),
+        help="a .safetensors with its manifest; default: the joint network's that are shipped",
+    )
     parser.add_argument("--to", required=True, help=", ".join(SUFFIXES))
     parser.add_argument("--out", type=Path, help="the folder to make; default: beside the weights")
-    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16 or int8")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="fp32, fp16, bf16 or int8; auto: bf16 where this CPU and the form have it, else fp32",
+    )
     parser.add_argument("--batch", type=int, default=1, help="images in one call")
     parser.add_argument("--calibration", type=Path, help="folder of pictures, for int8")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for aoti")

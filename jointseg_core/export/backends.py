@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from torch import Tensor
 from jointseg_core.checkpoint import Model
 from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.graphs import Output, assemble
+from jointseg_core.export.limits import LIMITS
 from jointseg_core.runtime.malloc import return_memory
 from jointseg_core.segrpn import SegRPN
 
@@ -59,7 +60,8 @@ class Export:
     empty       shapes of the outputs without elements, which no graph has
     files       SHA-256 of every other file of the folder
     versions    of what wrote it
-    self_check  what the self-check found
+    self_check  what the self-check found, and as `time_to_torch` how long a call took, relative to
+                torch in each precision of the device where it was written
     """
 
     form: str
@@ -89,12 +91,33 @@ class Export:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadCheckpoint(f"{folder / _MANIFEST}: not of this package ({error!r})") from error
         for name, wanted in files:
-            if sha256(folder, name) != wanted:
+            if _sha256(folder, name) != wanted:
                 raise BadCheckpoint(
                     f"{folder / name}: SHA-256 is not the one in {_MANIFEST}; "
                     "the file is damaged or of another export, copy the folder again"
                 )
         return export
+
+    @staticmethod
+    def folder(weights: str | Path, form: str, precision: str) -> Path:
+        """Where an export of a checkpoint lies that is beside it, and beside no link to it."""
+        file = Path(weights).resolve()
+        return file.with_name(f"{file.stem}_{form}_{precision}")
+
+    def check_source(self, folder: Path, weights: Path) -> None:
+        """Raises BadCheckpoint where the export in that folder is not one of these weights."""
+        wanted, found = _source(weights), _source(folder / CHECKPOINT)
+        found["sha256"] = self.files.get(CHECKPOINT)
+        if other := [key for key, value in wanted.items() if found[key] != value]:
+            raise BadCheckpoint(
+                f"{folder}: was exported from a checkpoint with another {other[0]} than {weights}; "
+                "export these weights again"
+            )
+
+    def signed(self, folder: Path) -> Export:
+        """With the SHA-256 of every file that lies in the folder."""
+        files = {file.name: _sha256(folder, file.name) for file in sorted(folder.iterdir())}
+        return replace(self, files=files)
 
     def save(self, folder: Path) -> None:
         """Write export.json."""
@@ -111,10 +134,17 @@ class Exported:
 
     @classmethod
     def load(cls, folder: Path, export: Export) -> Exported:
-        """Open the graphs of a folder. Raises BadConfig where the machine lacks its precision."""
+        """Open the graphs of a folder.
+
+        Raises BadConfig where the machine lacks the runtime or the precision.
+        """
+        if export.form in _PACKAGES:
+            _check_backend(export.form)
         names = {name: f"{name}{SUFFIXES[export.form]}" for name in ("dense", "regions")}
         opener = _OPENERS[export.form]
         found = {name: file for name, file in names.items() if file in export.files}
+        if "dense" not in found:
+            raise BadCheckpoint(f"{folder}: {names['dense']} is not among the files of its export")
         return cls(export, {name: opener(folder / file, export) for name, file in found.items()})
 
     def network(self, model: Model) -> _Network:
@@ -168,11 +198,14 @@ def is_export(path: str | Path) -> bool:
 def open_export(path: str | Path, backend: str, device: str, precision: str) -> Exported:
     """The export in that folder, ready to run by the backend of its form.
 
-    precision is the export's, or "auto". Raises BadConfig for what this machine lacks and
-    BadCheckpoint for a folder that is damaged or of another form.
+    precision is the export's, or "auto". For a checkpoint's file it is the export beside it, where
+    just one is of that form and precision; "auto" is any but int8 then. Raises BadConfig for what
+    this machine lacks and BadCheckpoint for a folder that is damaged or of another form.
     """
-    folder = Path(path).resolve()
     _check_backend(backend)
+    folder, file = Path(path).resolve(), Path(path).resolve()
+    if file.is_file():
+        folder = _beside(file, backend, precision)
     if not is_export(folder):
         raise BadCheckpoint(
             f"{folder} is no export for backend {backend} (there is no {_MANIFEST} in it); "
@@ -191,7 +224,23 @@ def open_export(path: str | Path, backend: str, device: str, precision: str) -> 
         )
     if device.split(":")[0] not in ("auto", export.device):
         raise BadConfig(f"device {device!r}: {folder} was exported to run on {export.device}")
+    if file.is_file():
+        export.check_source(folder, file)
     return Exported.load(folder, export)
+
+
+def _beside(file: Path, backend: str, precision: str) -> Path:
+    """The folder of the only export beside a checkpoint that is to run so. Raises BadCheckpoint."""
+    there = {p: folder for p in LIMITS if (folder := Export.folder(file, backend, p)).is_dir()}
+    wanted = [p for p in there if p == precision or (precision == "auto" and p != "int8")]
+    if len(wanted) == 1:
+        return there[wanted[0]]
+    found = ", ".join(folder.name for folder in there.values())
+    raise BadCheckpoint(
+        f"{file}: {len(wanted) or 'no'} export{'s' * bool(wanted)} for backend {backend} in "
+        f"precision {precision} beside it{found and f' among {found}'}; say the folder of one or "
+        f"its precision, or make one with python -m jointseg_core.export {file} --to {backend}"
+    )
 
 
 def _check_backend(name: str) -> None:
@@ -206,7 +255,18 @@ def _check_backend(name: str) -> None:
         )
 
 
-def sha256(folder: Path, name: str) -> str:
+def _source(weights: Path) -> dict[str, Any]:
+    """What has to be the same for an export to be one of these weights."""
+    file = weights.with_suffix(".json")
+    try:
+        document = json.loads(file.read_bytes())
+        found = {key: document[key] for key in ("sha256", "model", "config", "preprocessing")}
+        return found | {"sha256": found["sha256"].lower()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadCheckpoint(f"{file}: not a manifest of this package ({error!r})") from error
+
+
+def _sha256(folder: Path, name: str) -> str:
     """Of a file in that folder, in hexadecimal digits. Raises BadCheckpoint where it is missing."""
     if Path(name).name != name or not (folder / name).is_file():
         raise BadCheckpoint(f"{folder / name}: missing, but listed in {_MANIFEST}; copy it again")

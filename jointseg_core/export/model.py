@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +29,6 @@ from jointseg_core.export.backends import (
     Export,
     Exported,
     openvino_precisions,
-    sha256,
 )
 from jointseg_core.export.graphs import empty_shapes, named_tensors, parts
 from jointseg_core.export.limits import problem
@@ -45,8 +46,8 @@ class Request:
 
     weights      a checkpoint
     form         onnx, torch-export, aoti or openvino
-    out          the folder that will appear
-    precision    fp32, fp16, bf16 or int8
+    out          the folder that will appear, by default beside the weights
+    precision    fp32, fp16, bf16 or int8; auto becomes bf16 where the form has it here, else fp32
     batch        images in one call of the dense graph
     calibration  for int8: a folder of pictures such as the camera will send
     device       cpu, or cuda for an aoti package that runs there
@@ -54,14 +55,19 @@ class Request:
 
     weights: Path
     form: str
-    out: Path
+    out: Path | None = None
     precision: str = "fp32"
     batch: int = 1
     calibration: Path | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if reason := self._form_problem() or self._value_problem():
+        if reason := self._form_problem():
+            raise BadConfig(reason)
+        if self.precision == "auto":
+            precision = "bf16" if "bf16" in self._precisions() else "fp32"
+            object.__setattr__(self, "precision", precision)
+        if reason := self._value_problem():
             raise BadConfig(reason)
 
     def _form_problem(self) -> str | None:
@@ -80,8 +86,8 @@ class Request:
         return None
 
     def _value_problem(self) -> str | None:
-        if self.out.exists():
-            return f"--out: {self.out} exists; remove it, or name another folder"
+        if self.folder.exists():
+            return f"--out: {self.folder} exists; remove it, or name another folder"
         if self.batch < 1:
             return f"--batch {self.batch}: want 1 or more images in a call"
         if self.precision not in (known := self._precisions()):
@@ -96,6 +102,11 @@ class Request:
         if self.form == "onnx":
             return ["fp32", "fp16", "int8"]  # ONNX Runtime's CPU has no convolution in bf16
         return precisions_of(choose_device(self.device))
+
+    @property
+    def folder(self) -> Path:
+        """What will appear."""
+        return self.out or Export.folder(self.weights, self.form, self.precision)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -117,13 +128,12 @@ def export_model(request: Request, model: Model | None = None) -> Export:
             "has one size; save it with a fixed input_size"
         )
     pictures = read_pictures(request.calibration) if request.calibration else []
-    with _appearing(request.out) as folder:
+    with _appearing(request.folder) as folder:
         checkpoint = folder / CHECKPOINT
         shutil.copy(request.weights, checkpoint)
         shutil.copy(request.weights.with_suffix(".json"), checkpoint.with_suffix(".json"))
         export = write_graphs(request, manifest, model or loaded, folder, pictures)
-        files = {path.name: sha256(folder, path.name) for path in sorted(folder.iterdir())}
-        export = _checked(folder, replace(export, files=files), pictures)
+        export = _checked(folder, export.signed(folder), pictures)
         export.save(folder)
     return export
 
@@ -194,4 +204,34 @@ def _checked(folder: Path, export: Export, pictures: list[np.ndarray]) -> Export
             f"the export to {export.form} in {export.precision} does not see what the checkpoint "
             f"sees: {reason}; nothing was written"
         )
+    if export.device == "cpu":
+        batch = (pictures or drawn_pictures(export.input_size)) * export.batch
+        numbers["time_to_torch"] = _time_to_torch(folder, export, batch[: export.batch])
     return replace(export, self_check=numbers)
+
+
+def _time_to_torch(folder: Path, export: Export, batch: list[np.ndarray]) -> dict[str, float]:
+    """CPU time of its network for a batch over that of torch, in each precision that torch has.
+
+    On one thread, where neither waiting threads nor other programs count; they take turns.
+    """
+    precisions, threads = precisions_of(choose_device("cpu")), torch.get_num_threads()
+    load = partial(load_model, folder / CHECKPOINT)
+    rounds: list[list[float]] = []
+    torch.set_num_threads(1)
+    try:
+        own = Predictor(*load(), exported=Exported.load(folder, export))
+        rivals = [own, *(Predictor(*load(), "cpu", precision) for precision in precisions)]
+        start = time.perf_counter()
+        while len(rounds) < 5 or (len(rounds) < 50 and time.perf_counter() - start < 2.0):
+            rounds.append([_cpu_seconds(predictor, batch) for predictor in rivals])
+    finally:
+        torch.set_num_threads(threads)
+    least, *others = np.min(rounds, 0).tolist()
+    return {name: round(least / other, 3) for name, other in zip(precisions, others, strict=True)}
+
+
+def _cpu_seconds(predictor: Predictor, batch: list[np.ndarray]) -> float:
+    start = time.process_time()
+    predictor.raw(batch)
+    return time.process_time() - start

@@ -101,7 +101,7 @@ def test_the_joint_network_is_one_graph(joint_weights: Path, tmp_path: Path) -> 
 
 @needs_onnx
 def test_the_torch_backend_runs_the_checkpoint_of_an_export(onnx_exports: dict[str, Path]) -> None:
-    predictor = Predictor.from_file(onnx_exports["rdsnet"], device="cpu")
+    predictor = Predictor.from_file(onnx_exports["rdsnet"], device="cpu", backend="torch")
     assert predictor.backend == "torch" and len(predictor([noise(0, 64, 128)])) == 1
 
 
