@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def _predictor(model: str, device: str, precision: str) -> Predictor:
-    predictor = Predictor.from_file(shipped_weights(model), device, precision)
+    predictor = Predictor.from_file(shipped_weights(model), device, precision, backend="torch")
     predictor.configure(score_threshold=SCORE_THRESHOLD)
     return predictor
 

@@ -16,7 +16,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, device: str = "auto") -
     add("--with", dest="other", type=Path, help="weights for the class maps")
     add("--device", default=device, help="auto, cpu, cuda or cuda:N")
     add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
-    add("--backend", default="torch", help="torch, or that of an export")
+    add("--backend", default="auto", help="auto, torch, or that of an export: docs/export.md")
 
 
 def bounded(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:

@@ -152,10 +152,11 @@ def _evaluate(
     models: Models,
 ) -> BagResult:
     """Every window, done now or before; they are added in their own order."""
-    sha256 = models.predictor.sha256 + (models.other.sha256 if models.other else "")
+    predictors = [models.predictor, *([models.other] if models.other else [])]
+    run = " ".join(f"{p.sha256} {p.backend} {p.precision}" for p in predictors)
     length = round(options.window * 1e9)
     jobs = [window for recording in recordings for window in windows(recording, length)]
-    paths = [options.out / "parts" / f"{settings.key(w, sha256)}.npz" for w in jobs]
+    paths = [options.out / "parts" / f"{settings.key(w, run)}.npz" for w in jobs]
     left = [k for k, path in enumerate(paths) if load(path) is None]
     failures: dict[int, Failure] = {}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:

@@ -112,6 +112,7 @@ def model_status(
             "weights": predictor.weights,
             "sha256": predictor.sha256[:12],
             "device": predictor.device,
+            "backend": predictor.backend,
             "precision": predictor.precision,
             "CPU threads": torch.get_num_threads(),
             "warm-up [ms]": f"{warm_up_ms:.0f}",

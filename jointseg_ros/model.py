@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.model_check import check_model
@@ -15,27 +19,61 @@ from jointseg_ros.parameters import Settings
 DEFAULT_THREADS = max(1, len(os.sched_getaffinity(0)) - 1)  # one core for the executor
 
 
-def load_predictor(settings: Settings) -> tuple[Predictor, float]:
+def load_predictor(settings: Settings, log: RcutilsLogger) -> tuple[Predictor, float]:
     """A model that is loaded, checked and warmed up, and how long the warm-up took in ms.
 
-    Raises ValueError with the path and the reason.
+    The log gets what runs and why, and what the core warns of. An export that backend "auto" has
+    chosen and that fails here gives way to torch. Raises ValueError with the path and the reason.
     """
     torch.set_num_threads(settings.num_threads or DEFAULT_THREADS)
+    with _warnings_in(log):
+        predictor = _opened(settings, settings.backend)
+        try:
+            warm_up_ms = _made_ready(predictor, settings)
+        except Exception as error:  # a runtime raises what it likes
+            if settings.backend != "auto" or predictor.backend == "torch":
+                raise
+            warnings.warn(f"torch runs instead of {predictor.backend}: {error}", stacklevel=1)
+            predictor = _opened(settings, "torch")
+            warm_up_ms = _made_ready(predictor, settings)
+    how = f"on {predictor.device} by {predictor.backend} in {predictor.precision}"
+    why = predictor.reason and f" ({predictor.reason})"
+    log.info(f"{predictor.model_type} from {predictor.weights} {how}{why}")
+    return predictor, warm_up_ms
+
+
+@contextmanager
+def _warnings_in(log: RcutilsLogger) -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for warning in said:
+                log.warning(f"{warning.message}")
+
+
+def _opened(settings: Settings, backend: str) -> Predictor:
     predictor = Predictor.from_file(
         settings.model_weights or shipped_weights(settings.model_type),
         device=settings.device,
         precision=settings.precision,
         sha256=settings.model_sha256,
         model_type=settings.model_type,
-        backend=settings.backend,
+        backend=backend,
     )
     if reason := unknown_classes(predictor, settings):
         raise ValueError(reason)
+    return predictor
+
+
+def _made_ready(predictor: Predictor, settings: Settings) -> float:
+    """Check and warm up; ms that the warm-up took."""
     check_model(predictor)
     apply_settings(predictor, settings)
     started = time.monotonic()
     predictor.warm_up(range(1, settings.batch_size + 1))
-    return predictor, 1e3 * (time.monotonic() - started)
+    return 1e3 * (time.monotonic() - started)
 
 
 def unknown_classes(predictor: Predictor, settings: Settings) -> str:

@@ -84,9 +84,10 @@ class Settings:
         choices=("auto", "fp32", "fp16", "bf16", "int8"),
     )
     backend: str = _on_configure(
-        "torch",
-        "what runs the network; all but torch need weights that jointseg_core.export wrote for it",
-        choices=("torch", "onnx", "aoti", "openvino"),
+        "auto",
+        "what runs the network: torch, or one that jointseg_core.export wrote the weights for; "
+        "auto: an export beside the weights, if it is the faster one on a CPU",
+        choices=("auto", "torch", "onnx", "aoti", "openvino"),
     )
     num_threads: int = _on_configure(
         0, "CPU threads of the network; 0: one less than the cores", limits=(0, 256)

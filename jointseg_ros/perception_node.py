@@ -154,9 +154,6 @@ class PerceptionNode(LifecycleNode):
             return FAILURE
         self.trouble = ""
         self._publish_label_info()
-        p = self.predictor
-        how = f"on {p.device} by {p.backend} in {p.precision}"
-        self.get_logger().info(f"{p.model_type} from {p.weights} {how}")
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -231,7 +228,7 @@ class PerceptionNode(LifecycleNode):
     def _loaded(self) -> Predictor:
         """The model of the parameters, ready for use; ValueError with the path and the reason."""
         with self.liveness.loading():
-            predictor, self.warm_up_ms = load_predictor(self.settings)
+            predictor, self.warm_up_ms = load_predictor(self.settings, self.get_logger())
         return predictor
 
     def _create_outputs(self) -> None:

@@ -52,8 +52,8 @@ ARGUMENTS = (
     (
         "backend",
         "",
-        ("", "torch", "onnx", "aoti", "openvino"),
-        f"what runs the network; all but torch run weights that were exported; {IN_FILE}",
+        ("", "auto", "torch", "onnx", "aoti", "openvino"),
+        f"what runs the network; auto: an export beside the weights if it is faster; {IN_FILE}",
     ),
     ("cameras", "", (), f"names of the cameras, with commas between; {IN_FILE}"),
     (

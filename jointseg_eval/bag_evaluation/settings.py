@@ -30,7 +30,7 @@ class Settings:
     other: Path | None = None
     device: str = "cpu"
     precision: str = "fp32"
-    backend: str = "torch"
+    backend: str = "auto"
     truth: str = "topics"
     kinds: tuple[str, ...] = ()
     tolerance: int = 10_000_000
@@ -46,17 +46,17 @@ class Settings:
         first, second = open_predictors(self)
         return Models.of(first.classes, "the recording", first, second)
 
-    def key(self, window: Window, sha256: str) -> str:
+    def key(self, window: Window, run: str) -> str:
         """The name of a finished window: another one for whatever could change its result.
 
-        sha256: of the weights.
+        run: the SHA-256 of the weights, and what runs them.
         """
         facts = {k: str(v) for k, v in vars(self).items() if k not in ("weights", "other")}
         truth, recording = Path(self.truth), window.recording
         facts["annotations"] = _digest_of(truth) if truth.is_file() else self.truth
         known = [
             facts,
-            sha256,
+            run,
             str((recording.fingerprint, recording.topic, recording.truth)),
             window.start,
             window.stop,
