@@ -45,7 +45,7 @@ def fastest_export(
     """
     chosen: Exported | None = None
     said = []
-    for one in sorted(_candidates(Path(path), precision), key=lambda one: one.ratio):
+    for one in sorted(_candidates(Path(path).resolve(), precision), key=lambda one: one.ratio):
         said.append(f"{one.folder.name} {_what_counts(one, allowed)}")
         if chosen is None and _fits(one, allowed) and one.ratio < 1:
             chosen = _opened(one)
@@ -69,7 +69,7 @@ def _candidates(path: Path, precision: str) -> Iterator[_Candidate]:
 def _folders(path: Path) -> list[Path]:
     """Where exports of a checkpoint are looked for, what has no folder left out."""
     if is_export(path):
-        return [path.resolve()]
+        return [path]
     named = [Export.folder(path, form, precision) for form in _FORMS for precision in LIMITS]
     return [folder for folder in named if folder.is_dir()]
 
@@ -82,7 +82,7 @@ def _fits(one: _Candidate, allowed: Collection[str]) -> bool:
 def _what_counts(one: _Candidate, allowed: Collection[str]) -> str:
     """What decided about a candidate, as the end of a sentence."""
     if not _fits(one, allowed):
-        return f"is for {one.export.form} in {one.export.precision}, by name only"
+        return f"is for {one.export.form} in {one.export.precision}, which was not asked for"
     if one.ratio == math.inf:
         return "says no time; export again"
     return f"takes {one.ratio:.2f} of torch's time"

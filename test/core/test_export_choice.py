@@ -166,7 +166,8 @@ def test_an_old_export_that_says_no_time_is_no_choice(alone: Path, weights: Path
 def test_code_is_run_by_its_name_only(alone: Path, weights: Path) -> None:
     change(export_beside(alone, weights, "onnx", fp32=0.1), form="aoti")
     predictor = Predictor.from_file(alone, "cpu")
-    assert predictor.backend == "torch" and "aoti in fp32, by name only" in predictor.reason
+    assert predictor.backend == "torch"
+    assert "aoti in fp32, which was not asked for" in predictor.reason
 
 
 def test_weights_that_have_to_have_a_sum_are_run_by_torch(alone: Path, weights: Path) -> None:
@@ -175,6 +176,14 @@ def test_weights_that_have_to_have_a_sum_are_run_by_torch(alone: Path, weights: 
     sha256 = hashlib.sha256(alone.read_bytes()).hexdigest()
     predictor = Predictor.from_file(alone, "cpu", sha256=sha256)
     assert predictor.backend == "torch" and "SHA-256" in predictor.reason
+
+
+def test_a_link_to_weights_leads_to_the_exports_beside_them(alone: Path, weights: Path) -> None:
+    export_beside(alone, weights, "onnx", fp32=0.1)
+    link = alone.with_name("current.safetensors")
+    link.symlink_to(alone)
+    for backend in ("auto", "onnx"):
+        assert Predictor.from_file(link, "cpu", backend=backend).backend == "onnx"
 
 
 def test_the_folder_of_an_export_is_judged_as_one_beside_the_weights(
