@@ -236,7 +236,8 @@ def _fastest(
         return None, "it has the GPU"
     if sha256:
         return None, "a SHA-256 was asked for, which no export has"
-    return fastest_export(path, {computed, "fp32"} if precision == "auto" else {computed}, computed)
+    allowed = precisions_of(chosen) if precision == "auto" else [computed]
+    return fastest_export(path, allowed, computed)
 
 
 def prepared(

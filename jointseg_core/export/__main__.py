@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         default="auto",
-        help="fp32, fp16, bf16 or int8; auto: bf16 where this CPU and the form have it, else fp32",
+        help="fp32, fp16, bf16 or int8; auto: what torch takes here, if the form has it, else fp32",
     )
     parser.add_argument("--batch", type=int, default=1, help="images in one call")
     parser.add_argument("--calibration", type=Path, help="folder of pictures, for int8")

@@ -35,7 +35,14 @@ from jointseg_core.export.limits import problem
 from jointseg_core.export.quantization import calibration_inputs, read_pictures
 from jointseg_core.export.self_check import compare, drawn_pictures
 from jointseg_core.export.writers import REQUIRED, write
-from jointseg_core.predictor import PRECISIONS, Predictor, choose_device, precisions_of, prepared
+from jointseg_core.predictor import (
+    PRECISIONS,
+    Predictor,
+    choose_device,
+    choose_precision,
+    precisions_of,
+    prepared,
+)
 
 _REGION_OUTPUTS = ("class_logits", "box_deltas")
 
@@ -47,7 +54,7 @@ class Request:
     weights      a checkpoint
     form         onnx, torch-export, aoti or openvino
     out          the folder that will appear, by default beside the weights
-    precision    fp32, fp16, bf16 or int8; auto becomes bf16 where the form has it here, else fp32
+    precision    fp32, fp16, bf16 or int8; auto becomes torch's, if the form has that, else fp32
     batch        images in one call of the dense graph
     calibration  for int8: a folder of pictures such as the camera will send
     device       cpu, or cuda for an aoti package that runs there
@@ -65,7 +72,8 @@ class Request:
         if reason := self._form_problem():
             raise BadConfig(reason)
         if self.precision == "auto":
-            precision = "bf16" if "bf16" in self._precisions() else "fp32"
+            chosen = choose_precision("auto", choose_device(self.device))
+            precision = chosen if chosen in self._precisions() else "fp32"
             object.__setattr__(self, "precision", precision)
         if reason := self._value_problem():
             raise BadConfig(reason)

@@ -157,6 +157,14 @@ def test_auto_precision_compares_with_torch_in_the_precision_of_this_cpu(
     assert (found.backend, found.precision) == ("onnx", "fp32")  # fp32 loses nothing
 
 
+@pytest.mark.skipif("bf16" not in COMPUTED, reason="this CPU does not compute in bf16")
+def test_auto_precision_is_either_of_what_this_cpu_computes_in(alone: Path, weights: Path) -> None:
+    export_beside(alone, weights, "onnx", "bf16", fp32=0.6, bf16=0.6)
+    export_beside(alone, weights, "openvino", "fp32", fp32=0.7, bf16=0.7)
+    for precision, backend in (("auto", "onnx"), ("bf16", "onnx"), ("fp32", "openvino")):
+        assert Predictor.from_file(alone, "cpu", precision).backend == backend
+
+
 def test_an_old_export_that_says_no_time_is_no_choice(alone: Path, weights: Path) -> None:
     export_beside(alone, weights, "onnx")
     predictor = Predictor.from_file(alone, "cpu")
