@@ -24,6 +24,7 @@ from jointseg_core.export.choice import fastest_export
 from jointseg_core.export.graphs import Output
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Predictions
+from jointseg_core.runtime.bf16 import bf16_saves_time
 from jointseg_core.runtime.folding import fold_batch_norms
 from jointseg_core.runtime.malloc import keep_memory, return_memory
 from jointseg_core.runtime.winograd import WinogradConv2d, use_winograd
@@ -34,7 +35,7 @@ _LIMITS = ("score_threshold", "nms_iou", "mask_threshold", "max_detections")
 
 
 @dataclass(frozen=True)
-class Timing:
+class _Timing:
     """Milliseconds that the last batch took."""
 
     preprocess_ms: float = 0.0
@@ -47,7 +48,7 @@ class Predictor:
 
     model      is changed for good: norms folded, cast, moved; `exported` takes its backbone
     device     "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N"
-    precision  "fp32", "fp16", "bf16", or "auto": bf16 on a CPU that computes in it, else fp32
+    precision  "fp32", "fp16", "bf16", or "auto": bf16 on a CPU that is faster in it, else fp32
     exported   what computes in the place of the model's layers, in a precision of its own
     reason     why that backend runs, for logs; empty where it was asked for
     winograd   whether wide 3x3 convolutions may save multiplications, see `winograd.py`; they do
@@ -73,7 +74,7 @@ class Predictor:
         self.reason = reason
         self.weights = weights
         self.manifest = manifest
-        self.timing = Timing()
+        self.timing = _Timing()
         self._lock = threading.Lock()
         self._dtype = torch.float32 if exported else PRECISIONS[self.precision]
         winograd = winograd and not exported and winograd_saves_time(self.device, self._dtype)
@@ -177,7 +178,7 @@ class Predictor:
             frames = self.manifest.preprocessing.frames(images)
             output, predictions, between = self._replay(images, frames) or self._run(images)
             steps = np.diff([start, *between, time.perf_counter()]) * 1e3
-            self.timing = Timing(*steps.tolist())
+            self.timing = _Timing(*steps.tolist())
             proposals = self.model.proposals(output, frames, limit) if limit else []
         return predictions, [(boxes.cpu(), scores.cpu()) for boxes, scores in proposals]
 
@@ -278,11 +279,11 @@ def precisions_of(device: torch.device) -> list[str]:
 def choose_precision(name: str, device: torch.device) -> str:
     """The number format of that name. Raises BadConfig for one that the device has no units for.
 
-    "auto" is bf16 where a CPU has instructions for it: the shipped weights lose no accuracy by it
+    "auto" is bf16 where that saves a CPU time: the shipped weights lose no accuracy by it
     (docs/results/seed_spread.json against seed_spread_bf16.json).
     """
     if name == "auto":
-        return precisions_of(device)[-1] if device.type == "cpu" else "fp32"
+        return "bf16" if device.type == "cpu" and bf16_saves_time() else "fp32"
     if name == "int8":
         raise BadConfig("precision 'int8': torch has none here; run an export by its backend")
     if name not in PRECISIONS:

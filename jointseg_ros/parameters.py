@@ -80,7 +80,7 @@ class Settings:
     device: str = _on_configure("auto", "auto (a GPU if there is one), cpu, cuda or cuda:N")
     precision: str = _on_configure(
         "auto",
-        "number format of the network; auto: bf16 on a CPU that computes in it, else fp32",
+        "number format of the network; auto: bf16 on a CPU that is faster in it, else fp32",
         choices=("auto", "fp32", "fp16", "bf16", "int8"),
     )
     backend: str = _on_configure(
