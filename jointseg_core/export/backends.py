@@ -141,11 +141,11 @@ class Exported:
         if export.form in _PACKAGES:
             _check_backend(export.form)
         names = {name: f"{name}{SUFFIXES[export.form]}" for name in ("dense", "regions")}
-        opener = _OPENERS[export.form]
         found = {name: file for name, file in names.items() if file in export.files}
         if "dense" not in found:
             raise BadCheckpoint(f"{folder}: {names['dense']} is not among the files of its export")
-        return cls(export, {name: opener(folder / file, export) for name, file in found.items()})
+        how = export.form, export.precision
+        return cls(export, {name: open_graph(folder / file, *how) for name, file in found.items()})
 
     def network(self, model: Model) -> _Network:
         """What computes in the place of that model's layers; its region head is exchanged as well.
@@ -273,7 +273,17 @@ def _sha256(folder: Path, name: str) -> str:
     return hashlib.sha256((folder / name).read_bytes()).hexdigest()
 
 
-def _open_onnx(file: Path, export: Export) -> _Graph:
+def open_graph(file: Path, form: str, precision: str) -> _Graph:
+    """The network of one input in a file, ready to run on `torch.get_num_threads` threads.
+
+    form is one of SUFFIXES and says which runtime opens the file; OpenVINO opens ONNX files too.
+    It computes in that precision, the others in what the file was written in. Raises BadConfig for
+    a precision that this machine lacks.
+    """
+    return _OPENERS[form](file, precision)
+
+
+def _open_onnx(file: Path, precision: str) -> _Graph:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -300,35 +310,52 @@ def openvino_precisions() -> list[str]:
     return [name for name in ("fp32", "bf16", "int8") if name.upper() in known]
 
 
-def _open_openvino(file: Path, export: Export) -> _Graph:
+def _open_openvino(file: Path, precision: str) -> _Graph:
     import openvino
 
     known = openvino_precisions()
-    if export.precision not in known:
+    if precision not in known:
         raise BadConfig(
-            f"precision {export.precision!r}: OpenVINO computes in {', '.join(known)} on this CPU"
+            f"precision {precision!r}: OpenVINO computes in {', '.join(known)} on this CPU"
         )
-    rest = "f32" if export.precision == "fp32" or "bf16" not in known else "bf16"
+    rest = "f32" if precision == "fp32" or "bf16" not in known else "bf16"
     settings = {
         "INFERENCE_PRECISION_HINT": rest,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "NUM_STREAMS": 1,
     }
-    compiled = openvino.Core().compile_model(file, "CPU", settings)
+    model = _channels_last(openvino.Core().read_model(file))
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
 
     def run(tensor: Tensor) -> list[Tensor]:
-        found = compiled(tensor.contiguous().numpy(), share_outputs=True)
-        return [torch.from_numpy(array) for array in found.to_tuple()]
+        given = tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor
+        found = compiled(given.contiguous().numpy(), share_outputs=True)
+        tensors = (torch.from_numpy(array) for array in found.to_tuple())
+        return [t.permute(0, 3, 1, 2) if t.ndim == 4 else t for t in tensors]
 
     return run
 
 
-def _open_aoti(file: Path, export: Export) -> _Graph:
+def _channels_last(model: Any) -> Any:
+    """Maps go in and come out as OpenVINO computes them, so that none is copied."""
+    from openvino import Layout
+    from openvino.preprocess import PrePostProcessor
+
+    changed = PrePostProcessor(model)
+    for ends, part in ((model.inputs, changed.input), (model.outputs, changed.output)):
+        for number, end in enumerate(ends):
+            if len(end.partial_shape) == 4:
+                part(number).model().set_layout(Layout("NCHW"))
+                part(number).tensor().set_layout(Layout("NHWC"))
+    return changed.build()
+
+
+def _open_aoti(file: Path, precision: str) -> _Graph:
     package = torch._inductor.aoti_load_package(str(file))
     return lambda tensor: package(tensor.contiguous())  # as it was compiled, it does not look
 
 
-def _open_torch_export(file: Path, export: Export) -> _Graph:
+def _open_torch_export(file: Path, precision: str) -> _Graph:
     return torch.export.load(file).module()
 
 
