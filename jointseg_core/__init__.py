@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     )
     from jointseg_core.classes import CITYSCAPES, UNLABELLED, Classes
     from jointseg_core.errors import BadCheckpoint, SegError
-    from jointseg_core.joint import Joint, JointConfig, build_joint
+    from jointseg_core.joint import Joint, build_joint
+    from jointseg_core.joint_config import JointConfig
     from jointseg_core.letterbox import Letterbox
     from jointseg_core.panoptic import PanopticFusion
     from jointseg_core.predictions import Masks, Panoptic, Predictions, Segment
@@ -69,7 +70,8 @@ _HOMES = {
     "checkpoint": "Manifest build_model load_model preset save_model shipped_weights",
     "classes": "CITYSCAPES UNLABELLED Classes",
     "errors": "BadCheckpoint SegError",
-    "joint": "Joint JointConfig build_joint",
+    "joint": "Joint build_joint",
+    "joint_config": "JointConfig",
     "letterbox": "Letterbox",
     "panoptic": "PanopticFusion",
     "predictions": "Masks Panoptic Predictions Segment",

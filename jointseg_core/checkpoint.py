@@ -21,11 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
-from jointseg_core import joint, rdsnet, rdsnet_s, segrpn
+from jointseg_core import joint_config, rdsnet, rdsnet_s, segrpn
 from jointseg_core.backbone import Backbone
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadCheckpoint, BadConfig
-from jointseg_core.joint import Joint, JointConfig, build_joint
+from jointseg_core.joint import Joint, build_joint
+from jointseg_core.joint_config import JointConfig
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet
 from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
@@ -43,7 +44,7 @@ PRESETS: Mapping[str, Mapping[str, Config]] = {
     "rdsnet": rdsnet.PRESETS,
     "rdsnet_s": rdsnet_s.PRESETS,
     "segrpn": segrpn.PRESETS,
-    "joint": joint.PRESETS,
+    "joint": joint_config.PRESETS,
 }
 _BUILDERS: Mapping[type, Callable[[Any], Model]] = {
     RDSNetConfig: build_rdsnet,
@@ -259,6 +260,7 @@ def _read_manifest(path: Path) -> Manifest:
         document = json.loads(data)
         if document["format"] != _FORMAT:
             raise ValueError(f"format {document['format']}, this version reads {_FORMAT}")
+        _check_layout(document, path)
         manifest = Manifest(
             config=_config(document["model"], document["config"]),
             classes=Classes(**document["classes"]),
@@ -269,10 +271,24 @@ def _read_manifest(path: Path) -> Manifest:
         )
         if not re.fullmatch("[0-9a-fA-F]{64}", manifest.sha256):
             raise ValueError(f"sha256 is {manifest.sha256!r}")
+    except BadCheckpoint:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"{path}: not a manifest of this package ({error!r})") from error
     _check_classes(manifest, path)
     return manifest
+
+
+def _check_layout(document: Mapping[str, Any], path: Path) -> None:
+    """Raises BadCheckpoint for joint networks of before the exchange, which shared no layers."""
+    if document["model"] != "joint" or "branch_channels" not in document["config"]:
+        return
+    made = " ".join(str(document.get("training", {}).get("command", "")).split())[:300]
+    raise BadCheckpoint(
+        f"{path}: weights of an earlier joint network, whose layers this version does not have "
+        f"(CHANGELOG.rst){f', made by `{made}`' if made else ''}; train again with a recipe of "
+        "the joint network (docs/training.md), or use them with the version that made them"
+    )
 
 
 def _config(model_type: str, values: Mapping[str, Any]) -> Config:

@@ -1,139 +1,360 @@
 """The joint network: boxes, masks, the class of every pixel and a panoptic picture in one pass.
 
-One backbone and pyramid carry the two streams of RDSNet and the two segmentation branches of
-SegRPN. Masks refine boxes (RDSNet 3.3); objects and classes of pixels are fused into one picture
-(`panoptic`). What else was tried, and lost, is in docs/joint.md.
+A backbone and a pyramid feed one dense stream, a map at a quarter of the input's size. Everything
+that asks about pixels is a kernel over it: each class has a learned one, each object finds its own,
+as in RDSNet (3.1), and the product is a mask. So instances and classes train one representation.
+They also inform each other, both ways (`exchange`): the stream weighs the features in which objects
+are sought, each object looks at the pixels under its mask and decides again, and masks with their
+scores are evidence for the classes of pixels. Masks refine boxes (RDSNet 3.3); objects and classes
+are fused into one picture (`panoptic`). What each step gains is in docs/joint.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from jointseg_core.alignment import Aligned, align, match, overlap_loss, quality_focal_loss
+from jointseg_core.backbone import Backbone, build_backbone
+from jointseg_core.boxes import (
+    AnchorGrid,
+    best_of_levels,
+    decode_boxes,
+    detect,
+    logit,
+    of_any_class,
+)
 from jointseg_core.classes import UNLABELLED
+from jointseg_core.correlation import (
+    MASK_STRIDE,
+    correlate,
+    mask_losses,
+    mask_windows,
+    threshold_masks,
+)
+from jointseg_core.exchange import Exchange, Instances, Modulation
+from jointseg_core.joint_config import JointConfig
+from jointseg_core.joint_layers import DenseStream, ObjectHead, Pyramid, enlarge
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.panoptic import PanopticFusion
 from jointseg_core.predictions import Predictions
-from jointseg_core.rdsnet import PRESETS as RDSNET_PRESETS
-from jointseg_core.rdsnet import RDSNet, RDSNetConfig, RDSNetOutput, build_parts
-from jointseg_core.segmentation import (
-    Segmentation,
-    pixel_losses,
-    pixel_maps,
-    trained_pixels,
-)
+from jointseg_core.refinement import BoundaryRefinement
+from jointseg_core.segmentation import pixel_losses, pixel_maps, trained_pixels
 from jointseg_core.targets import Target, divide
+from jointseg_core.tensors import constants
 
-
-@dataclass(frozen=True)
-class JointConfig(RDSNetConfig):
-    """RDSNet's numbers for objects, then those of SegRPN's branches and the panoptic fusion."""
-
-    num_semantic: int = 19
-    things: tuple[int, ...] = (11, 12, 13, 14, 15, 16, 17, 18)  # semantic class of each thing
-    branch_channels: int = 128
-    branch_groups: int = 32
-    pixel_loss_stride: int = 1  # every n-th row and column counts in the pixel losses
-    semantic_weight: float = 0.25  # of the loss of pixel classes; those of RDSNet weigh 1
-    agnostic_weight: float = 0.25  # of the loss of things against stuff
-    panoptic_score: float = 0.5  # less certain objects are left out of the panoptic picture
-    panoptic_visible: float = 0.5  # and those that show a smaller share of their mask
-    panoptic_stuff: float = 0.002  # and stuff on a smaller share of the image
+_STRIDES = (8, 16, 32)
+_LEAST = 1e-6  # probability of a mask where there is none
 
 
 class JointOutput(NamedTuple):
-    """What `forward` computes: the output of RDSNet, then that of SegRPN's branches."""
+    """What `forward` computes; the exchange between objects and pixels follows where they are few.
 
-    anchors: list[Tensor]  # per level [h * w * k, 4]
+    Anchors are squares of anchor_size strides around the A cells of three levels.
+    """
+
+    anchors: list[Tensor]  # per level [h * w, 4]
     class_logits: Tensor  # [B, A, K]
-    box_features: list[Tensor]  # per level [B, C, h, w]
-    filter_features: list[Tensor]  # per level [B, C, h, w]
+    deltas: Tensor  # [B, A, 4] from anchors to boxes
+    kernels: Tensor  # [B, A, d]
     pixels: Tensor  # [B, d, H/4, W/4]
-    semantic_logits: Tensor  # [B, classes, H/4, W/4]
+    semantic_logits: Tensor  # [B, classes, H/4, W/4] of the pixels alone
     background_logits: Tensor  # [B, 1, H/4, W/4]
 
-    @property
-    def objects(self) -> RDSNetOutput:
-        """The part that RDSNet knows."""
-        return RDSNetOutput(*self[:5])
+    def image(self, index: int) -> JointOutput:
+        """The output for one image of the batch, without the batch dimension."""
+        own = {name: self._asdict()[name][index] for name in self._fields[1:]}
+        return self._replace(**own)
 
-    def image(self, index: int) -> RDSNetOutput:
-        """The part that RDSNet knows, for one image: its losses and decoding ask for that alone."""
-        return self.objects.image(index)
+    def instances(self, cells: Tensor) -> Instances:
+        """The objects of these cells [n] of one image, before they have looked at pixels."""
+        boxes = decode_boxes(self.deltas[cells], torch.cat(self.anchors)[cells])
+        return Instances(self.class_logits[cells], self.kernels[cells], boxes)
 
 
-class Joint(RDSNet):
-    """RDSNet on a pyramid that SegRPN's segmentation branches share; see `build_joint`."""
+class Joint(nn.Module):
+    """Backbone, pyramid, dense stream, head and exchange; see `build_joint`."""
 
-    config: JointConfig
+    def __init__(self, config: JointConfig, backbone: Backbone) -> None:
+        super().__init__()
+        finest, *widths = backbone.widths
+        channels, d, classes = config.channels, config.pixel_channels, config.num_classes
+        self.config = config
+        self.backbone = backbone
+        self.anchors = AnchorGrid(_STRIDES, config.anchor_size, ratios=(1.0,))
+        self.pyramid = Pyramid(widths, channels)
+        self.stream = DenseStream(finest, channels, d)
+        self.modulation = Modulation(channels, len(_STRIDES))
+        self.head = ObjectHead(channels, len(_STRIDES), config.head_depth, classes, d)
+        # kernels of classes over both scales of the stream; the last is that of the background
+        self.classes = nn.Conv2d(d, config.num_semantic + 1, 1)
+        self.coarse_classes = nn.Conv2d(channels, config.num_semantic + 1, 1, bias=False)
+        self.exchange = Exchange(
+            d, classes, config.num_semantic, config.hidden, config.test_margin, config.blind
+        )
+        refinement = BoundaryRefinement(config.gamma, config.refinement_reach)
+        self.refinement = refinement.requires_grad_(False)  # trains alone, in a second stage
 
-    # an RDSNet but for the output that its methods make and take: hence the ignored overrides
-
-    def __init__(self, config: JointConfig, segmentation: Segmentation, **parts: Any) -> None:
-        super().__init__(config, **parts)
-        self.segmentation = segmentation
-
-    def forward(self, images: Tensor) -> JointOutput:  # type: ignore[override]
+    def forward(self, images: Tensor) -> JointOutput:
         """Raw outputs for normalised images [B, 3, H, W]; H and W multiples of 32."""
-        levels = self.pyramid(self.backbone(images))  # P2..P7
-        _, semantic_logits, background_logits = self.segmentation(levels[:5])
-        finest = self.config.pixel_level - 2
-        objects = self.streams(levels[finest:], images.shape[-2:])
-        return JointOutput(*objects, semantic_logits, background_logits)
+        c2, *features = self.backbone(images)
+        levels = self.pyramid(features)
+        coarse, pixels = self.stream(c2, levels)
+        weighed = self.modulation(levels, None if self.config.blind else coarse)
+        classes, deltas, kernels = self.head(weighed)
+        logits = self.classes(pixels).float()
+        logits = logits + enlarge(self.coarse_classes(coarse).float(), logits)
+        anchors = self.anchors(images.shape[-2:], pixels.device)
+        semantic, background = logits[:, :-1], logits[:, -1:]
+        return JointOutput(anchors, classes, deltas, kernels, pixels.float(), semantic, background)
+
+    def second_look(self, output: JointOutput, found: Instances) -> Instances:
+        """Objects of an image after they have seen the pixels under their masks."""
+        seen: Instances = self.exchange(found, output.pixels, output.semantic_logits)
+        return seen
+
+    def informed(
+        self, output: JointOutput, found: Instances, shown: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of an image's pixels with what its objects say: classes [K, h, w], background.
+
+        shown [n, h, w] are the objects' masks, see `Exchange.shown`.
+        """
+        evidence = self.exchange.evidence(shown, found.class_logits.sigmoid())
+        things = constants(self.config.things, evidence).long()
+        classes = output.semantic_logits.index_add(0, things, evidence)
+        return classes, output.background_logits - evidence.amax(0)
+
+    def profiles(self, shown: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest mask logit of every column [n, W] and row [n, H] of the network's input."""
+        columns, rows = (shown.amax(side)[:, None] for side in (1, 2))
+        fine = (F.interpolate(p, scale_factor=MASK_STRIDE, mode="linear") for p in (columns, rows))
+        columns, rows = (p[:, 0].logit(eps=_LEAST) for p in fine)
+        return columns, rows
 
     # -- training -----------------------------------------------------------------------------
 
-    def loss(  # type: ignore[override]
-        self,
-        output: JointOutput,
-        targets: list[Target],
-        counts: Mapping[str, float] | None = None,
+    def loss(
+        self, output: JointOutput, targets: list[Target], counts: Mapping[str, float] | None = None
     ) -> dict[str, Tensor]:
-        """RDSNet's losses, and SegRPN's `semantic` and `agnostic` with the weights of the config.
+        """Losses with the weights of the config.
+
+        classification, box  of all cells
+        second, mask         of some cells after their second look
+        semantic, agnostic   of pixels
+        informed             the same after the objects have spoken
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
         Targets are in network pixels; those without a semantic map train no pixels.
         """
-        semantic, config = self._semantic(targets), self.config
-        logits = output.semantic_logits, output.background_logits
-        weights = {"semantic": config.semantic_weight, "agnostic": config.agnostic_weight}
-        found = pixel_losses(*logits, semantic, config.things)
-        losses = {name: [weights[name] * loss] for name, loss in found.items()}
-        pixels = divide(losses, _pixel_counts(semantic) if counts is None else counts)
-        return super().loss(output.objects, targets, counts) | pixels
+        sought = [target.sought() for target in targets]
+        images = [self._losses(output.image(i), target) for i, target in enumerate(sought)]
+        losses = {name: [image[name] for image in images] for name in images[0]}
+        return divide(losses, self._counts(sought) if counts is None else counts)
 
     def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
-        """What `loss` divides by: RDSNet's counts, and labelled pixels for the other two.
+        """What `loss` divides by: objects, those that train masks, and labelled pixels.
 
-        Of these every pixel_loss_stride-th row and column counts. See `RDSNet.counts`.
+        Of pixels every pixel_loss_stride-th row and column counts. They need no network; see
+        `divide` for batches that are computed in parts.
         """
-        return super().counts(targets, input_size) | _pixel_counts(self._semantic(targets))
+        return self._counts([target.sought() for target in targets])
 
-    def _semantic(self, targets: list[Target]) -> Tensor:
-        """Classes [B, h, w] of the pixels that train."""
-        return torch.stack([trained_pixels(t, self.config.pixel_loss_stride) for t in targets])
+    def _counts(self, sought: list[Target]) -> dict[str, float]:
+        objects = sum(max(1, len(target.labels)) for target in sought)
+        masks = sum(int(self._large(target).sum()) for target in sought)
+        trained = [trained_pixels(t, self.config.pixel_loss_stride) for t in sought]
+        labelled = sum(int((pixels != UNLABELLED).sum()) for pixels in trained)
+        return {
+            **dict.fromkeys(("classification", "box", "second"), objects),
+            "mask": masks,
+            **dict.fromkeys(("semantic", "agnostic", "informed"), labelled),
+        }
+
+    def _large(self, target: Target) -> Tensor:
+        """Which objects train masks, bool [N]."""
+        return target.masks.flatten(1).sum(1) > self.config.min_mask_area
+
+    def _losses(self, output: JointOutput, target: Target) -> dict[str, Tensor]:
+        """Sums over one image."""
+        config, logits = self.config, output.class_logits
+        anchors = torch.cat(output.anchors)
+        boxes = decode_boxes(output.deltas, anchors)
+        aligned = align(logits.sigmoid(), boxes, anchors, config.anchor_size, target)
+        owner, quality = aligned.owner, aligned.quality
+        positive = (owner >= 0).nonzero().flatten()
+        wanted = target.boxes[owner[positive]]
+        look, cells = self._second_look(output, aligned)
+        return {
+            "classification": quality_focal_loss(logits, owner, quality, target.labels),
+            "box": overlap_loss(boxes[positive], wanted, quality[positive]),
+            **self._pixel_losses(output, target),
+            **self._look_losses(output, look, owner[cells], quality[cells], target),
+        }
+
+    def _second_look(self, output: JointOutput, aligned: Aligned) -> tuple[Instances, Tensor]:
+        """What trains the exchange: the best cells of each object, and the most certain others."""
+        config = self.config
+        cells = aligned.chosen(output.class_logits, config.mask_cells, config.negatives)
+        found = output.instances(cells)
+        # where an object's mask may be is given: no gradient reaches boxes through it
+        found = found._replace(boxes=found.boxes.detach())
+        return self.second_look(output, found), cells
+
+    def _pixel_losses(self, output: JointOutput, target: Target) -> dict[str, Tensor]:
+        """Of pixels alone, so that they do not wait for objects."""
+        config = self.config
+        logits = output.semantic_logits[None], output.background_logits[None]
+        semantic = trained_pixels(target, config.pixel_loss_stride)[None]
+        found = pixel_losses(*logits, semantic, config.things)
+        weights = {"semantic": config.semantic_weight, "agnostic": config.agnostic_weight}
+        return {name: weight * found[name] for name, weight in weights.items()}
+
+    def _look_losses(
+        self, output: JointOutput, look: Instances, owner: Tensor, quality: Tensor, target: Target
+    ) -> dict[str, Tensor]:
+        """Of objects after their second look, and of pixels after these have spoken.
+
+        owner [n] and quality [n] say which object each should be, and its score.
+        """
+        config = self.config
+        shown = self.exchange.shown(correlate(look.kernels, output.pixels), look.boxes)
+        classes, background = self.informed(output, look, shown)
+        semantic = trained_pixels(target, config.pixel_loss_stride)[None]
+        informed = pixel_losses(classes[None], background[None], semantic, config.things)
+        return {
+            "second": quality_focal_loss(look.class_logits, owner, quality, target.labels),
+            "mask": self._mask_loss(output, look, owner, target),
+            "informed": config.informed_weight * (informed["semantic"] + informed["agnostic"]),
+        }
+
+    def _mask_loss(
+        self, output: JointOutput, look: Instances, owner: Tensor, target: Target
+    ) -> Tensor:
+        """Sum over objects of the mean over what was found of each (RDSNet 3.2)."""
+        config = self.config
+        usable = torch.cat([self._large(target), owner.new_zeros(1).bool()])[owner]
+        owner, kernels = owner[usable], look.kernels[usable]
+        losses = mask_losses(
+            kernels, output.pixels, target, owner, config.train_margin, config.hard_ratio
+        )
+        found = torch.bincount(owner, minlength=len(target.labels))
+        return (losses / found[owner]).sum()
+
+    def exchange_losses(
+        self, output: JointOutput, targets: list[Target], counts: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Losses `second`, `mask` and `informed` of what NMS leaves, which is what is seen in use.
+
+        The second training stage minimises them over the exchange alone; see `loss`, whose cells
+        show it more right than wrong objects, and several of each.
+        """
+        sought = [target.sought() for target in targets]
+        images = [self._exchange_losses(output.image(i), t) for i, t in enumerate(sought)]
+        losses = {name: [image[name] for image in images] for name in images[0]}
+        return divide(losses, self._counts(sought) if counts is None else counts)
+
+    def _exchange_losses(self, output: JointOutput, target: Target) -> dict[str, Tensor]:
+        with torch.no_grad():
+            height, width = (MASK_STRIDE * side for side in output.pixels.shape[-2:])
+            found, labels = self._found(output, Letterbox((height, width), (height, width)))
+            scores = found.class_logits.sigmoid().gather(1, labels[:, None])[:, 0]
+            matched = match(found.boxes, scores, labels, target)
+        return self._look_losses(output, self.second_look(output, found), *matched, target)
+
+    def refinement_loss(
+        self, output: JointOutput, targets: list[Target], counts: Mapping[str, float] | None = None
+    ) -> Tensor:
+        """Cross entropy of the refined sides, mean over the objects that train masks (RDSNet 3.3).
+
+        The second training stage minimises it over the refinement's parameters alone. `counts` are
+        those of `loss`; the one named mask is the divisor.
+        """
+        sought = [target.sought() for target in targets]
+        counts = self._counts(sought) if counts is None else counts
+        losses = [self._refinement_loss(output.image(i), t) for i, t in enumerate(sought)]
+        return torch.stack(losses).sum() / max(counts["mask"], 1)
+
+    def _refinement_loss(self, output: JointOutput, target: Target) -> Tensor:
+        anchors = torch.cat(output.anchors)
+        scores, boxes = output.class_logits.sigmoid(), decode_boxes(output.deltas, anchors)
+        aligned = align(scores, boxes, anchors, self.config.anchor_size, target)
+        usable = torch.cat([self._large(target), aligned.best.new_zeros(1)])[aligned.owner]
+        cells = (aligned.best & usable).nonzero().flatten()
+        if not len(cells):  # 0, but with gradients, which every process of a step has to have
+            return (self.refinement.kernel.sum() + self.refinement.bias.sum()) * 0
+        with torch.no_grad():
+            look = self.second_look(output, output.instances(cells))
+            shown = self.exchange.shown(correlate(look.kernels, output.pixels), look.boxes)
+        wanted = target.boxes[aligned.owner[cells]]
+        return self.refinement.loss(*self.profiles(shown), look.boxes, wanted) * len(cells)
 
     # -- inference ----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def decode(  # type: ignore[override]
-        self, output: JointOutput, frames: list[Letterbox]
-    ) -> list[Predictions]:
-        """Objects with masks and the classes of pixels of each image, in camera pixels."""
-        found = super().decode(output.objects, frames)
-        logits = zip(output.semantic_logits, output.background_logits, strict=True)
-        maps = [
-            pixel_maps(*image, self.config.things, frame)._asdict()
-            for image, frame in zip(logits, frames, strict=True)
-        ]
-        return [
-            replace(objects, **pixels, fusion=self.fusion)
-            for objects, pixels in zip(found, maps, strict=True)
-        ]
+    def decode(self, output: JointOutput, frames: list[Letterbox]) -> list[Predictions]:
+        """Objects with masks and the classes of pixels of each image, in camera pixels.
+
+        frames say how each image lies in the network's input.
+        """
+        return [self._decode(output.image(i), frame) for i, frame in enumerate(frames)]
+
+    def _decode(self, output: JointOutput, frame: Letterbox) -> Predictions:
+        config = self.config
+        found, labels = self._found(output, frame)
+        found = self.second_look(output, found)
+        scores = found.class_logits.sigmoid().gather(1, labels[:, None])[:, 0]
+        order = scores.argsort(descending=True, stable=True)
+        order = order[scores[order] > config.score_threshold]
+        found = Instances(*(values[order] for values in found))
+        masks = correlate(found.kernels, output.pixels)
+        shown = self.exchange.shown(masks, found.boxes)
+        windows = mask_windows(frame.to_image(found.boxes), config.test_margin, frame)
+        crops = frame.sample(masks, MASK_STRIDE, windows)
+        logits = self.informed(output, found, shown)
+        return Predictions(
+            frame.image_size,
+            # refined in the network's pixels, in which the kernel was trained
+            frame.to_image(self.refinement(*self.profiles(shown), found.boxes)),
+            scores[order],
+            labels[order],
+            threshold_masks(crops, windows, config.mask_threshold),
+            **pixel_maps(*logits, config.things, frame)._asdict(),
+            fusion=self.fusion,
+        )
+
+    def _found(self, output: JointOutput, frame: Letterbox) -> tuple[Instances, Tensor]:
+        """Objects [n] that survive NMS, and their classes [n]."""
+        config = self.config
+        found = output.instances(self._candidates(output, config.score_threshold))
+        limits = config.score_threshold, config.nms_iou, config.max_detections
+        scores = found.class_logits.sigmoid()
+        rows, labels = detect(frame.to_image(found.boxes), scores, *limits)
+        return Instances(*(values[rows] for values in found)), labels
+
+    @torch.no_grad()
+    def proposals(
+        self, output: JointOutput, frames: list[Letterbox], limit: int = 1000
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Boxes [n, 4] in camera pixels and scores [n] of each image, n <= limit, best first.
+
+        A cell scores as its best class does; NMS is that of `of_any_class`.
+        """
+        results = []
+        for image, frame in ((output.image(i), frame) for i, frame in enumerate(frames)):
+            found = image.instances(self._candidates(image, threshold=0))
+            scores = found.class_logits.amax(1).sigmoid()
+            results.append(of_any_class(frame.to_image(found.boxes), scores, limit))
+        return results
+
+    def _candidates(self, output: JointOutput, threshold: float) -> Tensor:
+        """Indices of each level's best cells, without those whose best class is not above it."""
+        best, sizes = output.class_logits.amax(1), [len(level) for level in output.anchors]
+        return best_of_levels(best, sizes, self.config.candidates, logit(threshold))[0]
 
     @property
     def fusion(self) -> PanopticFusion:
@@ -143,34 +364,6 @@ class Joint(RDSNet):
         return PanopticFusion(config.things, *limits)
 
 
-def _pixel_counts(semantic: Tensor) -> dict[str, float]:
-    labelled = int((semantic != UNLABELLED).sum())
-    return {"semantic": labelled, "agnostic": labelled}
-
-
-# -- building ---------------------------------------------------------------------------------
-
-
-def _joined(name: str, **branches: object) -> JointConfig:
-    """The RDSNet of that name for the classes of Cityscapes, with SegRPN's branches."""
-    config = RDSNET_PRESETS[name]
-    objects = {field.name: getattr(config, field.name) for field in fields(config)}
-    return JointConfig(**objects | {"num_classes": 8, **branches})
-
-
-PRESETS = {
-    "r101": _joined("r101"),
-    "r50": _joined("r50"),
-    "r18": _joined("r18", branch_channels=64),
-    "tiny": _joined("tiny", branch_channels=32, branch_groups=8, pixel_loss_stride=2),
-}
-"""Networks by name; `dataclasses.replace` changes single numbers."""
-
-
 def build_joint(config: JointConfig) -> Joint:
-    """RDSNet as released and SegRPN's branches on a ResNet feature pyramid P2..P7."""
-    parts = build_parts(config, finest=2)
-    segmentation = Segmentation(
-        config.channels, config.branch_channels, config.branch_groups, config.num_semantic
-    )
-    return Joint(config, segmentation, **parts)
+    """The network that a config describes, with random weights."""
+    return Joint(config, build_backbone(config.backbone, config.norm, config.frozen_stages))

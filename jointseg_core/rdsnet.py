@@ -339,10 +339,10 @@ def build_rdsnet(config: RDSNetConfig) -> RDSNet:
 
     As printed (3.1, 4.1) it is with pixel_level=2, as PanopticFPN, and head_groups=0, as RetinaNet.
     """
-    return RDSNet(config, **build_parts(config, config.pixel_level if config.filter_size else 3))
+    return RDSNet(config, **_parts(config, config.pixel_level if config.filter_size else 3))
 
 
-def build_parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
+def _parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
     """The arguments of `RDSNet` beside its config, with a pyramid from P{finest} to P7."""
     channels, groups, d = config.channels, config.head_groups, config.filter_size
     backbone = build_backbone(config.backbone, config.norm, config.frozen_stages)

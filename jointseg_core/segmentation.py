@@ -86,6 +86,8 @@ def _sum_at_finest(levels: list[Tensor]) -> Tensor:
 
 def _enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resize of [B, C, h, w]; channels last is several times faster on a CPU."""
+    if x.shape[-2:] == tuple(size):
+        return x
     return F.interpolate(
         x.contiguous(memory_format=torch.channels_last), size=list(size), mode="bilinear"
     )
@@ -163,11 +165,14 @@ def pixel_maps(
 
 
 def trained_pixels(target: Target, stride: int) -> Tensor:
-    """Classes [h, w] of every stride-th row and column, all unlabelled in a target without any."""
-    if target.semantic is None:
-        size = target.masks.shape[1:]
-        return target.labels.new_full(size, UNLABELLED)[::stride, ::stride]
-    return target.semantic[::stride, ::stride]
+    """Classes [h, w] of every stride-th row and column, all unlabelled in a target without any.
+
+    Of each square of pixels it is one in the middle.
+    """
+    classes, first = target.semantic, (stride - 1) // 2
+    if classes is None:
+        classes = target.labels.new_full(target.masks.shape[1:], UNLABELLED)
+    return classes[first::stride, first::stride]
 
 
 def pixel_losses(

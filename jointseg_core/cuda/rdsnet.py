@@ -59,7 +59,7 @@ def _detect(
     """The objects without masks, and their anchors [M]."""
     config, stream = model.config, model.object_stream
     sizes = [len(level) for level in output.anchors]
-    anchors = _best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
+    anchors = best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
     scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
     rows, labels, scores, found = best_pairs(scores, limits.score)
     anchors = anchors[rows]
@@ -70,7 +70,7 @@ def _detect(
     return kept.frame(boxes, scores, labels), anchors[kept.rows]
 
 
-def _best_of_levels(scores: Tensor, sizes: list[int], limit: int) -> Tensor:
+def best_of_levels(scores: Tensor, sizes: list[int], limit: int) -> Tensor:
     """Each level's `limit` best anchors, or all it has: indices [n] into scores [A]."""
     chosen, start = [], 0
     for size in sizes:
@@ -95,9 +95,20 @@ def _with_masks(
     real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
     windows = mask_windows(found.boxes, config.test_margin, frame) * real
     logits = correlate(representations, output.pixels)
-    crop = _kernel().crop_masks if logits.is_cuda and _kernel_works() else _crop_masks
-    pixels, columns, rows = crop(logits, windows, frame, limits.mask_logit, _space(frame))
+    pixels, columns, rows = crop_masks(logits, windows, frame, limits.mask_logit)
     return found.with_masks(windows, pixels, model.refinement(columns, rows, found.boxes) * real)
+
+
+def crop_masks(
+    logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask pixels, bool [P] as in `Masks`, and the profiles of `mask_profiles`, [M, W] and [M, H].
+
+    logits [M, h, w] at MASK_STRIDE; a pixel is set where its logit, sampled as `Letterbox.sample`
+    does, is above the threshold.
+    """
+    crop = _kernel().crop_masks if logits.is_cuda and _kernel_works() else _crop_masks
+    return crop(logits, windows, frame, threshold, _space(frame))
 
 
 def _kernel() -> ModuleType:
@@ -131,12 +142,7 @@ def _areas(windows: Tensor) -> Tensor:
 def _crop_masks(
     logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor, capacity: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mask pixels, bool [capacity], and the profiles of `mask_profiles`, [M, W] and [M, H].
-
-    logits [M, h, w] at MASK_STRIDE; a pixel is set where its logit, sampled as `Letterbox.sample`
-    does, is above the threshold. Pixels lie one window after the other as in `Masks`; those that
-    find no place are missing everywhere.
-    """
+    """As `crop_masks`, with room for `capacity` pixels: others are missing everywhere."""
     (height, width), size = frame.image_size, _areas(windows)
     number = torch.arange(capacity, device=logits.device)
     ends = size.cumsum(0)

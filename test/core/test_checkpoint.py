@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from old_joint import COMMAND, old_joint
 
 from jointseg_core import (
     CITYSCAPES,
@@ -118,6 +119,16 @@ def test_what_a_manifest_does_not_say_is_as_it_was_before_it_could_be_said(saved
     model, loaded = load_model(saved[1])
     assert model.config == saved[0].config
     assert loaded.preprocessing == PREPROCESSING
+
+
+def test_an_earlier_joint_network_is_refused_with_what_made_it_and_how_to_go_on(tmp_path):
+    with pytest.raises(BadCheckpoint, match=r"an earlier joint network.*\(CHANGELOG") as caught:
+        load_model(old_joint(tmp_path, command=COMMAND, steps=1600))
+    said = str(caught.value)
+    assert f"made by `{COMMAND}`; train again" in said and "the version that made them" in said
+    assert "\n" not in said and str(tmp_path / "old_joint.json") in said
+    with pytest.raises(BadCheckpoint, match=r"\(CHANGELOG\.rst\); train again"):
+        load_model(old_joint(tmp_path))  # nobody noted the command
 
 
 @pytest.mark.parametrize("model_type", ["rdsnet", "segrpn", "joint"])

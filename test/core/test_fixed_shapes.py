@@ -159,6 +159,8 @@ def seen(request):
     """A tiny model, its output for two pictures, and how these lie in it."""
     torch.manual_seed(0)
     model = build_model(preset(request.param, "tiny")).eval()
+    if request.param == "joint":  # whose scores are otherwise nearly the same
+        torch.nn.init.normal_(model.head.class_logits.weight, std=0.3)
     frames = [Letterbox((50, 100), SIZE), Letterbox((96, 40), SIZE)]  # one has padding beside it
     with torch.inference_mode():
         output = model(torch.randn(2, 3, *SIZE))

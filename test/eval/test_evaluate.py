@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from old_joint import COMMAND, old_joint
 
 from jointseg_core import CITYSCAPES, Classes, Predictor, shipped_weights
 from jointseg_core.command import exit_code
@@ -236,6 +237,13 @@ def test_a_folder_that_cannot_be_is_refused_before_the_work(city: Path, tmp_path
     (tmp_path / "file").touch()
     assert run(shipped_weights("rdsnet"), city, "--out", tmp_path / "file" / "out") == 3
     assert "cannot be a folder" in capsys.readouterr().err
+
+
+def test_an_earlier_joint_network_is_refused_in_one_sentence(city: Path, tmp_path: Path, capsys):
+    words = city, "--device", "cpu", "--out", tmp_path / "out"
+    assert run(old_joint(tmp_path, command=COMMAND), *words) == 3
+    said = capsys.readouterr().err
+    assert f"made by `{COMMAND}`; train again" in said and len(said.strip().splitlines()) == 1
 
 
 def test_a_data_set_of_some_of_the_classes_is_evaluated(coco: Path, tmp_path: Path):

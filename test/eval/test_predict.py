@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from old_joint import old_joint
 from PIL import Image
 from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
@@ -220,6 +221,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence_and_nothing_is_left(
         ((broken,), "holds no picture that can be read"),
         ((source, "--semantic"), "the weights make no class map"),
         ((source, "--with", tmp_path / "gone.safetensors"), "gone.safetensors"),
+        ((source, "--with", old_joint(tmp_path)), "train again with a recipe of the joint network"),
     ]:
         assert predict(*given) == 3
         said = capsys.readouterr().err
