@@ -17,9 +17,9 @@ LIMITS = {
     "rdsnet": {"max_masks": 3},
     "rdsnet_s": {"max_masks": 3},
     "segrpn": {"proposal_samples": 40, "region_samples": 24},
-    "joint": {"max_masks": 3},
+    "joint": {"mask_cells": 2, "negatives": 8},
 }
-"""Of each model: fewer samples than there are anchors, masks and regions to choose from."""
+"""Of each model: fewer samples than there are anchors, masks, regions and cells to choose from."""
 
 
 def small(model_type: str) -> nn.Module:

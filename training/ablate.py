@@ -2,10 +2,12 @@
 
     python -m training.ablate rdsnet-table-4 --size tiny --seeds 3 --input-size 128x256 --jobs 2
     python -m training.ablate segrpn-table-1 --size tiny --seeds 5 --steps 2000
+    python -m training.ablate joint --input-size 128x256 --steps 700     # with eight seeds
 
 Trains what it needs and has not trained before, one network after the other or `--jobs` at a time,
 scores every row, and prints our numbers beside the paper's with 95 % intervals. Every flag of
-`training.train` that changes a recipe is one here, for all rows alike. Interrupted, the same
+`training.train` that changes a recipe is one here, for all rows alike; of the joint study's rows
+each has a learning rate in proportion to that of its network's recipe. Interrupted, the same
 command goes on. The numbers go to docs/results/, everything else to out/ablations/.
 """
 
@@ -50,7 +52,7 @@ class Options(Means):
     """What is trained and scored, and with what; the recipe's own flags follow."""
 
     size: Size = "tiny"  # of the network: tiny, r18 or r50
-    seeds: int = 3  # trainings of each row, with seeds from --seed on
+    seeds: int = Study.seeds  # trainings of each row, with seeds from --seed on
     backbone: Path | None = None  # a published file for it, see docs/training.md
     cache: Path | None = None  # folder for decoded pictures; synthetic scenes have their own
     resamples: int = 1000  # draws of validation pictures behind an interval
@@ -182,12 +184,13 @@ def parse_command(arguments: Sequence[str]) -> Command:
         description="Measure a table or figure of the papers again: " + ", ".join(STUDIES) + ".",
     )
     parser.add_argument("study", help="one of these")
-    add_flags(parser, Options())
+    usual = _usual(arguments)
+    add_flags(parser, usual)
     study = STUDIES[parser.first(arguments, "study", STUDIES)]
     name = recipe_name(study, _size(arguments))
     add_flags(parser, RECIPES[name])
     given = vars(parser.parse_args(arguments))
-    options = changed(Options(), {k: v for k, v in given.items() if k in described(Options())})
+    options = changed(usual, {k: v for k, v in given.items() if k in described(usual)})
     changes = {k: v for k, v in given.items() if k in described(RECIPES[name])}
     recipe = changed(RECIPES[name], changes)
     if "validate_every" not in changes and recipe.steps:
@@ -195,6 +198,12 @@ def parse_command(arguments: Sequence[str]) -> Command:
     check(options)
     text = command_line("training.ablate", arguments)
     return Command(text, study, name, recipe, options)
+
+
+def _usual(arguments: Sequence[str]) -> Options:
+    """The options of a command without flags: a study has its own number of seeds."""
+    study = STUDIES.get(arguments[0]) if arguments else None
+    return Options(seeds=study.seeds) if study else Options()
 
 
 def _size(arguments: Sequence[str]) -> str:

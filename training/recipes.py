@@ -2,12 +2,12 @@
 
     python -m training.train rdsnet_r50_coco_1x --data /data/coco --backbone resnet50.pth
     python -m training.train rdsnet_tiny_synthetic
-    python -m training.train joint_r50_cityscapes --data /data/cityscapes --init segrpn.safetensors
+    python -m training.train joint_r50_cityscapes --data /data/cityscapes --backbone resnet50.pth
 
 RDSNet: section 4.1 and the released configurations. RDSNet_s: YOLACT's training, to which that
-section refers. SegRPN: section IV-A. The joint network: as RDSNet, with SegRPN's pixels beside. The
-papers start from ImageNet weights and, but for YOLACT, keep their norms fixed; on synthetic scenes
-everything starts from scratch with trainable norms.
+section refers. SegRPN: section IV-A. The joint network: as long as RDSNet, with AdamW. The papers
+start from ImageNet weights and, but for YOLACT, keep their norms fixed; on synthetic scenes all but
+the network named lite starts from scratch with trainable norms.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ class Recipe:
     freeze_norms: float = 0.1  # share of the first stage, its last, with trainable norms frozen
     average: float = 0.0  # decay of the averaged weights; 0 = no average
 
-    refinement_steps: int = 0  # steps of the second stage: RDSNet's boundary refinement alone
-    refinement_lr: float = 0.05  # learning rate of the second stage
+    refinement_steps: int = 0  # steps of the second stage: boundary refinement and exchange alone
+    refinement_lr: float = 0.05  # learning rate of RDSNet's boundary refinement in it
+    exchange_lr: float = 1e-3  # first learning rate of the joint network's exchange in it
 
     validate_every: int = 5000  # steps between validations
     validation_images: int = 500  # pictures of a validation during training; 0 = all
@@ -78,7 +79,9 @@ class Recipe:
 LEAST = {
     **dict.fromkeys(("batch", "accumulate", "validate_every", "max_skipped"), 1),
     **dict.fromkeys(("steps", "epochs", "refinement_steps", "warm_up", "seed"), 0),
-    **dict.fromkeys(("lr", "refinement_lr", "momentum", "weight_decay", "average", "clip"), 0),
+    **dict.fromkeys(
+        ("lr", "refinement_lr", "exchange_lr", "momentum", "weight_decay", "average", "clip"), 0
+    ),
     **dict.fromkeys(("scenes", "validation_scenes", "validation_images", "pictures"), 0),
 }
 """Fields that cannot be less than this."""
@@ -233,21 +236,26 @@ _SEGRPN = Recipe(
     best="box_ap50",
 )
 
-# -- the joint network: as RDSNet trains, on data that has both -----------------------------------
+# -- the joint network: as long as RDSNet, on data that has both; its own norms always train -------
 
 _JOINT_COCO = replace(
-    _RDSNET_1X, model=replace(preset("joint", "r50"), pixel_loss_stride=4), best="pq"
-)
-_JOINT_CITYSCAPES = replace(
     _RDSNET_1X,
     model=preset("joint", "r50"),
+    keep_empty=True,
+    optimizer="adamw",
+    lr=2e-4,
+    weight_decay=0.05,
+    decay_norms=False,
+    clip=10.0,
+    best="pq",
+)
+_JOINT_CITYSCAPES = replace(
+    _JOINT_COCO,
     input_size=(512, 1024),
     by_sides=False,
-    keep_empty=True,
     steps=24_000,
     drops=(16 / 24, 22 / 24),
     validate_every=2000,
-    best="pq",
 )
 
 # -- synthetic scenes -----------------------------------------------------------------------------
@@ -282,7 +290,13 @@ _TINY_RDSNET = replace(_TINY, refinement_steps=300)
 _TINY_SEGRPN = replace(
     _TINY, model=preset("segrpn", "tiny"), steps=2600, validate_every=650, best="box_ap50"
 )
-_TINY_JOINT = replace(_TINY_RDSNET, model=preset("joint", "tiny"), best="pq")
+_TINY_JOINT = replace(_TINY_RDSNET, model=preset("joint", "tiny"), lr=3e-3, best="pq")
+_LITE_JOINT = replace(  # what has seen real pictures stays as it is: at full rate it is forgotten
+    _TINY_JOINT,
+    model=replace(preset("joint", "lite"), norm="fixed_statistics", frozen_stages=3),
+    pretrained=True,
+    lr=1e-3,
+)
 _FAMILIES = {"rdsnet": _TINY_RDSNET, "segrpn": _TINY_SEGRPN, "joint": _TINY_JOINT}
 _LARGER = {"input_size": (512, 1024), "steps": 6000, "batch": 16, "warm_up": 500}
 
@@ -302,6 +316,7 @@ RECIPES: dict[str, Recipe] = {
     "joint_r50_cityscapes": _JOINT_CITYSCAPES,
     "joint_r50_coco": _JOINT_COCO,
     "joint_tiny_synthetic": _TINY_JOINT,
+    "joint_lite_synthetic": _LITE_JOINT,
     **{
         f"{family}_{size}_synthetic": replace(
             recipe, model=_from_scratch(family, size), lr=lr, **_LARGER
@@ -311,4 +326,4 @@ RECIPES: dict[str, Recipe] = {
     },
 }
 """Recipes by name. The papers' are theirs to the number; the joint network's on published data and
-the larger synthetic ones are untuned."""
+the lite and larger synthetic ones are untuned."""

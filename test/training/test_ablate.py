@@ -236,7 +236,13 @@ def test_wrong_words_are_answered_with_the_right_ones(
 
 def test_two_networks_answer_together_as_the_joint_one_does(place: Path):
     found = document(place, "joint", "--seeds", "1", "--refinement-steps", "1")
-    segrpn, both, joint, *_ = (row["mean"] for row in found["tables"][0]["rows"])
+    segrpn, both, blind, joint = (row["mean"] for row in found["tables"][0]["rows"])
     assert segrpn["mask_ap"] is None and segrpn["pq"] is None
     assert both["miou"] == segrpn["miou"] != joint["miou"]
-    assert None not in (both["pq"], joint["pq"])
+    assert None not in (both["pq"], blind["pq"], joint["pq"])
+
+
+def test_a_study_has_its_own_number_of_seeds_unless_the_command_names_one(place: Path):
+    for study, seeds in (("joint", 8), ("rdsnet-table-4", 3)):
+        assert ablate.parse_command(words(place, study)).options.seeds == seeds
+    assert ablate.parse_command(words(place, "joint", "--seeds", "2")).options.seeds == 2

@@ -1,6 +1,7 @@
 """The papers' tables are all there, with their numbers, trainings and comparisons."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -172,14 +173,30 @@ def test_resamples_are_drawn_where_they_are_needed(bases: dict[str, Base]):
     assert resampled_rows(table, runs) == {"+ mask", "+ MBRM"}
 
 
-def test_the_joint_network_is_compared_with_the_two_as_they_are(bases: dict[str, Base]):
-    rows = {
-        row: run.recipe for (_, row), run in trainings(bases["joint"], STUDIES["joint"]).items()
-    }
-    assert rows["SegRPN"].model == RECIPES["segrpn_tiny_synthetic"].model
+def test_the_joint_network_is_compared_with_a_blind_one_and_with_the_two_as_they_are(
+    bases: dict[str, Base],
+):
+    study = STUDIES["joint"]
+    rows = {row: run.recipe for (_, row), run in trainings(bases["joint"], study).items()}
+    assert rows.keys() == {"SegRPN", "RDSNet and SegRPN", "blind", "joint"}
+    recipe = RECIPES["joint_tiny_synthetic"]
+    assert rows["joint"] == replace(recipe, best="box_ap", data=None)
+    assert rows["blind"] == replace(rows["joint"], model=replace(recipe.model, blind=True))
     assert rows["RDSNet and SegRPN"].model == RECIPES["rdsnet_tiny_synthetic"].model
-    assert rows["joint, pixels 1/2"].model.agnostic_weight == 0.5
+    wide = replace(RECIPES["segrpn_tiny_synthetic"].model, channels=recipe.model.channels)
+    assert rows["SegRPN"].model == wide
     assert {recipe.steps for recipe in rows.values()} == {3200}
+    compared = set(pairs(study.tables[0], bases["joint"]))
+    assert compared == {("joint", "blind"), ("joint", "RDSNet and SegRPN")}
+
+
+def test_each_network_learns_at_the_rate_of_its_own_recipe(bases: dict[str, Base]):
+    base, table = bases["joint"], STUDIES["joint"].tables[0]
+    faster = replace(base, recipe=replace(base.recipe, lr=2 * base.recipe.lr))
+    for row, family in (("joint", "joint"), ("RDSNet and SegRPN", "rdsnet"), ("SegRPN", "segrpn")):
+        lr = RECIPES[f"{family}_tiny_synthetic"].lr
+        assert run_of(base, table, table.row(row), 0).recipe.lr == pytest.approx(lr)
+        assert run_of(faster, table, table.row(row), 0).recipe.lr == pytest.approx(2 * lr)
 
 
 def test_a_key_is_another_one_for_every_other_result(bases: dict[str, Base], data: Path):

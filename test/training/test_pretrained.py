@@ -16,6 +16,7 @@ from torchvision.models import resnet18
 
 from jointseg_core import (
     CITYSCAPES,
+    Classes,
     Preprocessing,
     build_model,
     load_model,
@@ -85,6 +86,78 @@ def test_one_of_our_models_starts_the_other(rdsnet_weights):
     assert "[64, " in rows(table, "re-initialised")["pyramid.output"].why  # 48 channels here
     assert "object_stream.filters" in rows(table, "unexpected")
     assert not table.notes  # configs of different models do not compare
+
+
+STREETS = Classes(
+    ("car", "person", "tram"), ("sky", "road", "car", "person", "tram", "mud"), (2, 3, 4)
+)
+
+
+def joint_of(classes, **changes):
+    numbers = {"num_classes": len(classes.things), "num_semantic": len(classes.semantic)}
+    numbers |= {"things": classes.thing_to_semantic}
+    return replace(preset("joint", "tiny"), **numbers, **changes)
+
+
+def save_joint(path, classes, **changes):
+    """A joint network in which the exchange does something, as a file."""
+    torch.manual_seed(5)
+    start = build_model(joint_of(classes, **changes))
+    torch.nn.init.normal_(start.exchange.change.weight)
+    save_model(start, path, classes, Preprocessing((64, 64)))
+    return start
+
+
+def test_a_joint_network_of_other_classes_keeps_all_but_what_is_of_classes(tmp_path):
+    start = save_joint(tmp_path / "joint.safetensors", STREETS)
+    model, table = built(preset("joint", "tiny"), tmp_path / "joint.safetensors", CITYSCAPES)
+    assert_all_counted(model, table)
+    again = rows(table, "re-initialised")
+    exchange = {"exchange.hidden", "exchange.change"}
+    assert set(again) == {"head.class_logits", "classes", "coarse_classes"} | exchange
+    assert {again[name].why for name in exchange} == {"the classes are others"}
+    assert not model.exchange.change.weight.any()  # as before any training
+    assert not rows(table, "missing") and not rows(table, "unexpected")
+    car, theirs = CITYSCAPES.things.index("car"), STREETS.things.index("car")
+    ours = model.head.class_logits.weight[car]
+    assert torch.equal(ours, start.head.class_logits.weight[theirs])
+    for layer in ("classes", "coarse_classes"):
+        here, there = (m.get_submodule(layer).weight for m in (model, start))
+        assert torch.equal(here[CITYSCAPES.semantic.index("road")], there[1])
+        assert torch.equal(here[-1], there[-1])  # the background
+
+
+def test_as_many_other_classes_do_not_pass_for_the_same(tmp_path):
+    renamed = replace(STREETS, things=("person", "car", "tram"), thing_to_semantic=(3, 2, 4))
+    start = save_joint(tmp_path / "joint.safetensors", STREETS)
+    model, table = built(joint_of(renamed), tmp_path / "joint.safetensors", renamed)
+    assert set(rows(table, "re-initialised")) == {"exchange.hidden", "exchange.change"}
+    wanted = start.head.class_logits.weight[[1, 0, 2]]
+    assert torch.equal(model.head.class_logits.weight, wanted)
+
+
+def test_a_joint_network_of_another_width_gives_its_backbone_and_no_half_streams(tmp_path):
+    save_joint(tmp_path / "joint.safetensors", CITYSCAPES, channels=32)
+    model, table = built(preset("joint", "tiny"), tmp_path / "joint.safetensors", CITYSCAPES)
+    assert_all_counted(model, table)
+    loaded = set(rows(table, "loaded"))
+    assert {"backbone.conv1", "backbone.layer4", "refinement"} <= loaded
+    assert not {name for name in loaded if name.startswith(("head", "stream", "pyramid", "class"))}
+    why = rows(table, "re-initialised")["exchange.change"].why  # what it reads has other meanings
+    assert why.startswith("stream is not the file's")
+    assert not model.exchange.change.weight.any()
+
+
+def test_the_joint_network_takes_backbone_and_refinement_of_the_others(tmp_path):
+    for kind, parts in (("rdsnet", {"backbone", "refinement"}), ("segrpn", {"backbone"})):
+        path = tmp_path / f"{kind}.safetensors"
+        start = build_model(preset(kind, "tiny"))
+        save_model(start, path, CITYSCAPES, Preprocessing((64, 64)))
+        model, table = built(preset("joint", "tiny"), path, CITYSCAPES)
+        assert_all_counted(model, table)
+        assert {module.partition(".")[0] for module in rows(table, "loaded")} == parts
+        assert "pyramid.lateral" in rows(table, "missing") and not table.notes
+        assert torch.equal(model.backbone.conv1.weight, start.backbone.conv1.weight)
 
 
 def test_parts_that_a_baseline_lacks_are_told_apart(tmp_path):

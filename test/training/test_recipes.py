@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from jointseg_core import CITYSCAPES, Classes, preset
+from jointseg_core import CITYSCAPES, Classes, build_model, preset
 from jointseg_core.errors import BadConfig, BadInput
 from training.recipes import RECIPES, augmentation_of, fitted, preprocessing_of, steps_of
 from training.runs.command import config_document, parse_command, stored
@@ -65,13 +65,37 @@ def test_segrpn_trains_as_its_paper_says():
     assert 32 < steps_of(recipe, 2975) / 2975 < 32.5  # epochs
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("_synthetic")])
+SYNTHETIC = [name for name in RECIPES if name.endswith("_synthetic")]
+
+
+@pytest.mark.parametrize("name", [name for name in SYNTHETIC if not RECIPES[name].pretrained])
 def test_recipes_from_scratch_have_norms_that_train_and_freeze(name):
     recipe = RECIPES[name]
     assert recipe.model.norm == "trainable" and recipe.model.frozen_stages == 0
     assert recipe.freeze_norms == 0.1 and recipe.batch >= 8
     assert recipe.model.backbone == name.split("_")[-2]
     assert recipe.scenes
+
+
+def test_the_lite_network_keeps_what_its_backbone_knows_of_real_pictures():
+    recipe, tiny = (RECIPES[f"joint_{name}_synthetic"] for name in ("lite", "tiny"))
+    assert recipe.pretrained and recipe.model.backbone == "lite0"
+    assert (recipe.model.norm, recipe.model.frozen_stages) == ("fixed_statistics", 3)
+    assert recipe.input_size == (256, 512) and recipe.lr <= tiny.lr
+    model = build_model(recipe.model).train()
+    learns = [any(p.requires_grad for p in s.parameters()) for s in model.backbone.stages]
+    assert learns == [False, False, False, True, True]
+    norms = [m for m in model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms and not any(norm.training for norm in norms)
+
+
+@pytest.mark.parametrize("name", ["joint_r50_coco", "joint_r50_cityscapes"])
+def test_the_joint_network_has_the_schedule_of_rdsnet_and_the_optimizer_it_is_tuned_with(name):
+    recipe, rdsnet = RECIPES[name], RECIPES["rdsnet_r50_coco_1x"]
+    assert recipe.model == preset("joint", "r50") and recipe.keep_empty and recipe.best == "pq"
+    shared = ("batch", "drops", "refinement_steps", "warm_up", "augmentation")
+    assert all(getattr(recipe, field) == getattr(rdsnet, field) for field in shared)
+    assert recipe.optimizer == RECIPES["joint_tiny_synthetic"].optimizer == "adamw"
 
 
 def test_a_data_set_decides_about_the_classes():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny_run import scenes
+from torch import nn
 
 from jointseg_core import build_model
 from jointseg_eval.datasets import open_dataset
@@ -13,7 +14,7 @@ from training.loading.augmentation import Augmentation
 from training.loading.batches import batches
 from training.recipes import RECIPES
 from training.runs.distributed import Ranks
-from training.runs.stages import JointStage, freeze_norms, half_precision
+from training.runs.stages import JointStage, freeze_norms, half_precision, synchronise_norms
 
 CPU = Ranks(torch.device("cpu"))
 MODELS = ("rdsnet", "rdsnet_s", "segrpn", "joint")
@@ -30,7 +31,7 @@ def batch(tmp_path_factory):
 
 
 def recipe_of(model_type, **changes):
-    """A tiny recipe whose norms are fixed, as are those of the papers."""
+    """A tiny recipe whose backbone has fixed norms, as have those of the papers."""
     recipe = RECIPES[f"{model_type}_tiny_synthetic"]
     model = replace(recipe.model, norm="fixed_statistics")
     return replace(recipe, model=model, optimizer="sgd", lr=0.01, precision="fp32", **changes)
@@ -46,6 +47,8 @@ def stage_of(recipe):
 def test_a_batch_in_parts_is_the_same_step(batch, model_type, parts):
     whole = stage_of(recipe_of(model_type))
     cut = stage_of(recipe_of(model_type, accumulate=parts))
+    for stage in (whole, cut):  # norms that still learn take each part's statistics
+        freeze_norms(stage.model)
     one, other = whole(*batch, rate=1.0), cut(*batch, rate=1.0)
     assert other.losses == pytest.approx(one.losses, rel=1e-5, abs=1e-7)
     assert other.norm == pytest.approx(one.norm, rel=1e-4)
@@ -116,8 +119,21 @@ def test_frozen_norms_keep_their_statistics(batch):
     assert torch.equal(norm.running_mean, before) and before.abs().sum() > 0
 
 
-def test_precision_is_the_one_asked_for():
-    assert half_precision("fp16", CPU.device) == torch.float16
-    fast = torch.cpu._is_avx512_bf16_supported()
-    wanted = torch.bfloat16 if fast else torch.float32
+@pytest.mark.parametrize("norm", ["trainable", "fixed_statistics"])
+def test_norms_that_learn_statistics_see_all_processes_and_others_stay(norm):
+    model = build_model(replace(RECIPES["joint_tiny_synthetic"].model, norm=norm))
+    norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    of_backbone = sum(isinstance(m, nn.BatchNorm2d) for m in model.backbone.modules())
+    names = set(model.state_dict())
+    synchronise_norms(model)
+    left = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(left) == (of_backbone if norm == "fixed_statistics" else 0)
+    assert sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) == norms - len(left)
+    assert not any(m.train().training for m in left) and set(model.state_dict()) == names
+
+
+@pytest.mark.parametrize(("fast", "wanted"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_precision_is_the_one_asked_for(monkeypatch, fast, wanted):
+    monkeypatch.setattr("training.runs.stages.bf16_saves_time", lambda: fast)
     assert half_precision("auto", CPU.device) == wanted
+    assert half_precision("fp16", CPU.device) == torch.float16

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from old_joint import COMMAND, old_joint
 from PIL import Image
 from tiny_run import run, scenes, words
 
@@ -242,17 +243,23 @@ def test_rdsnet_s_trains_too(tmp_path, data):
     assert load_model(tmp_path / "run/weights.safetensors")[1].model_type == "rdsnet_s"
 
 
-def test_the_joint_network_starts_from_both_models(tmp_path, data, capsys):
+def test_the_joint_network_starts_from_the_backbone_of_another(tmp_path, data, capsys):
     arguments = words("joint_tiny_synthetic", data, tmp_path / "run", steps=1, batch=2)
-    starts = [str(shipped_weights(kind)) for kind in ("segrpn", "rdsnet")]
-    assert run(*arguments, "--refinement-steps", "1", "--init", *starts) == 0
+    start = shipped_weights("rdsnet")
+    assert run(*arguments, "--refinement-steps", "1", "--init", str(start)) == 0
     model, manifest = load_model(tmp_path / "run/weights.safetensors")
     assert manifest.model_type == "joint" and "pq" in manifest.training["validation"]
-    rdsnet = load_model(starts[1])[0]
-    moved = model.object_stream.class_logits.weight - rdsnet.object_stream.class_logits.weight
-    assert moved.abs().max() < 0.01
-    text = capsys.readouterr().out
-    assert "segrpn of this package" in text and "rdsnet of this package" in text
+    moved = model.backbone.conv1.weight - load_model(start)[0].backbone.conv1.weight
+    assert 0 < moved.abs().max() < 0.01
+    assert "rdsnet of this package" in capsys.readouterr().out
+
+
+def test_an_earlier_joint_network_starts_none(tmp_path, data, capsys):
+    arguments = words("joint_tiny_synthetic", data, tmp_path / "run", steps=1, batch=2)
+    assert run(*arguments, "--init", str(old_joint(tmp_path, command=COMMAND))) == 3
+    said = capsys.readouterr().err
+    assert f"made by `{COMMAND}`; train again" in said and len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_rehearsal_leaves_nothing(tmp_path, data, capsys):

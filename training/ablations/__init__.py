@@ -3,7 +3,7 @@
 study.py        what a study is: tables, rows, which row is compared with which
 rdsnet.py       the tables of RDSNet, with the paper's numbers
 segrpn.py       the tables of SegRPN
-joint.py        the joint network against both
+joint.py        the joint network against itself without the exchange, and against both
 runs.py         trainings, done once and kept
 scoring.py      scores of a row, of all pictures and of resampled ones
 statistics.py   how sure a difference is

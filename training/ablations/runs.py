@@ -36,7 +36,7 @@ from jointseg_eval.datasets import Samples
 from jointseg_eval.provenance import code_digest
 from training import train
 from training.ablations.study import Row, Table
-from training.recipes import Recipe, steps_of
+from training.recipes import RECIPES, Recipe, steps_of
 from training.runs.command import config_document
 from training.runs.options import as_values, changed
 from training.runs.run_folder import RunFolder, as_json, replace_file
@@ -135,15 +135,18 @@ def _digest(path: Path | None) -> str | None:
 def run_of(base: Base, table: Table, row: Row, number: int) -> Run:
     """The training behind a row, for the number-th of the seeds.
 
-    Raises BadInput for a recipe that lacks what the row changes.
+    A network of another model learns at the rate of its own recipe, in proportion. Raises BadInput
+    for a recipe that lacks what the row changes.
     """
     seed = base.recipe.seed + number
     label = f"{row.name.strip('+ ')}, seed {seed}"
     network: Config = row.network(base.recipe.model)
     types = model_type(base.recipe.model), model_type(network)
-    base = replace(base, name=base.name.replace(*types, 1))
+    name = base.name.replace(*types, 1)
+    lr = base.recipe.lr * RECIPES[name].lr / RECIPES[base.name].lr
+    base = replace(base, name=name)
     size = scaled(base.recipe, table.scale)
-    recipe = replace(base.recipe, model=network, input_size=size, seed=seed)
+    recipe = replace(base.recipe, model=network, input_size=size, lr=lr, seed=seed)
     try:
         main = Run(label, base, changed(recipe, row.train))
         if row.refine is None:

@@ -92,6 +92,7 @@ class Study:
     title   what it answers
     family  its recipes are FAMILY_SIZE_synthetic
     notes   where it differs from the paper
+    seeds   trainings of each row, unless the command says otherwise
     """
 
     name: str
@@ -99,3 +100,4 @@ class Study:
     family: str
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
+    seeds: int = 3

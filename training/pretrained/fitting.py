@@ -14,7 +14,7 @@ from jointseg_core.checkpoint import Model
 from jointseg_core.classes import Classes
 from jointseg_core.rdsnet_s import RDSNetSConfig
 from training.pretrained.files import read_source, unusable
-from training.pretrained.heads import ClassRows, class_rows, match_rows
+from training.pretrained.heads import ClassRows, class_rows, match_rows, plain
 from training.pretrained.released_rdsnet import RELEASED_REFINEMENT
 from training.pretrained.source import Source, without_counters
 from training.pretrained.table import LOADED, MISSING, REINITIALISED, UNEXPECTED, Table
@@ -34,8 +34,16 @@ READS_FROM = {
     "segmentation.background": ("segmentation.agnostic",),
     "region_head.class_logits": ("region_head.hidden",),
     "region_head.box_deltas": ("region_head.hidden",),
+    "head.class_logits": ("head.class_tower",),
+    "head.regions": ("head.region_tower", "stream"),
+    "classes": ("stream",),
+    "coarse_classes": ("stream.coarse",),
+    "exchange.hidden": ("head.region_tower", "stream"),
+    "exchange.change": ("head.region_tower", "stream", "exchange.norm", "exchange.hidden"),
 }
 """The hidden layers behind each prediction layer, which means nothing without all of them."""
+EXCHANGED = ("head.class_logits", "classes")
+"""Class heads of the joint network whose classes the layers of its exchange see or change."""
 PYRAMID_NOTE = "pyramids of rdsnet_s enlarge bilinearly and end in ReLUs, others do neither"
 
 
@@ -66,10 +74,10 @@ def load_pretrained(
 
 def _with_levels_of(model: Model, source: Source) -> Source:
     """The pyramid's levels numbered as in the model: both end at C5, one may begin finer."""
-    count = _levels(source.tensors)
-    shift = _levels(model.state_dict()) - count
-    if not count or not shift:
+    theirs, ours = _levels(source.tensors), _levels(model.state_dict())
+    if not theirs or not ours or theirs == ours:
         return source
+    shift = ours - theirs
 
     def moved(name: str) -> str:
         match = re.fullmatch(r"(pyramid\.(?:lateral|output)\.)(\d+)(\..+)", name)
@@ -81,6 +89,7 @@ def _with_levels_of(model: Model, source: Source) -> Source:
 
 
 def _levels(names: Iterable[str]) -> int:
+    """Of a pyramid; 0 for that of the joint network, which has norms and fits no other."""
     return sum(bool(re.fullmatch(r"pyramid\.lateral\.\d+\.weight", name)) for name in names)
 
 
@@ -121,7 +130,11 @@ def _fit(
     state: Mapping[str, Tensor], source: Source, heads: Mapping[str, ClassRows], table: Table
 ) -> dict[str, Tensor]:
     """The model's new values by name; the table is told what becomes of every tensor."""
-    unfit = _other_shapes(state, source.tensors, heads) | _unlike_inputs(state, source.tensors)
+    unfit = {
+        **_other_shapes(state, source.tensors, heads),
+        **_unlike_inputs(state, source.tensors),
+        **_other_classes(heads, source),
+    }
     values: dict[str, Tensor] = {}
     for name, current in state.items():
         layer, given, count = name.rpartition(".")[0], source.tensors.get(name), current.numel()
@@ -167,6 +180,15 @@ def _unlike_inputs(state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> 
     return unfit
 
 
+def _other_classes(heads: Mapping[str, ClassRows], source: Source) -> dict[str, str]:
+    """Why not, for layers of the exchange where the file's has other classes."""
+    for head in EXCHANGED:
+        ours, theirs = heads.get(head), source.classes.get(head)
+        if ours and theirs and list(map(plain, ours.names)) != list(map(plain, theirs)):
+            return dict.fromkeys(("exchange.hidden", "exchange.change"), "the classes are others")
+    return {}
+
+
 def _where(name: str, state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     """How a tensor of one side or of both differs."""
     if name in state and name in given:
@@ -206,7 +228,7 @@ def _shapes(given: Tensor, current: Tensor) -> str:
 def _config_notes(source: Source, model: Model) -> list[str]:
     """Where the networks differ although names and shapes do not show it."""
     if isinstance(source.config, RDSNetSConfig) != isinstance(model.config, RDSNetSConfig):
-        return [PYRAMID_NOTE] if _levels(source.tensors) else []
+        return [PYRAMID_NOTE] if _levels(source.tensors) and _levels(model.state_dict()) else []
     if type(source.config) is not type(model.config):
         return []
     theirs, ours = asdict(source.config), asdict(model.config)

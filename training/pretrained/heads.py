@@ -21,12 +21,16 @@ class ClassRows(NamedTuple):
 
 def class_rows(state: Mapping[str, Tensor], classes: Classes) -> dict[str, ClassRows]:
     """The class heads among a model's tensors, by the name of their layer."""
+    pixels = ClassRows((*classes.semantic, BACKGROUND))
     heads = {
         "object_stream.class_logits": ClassRows(_anchor_classes(state, classes)),
         "region_head.class_logits": ClassRows((*classes.things, BACKGROUND)),
         "region_head.box_deltas": ClassRows(classes.things, 4),
         "segmentation.classes": ClassRows(classes.semantic),
         "segmentation": ClassRows(classes.things),  # of RDSNet_s
+        "head.class_logits": ClassRows(classes.things),  # of the joint network
+        "classes": pixels,
+        "coarse_classes": pixels,
     }
     return {layer: rows for layer, rows in heads.items() if f"{layer}.weight" in state}
 

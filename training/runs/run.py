@@ -104,7 +104,7 @@ class Run:
         began, step = time.monotonic(), self.progress.step
         seed_everything(self.recipe.seed, step)
         targets = [target.to(self.ranks.device) for target in targets]
-        learn = self._joint_step if step < self.steps else self.refinement
+        learn = self._joint_step if step < self.steps else self._second_step
         outcome = learn(images, targets)
         self.progress.step += 1
         spent = time.monotonic() - began
@@ -122,6 +122,10 @@ class Run:
         else:
             self.average.heal(self.model)
         return outcome
+
+    def _second_step(self, images: Tensor, targets: list[Target]) -> Step:
+        left = (self.total - self.progress.step) / self.recipe.refinement_steps
+        return self.refinement(images, targets, left)
 
     def _guard(self, outcome: Step, names: Sequence[str]) -> None:
         """Count a step that was skipped. Raises Diverged after too many in a row."""

@@ -16,8 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jointseg_core import Target
 from jointseg_core.checkpoint import Model
+from jointseg_core.joint import Joint
 from jointseg_core.predictor import PRECISIONS
 from jointseg_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from jointseg_core.runtime.bf16 import bf16_saves_time
 from jointseg_core.segrpn import SegRPN
 from training.recipes import Recipe
 from training.runs.distributed import Ranks
@@ -77,8 +79,8 @@ class JointStage(Stage):
     """
 
     def __init__(self, model: Model, recipe: Recipe, ranks: Ranks) -> None:
-        if ranks.world > 1 and ranks.device.type == "cuda" and recipe.model.norm == "trainable":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if ranks.world > 1 and ranks.device.type == "cuda":
+            synchronise_norms(model)
         self.model, self.recipe, self.ranks = model, recipe, ranks
         self.optimizer = _optimizer(model, recipe)
         self.dtype = half_precision(recipe.precision, ranks.device)
@@ -124,35 +126,59 @@ class JointStage(Stage):
 
 
 class RefinementStage(Stage):
-    """The boundary refinement's ten parameters learn alone, all else stays (RDSNet 3.3).
+    """What follows NMS learns on what NMS leaves, all else stays.
+
+    That is the boundary refinement (RDSNet 3.3) and, of the joint network, its exchange.
 
     model   the trained network, in evaluation mode and without gradients
     """
 
     def __init__(self, model: Model, recipe: Recipe, ranks: Ranks) -> None:
-        self.model, self.ranks = model, ranks
+        self.model, self.recipe, self.ranks = model, recipe, ranks
         self.dtype = half_precision(recipe.precision, ranks.device)
-        self.weights = list(model.refinement.requires_grad_(True).parameters())
-        self.optimizer = torch.optim.SGD(self.weights, recipe.refinement_lr, momentum=0.9)
+        refinement = model.refinement.requires_grad_(True).parameters()
+        self.optimizer = torch.optim.SGD(refinement, recipe.refinement_lr, momentum=0.9)
         self.parts = {"optimizer": self.optimizer}
+        if isinstance(model, Joint):
+            exchange = model.exchange.requires_grad_(True).parameters()
+            self.parts["exchange"] = torch.optim.AdamW(exchange, recipe.exchange_lr)
 
-    def __call__(self, images: Tensor, targets: list[Target]) -> Step:
-        """One step on this process's share of a batch, uint8 [B, 3, H, W]."""
+    def __call__(self, images: Tensor, targets: list[Target], left: float = 1.0) -> Step:
+        """One step on this process's share of a batch, uint8 [B, 3, H, W].
+
+        left   share of the stage that is still to come, by which the exchange's rate falls
+        """
         device = self.ranks.device
         with torch.no_grad(), autocast(device, self.dtype):
             output = self.model(network_input(images, device))
         output = torch.utils._pytree.tree_map(Tensor.float, output)
         counts = whole_counts(self.model, targets, tuple(images.shape[-2:]), self.ranks)
-        loss = self.model.refinement_loss(output, targets, counts)
-        self.optimizer.zero_grad()
-        loss.backward()
-        for weight in self.weights:
-            weight.grad = weight.grad.new_tensor(self.ranks.sum(weight.grad.tolist()))
-        norm = math.hypot(*(float(weight.grad.norm()) for weight in self.weights))
-        value = self.ranks.sum([float(loss.detach())])[0]
-        if done := math.isfinite(norm) and math.isfinite(value):
-            self.optimizer.step()
-        return Step({"refinement": value}, norm, self.optimizer.param_groups[0]["lr"], done)
+        losses = {"refinement": self.model.refinement_loss(output, targets, counts)}
+        if isinstance(self.model, Joint):
+            losses |= self.model.exchange_losses(output, targets, counts)
+            for group in self.parts["exchange"].param_groups:
+                group["lr"] = self.recipe.exchange_lr * left
+        for optimizer in self.parts.values():
+            optimizer.zero_grad()
+        sum(losses.values()).backward()
+        return self._update(losses)
+
+    def _update(self, losses: Mapping[str, Tensor]) -> Step:
+        weights = [w for o in self.parts.values() for g in o.param_groups for w in g["params"]]
+        for weight in weights:
+            weight.grad = self._summed(weight.grad)
+        norm = math.hypot(*(float(weight.grad.norm()) for weight in weights))
+        values = self.ranks.sum([float(loss.detach()) for loss in losses.values()])
+        if done := math.isfinite(norm) and math.isfinite(sum(values)):
+            for optimizer in self.parts.values():
+                optimizer.step()
+        named = dict(zip(losses, values, strict=True))
+        return Step(named, norm, self.optimizer.param_groups[0]["lr"], done)
+
+    def _summed(self, gradient: Tensor) -> Tensor:
+        """Over all processes."""
+        total = self.ranks.sum(gradient.flatten().tolist())
+        return gradient.new_tensor(total).view_as(gradient)
 
 
 def whole_counts(
@@ -181,13 +207,13 @@ def network_input(images: Tensor, device: torch.device) -> Tensor:
 
 
 def half_precision(name: str, device: torch.device) -> torch.dtype:
-    """The number format for convolutions; "auto" is bf16 where the hardware computes in it."""
+    """The number format for convolutions; "auto" is bf16 where that saves time."""
     if name != "auto":
         return PRECISIONS[name]
     fast = (
         torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cuda"
-        else torch.cpu._is_avx512_bf16_supported()
+        else bf16_saves_time()
     )
     return torch.bfloat16 if fast else torch.float32
 
@@ -202,6 +228,13 @@ def freeze_norms(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
             module.eval()
+
+
+def synchronise_norms(model: nn.Module) -> None:
+    """Batch norms that learn statistics see all processes together; those of a backbone may not."""
+    for name, part in model.named_children():
+        if name != "backbone" or model.config.norm == "trainable":
+            setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
