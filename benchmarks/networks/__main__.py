@@ -5,6 +5,7 @@
     python -m benchmarks.networks --model segrpn --regions 300
     python -m benchmarks.networks --model joint --baselines both
     python -m benchmarks.networks --image 1080x1920 --json out.json
+    python -m benchmarks.networks --backends torch,openvino --onnx FILE    against anybody's network
 
 Every entry lives in a process of its own, and only one works at a time. Results are compared
 before anything is timed. Exit code 0; 1 for results that differ or an entry that broke; 2 for a

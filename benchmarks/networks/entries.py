@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,48 +12,40 @@ from torch import Tensor
 
 from benchmarks.networks.baselines import baseline
 from benchmarks.networks.clock import StageClock
+from benchmarks.networks.models import make_picture
 from benchmarks.networks.ours import both, ours
+from benchmarks.networks.outsiders import outsider
 from benchmarks.networks.post_processing import ENTRIES as POST_PROCESSING
 from benchmarks.networks.post_processing import post_processing
 from benchmarks.networks.released import Published, released
+from benchmarks.networks.runs import TREATED, Run, kind_of
 from benchmarks.networks.settings import Settings
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import PRECISIONS, winograd_saves_time
 from jointseg_core.runtime.malloc import keep_memory
 
-TREATED = "-treated"
 PEAK_CHANNELS, PEAK_REPEATS = 256, 8
 
 
 def names_of(settings: Settings) -> list[str]:
     """Entries in the order of their turns."""
     names, peaks = [], ["fp32"]
-    for precision in settings.precisions:
-        names += [f"ours-{precision}", *(f"ours-{precision}-x{n}" for n in settings.batches)]
+    for run in settings.runs:
+        names += [f"ours-{run}", *(f"ours-{run}-x{n}" for n in settings.batches)]
     for name in settings.baselines:
         if name == "both":
-            names += [f"both-{precision}" for precision in settings.precisions]
+            names += [f"both-{run}" for run in settings.runs]
         elif name == "released":
             names.append(name)
         else:
             names += [name, name + TREATED]
             peaks.append("bf16")
+    names += settings.outsiders
     if "released" in settings.baselines:
         names += list(POST_PROCESSING)
-    peaks += [precision for precision in settings.precisions if precision != "int8"]
+    precisions = [Run.of(f"ours-{run}").precision for run in settings.runs]
+    peaks += [precision for precision in precisions if precision != "int8"]
     return names + [f"peak-{precision}" for precision in dict.fromkeys(peaks)]
-
-
-def precision_of(name: str) -> str:
-    """What an entry computes in."""
-    if name.startswith(("ours-", "both-", "peak-")):
-        return name.split("-")[1]
-    return "bf16" if name.endswith(TREATED) else "fp32"
-
-
-def pictures_of(name: str) -> int:
-    """How many pictures the entry sees at once."""
-    return int(name.rpartition("-x")[2]) if "-x" in name else 1
 
 
 def build(
@@ -62,28 +55,37 @@ def build(
 
     winograd: as in `Predictor`, for those of ours.
     """
-    kind, precision = name.partition("-")[0], precision_of(name)
+    run = Run.of(name)
     if name == "masks-ours":
         keep_memory()  # as Predictor's process does
-    match kind:
+    match kind_of(name):
         case "ours":
-            return ours(settings, precision, clock, winograd, pictures_of(name))
+            return ours(settings, run, clock, winograd)
         case "both":
-            return both(settings, precision, clock, winograd)
+            return both(settings, run, clock, winograd)
         case "released":
             return released(settings, clock)
         case "masks":
             return post_processing(name, settings, clock)
+        case "file":
+            shown = make_picture(replace(settings, image=settings.size))
+            return outsider(name, settings.outsiders[name], shown, clock)
         case "peak":
-            return peak(settings, precision, clock)
+            return peak(settings, run.precision, clock)
     return baseline(name.removesuffix(TREATED), settings, name.endswith(TREATED), clock)
 
 
-def may_save(name: str, device: str) -> bool:
-    """Whether the entry may need fewer multiplications than its layers are defined by."""
-    dtype = PRECISIONS.get(precision_of(name))
-    ours = name.startswith(("ours-", "both-")) and dtype is not None
-    return ours and winograd_saves_time(torch.device(device), dtype)
+def as_defined(name: str, device: str) -> str:
+    """The entry, without savings, whose operations are those of an entry's layers; "" for itself.
+
+    Of exports torch counts nothing, and Winograd needs fewer multiplications.
+    """
+    kind, run = kind_of(name), Run.of(name)
+    if kind not in ("ours", "both"):
+        return ""
+    if run.backend != "torch":
+        return f"{kind}-fp32"
+    return name if winograd_saves_time(torch.device(device), PRECISIONS[run.precision]) else ""
 
 
 def peak(settings: Settings, precision: str, clock: StageClock) -> Callable[[np.ndarray], Tensor]:

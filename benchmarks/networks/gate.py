@@ -11,6 +11,7 @@ from benchmarks.networks.models import letterbox, make_model, make_picture, plan
 from benchmarks.networks.ours import make_predictor
 from benchmarks.networks.post_processing import COUNTS, compare_masks, differing_bits
 from benchmarks.networks.released import oracle_masks, released
+from benchmarks.networks.runs import Run
 from benchmarks.networks.settings import Settings
 from jointseg_core.predictions import Predictions
 from jointseg_core.preprocessing import Preprocessing
@@ -46,7 +47,7 @@ def check_results(settings: Settings) -> dict:
 
 def _compare_with_released(settings: Settings) -> dict[str, float]:
     picture = make_picture(settings)
-    found = make_predictor(settings, "fp32")([picture])[0]
+    found = make_predictor(settings, Run())([picture])[0]
     wanted, bitmaps = released(settings, StageClock(settings.device), oracle_masks)(picture)
     report = _compare_objects(found, wanted)
     if len(found) == len(wanted):
@@ -59,7 +60,7 @@ def _compare_with_released(settings: Settings) -> dict[str, float]:
 @torch.inference_mode()
 def _compare_with_trained(settings: Settings) -> dict[str, float]:
     picture, model = make_picture(settings), make_model(settings).to(settings.device)
-    found = make_predictor(settings, "fp32")([picture])[0]
+    found = make_predictor(settings, Run())([picture])[0]
     plant(model, settings)
     images, _ = Preprocessing(settings.size).batch([picture], settings.device)
     output = model(images.contiguous())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.networks.planting import (
+    NEIGHBOUR_IOU,
     PROPOSAL_LOGIT,
     QUIET_BIAS,
     Scene,
@@ -23,6 +24,7 @@ from benchmarks.networks.settings import MAX_DETECTIONS, Settings
 from jointseg_core.boxes import encode_boxes
 from jointseg_core.checkpoint import Config, Manifest, Model, build_model, preset
 from jointseg_core.classes import Classes
+from jointseg_core.joint import Joint
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
@@ -47,8 +49,11 @@ def make_model(settings: Settings) -> Model:
     """The network with seeded weights whose activations are sane and that finds nothing."""
     torch.manual_seed(settings.seed)
     model = build_model(_config(settings)).eval()
-    calibrate(model.backbone, model.backbone, settings.seed)
-    if isinstance(model, RDSNet):
+    normed = model if isinstance(model, Joint) else model.backbone
+    calibrate(normed, normed, settings.seed)
+    if isinstance(model, Joint):
+        quieten(model.head.class_logits, QUIET_BIAS, weight=1)
+    elif isinstance(model, RDSNet):
         quieten(model.object_stream.class_logits, QUIET_BIAS, weight=1)
         quieten(model.object_stream.box_deltas)
     return model
@@ -89,7 +94,9 @@ def plant(model: Model, settings: Settings, network: nn.Module | None = None) ->
     boxes = scene.scaled(*frame.scale)
     anchors = torch.cat(model.anchors(settings.size, "cpu"))
     network = network or model
-    if isinstance(model, RDSNet):
+    if isinstance(model, Joint):
+        _plant_cells(network, scene.labels, boxes, anchors, settings.device)
+    elif isinstance(model, RDSNet):
         planted = plant_classes(boxes, scene.labels, anchors, settings.device)
         network.register_forward_hook(lambda _, __, output: planted.write(output.class_logits))
     else:
@@ -98,6 +105,21 @@ def plant(model: Model, settings: Settings, network: nn.Module | None = None) ->
         model.region_head.register_forward_hook(
             lambda _, __, output: plant_regions(*output, labels, background)
         )
+
+
+def _plant_cells(
+    network: nn.Module, labels: Tensor, boxes: Tensor, anchors: Tensor, device: str
+) -> None:
+    """As in RDSNet; a cell has one anchor only, so that its box is written as well."""
+    planted = plant_classes(boxes, labels, anchors, device, NEIGHBOUR_IOU)
+    chosen = planted.anchors.cpu()
+    deltas = encode_boxes(boxes[planted.owners], anchors[chosen]).to(device)
+
+    def find(_: nn.Module, __: tuple, output: tuple) -> None:
+        planted.write(output.class_logits)
+        output.deltas[:, planted.anchors] = deltas.to(output.deltas.dtype)
+
+    network.register_forward_hook(find)
 
 
 def _plant_proposals(network: nn.Module, boxes: Tensor, anchors: Tensor, device: str) -> None:

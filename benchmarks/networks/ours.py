@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from benchmarks.networks.clock import StageClock
 from benchmarks.networks.models import make_manifest, make_model, make_picture, plant
+from benchmarks.networks.runs import Run
 from benchmarks.networks.settings import Settings
 from jointseg_core.checkpoint import Manifest, Model
-from jointseg_core.export.backends import Export, Exported
+from jointseg_core.export.backends import SUFFIXES, Export, Exported
 from jointseg_core.export.model import Request, write_graphs
 from jointseg_core.joint import Joint
 from jointseg_core.predictions import Predictions
@@ -30,29 +31,26 @@ CALIBRATION_PICTURES = 4
 """Pictures that a network in int8 is quantised on."""
 
 
-def make_predictor(settings: Settings, precision: str, winograd: bool = True) -> Predictor:
+def make_predictor(settings: Settings, run: Run, winograd: bool = True) -> Predictor:
     """A `Predictor` as anybody would make it, whose model then finds the scene."""
     model, manifest = make_model(settings), make_manifest(settings)
-    if precision == "int8":
-        predictor = in_int8(settings, model, manifest)
+    if run.backend != "torch":
+        predictor = exported(settings, run, model, manifest)
     else:
-        predictor = Predictor(model, manifest, settings.device, precision, winograd=winograd)
+        predictor = Predictor(model, manifest, settings.device, run.precision, winograd=winograd)
     plant(predictor.model, settings, predictor._network)
     return predictor
 
 
 def ours(
-    settings: Settings, precision: str, clock: StageClock, winograd: bool = True, pictures: int = 1
+    settings: Settings, run: Run, clock: StageClock, winograd: bool = True
 ) -> Callable[[np.ndarray], Predictions]:
-    """Picture to results. Stages: preprocess, net, then what `_mark_stages` says.
-
-    pictures: so many copies of the picture are seen at once.
-    """
-    predictor = make_predictor(settings, precision, winograd)
+    """Picture, or copies, to results. Stages: preprocess, net, and what `_mark_stages` says."""
+    predictor = make_predictor(settings, run, winograd)
     last = _mark_stages(predictor.model, predictor._network, clock)
 
     def see(picture: np.ndarray) -> Predictions:
-        found = predictor([picture] * pictures)[0]
+        found = predictor([picture] * run.pictures)[0]
         clock.mark(last)
         return found
 
@@ -60,11 +58,11 @@ def ours(
 
 
 def both(
-    settings: Settings, precision: str, clock: StageClock, winograd: bool = True
+    settings: Settings, run: Run, clock: StageClock, winograd: bool = True
 ) -> Callable[[np.ndarray], Predictions]:
     """What the joint network is for, by two: RDSNet, then SegRPN. A stage for each."""
     first, second = (
-        make_predictor(replace(settings, model=name), precision, winograd)
+        make_predictor(replace(settings, model=name), run, winograd)
         for name in ("rdsnet", "segrpn")
     )
 
@@ -84,7 +82,7 @@ def _mark_stages(model: Model, network: nn.Module, clock: StageClock) -> str:
 
     RDSNet: decode (with NMS), masks (representations, correlation, crops, MBRM, packing).
     SegRPN: proposals, regions, maps (detections with NMS, and both maps in camera pixels).
-    The joint network: RDSNet's, the last one with the maps.
+    The joint network: decode, second look (of objects at pixels), masks and maps.
     """
     network.register_forward_pre_hook(lambda *_: clock.mark("preprocess"))
     network.register_forward_hook(lambda *_: clock.mark("net"))
@@ -92,6 +90,10 @@ def _mark_stages(model: Model, network: nn.Module, clock: StageClock) -> str:
         model.region_head.register_forward_pre_hook(lambda *_: clock.mark("proposals"))
         model.region_head.register_forward_hook(lambda *_: clock.mark("regions"))
         return "maps"
+    if isinstance(model, Joint):
+        model.exchange.register_forward_pre_hook(lambda *_: clock.mark("decode"))
+        model.exchange.register_forward_hook(lambda *_: clock.mark("second look"))
+        return "masks and maps"
     representations_at = model.object_stream.representations_at
 
     def marked(*arguments: object) -> Tensor:
@@ -99,7 +101,7 @@ def _mark_stages(model: Model, network: nn.Module, clock: StageClock) -> str:
         return representations_at(*arguments)
 
     model.object_stream.representations_at = marked
-    return "masks and maps" if isinstance(model, Joint) else "masks"
+    return "masks"
 
 
 class Hooked(nn.Module):
@@ -113,27 +115,32 @@ class Hooked(nn.Module):
         return self.network(inputs)
 
 
-def in_int8(settings: Settings, model: Model, manifest: Manifest) -> Predictor:
-    """The model of these settings, quantised in another process, whose memory does not count.
+def exported(settings: Settings, run: Run, model: Model, manifest: Manifest) -> Predictor:
+    """The model of these settings in another backend.
 
-    `jointseg_core.export` would refuse random weights, rightly: in int8 they see something else.
+    It is exported in another process, whose memory does not count, and without the self-check,
+    which would refuse random weights in less than fp32, rightly: they see something else then.
     Nothing is found in the benchmark but what is planted, so that only the time is measured.
     """
     with tempfile.TemporaryDirectory() as work:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, context) as process:
-            export = process.submit(write_int8, settings, Path(work)).result()
-        exported = Exported.load(Path(work), export)
-    predictor = Predictor(model, manifest, exported=exported)
+            export = process.submit(write_export, settings, run, Path(work)).result()
+        graphs = Exported.load(Path(work), export)
+    predictor = Predictor(model, manifest, exported=graphs)
     predictor._network = Hooked(predictor._network)
     return predictor
 
 
-def write_int8(settings: Settings, folder: Path) -> Export:
-    """Write the graphs of the model into a folder."""
-    shown = replace(settings, image=settings.size)
-    pictures = [make_picture(replace(shown, seed=number)) for number in range(CALIBRATION_PICTURES)]
-    request = Request(folder, "openvino", folder / "none", "int8", calibration=folder)
+def write_export(settings: Settings, run: Run, folder: Path) -> Export:
+    """Write the graphs of the model into a folder; int8 is quantised on a few pictures."""
+    int8, shown = run.precision == "int8", replace(settings, image=settings.size)
+    seeds = range(CALIBRATION_PICTURES if int8 else 0)
+    pictures = [make_picture(replace(shown, seed=number)) for number in seeds]
+    calibration = folder if int8 else None
+    request = Request(folder, run.backend, folder / "none", run.precision, 1, calibration)
     model, manifest = make_model(settings), make_manifest(settings)
     export = write_graphs(request, manifest, model, folder, pictures)
-    return replace(export, files={file.name: "" for file in folder.glob("*.xml")})
+    return replace(
+        export, files={file.name: "" for file in folder.glob(f"*{SUFFIXES[run.backend]}")}
+    )

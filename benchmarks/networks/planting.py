@@ -22,6 +22,8 @@ from jointseg_core.errors import BadConfig
 
 DUPLICATE_IOU = 0.65
 """Above the NMS threshold of every entry's detections, below that of proposals."""
+NEIGHBOUR_IOU = 0.45
+"""Squares of three strides, one cell apart, overlap by 0.5."""
 SIDES = (28 / 512, 210 / 512)
 """Smallest and largest side of an object against the picture's height."""
 OBJECT_LOGITS, DUPLICATE_LOGIT, PROPOSAL_LOGIT = (6.0, 3.0), 2.0, 20.0
@@ -83,11 +85,13 @@ def _street_box(size: tuple[int, int], generator: torch.Generator) -> Tensor:
 
 
 class Planted(NamedTuple):
-    """Where logits are overwritten: anchors [n], labels [n], their logits [n]."""
+    """Where logits are overwritten: anchors [n], labels [n], their logits [n]; owners [n] are the
+    objects that are found there."""
 
     anchors: Tensor
     labels: Tensor
     logits: Tensor
+    owners: Tensor
 
     def write(self, class_logits: Tensor) -> None:
         """Into class logits [B, A, K], in place."""
@@ -104,19 +108,25 @@ def best_anchors(boxes: Tensor, anchors: Tensor) -> Tensor:
     return torch.tensor(chosen, dtype=torch.long)
 
 
-def plant_classes(boxes: Tensor, labels: Tensor, anchors: Tensor, device: str) -> Planted:
-    """Objects at their best anchors, and their duplicates, for a one-stage detector."""
+def plant_classes(
+    boxes: Tensor, labels: Tensor, anchors: Tensor, device: str, overlap: float = DUPLICATE_IOU
+) -> Planted:
+    """Objects at their best anchors, and their duplicates, for a one-stage detector.
+
+    Duplicates are at the anchors that overlap the best one so much and that are nobody's yet.
+    """
     best = best_anchors(boxes, anchors)
-    chosen, classes = [best], [labels]
-    for anchor, label in zip(best, labels, strict=True):
-        near = box_iou(anchors[anchor][None], anchors)[0] >= DUPLICATE_IOU
-        near[anchor] = False
-        chosen.append(near.nonzero().flatten())
-        classes.append(label.expand(len(chosen[-1])))
-    where = torch.cat(chosen)
+    chosen, owners = [best], [torch.arange(len(best))]
+    free = torch.ones(len(anchors), dtype=torch.bool).index_fill(0, best, False)
+    for number, anchor in enumerate(best):
+        near = box_iou(anchors[anchor][None], anchors)[0] >= overlap
+        chosen.append((near & free).nonzero().flatten())
+        owners.append(torch.full_like(chosen[-1], number))
+        free[chosen[-1]] = False
+    where, of = torch.cat(chosen), torch.cat(owners)
     logits = torch.full((len(where),), DUPLICATE_LOGIT)
     logits[: len(best)] = torch.linspace(*OBJECT_LOGITS, len(best))
-    return Planted(*(tensor.to(device) for tensor in (where, torch.cat(classes), logits)))
+    return Planted(where.to(device), labels[of].to(device), logits.to(device), of)
 
 
 def plant_regions(class_logits: Tensor, deltas: Tensor, labels: Tensor, background: int) -> None:

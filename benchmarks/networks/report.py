@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.networks.outsiders import ALONE
 from benchmarks.networks.summary import NOISE
 
 COLUMNS = "objects", "cpu ms", "wall ms", "p95", "p99", "after net", "peak MB", "faults", "GFLOP"
@@ -35,7 +36,8 @@ def _setting(document: dict) -> Iterator[str]:
 
 
 def _entries(document: dict) -> Iterator[str]:
-    yield f"\n{'':20}" + "".join(f"{title:>10}" for title in (*COLUMNS, "x floor"))
+    width = max(18, *map(len, document["contenders"])) + 2
+    yield f"\n{'':{width}}" + "".join(f"{title:>10}" for title in (*COLUMNS, "x floor"))
     for name, one in document["contenders"].items():
         wall, share, floor = one["wall_ms"], one["share_after_net"], one["over_floor"]
         numbers = [one["cpu_ms"]["p50"], wall["p50"], wall["p95"], wall["p99"]]
@@ -44,10 +46,12 @@ def _entries(document: dict) -> Iterator[str]:
             *(f"{ms:.1f}" for ms in numbers),
             f"{100 * share['value']:.1f} %" if share else "",
             *(f"{one[key]:.0f}" for key in ("memory_mb", "minor_faults")),
-            f"{one['gflop']:.1f}",
+            f"{one['gflop']:.1f}" if one["gflop"] else "",
             f"{floor['value']:.2f}" if floor else "",
         ]
-        yield f"{name:20}" + "".join(f"{cell:>10}" for cell in cells)
+        yield f"{name:{width}}" + "".join(f"{cell:>10}" for cell in cells)
+    if alone := [name for name, one in document["contenders"].items() if one["measured"] == ALONE]:
+        yield f"\n{ALONE.capitalize()}: {', '.join(alone)}. All others: from picture to results."
     yield "\nStages, median CPU (wall) ms:"
     for name, one in document["contenders"].items():
         stages = one["stages"].items()

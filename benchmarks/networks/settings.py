@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 
 from benchmarks.arguments import Parser, names, size, whole
+from benchmarks.networks.outsiders import outsiders
+from benchmarks.networks.runs import BACKENDS, runs_of
 from jointseg_core.checkpoint import preset
 from jointseg_core.errors import BadConfig
-from jointseg_core.predictor import choose_device, choose_precision
+from jointseg_core.predictor import choose_device
 
 BASELINES = {
     "rdsnet": ("released", "maskrcnn", "fasterrcnn", "deeplab"),
@@ -38,9 +39,10 @@ class Settings:
     classes: int  # of things
     dets: int  # planted objects
     regions: int  # of SegRPN
-    precisions: tuple[str, ...]  # of ours, one entry each
+    runs: tuple[str, ...]  # of ours, one entry each: fp32, openvino-int8
     baselines: tuple[str, ...]
-    batches: tuple[int, ...]  # of ours, one more entry for each precision and size
+    outsiders: dict[str, str]  # entries of networks from ONNX files, and the files
+    batches: tuple[int, ...]  # of ours, one more entry for each run and size
     rounds: int
     frames: int  # of each entry in each round
     threads: int
@@ -64,12 +66,12 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
     options.image = options.image or options.size
     options.classes = options.classes or (80 if model == "rdsnet" else 8)
     chosen = options.precisions or default_precisions(device.type)
-    options.precisions = tuple(dict.fromkeys(_choose(one, device) for one in chosen))
+    options.runs = runs_of(options.backends, chosen, device)
     if options.baselines is None:
         options.baselines = BASELINES[model][: USUAL[model]]
     options.baselines = tuple(name for name in options.baselines if name != "none")
-    given = {name: value for name, value in vars(options).items() if name not in ("small", "json")}
-    settings = Settings(**given)
+    options.outsiders = outsiders(options.onnx, options.size, device.type)
+    settings = Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})
     _check(settings)
     return settings, options.json
 
@@ -92,15 +94,6 @@ def default_precisions(device: str) -> tuple[str, ...]:
     return ("bf16", "fp32") if fast or device != "cpu" else ("fp32",)
 
 
-def _choose(precision: str, device: torch.device) -> str:
-    """As `choose_precision`, and int8 where OpenVINO and NNCF make it."""
-    if precision != "int8" or device.type != "cpu":
-        return choose_precision(precision, device)
-    if missing := [name for name in ("openvino", "nncf") if find_spec(name) is None]:
-        raise BadConfig(f"precision 'int8' needs {' and '.join(missing)}; pip install them")
-    return precision
-
-
 def _batches(text: str) -> tuple[int, ...]:
     return tuple(map(whole(2), names(text)))
 
@@ -121,7 +114,9 @@ def _parser() -> Parser:
     add("--dets", type=whole(0, MAX_DETECTIONS), default=100, help="planted objects (default 100)")
     add("--regions", type=whole(1), default=1000, help="proposals of SegRPN (default 1000)")
     add("--precision", type=names, dest="precisions", help="of ours, such as bf16,fp32,int8")
+    add("--backends", type=names, default=(), help=f"of ours, of {','.join(BACKENDS)}")
     add("--baselines", type=names, help="such as released,maskrcnn; or none")
+    add("--onnx", type=Path, nargs="+", default=(), metavar="FILE", help="networks of others")
     add("--batches", type=_batches, default=(), help="ours also with so many pictures, such as 4,8")
     add("--rounds", type=whole(1), default=9, help="default 9")
     add("--frames", type=whole(1), default=2, help="of each entry in each round (default 2)")

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.networks.entries import PEAK_REPEATS, TREATED, peak_gflop, precision_of
+from benchmarks.networks.entries import PEAK_REPEATS, peak_gflop
+from benchmarks.networks.outsiders import ALONE
 from benchmarks.networks.post_processing import COUNTS
+from benchmarks.networks.runs import TREATED, Run, kind_of
 from benchmarks.networks.settings import Settings
 
 NOISE = 0.25
@@ -66,7 +68,7 @@ class Results:
 
     def over_floor(self, name: str) -> dict | None:
         """Time against what the entry's FLOPs take at the peak measured in the same round."""
-        gflop, peak = self.facts[name].get("gflop", 0), precision_of(name)
+        gflop, peak = self.facts[name].get("gflop", 0), Run.of(name).precision
         if not gflop or f"peak-{peak}" not in self.rounds:
             return None
         return ratio(self.times(name), gflop * self.peak_ms(peak)[:, None])
@@ -87,21 +89,21 @@ class Results:
 
     def document(self) -> dict:
         """Everything, for JSON."""
-        peaks = [name for name in self.rounds if name.startswith("peak-")]
-        entries = [name for name in self.rounds if not name.startswith(("masks-", "peak-"))]
-        ours = [name for name in entries if name.startswith("ours-")]
+        peaks = [name for name in self.rounds if kind_of(name) == "peak"]
+        entries = [name for name in self.rounds if kind_of(name) not in ("masks", "peak")]
+        ours = [name for name in entries if kind_of(name) == "ours"]
+        others = [name for name in entries if name not in ours]
         return {
             "contenders": {name: self._entry(name) for name in entries},
             "ratios": {
                 f"{name} vs {other}": self.faster(name, other)
                 | {"wall": self.faster(name, other, unit="wall_ms")}
-                for name in ours
-                for other in entries
-                if other not in ours
+                for number, name in enumerate(ours)
+                for other in [*ours[:number], *others]
             },
             "tail": self._post_processing(),
             "peaks_gflop_per_second": {
-                precision_of(name): 1e3 / float(self.peak_ms(precision_of(name)).min())
+                Run.of(name).precision: 1e3 / float(self.peak_ms(Run.of(name).precision).min())
                 for name in peaks
             },
         }
@@ -110,6 +112,7 @@ class Results:
         first = self.rounds[name][0][0]
         faults = [frame["faults"] for frames in self.rounds[name] for frame in frames]
         return {
+            "measured": ALONE if kind_of(name) == "file" else "from picture to results",
             **self.facts[name],
             **{unit: statistics(self.times(name, unit=unit)) for unit in UNITS},
             "spread": spread(self.times(name)),

@@ -18,9 +18,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.networks.clock import StageClock, device_counts, peak_memory_mb
-from benchmarks.networks.entries import build, count_objects, may_save, pictures_of
+from benchmarks.networks.entries import as_defined, build, count_objects
 from benchmarks.networks.gate import check_results
 from benchmarks.networks.models import make_picture
+from benchmarks.networks.runs import Run
 from benchmarks.networks.settings import Settings
 from jointseg_core.errors import SegError
 
@@ -111,7 +112,7 @@ def _serve(name: str, settings: Settings, connection: Connection) -> None:
 def _take_turns(name: str, settings: Settings, connection: Connection) -> None:
     imported_mb = peak_memory_mb()
     picture, clock = make_picture(settings), StageClock(settings.device)
-    see, pictures = build(name, settings, clock), pictures_of(name)
+    see, pictures = build(name, settings, clock), Run.of(name).pictures
     for _ in range(WARM_UP):
         measure(see, picture, clock)
     connection.send({"objects": count_objects(see(picture))})
@@ -122,10 +123,11 @@ def _take_turns(name: str, settings: Settings, connection: Connection) -> None:
         else:
             memory_mb = peak_memory_mb() - imported_mb
             facts = {"memory_mb": memory_mb, **costs(see, picture, settings, pictures)}
-            if may_save(name, settings.device):
-                defined = build(name, settings, StageClock(settings.device), winograd=False)
-                facts["gflop_computed"] = facts["gflop"]
-                facts["gflop"] = gflop_of(defined, picture) / pictures
+            if defined := as_defined(name, settings.device):
+                as_trained = build(defined, settings, StageClock(settings.device), winograd=False)
+                if defined == name:
+                    facts["gflop_computed"] = facts["gflop"]
+                facts["gflop"] = gflop_of(as_trained, picture) / Run.of(defined).pictures
             connection.send(facts)
 
 
