@@ -89,10 +89,18 @@ def unknown_classes(predictor: Predictor, settings: Settings) -> str:
 
 
 def apply_settings(predictor: Predictor, settings: Settings) -> None:
-    """The thresholds of the parameters to the model, which wants probabilities within 0 and 1."""
+    """The thresholds of the parameters to the model, which wants probabilities within 0 and 1.
+
+    Those that are 0 are as the manifest of the weights says.
+    """
+    own = predictor.manifest.config
+    tuned = {
+        name: getattr(settings, name) or getattr(own, name)
+        for name in ("nms_iou", "mask_threshold")
+        if hasattr(own, name)
+    }
     predictor.configure(
         score_threshold=settings.score_threshold,
-        nms_iou=settings.nms_iou,
-        mask_threshold=settings.mask_threshold,
         max_detections=settings.max_detections,
+        **tuned,
     )

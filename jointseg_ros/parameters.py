@@ -94,9 +94,14 @@ class Settings:
     )
     score_threshold: float = _now(0.3, "objects with lower scores are left out", 0.0, 1.0)
     nms_iou: float = _now(
-        0.5, "of two objects of a class that overlap more, the worse goes", 0.0, 1.0
+        0.0,
+        "of two objects of a class that overlap more, the worse goes; 0: as the weights say",
+        0.0,
+        1.0,
     )
-    mask_threshold: float = _now(0.4, "probability from which a pixel is in a mask", 0.0, 1.0)
+    mask_threshold: float = _now(
+        0.0, "probability from which a pixel is in a mask; 0: as the weights say", 0.0, 1.0
+    )
     max_detections: int = _now(100, "objects in one image, the best ones", 1, 1000)
     classes_filter: tuple[str, ...] = _now((), "names of the classes to publish; empty: all")
     class_id_format: str = _on_configure(

@@ -24,6 +24,9 @@ from node_bench import SOME, Bench, frame, send_until_heard, until
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from jointseg_core import Predictor, shipped_weights
+from jointseg_ros.model import apply_settings
+from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import FAILURE, SUCCESS
 
 
@@ -100,6 +103,18 @@ def test_a_threshold_takes_effect_with_the_next_frame(bench: Bench) -> None:
     assert bench.set("classes_filter", ["car"]).successful
     seen = send_until_heard(camera, frame(3), detections).detections
     assert {d.results[0].hypothesis.class_id for d in seen} <= {"car"}
+
+
+@pytest.mark.parametrize("model", ["joint", "rdsnet", "segrpn"])
+def test_thresholds_of_zero_are_those_of_the_weights(model: str) -> None:
+    predictor = Predictor.from_file(shipped_weights(model), "cpu")
+    own, names = predictor.manifest.config, ("nms_iou", "mask_threshold")
+    for nms_iou in (0.0, 0.25, 0.0):
+        apply_settings(predictor, Settings(nms_iou=nms_iou))
+        expected = {name: getattr(own, name, None) for name in names}
+        expected |= {"nms_iou": nms_iou or own.nms_iou}
+        used = predictor.model.config
+        assert {name: getattr(used, name, None) for name in names} == expected
 
 
 def test_enable_false_drops_the_subscriptions_and_true_takes_them_up(bench: Bench) -> None:
