@@ -99,15 +99,16 @@ def masks_reason(report: dict[str, int]) -> str:
 
 def pipeline_reason(report: dict[str, float], settings: Settings) -> str:
     """Why results that were compared are not right; "" where they are."""
-    if not report["objects"] == report["objects_wanted"] == settings.dets:
+    expected = report["objects_wanted"] if settings.weights else settings.dets
+    if not report["objects"] == report["objects_wanted"] == expected:
         return (
-            f"{settings.dets} objects are planted, but ours finds {report['objects']} "
+            f"{expected} objects are there, but ours finds {report['objects']} "
             f"and the other computation {report['objects_wanted']}"
         )
-    if report["labels_differing"] or report["boxes_differing"] > 0.02 * settings.dets:
+    if report["labels_differing"] or report["boxes_differing"] > 0.02 * expected:
         return (
             f"in fp32, {report['labels_differing']} labels and {report['boxes_differing']} boxes "
-            f"of {settings.dets} objects differ from those of the other computation"
+            f"of {expected} objects differ from those of the other computation"
         )
     if report["share_differing"] > (limit := ROUNDING[settings.model]):
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,12 +23,16 @@ from benchmarks.networks.planting import (
 )
 from benchmarks.networks.settings import MAX_DETECTIONS, Settings
 from jointseg_core.boxes import encode_boxes
-from jointseg_core.checkpoint import Config, Manifest, Model, build_model, preset
+from jointseg_core.checkpoint import Config, Manifest, Model, build_model, load_model, preset
 from jointseg_core.classes import Classes
+from jointseg_core.images import read_picture
 from jointseg_core.joint import Joint
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
+
+SEEN = 0.3
+"""Score from which a trained network's objects count, as the node's do."""
 
 
 def make_scene(settings: Settings) -> Scene:
@@ -37,7 +42,11 @@ def make_scene(settings: Settings) -> Scene:
 
 
 def make_picture(settings: Settings) -> np.ndarray:
-    """A picture uint8 [H, W, 3] of blobs and noise, the same in every process."""
+    """A picture uint8 [H, W, 3], the one that is given or blobs and noise."""
+    if settings.picture:
+        picture = torch.from_numpy(read_picture(Path(settings.picture))).permute(2, 0, 1)
+        frame = Letterbox(tuple(picture.shape[1:]), settings.image, keep_ratio=False)
+        return frame.fit(picture).permute(1, 2, 0).numpy()
     random = np.random.default_rng(settings.seed)
     height, width = settings.image
     coarse = random.integers(0, 200, (height // 32 + 1, width // 32 + 1, 3))
@@ -46,7 +55,14 @@ def make_picture(settings: Settings) -> np.ndarray:
 
 
 def make_model(settings: Settings) -> Model:
-    """The network with seeded weights whose activations are sane and that finds nothing."""
+    """The network with seeded weights whose activations are sane and that finds nothing.
+
+    Or a trained one, that finds what it finds.
+    """
+    if settings.weights:
+        model, _ = load_model(settings.weights)
+        model.config = replace(model.config, score_threshold=SEEN)
+        return model
     torch.manual_seed(settings.seed)
     model = build_model(_config(settings)).eval()
     normed = model if isinstance(model, Joint) else model.backbone
@@ -60,7 +76,9 @@ def make_model(settings: Settings) -> Model:
 
 
 def make_manifest(settings: Settings) -> Manifest:
-    """What a checkpoint of that model would say."""
+    """What a checkpoint of that model would say, or says."""
+    if settings.weights:
+        return load_model(settings.weights)[1]
     config = _config(settings)
     things = tuple(f"thing {i}" for i in range(settings.classes))
     counted = {"segrpn": "num_classes", "joint": "num_semantic"}.get(settings.model)
@@ -90,6 +108,8 @@ def plant(model: Model, settings: Settings, network: nn.Module | None = None) ->
 
     network is what computes in the model's place, if anything does.
     """
+    if settings.weights:
+        return
     scene, frame = make_scene(settings), letterbox(settings)
     boxes = scene.scaled(*frame.scale)
     anchors = torch.cat(model.anchors(settings.size, "cpu"))

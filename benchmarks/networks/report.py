@@ -19,9 +19,14 @@ def _setting(document: dict) -> Iterator[str]:
     settings, machine = document["settings"], document["machine"]
     size, image = ("{}x{}".format(*settings[key]) for key in ("size", "image"))
     regions = document["gate"]["pipeline"].get("regions")
-    yield (
-        f"{settings['model']} {settings['preset']}, network {size}, picture {image}, "
+    shown = (
         f"{settings['dets']} planted objects, each crop covers {document['crop_share']:.1%} of it"
+    )
+    name = settings["preset"]
+    if settings["weights"]:
+        name, shown = settings["weights"], f"what it finds in {settings['picture']}"
+    yield (
+        f"{settings['model']} {name}, network {size}, picture {image}, {shown}"
         + (f", {regions} regions" if regions else "")
     )
     loads = document["load_average"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,8 +12,9 @@ import torch
 from benchmarks.arguments import Parser, names, size, whole
 from benchmarks.networks.outsiders import outsiders
 from benchmarks.networks.runs import BACKENDS, runs_of
-from jointseg_core.checkpoint import preset
+from jointseg_core.checkpoint import load_model, preset
 from jointseg_core.errors import BadConfig
+from jointseg_core.images import read_picture
 from jointseg_core.predictor import choose_device
 
 BASELINES = {
@@ -48,6 +50,8 @@ class Settings:
     threads: int
     device: str
     seed: int
+    weights: str = ""  # of a trained network on a picture, in place of random ones and a scene
+    picture: str = ""
 
 
 def parse(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
@@ -61,6 +65,10 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
     options = parser.parse_args(arguments)
     if options.json and not options.json.resolve().parent.is_dir():
         raise BadConfig(f"--json is {options.json}, in a folder that does not exist")
+    if bool(options.weights) != bool(options.picture):
+        raise BadConfig("--weights and --picture belong together")
+    if options.weights:
+        _take_trained(options)
     device, model = choose_device(options.device), options.model
     options.device = str(device)
     options.image = options.image or options.size
@@ -74,6 +82,16 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
     settings = Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})
     _check(settings)
     return settings, options.json
+
+
+def _take_trained(options: Namespace) -> None:
+    """What the manifest of --weights and the size of --picture decide."""
+    if options.baselines not in (None, ("none",)):
+        raise BadConfig("--weights is compared with no --baselines: they find other objects")
+    manifest = load_model(options.weights)[1]
+    options.model, options.baselines = manifest.model_type, ("none",)
+    options.size, options.classes = manifest.preprocessing.input_size, len(manifest.classes.things)
+    options.image, options.dets = read_picture(Path(options.picture)).shape[:2], 0
 
 
 def _check(settings: Settings) -> None:
@@ -122,6 +140,8 @@ def _parser() -> Parser:
     add("--frames", type=whole(1), default=2, help="of each entry in each round (default 2)")
     add("--threads", type=whole(1), default=2, help="default 2")
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add("--weights", default="", help="a trained network, on --picture, in place of random weights")
+    add("--picture", default="", help="what it sees; objects below a score of 0.3 are left out")
     add("--seed", type=int, default=0, help="of weights, picture and objects (default 0)")
     add("--json", type=Path, metavar="FILE", help="write everything measured there")
     return parser

@@ -7,6 +7,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,12 +19,14 @@ from benchmarks.networks.baselines import detector
 from benchmarks.networks.clock import StageClock
 from benchmarks.networks.entries import PEAK_REPEATS, build, count_objects, names_of, peak_gflop
 from benchmarks.networks.gate import check_results, masks_reason, pipeline_reason
-from benchmarks.networks.models import make_picture
+from benchmarks.networks.models import SEEN, make_picture
 from benchmarks.networks.planting import crop_share, street_scene
 from benchmarks.networks.settings import parse
 from benchmarks.networks.summary import Results, spread, statistics
 from benchmarks.networks.worker import Worker, WorkerFailed, costs, environment, gflop_of, measure
+from jointseg_core import Predictor, shipped_weights
 from jointseg_core.command import exit_code
+from jointseg_core.errors import SegError
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--preset", "tiny", "--size", "128x256", "--threads", "1"]
@@ -111,6 +114,45 @@ def test_a_baseline_finds_exactly_the_planted_objects_also_in_bf16():
     for treated in (False, True):
         found = detector("fasterrcnn", settings, treated, StageClock("cpu"))(make_picture(settings))
         assert count_objects(found) == 12
+
+
+# A trained network
+
+
+@pytest.fixture
+def street(tmp_path):
+    """A picture with some edges, in another size than the network's input."""
+    picture = np.full((90, 160, 3), 90, np.uint8)
+    picture[40:70, 60:100] = (200, 40, 40)
+    cv2.imwrite(str(tmp_path / "street.png"), picture)
+    return str(tmp_path / "street.png")
+
+
+def test_a_trained_network_finds_what_it_finds(street):
+    arguments = ["--weights", str(shipped_weights("joint")), "--picture", street]
+    settings = parse([*arguments, "--precision", "fp32", "--threads", "1"])[0]
+    assert (settings.model, settings.size, settings.image) == ("joint", (256, 512), (90, 160))
+    picture = make_picture(settings)
+    assert picture.shape == (90, 160, 3) and picture[50, 80].tolist() == [40, 40, 200]
+    found = build("ours-fp32", settings, StageClock("cpu"))(picture)
+    predictor = Predictor.from_file(shipped_weights("joint"), "cpu", backend="torch")
+    predictor.configure(score_threshold=SEEN)
+    assert count_objects(found) == len(predictor([picture])[0])
+    assert check_results(settings)["passed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--weights", "w.safetensors"], "belong together"),
+        (["--picture", "p.png"], "belong together"),
+        (["--weights", "w", "--picture", "p", "--baselines", "both"], "no --baselines"),
+        (["--weights", "w.safetensors", "--picture", "p.png"], "weights not found"),
+    ],
+)
+def test_a_trained_network_is_refused_without_its_picture(arguments, reason):
+    with pytest.raises(SegError, match=reason):
+        parse(arguments)
 
 
 def test_several_pictures_at_once_are_timed_and_counted_as_one_picture_each():
