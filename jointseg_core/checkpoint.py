@@ -304,6 +304,17 @@ def _check_classes(manifest: Manifest, path: Path) -> None:
             wanted = {"things": things}
         case SegRPNConfig(num_things=things, num_classes=semantic):
             wanted = {"things": things, "semantic": semantic}
+    if isinstance(manifest.config, JointConfig):
+        _check_things(manifest.config, path)
     for name, count in wanted.items():
         if (found := len(getattr(manifest.classes, name))) != count:
             raise BadCheckpoint(f"{path}: names {found} {name} classes, its network has {count}")
+
+
+def _check_things(config: JointConfig, path: Path) -> None:
+    known = range(config.num_semantic)
+    if len(config.things) != config.num_classes or not all(k in known for k in config.things):
+        raise BadCheckpoint(
+            f"{path}: things are {list(config.things)}, expected the class of pixels of each of "
+            f"{config.num_classes} things, 0 to {config.num_semantic - 1}"
+        )

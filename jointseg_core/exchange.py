@@ -100,10 +100,9 @@ class Exchange(nn.Module):
     def evidence(self, shown: Tensor, scores: Tensor) -> Tensor:
         """What masks [n, h, w] with scores [n, K] say of the classes of pixels: logits [K, h, w].
 
-        The probability that some object of the class is there, if it is less than 1, times a
-        learned factor.
+        Of each class the sum of scores times masks, at most 1, times a learned factor.
         """
-        total = torch.einsum("nk,nhw->khw", scores, shown)
+        total = torch.einsum("nk,nhw->khw", scores, shown).float()  # in training it may be half
         return self.weight * (not self.blind) * total.clamp(max=1)
 
 

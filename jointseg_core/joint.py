@@ -25,6 +25,7 @@ from jointseg_core.boxes import (
     best_of_levels,
     decode_boxes,
     detect,
+    has_area,
     logit,
     of_any_class,
 )
@@ -136,6 +137,14 @@ class Joint(nn.Module):
         columns, rows = (p[:, 0].logit(eps=_LEAST) for p in fine)
         return columns, rows
 
+    def refined(self, shown: Tensor, boxes: Tensor, frame: Letterbox) -> Tensor:
+        """Boxes [n, 4] in camera pixels, refined by masks in the network's, as was trained (3.3).
+
+        So their sides are whole pixels of the network. One that would lie beside the image stays.
+        """
+        found = frame.to_image(self.refinement(*self.profiles(shown), boxes))
+        return torch.where(has_area(found)[:, None], found, frame.to_image(boxes))
+
     # -- training -----------------------------------------------------------------------------
 
     def loss(
@@ -143,7 +152,7 @@ class Joint(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses with the weights of the config.
 
-        classification, box  of all cells
+        classification, box  of all cells, and of those of an object
         second, mask         of some cells after their second look
         semantic, agnostic   of pixels
         informed             the same after the objects have spoken
@@ -318,8 +327,7 @@ class Joint(nn.Module):
         logits = self.informed(output, found, shown)
         return Predictions(
             frame.image_size,
-            # refined in the network's pixels, in which the kernel was trained
-            frame.to_image(self.refinement(*self.profiles(shown), found.boxes)),
+            self.refined(shown, found.boxes, frame),
             scores[order],
             labels[order],
             threshold_masks(crops, windows, config.mask_threshold),

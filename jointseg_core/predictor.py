@@ -279,8 +279,8 @@ def precisions_of(device: torch.device) -> list[str]:
 def choose_precision(name: str, device: torch.device) -> str:
     """The number format of that name. Raises BadConfig for one that the device has no units for.
 
-    "auto" is bf16 where that saves a CPU time: the shipped weights lose no accuracy by it
-    (docs/results/seed_spread.json against seed_spread_bf16.json).
+    "auto" is bf16 where that saves a CPU time: the shipped weights of RDSNet and SegRPN lose no
+    accuracy by it (docs/results/seed_spread.json against seed_spread_bf16.json).
     """
     if name == "auto":
         return "bf16" if device.type == "cpu" and bf16_saves_time() else "fp32"

@@ -60,7 +60,7 @@ def _decode(
     pixels, _, _ = rdsnet_fixed.crop_masks(masks, windows, frame, limits.mask_logit)
     logits = model.informed(output, found, shown)
     maps = pixel_maps(*logits, model.config.things, frame, dense=True)
-    boxes = frame.to_image(model.refinement(*model.profiles(shown), found.boxes)) * real
+    boxes = model.refined(shown, found.boxes, frame) * real
     none = windows.new_zeros(0, dtype=torch.uint8)
     bare = FixedFrame(objects.counts, boxes, objects.scores, objects.labels, windows, none, *maps)
     return bare.with_masks(windows, pixels, boxes)

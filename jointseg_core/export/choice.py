@@ -4,8 +4,8 @@ Looked at are the exports beside the checkpoint, W_FORM_PRECISION for W.safetens
 weights are those inside an export's folder, that folder. One fits that was made of these weights,
 whose files are whole, whose self-check passed, and that computes in a precision asked for. Of
 these, the one is taken whose self-check measured the least time relative to torch, if that was
-less than torch's. Nothing is measured at the start: the same files lead to the same choice each
-time, at once, in the memory of one model. On another kind of CPU than the one that wrote an export
+less than torch's. No network is timed at the start: the same files lead to the same choice, at
+once, in the memory of one model. On another kind of CPU than the one that wrote an export
 the choice is as correct, but another one may be faster.
 """
 
@@ -76,13 +76,18 @@ def _folders(path: Path) -> list[Path]:
 
 def _fits(one: _Candidate, allowed: Collection[str]) -> bool:
     export = one.export
-    return export.form in _FORMS and export.device == "cpu" and export.precision in allowed
+    one_image = export.batch == 1  # others fill up their batch for each camera
+    data_for_cpus = export.form in _FORMS and export.device == "cpu"
+    return one_image and data_for_cpus and export.precision in allowed
 
 
 def _what_counts(one: _Candidate, allowed: Collection[str]) -> str:
     """What decided about a candidate, as the end of a sentence."""
     if not _fits(one, allowed):
-        return f"is for {one.export.form} in {one.export.precision}, which was not asked for"
+        several = "" if one.export.batch == 1 else f" and takes {one.export.batch} images in a call"
+        return (
+            f"is for {one.export.form} in {one.export.precision}{several}, which was not asked for"
+        )
     if one.ratio == math.inf:
         return "says no time; export again"
     return f"takes {one.ratio:.2f} of torch's time"

@@ -94,6 +94,16 @@ def test_classes_have_to_fit_the_network(saved):
         load_model(saved[1])
 
 
+@pytest.mark.parametrize("things", [[11, 12], [11, 12, 13, 14, 15, 16, 17, 19]])
+def test_things_of_the_joint_network_are_classes_of_pixels(tmp_path, things):
+    path = tmp_path / "joint.safetensors"
+    save_model(build_model(preset("joint", "tiny")), path, CITYSCAPES, Preprocessing((64, 128)))
+    config = json.loads(path.with_suffix(".json").read_text())["config"]
+    change(path, config=config | {"things": things})
+    with pytest.raises(BadCheckpoint, match="expected the class of pixels of each of 8 things"):
+        load_model(path)
+
+
 def test_weights_of_another_network_are_refused(saved):
     config = json.loads(saved[1].with_suffix(".json").read_text())["config"]
     change(saved[1], config=config | {"channels": 32})

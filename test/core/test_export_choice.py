@@ -165,6 +165,12 @@ def test_auto_precision_is_either_of_what_this_cpu_computes_in(alone: Path, weig
         assert Predictor.from_file(alone, "cpu", precision).backend == backend
 
 
+def test_an_export_of_several_images_is_no_choice_for_one(alone: Path, weights: Path) -> None:
+    change(export_beside(alone, weights, "onnx", fp32=0.1, bf16=0.1), batch=4)
+    predictor = Predictor.from_file(alone, "cpu")
+    assert predictor.backend == "torch" and "4 images in a call" in predictor.reason
+
+
 def test_an_old_export_that_says_no_time_is_no_choice(alone: Path, weights: Path) -> None:
     export_beside(alone, weights, "onnx")
     predictor = Predictor.from_file(alone, "cpu")

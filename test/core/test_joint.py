@@ -212,6 +212,15 @@ def test_boxes_are_refined_in_the_pixels_of_the_network():
     assert torch.equal(larger.boxes, 2 * refined.boxes)
 
 
+def test_a_box_that_its_mask_would_move_beside_the_image_stays():
+    network, frame = lively(), Letterbox((64, 64), SIZE)  # the right half of the input is padding
+    shown = torch.zeros(1, 16, 32)
+    shown[0, 4:8, 17:20] = 1.0
+    boxes = torch.tensor([[62.0, 16, 80, 32]])
+    kept = network.refined(shown, boxes, frame)
+    assert kept.tolist() == [[62.0, 16, 64, 32]]
+
+
 def test_profiles_are_the_largest_probabilities_of_columns_and_rows():
     shown = torch.zeros(1, 16, 32)
     shown[0, 4:8, 10:20] = 0.9

@@ -68,6 +68,14 @@ def test_a_batch_without_objects_trains_every_weight(batch, model_type):
     assert not lacking  # processes would wait for each other's gradients for ever
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("model_type", MODELS)
+def test_every_model_takes_a_step_in_half_precision(batch, model_type, precision):
+    recipe = replace(recipe_of(model_type, refinement_steps=1), precision=precision)
+    outcome = stage_of(recipe)(*batch, rate=1.0)
+    assert all(math.isfinite(loss) for loss in outcome.losses.values())
+
+
 def test_gradients_are_clipped_as_they_are_without_the_factor_of_fp16(batch):
     found = [
         stage_of(replace(recipe_of("rdsnet", clip=0.1, weight_decay=0.0), precision=precision))
