@@ -43,7 +43,8 @@ def assert_same(found, wanted):
         torch.testing.assert_close(one.boxes, other.boxes)
         if other.masks is not None:
             assert one.masks.windows.equal(other.masks.windows)
-            assert (one.masks.pixels != other.masks.pixels).float().mean() < 1e-4
+            differing = (one.masks.pixels != other.masks.pixels).sum()
+            assert differing <= 1e-4 * len(other.masks.pixels)
         if other.semantic is not None:
             assert (one.semantic != other.semantic).float().mean() < 1e-3
         assert one.fusion == other.fusion
@@ -64,7 +65,7 @@ def test_thresholds_change_without_a_new_capture(pair):
     replay(replayer, [image])
     (graph,) = replayer._graphs.values()
     first = graph._numbers.data_ptr()
-    for limits in ({"max_detections": 3}, {"score_threshold": 0.2}, {"mask_threshold": 0.8}):
+    for limits in ({"max_detections": 3}, {"score_threshold": 0.1}, {"mask_threshold": 0.8}):
         predictor.configure(**limits)
         assert_same(replay(replayer, [image]), predictor([image]))
     assert list(replayer._graphs.values()) == [graph]
