@@ -102,7 +102,7 @@ def pipeline_reason(report: dict[str, float], settings: Settings) -> str:
     expected = report["objects_wanted"] if settings.weights else settings.dets
     if not report["objects"] == report["objects_wanted"] == expected:
         return (
-            f"{expected} objects are there, but ours finds {report['objects']} "
+            f"{expected} objects are planted, but ours finds {report['objects']} "
             f"and the other computation {report['objects_wanted']}"
         )
     if report["labels_differing"] or report["boxes_differing"] > 0.02 * expected:
