@@ -234,7 +234,7 @@ def _fastest(
     chosen = choose_device(device)
     computed = choose_precision(precision, chosen)
     if chosen.type != "cpu":
-        return None, "it has the GPU"
+        return None, "torch has the GPU"
     if sha256:
         return None, "a SHA-256 was asked for, which no export has"
     allowed = precisions_of(chosen) if precision == "auto" else [computed]

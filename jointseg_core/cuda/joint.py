@@ -88,11 +88,8 @@ def _second_look(model: Joint, output: JointOutput, objects: _Objects, limits: L
     scores = found.class_logits.sigmoid().gather(1, objects.labels[:, None])[:, 0] * real
     scores = scores * (scores > limits.score)
     order = scores.argsort(descending=True, stable=True)
-    count, _, exact = objects.counts.unbind()
-    count = (scores > 0).sum()
     there = (scores[order] > 0)[:, None]
+    _, none, exact = objects.counts.unbind()
     found = Instances(*(values[order] * there for values in found))
     labels = objects.labels[order] * there[:, 0]
-    return _Objects(
-        found, scores[order], labels, torch.stack([count, torch.zeros_like(count), exact])
-    )
+    return _Objects(found, scores[order], labels, torch.stack([there.sum(), none, exact]))

@@ -155,6 +155,6 @@ def _begin(run: Run, command: Command, resumed: bool) -> None:
     at = f"from step {run.progress.step} on" if resumed else "from the first step on"
     run.say(
         f"{command.name} {at}: {run.steps} steps of {run.recipe.batch} pictures of "
-        f"{run.training.name}, {run.recipe.refinement_steps} of the boundary refinement; "
+        f"{run.training.name}, {run.recipe.refinement_steps} of the second stage; "
         f"{facts['device']}, {run.joint.dtype}; {folder.path}"
     )
