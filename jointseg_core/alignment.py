@@ -6,6 +6,7 @@ object as well as its score and its box do, so what is learned changes as both g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
+from jointseg_core.correlation import MASK_STRIDE
 from jointseg_core.targets import NEGATIVE, Target
 
 _CELLS = 10  # of an object at most
@@ -114,3 +116,27 @@ def overlap_loss(boxes: Tensor, wanted: Tensor, quality: Tensor) -> Tensor:
     """1 - GIoU of boxes [n, 4] with those that are wanted, weighted and summed."""
     losses: Tensor = generalized_box_iou_loss(boxes, wanted)
     return (losses * quality).sum()
+
+
+def covered(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """The share of each cell that masks [N, H, W] cover, [N, h, w] of the size, 0..1.
+
+    Unlike a yes or no it says where in a cell an edge is, and a mask's logits are interpolated.
+    """
+    height, width = (MASK_STRIDE * side for side in size)
+    room = 0, width - masks.shape[2], 0, height - masks.shape[1]
+    return F.avg_pool2d(F.pad(masks.float(), room)[:, None], MASK_STRIDE)[:, 0]
+
+
+def mask_losses(logits: Tensor, shares: Tensor, windows: Tensor) -> Tensor:
+    """Losses [n] of masks: cross entropy, mean over each window, and dice in it.
+
+    V-Net (Milletari et al., 3DV 2016), section 3, which does not care how large an object is.
+    Logits, the shares of cells that are wanted and windows (1 inside) are [n, h, w].
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, shares, reduction="none")
+    entropy = (entropy * windows).sum((1, 2)) / windows.sum((1, 2)).clamp(min=1)
+    found, wanted = logits.sigmoid() * windows, shares * windows
+    both = (found * wanted).sum((1, 2))
+    squares = found.square().sum((1, 2)) + wanted.square().sum((1, 2))
+    return entropy + 1 - (2 * both + 1) / (squares + 1)

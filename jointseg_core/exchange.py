@@ -8,6 +8,7 @@ of each pixel (UPSNet, Xiong et al., CVPR 2019, section 3.3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -92,10 +93,7 @@ class Exchange(nn.Module):
 
     def shown(self, masks: Tensor, boxes: Tensor) -> Tensor:
         """Probabilities of mask logits [n, h, w], 0 outside the windows of their boxes."""
-        height, width = masks.shape[1:]
-        windows = crop_windows(boxes / MASK_STRIDE, self.margin, (height, width))
-        columns, rows = _inside(windows[:, 0::2], width), _inside(windows[:, 1::2], height)
-        return masks.sigmoid() * rows[:, :, None] * columns[:, None]
+        return masks.sigmoid() * inside(boxes, self.margin, masks.shape[-2:])
 
     def evidence(self, shown: Tensor, scores: Tensor) -> Tensor:
         """What masks [n, h, w] with scores [n, K] say of the classes of pixels: logits [K, h, w].
@@ -106,7 +104,18 @@ class Exchange(nn.Module):
         return self.weight * (not self.blind) * total.clamp(max=1)
 
 
-def _inside(ends: Tensor, length: int) -> Tensor:
+def inside(boxes: Tensor, margin: float, size: Sequence[int]) -> Tensor:
+    """1 in the windows of boxes [n, 4] with a margin, else 0: [n, h, w] in cells of a mask.
+
+    Boxes are in network pixels; margin as in `crop_windows`.
+    """
+    height, width = size
+    windows = crop_windows(boxes / MASK_STRIDE, margin, size)
+    columns, rows = _between(windows[:, 0::2], width), _between(windows[:, 1::2], height)
+    return rows[:, :, None] * columns[:, None]
+
+
+def _between(ends: Tensor, length: int) -> Tensor:
     """1 from the first of both ends [n, 2] on and 0 from the second, [n, length]."""
     numbers = torch.arange(length, device=ends.device)
     return ((numbers >= ends[:, :1]) & (numbers < ends[:, 1:])).float()

@@ -18,7 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointseg_core.alignment import Aligned, align, match, overlap_loss, quality_focal_loss
+from jointseg_core.alignment import (
+    Aligned,
+    align,
+    covered,
+    mask_losses,
+    match,
+    overlap_loss,
+    quality_focal_loss,
+)
 from jointseg_core.backbone import Backbone, build_backbone
 from jointseg_core.boxes import (
     AnchorGrid,
@@ -33,11 +41,10 @@ from jointseg_core.classes import UNLABELLED
 from jointseg_core.correlation import (
     MASK_STRIDE,
     correlate,
-    mask_losses,
     mask_windows,
     threshold_masks,
 )
-from jointseg_core.exchange import Exchange, Instances, Modulation
+from jointseg_core.exchange import Exchange, Instances, Modulation, inside
 from jointseg_core.joint_config import JointConfig
 from jointseg_core.joint_layers import DenseStream, ObjectHead, Pyramid, enlarge
 from jointseg_core.letterbox import Letterbox
@@ -245,12 +252,11 @@ class Joint(nn.Module):
         self, output: JointOutput, look: Instances, owner: Tensor, target: Target
     ) -> Tensor:
         """Sum over objects of the mean over what was found of each (RDSNet 3.2)."""
-        config = self.config
         usable = torch.cat([self._large(target), owner.new_zeros(1).bool()])[owner]
-        owner, kernels = owner[usable], look.kernels[usable]
-        losses = mask_losses(
-            kernels, output.pixels, target, owner, config.train_margin, config.hard_ratio
-        )
+        owner = owner[usable]
+        masks = correlate(look.kernels[usable], output.pixels)
+        windows = inside(target.boxes[owner], self.config.train_margin, masks.shape[-2:])
+        losses = mask_losses(masks, covered(target.masks, masks.shape[-2:])[owner], windows)
         found = torch.bincount(owner, minlength=len(target.labels))
         return (losses / found[owner]).sum()
 

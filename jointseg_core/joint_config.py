@@ -26,7 +26,6 @@ class JointConfig:
     min_mask_area: int = 20  # network pixels; smaller objects train no masks
     train_margin: float = 0.25  # masks are cropped to boxes expanded by 1.5 in training
     test_margin: float = 0.1  # and by 1.2 at inference
-    hard_ratio: float = 1.0  # background pixels per object pixel in the mask loss
     pixel_loss_stride: int = 4  # every n-th row and column counts in the pixel losses
     semantic_weight: float = 1.5  # of losses; those of objects weigh 1
     agnostic_weight: float = 0.5

@@ -1,10 +1,19 @@
 """Task-aligned assignment: which cells find which object, and the losses of what they find."""
 
+import math
+
 import pytest
 import torch
 
 from jointseg_core import Target
-from jointseg_core.alignment import align, match, overlap_loss, quality_focal_loss
+from jointseg_core.alignment import (
+    align,
+    covered,
+    mask_losses,
+    match,
+    overlap_loss,
+    quality_focal_loss,
+)
 from jointseg_core.boxes import AnchorGrid
 
 SIDE = 3.0
@@ -117,3 +126,34 @@ def test_boxes_are_pulled_together_by_their_quality():
     assert loss.item() == pytest.approx(0.5 * (1 + 1 / 3))  # apart: 1 - GIoU is 1 + 100 / 300
     loss.backward()
     assert boxes.grad[1, 2] < 0  # its right side wants to move to the right
+
+
+def test_cells_at_an_edge_are_covered_in_part():
+    masks = torch.zeros(2, 10, 6, dtype=torch.bool)  # 2.5 x 1.5 cells
+    masks[0, :6, :4] = True
+    assert covered(masks, (3, 2))[0].tolist() == [[1, 0], [0.5, 0], [0, 0]]
+    assert covered(masks[:0], (3, 2)).shape == (0, 3, 2)
+
+
+def test_masks_are_counted_in_their_windows_alone():
+    shares, windows = torch.zeros(2, 4, 4), torch.ones(2, 4, 4)
+    shares[:, 1:3, 1:3] = 1
+    right = 20 * (2 * shares - 1)
+    assert mask_losses(right, shares, windows).tolist() == pytest.approx([0, 0], abs=1e-6)
+    undecided = mask_losses(torch.zeros_like(right), shares, windows)[0]
+    # dice: 4 of the shares and 16 / 4 of what was found, of which half of 4 both
+    assert float(undecided) == pytest.approx(math.log(2) + 1 - (2 * 2 + 1) / (4 + 4 + 1))
+    beside = right.clone()
+    beside[0, 0, 0] = 20
+    windows[:, 0, 0] = 0
+    assert mask_losses(beside, shares, windows)[0] < 1e-6
+    windows[:, 0, 0] = 1
+    assert mask_losses(beside, shares, windows)[0] > 1
+    assert mask_losses(right[:0], shares[:0], windows[:0]).shape == (0,)
+
+
+def test_half_covered_cells_want_a_probability_of_a_half():
+    logits = torch.zeros(1, 2, 2, requires_grad=True)
+    shares, windows = torch.full((1, 2, 2), 0.5), torch.ones(1, 2, 2)
+    mask_losses(logits, shares, windows).sum().backward()
+    assert logits.grad.abs().max() < 1e-6
