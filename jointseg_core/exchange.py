@@ -80,11 +80,14 @@ class Exchange(nn.Module):
     def forward(self, found: Instances, pixels: Tensor, semantic_logits: Tensor) -> Instances:
         """Objects with other class logits and kernels after a look at the pixels under their masks.
 
-        They see the mean of the pixels [d, h, w] and that of their classes' probabilities.
+        They see the mean of the pixels [d, h, w] and that of their classes' probabilities, over
+        every second row and column: a mean needs no fine edges.
         """
-        masks = self.shown(correlate(found.kernels, pixels), found.boxes).flatten(1)
+        windows = inside(found.boxes, self.margin, pixels.shape[-2:])
+        windows, pixels, logits = (m[:, ::2, ::2] for m in (windows, pixels, semantic_logits))
+        masks = (correlate(found.kernels, pixels).sigmoid() * windows).flatten(1)
         share = masks / masks.sum(1, keepdim=True).clamp(min=1) * (not self.blind)
-        looks, likely = (share @ m.flatten(1).T for m in (pixels, semantic_logits.softmax(0)))
+        looks, likely = (share @ m.flatten(1).T for m in (pixels, logits.softmax(0)))
         both = self.norm(torch.cat([found.kernels, looks], 1))
         known = torch.cat([both, likely, found.class_logits], 1).to(self.hidden.weight.dtype)
         change = self.change(F.relu(self.hidden(known))).float()
@@ -104,8 +107,8 @@ class Exchange(nn.Module):
         return self.weight * (not self.blind) * total.clamp(max=1)
 
 
-def inside(boxes: Tensor, margin: float, size: Sequence[int]) -> Tensor:
-    """1 in the windows of boxes [n, 4] with a margin, else 0: [n, h, w] in cells of a mask.
+def inside(boxes: Tensor, margin: float, size: Sequence[int], stride: int = MASK_STRIDE) -> Tensor:
+    """1 in the windows of boxes [n, 4] with a margin, else 0: [n, h, w] in cells of the stride.
 
     Boxes are in network pixels; margin as in `crop_windows`.
     """
