@@ -204,7 +204,7 @@ class Joint(nn.Module):
         owner, quality = aligned.owner, aligned.quality
         positive = (owner >= 0).nonzero().flatten()
         wanted = target.boxes[owner[positive]]
-        look, cells = self._second_look(output, aligned)
+        look, cells = self._seen_in_training(output, aligned)
         return {
             "classification": quality_focal_loss(logits, owner, quality, target.labels),
             "box": overlap_loss(boxes[positive], wanted, quality[positive]),
@@ -212,7 +212,7 @@ class Joint(nn.Module):
             **self._look_losses(output, look, owner[cells], quality[cells], target),
         }
 
-    def _second_look(self, output: JointOutput, aligned: Aligned) -> tuple[Instances, Tensor]:
+    def _seen_in_training(self, output: JointOutput, aligned: Aligned) -> tuple[Instances, Tensor]:
         """What trains the exchange: the best cells of each object, and the most certain others."""
         config = self.config
         cells = aligned.chosen(output.class_logits, config.mask_cells, config.negatives)

@@ -2,7 +2,7 @@
 
     python -m training.ablate rdsnet-table-4 --size tiny --seeds 3 --input-size 128x256 --jobs 2
     python -m training.ablate segrpn-table-1 --size tiny --seeds 5 --steps 2000
-    python -m training.ablate joint --input-size 128x256 --steps 700     # with eight seeds
+    python -m training.ablate exchange --input-size 128x256 --steps 500 # with eight seeds
 
 Trains what it needs and has not trained before, one network after the other or `--jobs` at a time,
 scores every row, and prints our numbers beside the paper's with 95 % intervals. Every flag of

@@ -52,7 +52,7 @@ class _Objects(NamedTuple):
 def _decode(
     model: Joint, output: JointOutput, frame: Letterbox, limits: Limits, capacity: int
 ) -> FixedFrame:
-    objects = _second_look(model, output, _detect(model, output, frame, limits, capacity), limits)
+    objects = _look_again(model, output, _detect(model, output, frame, limits, capacity), limits)
     found, real = objects.found, objects.real
     masks = correlate(found.kernels, output.pixels)
     shown = model.exchange.shown(masks, found.boxes) * real[..., None]
@@ -72,7 +72,7 @@ def _detect(
     """What survives NMS, before the second look."""
     sizes = [len(level) for level in output.anchors]
     best = output.class_logits.amax(1)
-    cells = rdsnet_fixed.best_of_levels(best, sizes, model.config.candidates)
+    cells = rdsnet_fixed.as_many_of_levels(best, sizes, model.config.candidates)
     rows, labels, scores, number = best_pairs(output.class_logits[cells].sigmoid(), limits.score)
     found = output.instances(cells[rows])
     boxes = frame.to_image(found.boxes)
@@ -82,7 +82,7 @@ def _detect(
     return _Objects(chosen, kept.select(scores), kept.select(labels), counts)
 
 
-def _second_look(model: Joint, output: JointOutput, objects: _Objects, limits: Limits) -> _Objects:
+def _look_again(model: Joint, output: JointOutput, objects: _Objects, limits: Limits) -> _Objects:
     """Objects with the scores of their second look, those below the threshold left out."""
     found, real = model.second_look(output, objects.found), objects.real[:, 0]
     scores = found.class_logits.sigmoid().gather(1, objects.labels[:, None])[:, 0] * real

@@ -59,7 +59,7 @@ def _detect(
     """The objects without masks, and their anchors [M]."""
     config, stream = model.config, model.object_stream
     sizes = [len(level) for level in output.anchors]
-    anchors = best_of_levels(output.class_logits.amax(1), sizes, config.candidates)
+    anchors = as_many_of_levels(output.class_logits.amax(1), sizes, config.candidates)
     scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
     rows, labels, scores, found = best_pairs(scores, limits.score)
     anchors = anchors[rows]
@@ -70,7 +70,7 @@ def _detect(
     return kept.frame(boxes, scores, labels), anchors[kept.rows]
 
 
-def best_of_levels(scores: Tensor, sizes: list[int], limit: int) -> Tensor:
+def as_many_of_levels(scores: Tensor, sizes: list[int], limit: int) -> Tensor:
     """Each level's `limit` best anchors, or all it has: indices [n] into scores [A]."""
     chosen, start = [], 0
     for size in sizes:

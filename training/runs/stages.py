@@ -1,4 +1,4 @@
-"""What one step of training does: the joint stage, and RDSNet's boundary refinement after it.
+"""What one step of training does: the joint stage, and that of all that follows NMS after it.
 
 A stage is called with a batch and gives back its named losses; its state goes into checkpoints.
 """
