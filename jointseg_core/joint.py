@@ -56,7 +56,6 @@ from jointseg_core.targets import Target, divide
 from jointseg_core.tensors import constants
 
 _STRIDES = (8, 16, 32)
-_LEAST = 1e-6  # probability of a mask where there is none
 
 
 class JointOutput(NamedTuple):
@@ -138,10 +137,11 @@ class Joint(nn.Module):
         return classes, output.background_logits - evidence.amax(0)
 
     def profiles(self, shown: Tensor) -> tuple[Tensor, Tensor]:
-        """Largest mask logit of every column [n, W] and row [n, H] of the network's input."""
+        """Largest mask probability of every column [n, W] and row [n, H] of the network's input."""
         columns, rows = (shown.amax(side)[:, None] for side in (1, 2))
-        fine = (F.interpolate(p, scale_factor=MASK_STRIDE, mode="linear") for p in (columns, rows))
-        columns, rows = (p[:, 0].logit(eps=_LEAST) for p in fine)
+        columns, rows = (
+            F.interpolate(p, scale_factor=MASK_STRIDE, mode="linear")[:, 0] for p in (columns, rows)
+        )
         return columns, rows
 
     def refined(self, shown: Tensor, boxes: Tensor, frame: Letterbox) -> Tensor:

@@ -108,7 +108,8 @@ def crop_masks(
     does, is above the threshold.
     """
     crop = _kernel().crop_masks if logits.is_cuda and _kernel_works() else _crop_masks
-    return crop(logits, windows, frame, threshold, _space(frame))
+    pixels, columns, rows = crop(logits, windows, frame, threshold, _space(frame))
+    return pixels, columns.sigmoid(), rows.sigmoid()
 
 
 def _kernel() -> ModuleType:
