@@ -1,5 +1,6 @@
 """One step of training: the same however a batch is cut, and never with broken numbers."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -14,7 +15,13 @@ from training.loading.augmentation import Augmentation
 from training.loading.batches import batches
 from training.recipes import RECIPES
 from training.runs.distributed import Ranks
-from training.runs.stages import JointStage, freeze_norms, half_precision, synchronise_norms
+from training.runs.stages import (
+    JointStage,
+    RefinementStage,
+    freeze_norms,
+    half_precision,
+    synchronise_norms,
+)
 
 CPU = Ranks(torch.device("cpu"))
 MODELS = ("rdsnet", "rdsnet_s", "segrpn", "joint")
@@ -145,3 +152,17 @@ def test_precision_is_the_one_asked_for(monkeypatch, fast, wanted):
     monkeypatch.setattr("training.runs.stages.bf16_saves_time", lambda: fast)
     assert half_precision("auto", CPU.device) == wanted
     assert half_precision("fp16", CPU.device) == torch.float16
+
+
+@pytest.mark.parametrize("left", [1.0, 0.25])
+def test_what_follows_nms_learns_alone_and_the_exchange_ever_slower(batch, left):
+    recipe = recipe_of("joint")
+    torch.manual_seed(0)
+    model = build_model(recipe.model).eval().requires_grad_(False)
+    model.config = replace(model.config, score_threshold=0.0)  # so that NMS leaves something
+    stage, before = RefinementStage(model, recipe, CPU), copy.deepcopy(model.state_dict())
+    assert set(stage(*batch, left=left).losses) == {"refinement", "second", "mask", "informed"}
+    moved = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
+    assert {name.partition(".")[0] for name in moved} == {"refinement", "exchange"}
+    (group,) = stage.parts["exchange"].param_groups
+    assert group["lr"] == left * recipe.exchange_lr
