@@ -24,7 +24,7 @@ import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions, install_signal_handlers
@@ -44,6 +44,7 @@ from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Settings
+from jointseg_ros.requests import answer_all, spin
 from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker
 
@@ -76,6 +77,7 @@ class PerceptionNode(LifecycleNode):
         self.reporter = Reporter(self, health=self)
         self.create_service(SetBool, "~/enable", self._enable)
         self.create_service(Trigger, "~/reload_model", self._reload)
+        answer_all(self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.5, self._look_after_device, clock=steady)
         if self.settings.autostart:
@@ -127,6 +129,11 @@ class PerceptionNode(LifecycleNode):
     def matched(self, camera: str) -> Matched:
         """The publishers on a camera's topic."""
         return self._inputs.matched(camera)
+
+    def failed(self, text: str) -> None:
+        """Tell of what cost a callback of the node, and nothing else."""
+        self.monitor.failed(text)
+        self.get_logger().error(text, throttle_duration_sec=1.0)
 
     def give_up(self, reason: str) -> None:
         """Say that the process ends, and why; the watchdog then ends it."""
@@ -361,7 +368,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         install_signal_handlers(SignalHandlerOptions.ALL)
         watchdog = Watchdog()
         node = watchdog.node = PerceptionNode()
-        code = _spin(node)
+        spin(node, node.failed)
+        code = 0
     except (KeyboardInterrupt, ExternalShutdownException):
         code = 0
     except (ValueError, ParameterException) as error:
@@ -378,14 +386,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node.destroy_node()
     rclpy.try_shutdown()
     return code if watchdog is None else watchdog.code or code
-
-
-def _spin(node: PerceptionNode) -> int:
-    """Work until a signal comes."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    executor.spin()
-    return 0
 
 
 if __name__ == "__main__":
