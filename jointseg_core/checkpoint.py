@@ -25,6 +25,7 @@ from jointseg_core import joint_config, rdsnet, rdsnet_s, segrpn
 from jointseg_core.backbone import Backbone
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadCheckpoint, BadConfig
+from jointseg_core.files import open_file
 from jointseg_core.joint import Joint, build_joint
 from jointseg_core.joint_config import JointConfig
 from jointseg_core.preprocessing import Preprocessing
@@ -40,7 +41,7 @@ _CONFIGS: Mapping[str, type[Config]] = {
     "segrpn": SegRPNConfig,
     "joint": JointConfig,
 }
-PRESETS: Mapping[str, Mapping[str, Config]] = {
+_PRESETS: Mapping[str, Mapping[str, Config]] = {
     "rdsnet": rdsnet.PRESETS,
     "rdsnet_s": rdsnet_s.PRESETS,
     "segrpn": segrpn.PRESETS,
@@ -54,6 +55,7 @@ _BUILDERS: Mapping[type, Callable[[Any], Model]] = {
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _FORMAT = 1
+_LARGEST_WEIGHTS, _LARGEST_MANIFEST = 1 << 33, 1 << 24  # bytes
 # What published files hold beside the backbone: of ResNets, and of EfficientNet-Lite0
 _CLASSIFIERS = ("fc.", "_fc.", "_conv_head.", "_bn1.")
 
@@ -87,13 +89,13 @@ def model_type(config: Config) -> str:
 
 def preset(model_type: str, name: str) -> Config:
     """The config of a preset: `preset("rdsnet", "tiny")`. Raises BadConfig for unknown names."""
-    if model_type not in PRESETS:
-        raise BadConfig(f"model type {model_type!r}; want one of {', '.join(PRESETS)}")
-    if name not in PRESETS[model_type]:
+    if model_type not in _PRESETS:
+        raise BadConfig(f"model type {model_type!r}; want one of {', '.join(_PRESETS)}")
+    if name not in _PRESETS[model_type]:
         raise BadConfig(
-            f"preset {name!r} of {model_type}; want one of {', '.join(PRESETS[model_type])}"
+            f"preset {name!r} of {model_type}; want one of {', '.join(_PRESETS[model_type])}"
         )
-    return PRESETS[model_type][name]
+    return _PRESETS[model_type][name]
 
 
 def build_model(config: Config, backbone_weights: str | Path | None = None) -> Model:
@@ -117,9 +119,10 @@ def _load_backbone(backbone: Backbone, path: str | Path) -> None:
 
     Raises BadCheckpoint naming the keys that are missing or have another shape.
     """
-    name = f"backbone weights: {Path(path).resolve()}"
+    name = f"backbone weights: {Path(path).absolute()}"
     try:
-        weights = dict(torch.load(path, map_location="cpu", weights_only=True))
+        with open_file(path) as file:
+            weights = dict(torch.load(file, map_location="cpu", weights_only=True))
         weights = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIERS)}
     except Exception as error:
         raise BadCheckpoint(
@@ -197,8 +200,8 @@ def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
     sha256, where given, has to be the file's as well. Raises BadCheckpoint for a file that is
     missing, damaged, of unknown content, or that its own manifest does not fit.
     """
-    path = Path(path).resolve()
-    data = _read(path, "weights")
+    path = Path(os.path.realpath(path))  # raises nothing for a link to itself
+    data = _read(path, "weights", _LARGEST_WEIGHTS)
     digest = hashlib.sha256(data).hexdigest()
     manifest = _manifest_of(path, digest)
     for wanted, origin in ((manifest.sha256, "its manifest"), (sha256, "the caller")):
@@ -244,9 +247,10 @@ def _manifest_of(path: Path, digest: str) -> Manifest:
     return _read_manifest(beside)
 
 
-def _read(path: Path, what: str) -> bytes:
+def _read(path: Path, what: str, most: int) -> bytes:
     try:
-        return path.read_bytes()
+        with open_file(path, most) as file:
+            return file.read()
     except OSError as error:
         raise BadCheckpoint(
             f"{what} not found: looked for {path} ({error.strerror}); "
@@ -255,7 +259,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    data = _read(path, "manifest of the weights")
+    data = _read(path, "manifest of the weights", _LARGEST_MANIFEST)
     try:
         document = json.loads(data)
         if document["format"] != _FORMAT:
