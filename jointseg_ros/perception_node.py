@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the co
 import rclpy
 import torch
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
@@ -31,6 +32,7 @@ from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
@@ -38,8 +40,9 @@ from jointseg_ros.diagnostics import Reporter
 from jointseg_ros.inputs import CameraInputs, Matched
 from jointseg_ros.levels import Rhythm
 from jointseg_ros.liveness import Liveness
+from jointseg_ros.loader import BUSY, Loader
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
-from jointseg_ros.model import load_predictor, unknown_classes
+from jointseg_ros.model import unknown_classes
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
@@ -70,18 +73,20 @@ class PerceptionNode(LifecycleNode):
         self.trouble = ""  # why the last configure or reload failed
         self.warm_up_ms = 0.0
         self.liveness = Liveness()
+        self._loader = Loader(self, self.liveness)
         self._worker: Worker | None = None
         self._stats = None
         self._outputs: dict[str, CameraOutputs] = {}
         self._inputs = CameraInputs(self, lambda: self.settings.cameras, self._receive)
         self.reporter = Reporter(self, health=self)
         self.create_service(SetBool, "~/enable", self._enable)
-        self.create_service(Trigger, "~/reload_model", self._reload)
-        answer_all(self)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(0.5, self._look_after_device, clock=steady)
+        waiting = ReentrantCallbackGroup()  # what waits for a model lets others go on
+        self.create_service(Trigger, "~/reload_model", self._reload, callback_group=waiting)
+        answer_all(self, waiting, lambda: self._loader.prepare(self.settings))
+        how = {"clock": Clock(clock_type=ClockType.STEADY_TIME), "callback_group": waiting}
+        self.create_timer(0.5, self._look_after_device, **how)
         if self.settings.autostart:
-            self._autostart = self.create_timer(0.0, self._start, clock=steady)
+            self._autostart = self.create_timer(0.0, self._start, **how)
 
     # What the diagnostics read
 
@@ -142,16 +147,18 @@ class PerceptionNode(LifecycleNode):
 
     # Lifecycle
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         """Configure and activate by itself, once."""
         self.destroy_timer(self._autostart)
-        if self.state == "unconfigured" and self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
+        if self.state == "unconfigured" and not self._loader.busy:
+            await self._loader.prepare(self.settings)
+            if self.state == "unconfigured" and self.trigger_configure() == SUCCESS:
+                self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up the model, create the publishers."""
         try:
-            self.predictor = self._loaded()
+            self.predictor, self.warm_up_ms = self._loader.take(self.settings)
             self._create_outputs()
         except Exception as error:  # rclpy would swallow it without a word
             self._tear_down()
@@ -196,25 +203,16 @@ class PerceptionNode(LifecycleNode):
         self._tear_down()
         return SUCCESS
 
-    def _look_after_device(self) -> None:
+    async def _look_after_device(self) -> None:
         """A sign of life; and after an error of the device the model is loaded anew, once."""
         self.liveness.spun()
-        error = "" if self._worker is None else self._worker.device_error
-        if not error or self.liveness.lost:
+        worker = self._worker
+        if worker is None or not worker.device_error or self.liveness.lost or self._loader.busy:
             return
-        if self.liveness.just_recovered():
-            self.liveness.lost = f"the device failed again: {error}"
-            return
-        self.get_logger().error(f"{error}; the model is loaded anew")
-        try:
-            self._exchange(self._loaded())
-        except Exception as again:
-            self.liveness.lost = (
-                f"the device is lost: {error}; loading the model anew failed: {again}"
-            )
-            return
-        self._worker.device_error = ""
-        self.liveness.recovered()
+        found = await self._loader.anew(self.settings, worker.device_error)
+        if found is not None and worker is self._worker:
+            self._exchange(*found)
+            worker.device_error = ""
 
     def close(self) -> bool:
         """Stop the threads; False when inference did not come to an end.
@@ -232,12 +230,6 @@ class PerceptionNode(LifecycleNode):
 
     # Model and outputs
 
-    def _loaded(self) -> Predictor:
-        """The model of the parameters, ready for use; ValueError with the path and the reason."""
-        with self.liveness.loading():
-            predictor, self.warm_up_ms = load_predictor(self.settings, self.get_logger())
-        return predictor
-
     def _create_outputs(self) -> None:
         model_type = self.predictor.model_type
         self._outputs = {c: CameraOutputs(self, c, model_type) for c in self.settings.camera_names}
@@ -252,8 +244,9 @@ class PerceptionNode(LifecycleNode):
             lambda: self.settings,
         )
 
-    def _exchange(self, predictor: Predictor) -> None:
+    def _exchange(self, predictor: Predictor, warm_up_ms: float) -> None:
         """Another model from the next batch on."""
+        self.warm_up_ms = warm_up_ms
         self.predictor = self._worker.predictor = predictor
         self.trouble = ""
         self._publish_label_info()
@@ -309,7 +302,7 @@ class PerceptionNode(LifecycleNode):
 
     def _check_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         """All of the changes or none of them."""
-        configured = self.state != "unconfigured"
+        configured = self.state != "unconfigured" or self._loader.busy
         settings, reason = parameters.changed(self.settings, changes, configured)
         if not reason and self.predictor is not None:
             reason = unknown_classes(self.predictor, settings)
@@ -319,8 +312,8 @@ class PerceptionNode(LifecycleNode):
 
     def _take_parameters(self, changes: Sequence[Parameter]) -> None:
         """Use what was checked, and what no other callback has refused, in one step."""
-        told, configured = self.settings.score_threshold, self.state != "unconfigured"
-        self.settings, _ = parameters.changed(self.settings, changes, configured)
+        told = self.settings.score_threshold
+        self.settings, _ = parameters.changed(self.settings, changes, configured=False)  # checked
         if self.settings.score_threshold != told:
             self._publish_label_info()
 
@@ -337,19 +330,27 @@ class PerceptionNode(LifecycleNode):
         response.success, response.message = True, "enabled" if request.data else "disabled"
         return response
 
-    def _reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    async def _reload(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         """Load the weights beside the present model, exchange the two between two batches."""
         if self.predictor is None:
             response.message = f"the node is {self.state}; configure it first"
             return response
+        if self._loader.busy:
+            response.message = BUSY
+            return response
         try:
-            predictor = self._loaded()
+            await self._loader.prepare(self.settings)
+            if self.predictor is None:
+                raise SegError(f"the node is {self.state} meanwhile")
+            loaded = self._loader.take(self.settings)
         except Exception as error:
             self.trouble = response.message = f"{error}"
             self.get_logger().error(f"reload failed, the old model stays: {error}")
             return response
-        self._exchange(predictor)
-        response.success, response.message = True, f"running {predictor.weights}"
+        self._exchange(*loaded)
+        response.success, response.message = True, f"running {self.predictor.weights}"
         return response
 
 

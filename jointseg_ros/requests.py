@@ -7,21 +7,30 @@ is a transition that the node's state does not have, and a parameter of a type t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lifecycle_msgs.msg import Transition
+from rclpy.callback_groups import CallbackGroup
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.service import Service
 
 from jointseg_ros.worker import Complaints
 
+_CONFIGURE = ("configure", Transition.TRANSITION_CONFIGURE)
 
-def answer_all(node: LifecycleNode) -> None:
-    """Log what a service raises; its answer is the response as far as it is filled, which is no."""
+
+def answer_all(
+    node: LifecycleNode, group: CallbackGroup, prepare: Callable[[], Awaitable[None]]
+) -> None:
+    """Log what a service raises; its answer is the response as far as it is filled, which is no.
+
+    prepare: is waited for before the node is configured, in `group`, so that it answers meanwhile
+    """
     changes_state = node._service_change_state
-    changes_state.callback = _of_the_state(node, changes_state.callback)
+    changes_state.callback_group = group
+    changes_state.callback = _of_the_state(node, changes_state.callback, prepare)
     for service in node.services:
         service.callback = _answering(node, service, service.callback)
 
@@ -38,13 +47,20 @@ def _answering(node: LifecycleNode, service: Service, callback: Callable) -> Cal
     return answer
 
 
-def _of_the_state(node: LifecycleNode, trigger: Callable) -> Callable:
+def _of_the_state(
+    node: LifecycleNode, trigger: Callable, prepare: Callable[[], Awaitable[None]]
+) -> Callable:
     """Refuse a transition that does not begin at the present state."""
 
     complain = Complaints(node.get_logger().warning)
 
-    def change_state(request: Any, response: Any) -> Any:
-        if reason := _refusal(node, request.transition):
+    async def change_state(request: Any, response: Any) -> Any:
+        wanted = request.transition
+        reason = _refusal(node, wanted)
+        if not reason and (wanted.label or wanted.id) in _CONFIGURE:
+            await prepare()
+            reason = _refusal(node, wanted)  # the state may be another one now
+        if reason:
             complain("transition", reason)
             return response
         return trigger(request, response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -167,6 +168,18 @@ def _reload(bench: Bench) -> None:
     send_until_heard(bench.camera(), frame(1), detections)
 
 
+def _no_files(bench: Bench) -> None:
+    """Weights that are no file are refused before they are read."""
+    node = bench.active()
+    old, folder = node.predictor, node.predictor.weights.parent
+    os.mkfifo(folder / "pipe.safetensors")
+    for path in (folder / "pipe.safetensors", Path("/dev/zero"), Path("/dev/null"), folder):
+        assert bench.set("model.weights", str(path)).successful
+        response = bench.call(Trigger, "/jointseg/reload_model")
+        assert not response.success and str(path) in response.message
+        assert node.predictor is old
+
+
 def _cycles(bench: Bench, rounds: int) -> None:
     """Configure, activate, deactivate, clean up: no thread is left, and memory settles."""
     node = bench.start(autostart=False)
@@ -257,6 +270,7 @@ CASES = [
     played("300 frames at once", _burst),
     played("parameters of nonsense, then 200 that are good", _parameters),
     played("damaged weights to reload", _reload),
+    played("weights that are no file", _no_files, often=True, seconds=10, megabytes=150),
     played("weights that are not there", _missing),
     played("10 turns through the states", partial(_cycles, rounds=10)),
     played("100 turns through the states", partial(_cycles, rounds=100), seconds=120),

@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from node_bench import SOME, Bench, frame, send_until_heard, until
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
@@ -28,6 +30,8 @@ from jointseg_core import Predictor, shipped_weights
 from jointseg_ros.model import apply_settings
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import FAILURE, SUCCESS
+
+DETECTIONS = "/jointseg/camera/detections"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +159,51 @@ def test_a_reload_exchanges_the_model_and_repeats_the_label_info(bench: Bench) -
     until(lambda: len(infos) == 2)
     detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
     send_until_heard(bench.camera(), frame(1), detections)
+
+
+def test_the_node_answers_and_works_while_it_loads(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = bench.start(autostart=False)
+    opened, go_on, load = threading.Event(), threading.Event(), Predictor.from_file
+
+    def slow(*words: Any, **options: Any) -> Predictor:
+        opened.set()
+        assert go_on.wait(60)
+        return load(*words, **options)
+
+    def begun(kind: type, service: str, **fields: Any) -> Any:
+        client = bench.observer.create_client(kind, service)
+        assert client.wait_for_service(10)
+        opened.clear(), go_on.clear()
+        future = client.call_async(kind.Request(**fields))
+        assert opened.wait(10)
+        return future
+
+    monkeypatch.setattr(Predictor, "from_file", slow)
+    configure = {"transition": Transition(id=Transition.TRANSITION_CONFIGURE)}
+    answer = begun(ChangeState, "/jointseg/change_state", **configure)
+    state = bench.call(GetState, "/jointseg/get_state").current_state.label
+    assert state == "unconfigured" and node.loading_since is not None
+    assert not bench.call(ChangeState, "/jointseg/change_state", **configure).success
+    assert "is configured" in bench.set("device", "cuda:0").reason
+    assert bench.set("classes_filter", ["unicorn"]).successful  # nobody knows it yet
+    go_on.set()
+    until(answer.done)
+    assert not answer.result().success and "unicorn" in node.trouble
+    assert bench.set("classes_filter", ["car"]).successful
+    assert bench.call(ChangeState, "/jointseg/change_state", **configure).success
+
+    assert bench.run(node.trigger_activate) == SUCCESS
+    detections, camera = bench.listen(DETECTIONS, Detection2DArray), bench.camera()
+    answer = begun(Trigger, "/jointseg/reload_model")
+    send_until_heard(camera, frame(1), detections)
+    again = bench.call(Trigger, "/jointseg/reload_model")
+    assert not again.success and "already" in again.message and node.trouble == ""
+    before = node.predictor
+    go_on.set()
+    until(answer.done)
+    assert answer.result().success and node.predictor is not before
 
 
 def test_a_new_score_threshold_is_told_to_those_who_listen(bench: Bench) -> None:
