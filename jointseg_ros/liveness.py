@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jointseg_ros.parameters import Settings
+from jointseg_ros.parameters import Settings, parameter_name
 
 STUCK = 5.0
 """Seconds without a sign of the thread that spins the node until it does not count as alive."""
 PAUSE = 2.0
 """Seconds without a question whether all is well that mean that the whole process stood still."""
+PATIENCE = 2
+"""How many times what a batch took is the least that one is given."""
 RECOVERED = 60.0
 """Seconds that the device has to work after an error until another one is the first again."""
 
@@ -27,6 +30,7 @@ class Liveness:
         self.loading_since: float | None = None
         self.lost = ""
         self._blocked = False
+        self._load_ms = 0.0  # that the last load took
         self._spun = self._asked = time.monotonic()  # the last sign of life, and question for one
         self._resumed = self._spun  # since when the process runs without a pause
         self._recovered_at = -1e9
@@ -42,9 +46,23 @@ class Liveness:
         try:
             yield
         finally:
+            self._load_ms = 1e3 * (time.monotonic() - self.loading_since)
             if blocking:
                 self.spun()
             self.loading_since, self._blocked = None, False
+
+    def too_short(self, settings: Settings, batch_ms: float) -> str:
+        """Which timeout would end a healthy process, in a sentence; batch_ms: that a batch took."""
+        for name, what, took, least in (
+            ("watchdog_timeout_ms", "a batch", batch_ms, PATIENCE * batch_ms),
+            ("watchdog_loading_timeout_ms", "loading the model", self._load_ms, self._load_ms),
+        ):
+            if 0 < (limit := getattr(settings, name)) < least:
+                return (
+                    f"{parameter_name(name)} is {limit:g}, but {what} took {took:.0f} ms here; "
+                    f"give at least {math.ceil(least)}, or 0 for never"
+                )
+        return ""
 
     def recovered(self) -> None:
         """The device works again."""

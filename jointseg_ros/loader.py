@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import asdict
 
 from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
@@ -47,10 +48,17 @@ class Loader:
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             with self._liveness.loading(blocking=True):
-                return load_predictor(settings, self._node.get_logger())
-        if reason := unknown_classes(prepared.result()[0], settings):  # set meanwhile
+                found = load_predictor(settings, self._node.get_logger())
+        else:
+            found = prepared.result()
+        if reason := self.problem(found[0], settings):
             raise ValueError(reason)
-        return prepared.result()
+        return found
+
+    def problem(self, predictor: Predictor, settings: Settings) -> str:
+        """Which of the settings does not go with a model, in a sentence; empty for none."""
+        batch_ms = sum(asdict(predictor.timing).values())
+        return unknown_classes(predictor, settings) or self._liveness.too_short(settings, batch_ms)
 
     async def anew(self, settings: Settings, error: str) -> tuple[Predictor, float] | None:
         """The model after an error of the device; None where that is lost, see `Liveness`."""

@@ -54,7 +54,7 @@ def _warnings_in(log: RcutilsLogger) -> Iterator[None]:
 
 
 def _opened(settings: Settings, backend: str) -> Predictor:
-    predictor = Predictor.from_file(
+    return Predictor.from_file(
         settings.model_weights or shipped_weights(settings.model_type),
         device=settings.device,
         precision=settings.precision,
@@ -62,9 +62,6 @@ def _opened(settings: Settings, backend: str) -> Predictor:
         model_type=settings.model_type,
         backend=backend,
     )
-    if reason := unknown_classes(predictor, settings):
-        raise ValueError(reason)
-    return predictor
 
 
 def _made_ready(predictor: Predictor, settings: Settings) -> float:

@@ -42,7 +42,6 @@ from jointseg_ros.levels import Rhythm
 from jointseg_ros.liveness import Liveness
 from jointseg_ros.loader import BUSY, Loader
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
-from jointseg_ros.model import unknown_classes
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
@@ -305,7 +304,7 @@ class PerceptionNode(LifecycleNode):
         configured = self.state != "unconfigured" or self._loader.busy
         settings, reason = parameters.changed(self.settings, changes, configured)
         if not reason and self.predictor is not None:
-            reason = unknown_classes(self.predictor, settings)
+            reason = self._loader.problem(self.predictor, settings)
         if not reason and not self._takes_after:
             self._take_parameters(changes)
         return SetParametersResult(successful=not reason, reason=reason)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ DETECTIONS = "/jointseg/camera/detections"
         ("model.type", "segrpn", "the node is configured"),
         ("device", "cuda:0", "the node is configured"),
         ("cameras.camera.image_topic", "/other", "the node is configured"),
+        ("watchdog.timeout_ms", 1.0, "at least 1000"),
+        ("watchdog.timeout_ms", 999.9, "at least 1000"),
+        ("watchdog.timeout_ms", 5e-324, "at least 1000"),
+        ("watchdog.timeout_ms", -1.0, "out of range"),
+        ("watchdog.timeout_ms", float("inf"), "out of range"),
+        ("watchdog.loading_timeout_ms", 1.0, "at least 1000"),
+        ("watchdog.loading_timeout_ms", 999.9, "at least 1000"),
+        ("watchdog.loading_timeout_ms", float("nan"), "out of range"),
         ("camera_names", ["a", "b"], "read-only"),
         ("autostart", False, "read-only"),
     ],
@@ -58,6 +67,23 @@ def test_a_parameter_that_makes_no_sense_is_refused_with_the_reason(
     result = shared.set(name, value)
     assert not result.successful and reason in result.reason
     assert shared.node.settings is before
+
+
+def test_a_timeout_that_healthy_work_would_exceed_is_refused_with_its_time(bench: Bench) -> None:
+    node = bench.start(autostart=False)
+    assert bench.run(node.trigger_configure) == SUCCESS
+    node.predictor.timing = replace(node.predictor.timing, inference_ms=4000.0)
+    refused = bench.set("watchdog.timeout_ms", 7000.0)
+    assert not refused.successful and "a batch took 40" in refused.reason
+    assert bench.set("watchdog.timeout_ms", 9000.0).successful
+    assert bench.set("watchdog.timeout_ms", 0.0).successful
+    node.liveness._load_ms = 5000.0
+    assert "loading the model took 5000" in bench.set("watchdog.loading_timeout_ms", 4000.0).reason
+
+
+def test_more_frames_in_a_batch_than_cameras_are_not_warmed_up() -> None:
+    assert Settings(batch_max_size=64).batch_size == Settings().batch_size == 1
+    assert Settings(camera_names=("a", "b", "c"), batch_max_size=2).batch_size == 2
 
 
 def test_a_topic_that_is_set_before_configure_is_the_one_that_is_heard(bench: Bench) -> None:
@@ -88,6 +114,7 @@ def test_every_parameter_has_a_description(shared: Bench) -> None:
         ({"camera_names": ["front", "front"]}, "each once"),
         ({"camera_names": ["front left"]}, "letters, digits and _"),
         ({"cameras__camera__transport": "smoke"}, "raw or compressed"),
+        ({"watchdog__timeout_ms": 1.0}, "at least 1000"),
     ],
 )
 def test_a_start_with_parameters_that_make_no_sense_fails_with_the_reason(
