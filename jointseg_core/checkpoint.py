@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ _FORMAT = 1
 _LARGEST_WEIGHTS, _LARGEST_MANIFEST = 1 << 33, 1 << 24  # bytes
 # What published files hold beside the backbone: of ResNets, and of EfficientNet-Lite0
 _CLASSIFIERS = ("fc.", "_fc.", "_conv_head.", "_bn1.")
+
+
+_RANGES: Mapping[str, tuple[type, int, int]] = {
+    "score_threshold": (Real, 0, 1),
+    "nms_iou": (Real, 0, 1),
+    "mask_threshold": (Real, 0, 1),
+    "max_detections": (Integral, 1, 1000),
+    "panoptic_score": (Real, 0, 1),
+    "panoptic_visible": (Real, 0, 1),
+    "panoptic_stuff": (Real, 0, 1),
+}
+"""What the limits of decoding may be; anything else would find nothing, or fail at a picture."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,18 @@ def _load_backbone(backbone: Backbone, path: str | Path) -> None:
 def shipped_weights(model_type: str) -> Path:
     """The `tiny` weights that come with the package, trained on synthetic streets only."""
     return _WEIGHTS / f"{model_type}_tiny.safetensors"
+
+
+def check_limits(values: Mapping[str, Any]) -> None:
+    """Raises BadConfig for a limit of decoding, by its name, that makes no sense."""
+    for name, value in values.items():
+        if name not in _RANGES:
+            continue
+        kind, low, high = _RANGES[name]
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if not (is_number and low <= value <= high):
+            wanted = "a whole number" if kind is Integral else "a number"
+            raise BadConfig(f"{name} is {value!r:.60}; want {wanted} from {low} to {high}")
 
 
 def save_model(
@@ -277,6 +302,8 @@ def _read_manifest(path: Path) -> Manifest:
             raise ValueError(f"sha256 is {manifest.sha256!r}")
     except BadCheckpoint:
         raise
+    except BadConfig as error:
+        raise BadCheckpoint(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"{path}: not a manifest of this package ({error!r})") from error
     _check_classes(manifest, path)
@@ -296,6 +323,7 @@ def _check_layout(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _config(model_type: str, values: Mapping[str, Any]) -> Config:
+    check_limits(values)
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return _CONFIGS[model_type](**known)  # JSON has lists where configs have tuples
 
