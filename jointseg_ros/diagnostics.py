@@ -15,7 +15,17 @@ from std_msgs.msg import Bool
 
 from jointseg_core.predictor import Predictor
 from jointseg_ros.inputs import Matched
-from jointseg_ros.levels import ERROR, OK, WARN, Hysteresis, Level, Rhythm, topic_level, worst
+from jointseg_ros.levels import (
+    ERROR,
+    OK,
+    WARN,
+    Hysteresis,
+    Level,
+    Rhythm,
+    described,
+    topic_level,
+    worst,
+)
 from jointseg_ros.mailbox import Counts
 from jointseg_ros.monitor import Input, Monitor
 from jointseg_ros.parameters import Settings
@@ -92,10 +102,10 @@ def input_status(
 
 def model_level(state: str, predictor: Predictor | None, trouble: str, device: str) -> Level:
     """`trouble` is what configure or a reload failed with last, `device` the parameter."""
-    if predictor is None:
-        return Level(ERROR, trouble) if trouble else Level(OK, f"not loaded, {state}")
     if trouble:
-        return Level(ERROR, f"still running the old model: {trouble}")
+        return Level(ERROR, trouble)
+    if predictor is None:
+        return Level(OK, f"not loaded, {state}")
     if device == "auto" and predictor.device.type == "cpu":
         return Level(WARN, "no GPU found, running on the CPU")
     return Level(OK, state)
@@ -254,7 +264,7 @@ class Reporter:
                 if self._closing.is_set() or not self._node.context.ok():
                     return
                 self._node.get_logger().error(
-                    f"diagnostics failed: {error}", throttle_duration_sec=1.0
+                    f"diagnostics failed: {described(error)}", throttle_duration_sec=1.0
                 )
 
     def look(self, at_once: bool = False) -> None:

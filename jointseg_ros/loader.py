@@ -10,8 +10,9 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from rclpy.task import Future
 
-from jointseg_core.errors import SegError
+from jointseg_core.errors import BadConfig, SegError
 from jointseg_core.predictor import Predictor
+from jointseg_ros.levels import described
 from jointseg_ros.liveness import Liveness
 from jointseg_ros.model import load_predictor, unknown_classes
 from jointseg_ros.parameters import Settings
@@ -52,7 +53,7 @@ class Loader:
         else:
             found = prepared.result()
         if reason := self.problem(found[0], settings):
-            raise ValueError(reason)
+            raise BadConfig(reason)
         return found
 
     def problem(self, predictor: Predictor, settings: Settings) -> str:
@@ -70,7 +71,7 @@ class Loader:
             await self.prepare(settings)
             found = self.take(settings)
         except Exception as again:
-            lost = f"the device is lost: {error}; loading the model anew failed: {again}"
+            lost = f"the device is lost: {error}; loading the model anew failed: {described(again)}"
             self._liveness.lost = lost
             return None
         self._liveness.recovered()

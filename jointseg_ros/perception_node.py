@@ -38,7 +38,7 @@ from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
 from jointseg_ros.diagnostics import Reporter
 from jointseg_ros.inputs import CameraInputs, Matched
-from jointseg_ros.levels import Rhythm
+from jointseg_ros.levels import Rhythm, described
 from jointseg_ros.liveness import Liveness
 from jointseg_ros.loader import BUSY, Loader
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
@@ -161,7 +161,7 @@ class PerceptionNode(LifecycleNode):
             self._create_outputs()
         except Exception as error:  # rclpy would swallow it without a word
             self._tear_down()
-            self.trouble = f"{error}"
+            self.trouble = described(error)
             if self.context.ok():  # else it was a signal that came meanwhile
                 self.get_logger().error(f"configure failed: {self.trouble}")
             return FAILURE
@@ -175,7 +175,7 @@ class PerceptionNode(LifecycleNode):
             self._worker.start()
             self._subscribe()
         except Exception as error:
-            self.get_logger().error(f"activate failed: {error}")
+            self.failed(f"activate failed: {described(error)}")
             self._stop_working("deactivated")
             return FAILURE
         return SUCCESS
@@ -345,8 +345,9 @@ class PerceptionNode(LifecycleNode):
                 raise SegError(f"the node is {self.state} meanwhile")
             loaded = self._loader.take(self.settings)
         except Exception as error:
-            self.trouble = response.message = f"{error}"
-            self.get_logger().error(f"reload failed, the old model stays: {error}")
+            response.message = described(error)
+            self.trouble = f"still running the old model: {response.message}"
+            self.get_logger().error(f"reload failed, {self.trouble}")
             return response
         self._exchange(*loaded)
         response.success, response.message = True, f"running {self.predictor.weights}"

@@ -16,6 +16,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.service import Service
 
+from jointseg_ros.levels import described
 from jointseg_ros.worker import Complaints
 
 _CONFIGURE = ("configure", Transition.TRANSITION_CONFIGURE)
@@ -41,7 +42,7 @@ def _answering(node: LifecycleNode, service: Service, callback: Callable) -> Cal
             answered = callback(request, response)
             return await answered if inspect.isawaitable(answered) else answered
         except Exception as error:
-            node.get_logger().error(f"{service.srv_name} failed: {_described(error)}")
+            node.get_logger().error(f"{service.srv_name} failed: {described(error)}")
             return response
 
     return answer
@@ -79,11 +80,6 @@ def _refusal(node: LifecycleNode, wanted: Transition) -> str:
     return f"transition {named} refused: the node is {state}, where it can do {possible}"
 
 
-def _described(error: Exception) -> str:
-    """What an error says in one line; its type where it says nothing."""
-    return " ".join(str(error).split())[:500] or type(error).__name__
-
-
 def spin(node: LifecycleNode, failed: Callable[[str], object]) -> None:
     """Work until a signal comes; what any other callback raises is told to `failed`."""
     executor = SingleThreadedExecutor(context=node.context)
@@ -96,4 +92,4 @@ def spin(node: LifecycleNode, failed: Callable[[str], object]) -> None:
         except Exception as error:
             if not node.context.ok():  # a signal came meanwhile
                 raise
-            failed(f"a callback failed: {type(error).__name__}: {_described(error)}")
+            failed(f"a callback failed: {described(error)}")

@@ -271,6 +271,27 @@ def test_missing_weights_fail_configure_with_their_path(bench: Bench, tmp_path: 
     assert bench.run(node.trigger_configure) == SUCCESS
 
 
+ODD = [MemoryError(), KeyError("w"), OSError(5, "Input/output error"), RuntimeError("a\nb")]
+ODD += [RecursionError(), AssertionError(), StopIteration(), Exception("\n"), ValueError("x")]
+
+
+def test_whatever_loading_raises_is_an_error_with_its_type(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, raised = bench.start(autostart=False), iter(ODD)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise next(raised)
+
+    monkeypatch.setattr(Predictor, "from_file", fail)
+    configure = {"transition": Transition(id=Transition.TRANSITION_CONFIGURE)}
+    for error in ODD:
+        assert not bench.call(ChangeState, "/jointseg/change_state", **configure).success
+        assert type(error).__name__ in node.trouble and "\n" not in node.trouble
+    status = until(lambda: (s := bench.status("model")) and s[0].level == b"\x02" and s[0])
+    assert status.message.startswith("ValueError: x")
+
+
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
