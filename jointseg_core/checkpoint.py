@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -300,6 +301,9 @@ def _read_manifest(path: Path) -> Manifest:
         )
         if not re.fullmatch("[0-9a-fA-F]{64}", manifest.sha256):
             raise ValueError(f"sha256 is {manifest.sha256!r}")
+        for name, size in manifest.self_test.items():
+            if isinstance(size, bool) or not 0 < size < math.inf:
+                raise ValueError(f"self_test of {name} is {size!r}")
     except BadCheckpoint:
         raise
     except BadConfig as error:

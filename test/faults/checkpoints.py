@@ -89,6 +89,10 @@ def classes(**values: Any) -> Callable[[Path], None]:
     return manifest(lambda d: d["classes"].update(values))
 
 
+def self_test(value: Any) -> Callable[[Path], None]:
+    return manifest(lambda d: d.update(self_test={"class_logits": value}))
+
+
 def inputs(size: Any) -> Callable[[Path], None]:
     return manifest(lambda d: d["preprocessing"].update(input_size=size))
 
@@ -189,6 +193,11 @@ MANIFESTS = [
         for name, values in LIMITS.items()
         for value in values
     ),
+    *(
+        refused(f"a self-test of {value}", self_test(value), "a.json")
+        for value in (0, -1.0, float("nan"), float("inf"), "1", None, [1.0], True)
+    ),
+    refused("a self-test that is a list", manifest(lambda d: d.update(self_test=[1])), "a.json"),
     refused("a million classes", config(num_classes=10**6), "a."),
     refused("a class too few", manifest(lambda d: d["classes"]["things"].pop()), "a.json"),
     refused("classes that are numbers", classes(things=3), "a.json"),
