@@ -281,7 +281,7 @@ class PerceptionNode(LifecycleNode):
     def _receive(self, frame: Frame) -> None:
         """Put the frame into its slot; all work is done elsewhere."""
         now = self.get_clock().now().nanoseconds
-        age_ms = max(0.0, (now - frame.stamp) / 1e6) if now else None
+        age_ms = (now - frame.stamp) / 1e6 if now else None  # below 0 where the clocks disagree
         self.monitor.arrived(frame.camera, frame.stamp, age_ms)
         self._mailbox.put(frame, self.settings.max_rate_hz)
 
