@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from jointseg_core import joint_config, rdsnet, rdsnet_s, segrpn
 from jointseg_core.backbone import Backbone
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadCheckpoint, BadConfig
+from jointseg_core.files import open_file
 from jointseg_core.joint import Joint, build_joint
 from jointseg_core.joint_config import JointConfig
 from jointseg_core.preprocessing import Preprocessing
@@ -40,7 +43,7 @@ _CONFIGS: Mapping[str, type[Config]] = {
     "segrpn": SegRPNConfig,
     "joint": JointConfig,
 }
-PRESETS: Mapping[str, Mapping[str, Config]] = {
+_PRESETS: Mapping[str, Mapping[str, Config]] = {
     "rdsnet": rdsnet.PRESETS,
     "rdsnet_s": rdsnet_s.PRESETS,
     "segrpn": segrpn.PRESETS,
@@ -54,8 +57,21 @@ _BUILDERS: Mapping[type, Callable[[Any], Model]] = {
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _FORMAT = 1
+_LARGEST_WEIGHTS, _LARGEST_MANIFEST = 1 << 33, 1 << 24  # bytes
 # What published files hold beside the backbone: of ResNets, and of EfficientNet-Lite0
 _CLASSIFIERS = ("fc.", "_fc.", "_conv_head.", "_bn1.")
+
+
+_RANGES: Mapping[str, tuple[type, int, int]] = {
+    "score_threshold": (Real, 0, 1),
+    "nms_iou": (Real, 0, 1),
+    "mask_threshold": (Real, 0, 1),
+    "max_detections": (Integral, 1, 1000),
+    "panoptic_score": (Real, 0, 1),
+    "panoptic_visible": (Real, 0, 1),
+    "panoptic_stuff": (Real, 0, 1),
+}
+"""What the limits of decoding may be; anything else would find nothing, or fail at a picture."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +103,13 @@ def model_type(config: Config) -> str:
 
 def preset(model_type: str, name: str) -> Config:
     """The config of a preset: `preset("rdsnet", "tiny")`. Raises BadConfig for unknown names."""
-    if model_type not in PRESETS:
-        raise BadConfig(f"model type {model_type!r}; want one of {', '.join(PRESETS)}")
-    if name not in PRESETS[model_type]:
+    if model_type not in _PRESETS:
+        raise BadConfig(f"model type {model_type!r}; want one of {', '.join(_PRESETS)}")
+    if name not in _PRESETS[model_type]:
         raise BadConfig(
-            f"preset {name!r} of {model_type}; want one of {', '.join(PRESETS[model_type])}"
+            f"preset {name!r} of {model_type}; want one of {', '.join(_PRESETS[model_type])}"
         )
-    return PRESETS[model_type][name]
+    return _PRESETS[model_type][name]
 
 
 def build_model(config: Config, backbone_weights: str | Path | None = None) -> Model:
@@ -117,9 +133,10 @@ def _load_backbone(backbone: Backbone, path: str | Path) -> None:
 
     Raises BadCheckpoint naming the keys that are missing or have another shape.
     """
-    name = f"backbone weights: {Path(path).resolve()}"
+    name = f"backbone weights: {Path(path).absolute()}"
     try:
-        weights = dict(torch.load(path, map_location="cpu", weights_only=True))
+        with open_file(path) as file:
+            weights = dict(torch.load(file, map_location="cpu", weights_only=True))
         weights = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIERS)}
     except Exception as error:
         raise BadCheckpoint(
@@ -140,6 +157,18 @@ def _load_backbone(backbone: Backbone, path: str | Path) -> None:
 def shipped_weights(model_type: str) -> Path:
     """The `tiny` weights that come with the package, trained on synthetic streets only."""
     return _WEIGHTS / f"{model_type}_tiny.safetensors"
+
+
+def check_limits(values: Mapping[str, Any]) -> None:
+    """Raises BadConfig for a limit of decoding, by its name, that makes no sense."""
+    for name, value in values.items():
+        if name not in _RANGES:
+            continue
+        kind, low, high = _RANGES[name]
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if not (is_number and low <= value <= high):
+            wanted = "a whole number" if kind is Integral else "a number"
+            raise BadConfig(f"{name} is {value!r:.60}; want {wanted} from {low} to {high}")
 
 
 def save_model(
@@ -197,8 +226,8 @@ def load_model(path: str | Path, sha256: str = "") -> tuple[Model, Manifest]:
     sha256, where given, has to be the file's as well. Raises BadCheckpoint for a file that is
     missing, damaged, of unknown content, or that its own manifest does not fit.
     """
-    path = Path(path).resolve()
-    data = _read(path, "weights")
+    path = Path(os.path.realpath(path))  # raises nothing for a link to itself
+    data = _read(path, "weights", _LARGEST_WEIGHTS)
     digest = hashlib.sha256(data).hexdigest()
     manifest = _manifest_of(path, digest)
     for wanted, origin in ((manifest.sha256, "its manifest"), (sha256, "the caller")):
@@ -244,9 +273,10 @@ def _manifest_of(path: Path, digest: str) -> Manifest:
     return _read_manifest(beside)
 
 
-def _read(path: Path, what: str) -> bytes:
+def _read(path: Path, what: str, most: int) -> bytes:
     try:
-        return path.read_bytes()
+        with open_file(path, most) as file:
+            return file.read()
     except OSError as error:
         raise BadCheckpoint(
             f"{what} not found: looked for {path} ({error.strerror}); "
@@ -255,7 +285,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    data = _read(path, "manifest of the weights")
+    data = _read(path, "manifest of the weights", _LARGEST_MANIFEST)
     try:
         document = json.loads(data)
         if document["format"] != _FORMAT:
@@ -271,8 +301,13 @@ def _read_manifest(path: Path) -> Manifest:
         )
         if not re.fullmatch("[0-9a-fA-F]{64}", manifest.sha256):
             raise ValueError(f"sha256 is {manifest.sha256!r}")
+        for name, size in manifest.self_test.items():
+            if isinstance(size, bool) or not 0 < size < math.inf:
+                raise ValueError(f"self_test of {name} is {size!r}")
     except BadCheckpoint:
         raise
+    except BadConfig as error:
+        raise BadCheckpoint(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"{path}: not a manifest of this package ({error!r})") from error
     _check_classes(manifest, path)
@@ -292,6 +327,7 @@ def _check_layout(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _config(model_type: str, values: Mapping[str, Any]) -> Config:
+    check_limits(values)
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return _CONFIGS[model_type](**known)  # JSON has lists where configs have tuples
 

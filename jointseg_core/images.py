@@ -17,6 +17,7 @@ from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 
 from jointseg_core.errors import BadImage, BadInput
+from jointseg_core.files import open_file
 
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused before they are decoded (8192 x 8192)."""
@@ -143,7 +144,8 @@ def open_picture(
     Whatever goes wrong when the block decodes it is BadImage too: nothing half-decoded passes.
     """
     try:
-        with Picture.open(file, formats=formats) as picture:
+        content = open_file(file) if isinstance(file, Path) else file
+        with content, Picture.open(content, formats=formats) as picture:
             _check_size(picture.height, picture.width)
             yield picture
     except (BadInput, FileNotFoundError):

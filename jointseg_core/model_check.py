@@ -3,8 +3,9 @@
     python -m jointseg_core.model_check W.safetensors    # notes in the manifest what it computes
 
 The SHA-256 says that a file is whole; this says that the machine, the backend and the number format
-make of it what they should. Always tested: every tensor of the network's output is finite, and what
-it shows are boxes, scores, labels and maps of the picture. Where the manifest says how large (root
+make of it what they should. Always tested: every tensor of the network's output is finite, they are
+not the same for a black picture, as those of weights of zeros are, and what the network shows are
+boxes, scores, labels and maps of the picture. Where the manifest says how large (root
 of the mean square) each tensor is in fp32 on a CPU, it has to be that large here.
 """
 
@@ -12,11 +13,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from jointseg_core.errors import BadCheckpoint
 from jointseg_core.export.graphs import named_tensors
@@ -35,8 +37,16 @@ def _fixed_picture(input_size: tuple[int, int]) -> np.ndarray:
 
 def _sizes(predictor: Predictor) -> dict[str, float]:
     """The root of the mean square of every tensor of the network's output for the picture."""
-    tensors = named_tensors(predictor.raw([_fixed_picture(predictor.input_size)]))
+    return _sizes_of(_computed(predictor, _fixed_picture(predictor.input_size)))
+
+
+def _sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(tensor.square().mean().sqrt()) for name, tensor in tensors.items()}
+
+
+def _computed(predictor: Predictor, picture: np.ndarray) -> dict[str, Tensor]:
+    """A copy of every tensor of the network's output: what computes it may use the memory again."""
+    return {name: t.clone() for name, t in named_tensors(predictor.raw([picture])).items()}
 
 
 def check_model(predictor: Predictor) -> None:
@@ -51,15 +61,19 @@ def check_model(predictor: Predictor) -> None:
 
 
 def _problems(predictor: Predictor) -> Iterator[str]:
-    found = _sizes(predictor)
+    picture = _fixed_picture(predictor.input_size)
+    tensors, black = (_computed(predictor, one) for one in (picture, np.zeros_like(picture)))
+    found = _sizes_of(tensors)
     for name, size in found.items():
         if not np.isfinite(size):
             yield f"{name} holds values that are not finite"
     for name, size in predictor.manifest.self_test.items():
         error, allowed = abs(found.get(name, 0.0) / size - 1), LIMITS[predictor.precision].error
-        if error > allowed:
+        if not error <= allowed:
             yield f"{name} is off by {error:.2g} of its size, allowed are {allowed:g}"
-    (seen,) = predictor([_fixed_picture(predictor.input_size)])
+    if all(torch.equal(tensor, black[name]) for name, tensor in tensors.items()):
+        yield "it computes the same for every picture"
+    (seen,) = predictor([picture])
     yield from _implausible(seen, predictor)
 
 

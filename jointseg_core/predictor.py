@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from jointseg_core.checkpoint import Manifest, Model, load_model
+from jointseg_core.checkpoint import Manifest, Model, check_limits, load_model
 from jointseg_core.classes import Classes
 from jointseg_core.cuda.graph import Replayer
 from jointseg_core.errors import BadCheckpoint, BadConfig
@@ -142,10 +142,12 @@ class Predictor:
         """Change `score_threshold`, `nms_iou`, `mask_threshold` or `max_detections`.
 
         The next batch uses them; SegRPN, which makes no masks, ignores their threshold. Raises
-        BadConfig for another name.
+        BadConfig for another name, and for a value that makes no sense: thresholds are within 0 and
+        1, detections 1 to 1000. Then nothing changes.
         """
         if unknown := sorted(set(changes) - set(_LIMITS)):
             raise BadConfig(f"{unknown[0]} cannot be changed; want one of {', '.join(_LIMITS)}")
+        check_limits(changes)
         config: Any = self.model.config
         known = {name: value for name, value in changes.items() if hasattr(config, name)}
         self.model.config = replace(config, **known)

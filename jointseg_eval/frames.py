@@ -66,8 +66,8 @@ def open_frames(source: Path, topic: str | None = None, rate_hz: float = 10.0) -
     topic: which images of a recording, needed if it has several; rate_hz: of pictures, which have
     no times of their own. BadInput when there is nothing that can be read.
     """
-    if not source.exists():
-        raise BadInput(f"there is nothing at {source.absolute()}; {accepted()}")
+    if not (source.is_file() or source.is_dir()):
+        raise BadInput(f"there is no file or folder at {source.absolute()}; {accepted()}")
     lost: list[str] = []
     if source.suffix.lower() in RECORDINGS or _is_recording(source):
         chosen, rate = _survey(source, topic)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from jointseg_core.classes import Classes
 from jointseg_core.errors import BadInput
+from jointseg_core.model_check import check_model
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_eval.translation import Translation
@@ -32,14 +33,17 @@ class Chosen(Protocol):
 
 
 def open_predictors(chosen: Chosen) -> tuple[Predictor, Predictor | None]:
-    """The predictors of the weights; BadCheckpoint or BadConfig for what cannot be loaded."""
-    first, second = (
-        Predictor.from_file(path, chosen.device, chosen.precision, backend=chosen.backend)
-        if path
-        else None
-        for path in (chosen.weights, chosen.other)
-    )
-    return first, second
+    """The predictors of the weights, see `model_check`.
+
+    BadCheckpoint or BadConfig for what cannot be loaded or computes nonsense.
+    """
+    return _opened(chosen.weights, chosen), _opened(chosen.other, chosen) if chosen.other else None
+
+
+def _opened(path: Path, chosen: Chosen) -> Predictor:
+    predictor = Predictor.from_file(path, chosen.device, chosen.precision, backend=chosen.backend)
+    check_model(predictor)
+    return predictor
 
 
 @dataclass(frozen=True, eq=False)

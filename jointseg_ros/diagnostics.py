@@ -15,11 +15,24 @@ from std_msgs.msg import Bool
 
 from jointseg_core.predictor import Predictor
 from jointseg_ros.inputs import Matched
-from jointseg_ros.levels import ERROR, OK, WARN, Hysteresis, Level, Rhythm, topic_level, worst
+from jointseg_ros.levels import (
+    ERROR,
+    OK,
+    WARN,
+    Hysteresis,
+    Level,
+    Rhythm,
+    described,
+    topic_level,
+    worst,
+)
 from jointseg_ros.mailbox import Counts
 from jointseg_ros.monitor import Input, Monitor
 from jointseg_ros.parameters import Settings
 
+AHEAD_MS = 500.0
+"""So much may stamps be ahead of the clock, as with a simulated one that ticks ten times a second.
+"""
 RECENT = 3.0
 """Seconds that a bad frame or a failure is reported as such."""
 LOOKS = 0.25
@@ -46,22 +59,33 @@ def _of_input(facts: Input, now: float, settings: Settings, matched: Matched) ->
         yield rhythm
     if now - facts.last_late < RECENT:
         yield Level(WARN, f"{facts.late_text} are allowed", rhythm.state)
-    if old := _too_old(facts, now, settings):
-        yield Level(WARN, old, rhythm.state)
+    if off := _off_the_clock(facts, now, settings):
+        yield Level(WARN, off, rhythm.state)
     if now - facts.last_backwards < RECENT:
         yield Level(WARN, "stamps went backwards", rhythm.state)
     yield Level(OK, "receiving", rhythm.state) if facts.rhythm.last else rhythm
 
 
-def _too_old(facts: Input, now: float, settings: Settings) -> str:
+def _off_the_clock(facts: Input, now: float, settings: Settings) -> str:
     age_ms = facts.ages_ms.quantile(now, 0.5)
-    if age_ms is not None and age_ms > 3.6e6:
+    if age_ms is None:
+        return ""
+    if age_ms < -AHEAD_MS:
+        difference = f"{-age_ms / 1e3:.1f} s" if age_ms > -6e4 else f"{-age_ms / 6e4:.0f} min"
+        return f"stamps are {difference} ahead of the clock; set the clocks of camera and computer"
+    if age_ms > 3.6e6:
         hours = age_ms / 3.6e6
         return f"stamps are {hours:.0f} h behind the clock; set use_sim_time for a bag"
-    if age_ms is not None and age_ms > settings.diagnostics_max_age_ms:
+    if age_ms > settings.diagnostics_max_age_ms:
         limit = settings.diagnostics_max_age_ms
         return f"frames are {age_ms:.0f} ms old at arrival, limit {limit:.0f} ms"
     return ""
+
+
+def _age(facts: Input, now: float, q: float) -> float | None:
+    """A quantile of the ages in ms; nothing is younger than 0."""
+    age_ms = facts.ages_ms.quantile(now, q)
+    return None if age_ms is None else max(0.0, age_ms)
 
 
 def input_status(
@@ -73,8 +97,8 @@ def input_status(
         "state": level.state,
         "publishers matched": matched.count,
         "rate [Hz]": f"{facts.rhythm.rate(now):.1f}",
-        "age p50 [ms]": _number(facts.ages_ms.quantile(now, 0.5)),
-        "age p95 [ms]": _number(facts.ages_ms.quantile(now, 0.95)),
+        "age p50 [ms]": _number(_age(facts, now, 0.5)),
+        "age p95 [ms]": _number(_age(facts, now, 0.95)),
         "received": counts.received,
         "processed": counts.processed,
         "dropped": sum(counts.dropped.values()),
@@ -92,10 +116,10 @@ def input_status(
 
 def model_level(state: str, predictor: Predictor | None, trouble: str, device: str) -> Level:
     """`trouble` is what configure or a reload failed with last, `device` the parameter."""
-    if predictor is None:
-        return Level(ERROR, trouble) if trouble else Level(OK, f"not loaded, {state}")
     if trouble:
-        return Level(ERROR, f"still running the old model: {trouble}")
+        return Level(ERROR, trouble)
+    if predictor is None:
+        return Level(OK, f"not loaded, {state}")
     if device == "auto" and predictor.device.type == "cpu":
         return Level(WARN, "no GPU found, running on the CPU")
     return Level(OK, state)
@@ -254,7 +278,7 @@ class Reporter:
                 if self._closing.is_set() or not self._node.context.ok():
                     return
                 self._node.get_logger().error(
-                    f"diagnostics failed: {error}", throttle_duration_sec=1.0
+                    f"diagnostics failed: {described(error)}", throttle_duration_sec=1.0
                 )
 
     def look(self, at_once: bool = False) -> None:
@@ -294,7 +318,16 @@ class Reporter:
         else:
             level = Level(OK, f"not subscribed: {health.state}")
         level = self._settle(f"input {camera} {watched}", now, level)
+        if stopped := self._stopped_clock():
+            level = worst((Level(WARN, stopped, level.state), level))
         return input_status(facts, health.counts()[camera], now, level, matched)
+
+    def _stopped_clock(self) -> str:
+        if self._node.get_clock().now().nanoseconds:
+            return ""
+        text = "use_sim_time is set, but nothing has come on /clock"
+        self._node.get_logger().warning(text, throttle_duration_sec=5.0)
+        return text
 
     def _model(self, now: float) -> DiagnosticStatus:
         health, predictor = self._health, self._health.predictor

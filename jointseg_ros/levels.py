@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from jointseg_core.errors import SegError
+
 OK, WARN, ERROR = 0, 1, 2
 CLEARS_AFTER = 3.0
 """Seconds without the problem until a level goes down."""
 INTERVALS = 5
 """The rate of a topic is judged by so many of its last intervals."""
+
+
+def described(error: Exception) -> str:
+    """An error in one line: our own in their words, others with their type, also without text."""
+    text, kind = " ".join(str(error).split()), type(error).__name__
+    return text if text and isinstance(error, SegError) else f"{kind}: {text}" if text else kind
 
 
 class Level(NamedTuple):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jointseg_ros.parameters import Settings
+from jointseg_ros.parameters import Settings, parameter_name
 
 STUCK = 5.0
 """Seconds without a sign of the thread that spins the node until it does not count as alive."""
 PAUSE = 2.0
 """Seconds without a question whether all is well that mean that the whole process stood still."""
+PATIENCE = 2
+"""How many times what a batch took is the least that one is given."""
 RECOVERED = 60.0
 """Seconds that the device has to work after an error until another one is the first again."""
 
@@ -26,6 +29,8 @@ class Liveness:
     def __init__(self) -> None:
         self.loading_since: float | None = None
         self.lost = ""
+        self._blocked = False
+        self._load_ms = 0.0  # that the last load took
         self._spun = self._asked = time.monotonic()  # the last sign of life, and question for one
         self._resumed = self._spun  # since when the process runs without a pause
         self._recovered_at = -1e9
@@ -35,13 +40,29 @@ class Liveness:
         self._spun = time.monotonic()
 
     @contextmanager
-    def loading(self) -> Iterator[None]:
-        """Around what loads a model, on the thread that spins the node."""
-        self.loading_since = time.monotonic()
+    def loading(self, blocking: bool = False) -> Iterator[None]:
+        """Around what loads a model; blocking: the thread that spins the node does nothing else."""
+        self.loading_since, self._blocked = time.monotonic(), blocking
         try:
             yield
         finally:
-            self._spun, self.loading_since = time.monotonic(), None
+            self._load_ms = 1e3 * (time.monotonic() - self.loading_since)
+            if blocking:
+                self.spun()
+            self.loading_since, self._blocked = None, False
+
+    def too_short(self, settings: Settings, batch_ms: float) -> str:
+        """Which timeout would end a healthy process, in a sentence; batch_ms: that a batch took."""
+        for name, what, took, least in (
+            ("watchdog_timeout_ms", "a batch", batch_ms, PATIENCE * batch_ms),
+            ("watchdog_loading_timeout_ms", "loading the model", self._load_ms, self._load_ms),
+        ):
+            if 0 < (limit := getattr(settings, name)) < least:
+                return (
+                    f"{parameter_name(name)} is {limit:g}, but {what} took {took:.0f} ms here; "
+                    f"give at least {math.ceil(least)}, or 0 for never"
+                )
+        return ""
 
     def recovered(self) -> None:
         """The device works again."""
@@ -52,8 +73,8 @@ class Liveness:
         return time.monotonic() - self._recovered_at < RECOVERED
 
     def moving(self, now: float) -> bool:
-        """Whether the thread that spins the node came by, or loads a model, which is work."""
-        return now - max(self._spun, self._resumed) < STUCK or self.loading_since is not None
+        """Whether the thread that spins the node came by, or is at work on a model."""
+        return now - max(self._spun, self._resumed) < STUCK or self._blocked
 
     def hopeless(self, now: float, busy_since: float | None, settings: Settings) -> str:
         """Why nothing but a new process can help, at this steady time; empty while all is well.
@@ -63,12 +84,12 @@ class Liveness:
         if now - self._asked > PAUSE:  # several threads ask, four times a second and more
             self._resumed = now
         self._asked = now
-        loading, limit = self.loading_since, settings.watchdog_timeout_ms
+        limit = settings.watchdog_timeout_ms
         hanging = {
             "a batch has been running": (busy_since, limit),
-            "a model has been loading": (loading, settings.watchdog_loading_timeout_ms),
+            "a model has been loading": (self.loading_since, settings.watchdog_loading_timeout_ms),
             "the node has stood still": (
-                self._spun if loading is None else None,
+                None if self._blocked else self._spun,
                 limit and max(limit, 1e3 * STUCK),
             ),
         }

@@ -14,6 +14,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.model_check import check_model
 from jointseg_core.predictor import Predictor
+from jointseg_ros.levels import described
 from jointseg_ros.parameters import Settings
 
 DEFAULT_THREADS = max(1, len(os.sched_getaffinity(0)) - 1)  # one core for the executor
@@ -33,7 +34,8 @@ def load_predictor(settings: Settings, log: RcutilsLogger) -> tuple[Predictor, f
         except Exception as error:  # a runtime raises what it likes
             if settings.backend != "auto" or predictor.backend == "torch":
                 raise
-            warnings.warn(f"torch runs instead of {predictor.backend}: {error}", stacklevel=1)
+            why = described(error)
+            warnings.warn(f"torch runs instead of {predictor.backend}: {why}", stacklevel=1)
             predictor = _opened(settings, "torch")
             warm_up_ms = _made_ready(predictor, settings)
     how = f"on {predictor.device} by {predictor.backend} in {predictor.precision}"
@@ -54,7 +56,7 @@ def _warnings_in(log: RcutilsLogger) -> Iterator[None]:
 
 
 def _opened(settings: Settings, backend: str) -> Predictor:
-    predictor = Predictor.from_file(
+    return Predictor.from_file(
         settings.model_weights or shipped_weights(settings.model_type),
         device=settings.device,
         precision=settings.precision,
@@ -62,9 +64,6 @@ def _opened(settings: Settings, backend: str) -> Predictor:
         model_type=settings.model_type,
         backend=backend,
     )
-    if reason := unknown_classes(predictor, settings):
-        raise ValueError(reason)
-    return predictor
 
 
 def _made_ready(predictor: Predictor, settings: Settings) -> float:

@@ -40,7 +40,7 @@ class Input:
     """What arrived from one camera."""
 
     rhythm: Rhythm = field(default_factory=Rhythm)
-    ages_ms: Window = field(default_factory=Window)  # at arrival, on the node's clock
+    ages_ms: Window = field(default_factory=Window)  # at arrival, below 0 for stamps to come
     last_stamp: int | None = None
     backwards: int = 0  # stamps older than the one before
     last_backwards: float = -1e9

@@ -11,6 +11,7 @@ import numpy as np
 
 from jointseg_core.visualize import draw
 from jointseg_ros.conversions import Result
+from jointseg_ros.levels import described
 from jointseg_ros.outputs import CameraOutputs
 
 
@@ -54,7 +55,7 @@ class OverlayThread:
             try:
                 self._draw(camera, result)
             except Exception as error:  # a picture for people must not end the thread
-                self._complain("overlay", f"the overlay failed: {error}")
+                self._complain("overlay", f"the overlay failed: {described(error)}")
 
     def _draw(self, camera: str, result: Result) -> None:
         settings = result.settings

@@ -17,6 +17,8 @@ from rclpy.parameter import Parameter
 from jointseg_ros.levels import Limits
 from jointseg_ros.model_choices import DEFAULT_MODEL
 
+SHORTEST_TIMEOUT_MS = 1000.0
+"""What a healthy process on a busy machine may well stand still for is less."""
 GROUPS = ("model", "batch", "overlay", "diagnostics", "watchdog")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -153,12 +155,17 @@ class Settings:
     diagnostics_max_age_ms: float = _now(300.0, "older frames at arrival are a WARN", 0.0, 3.6e6)
     watchdog_timeout_ms: float = _now(
         10000.0,
-        "a batch, or the node's thread, that hangs for longer ends the process; 0: never",
+        "a batch, or the node's thread, that hangs for longer ends the process; 0: never, else "
+        "1000 at least, and twice what a batch takes",
         0.0,
         3.6e6,
     )
     watchdog_loading_timeout_ms: float = _now(
-        600000.0, "loading a model for longer than this ends the process; 0: never", 0.0, 3.6e6
+        600000.0,
+        "loading a model for longer than this ends the process; 0: never, else 1000 at least, and "
+        "what loading takes",
+        0.0,
+        3.6e6,
     )
     autostart: bool = _fixed(True, "configure and activate without being asked")
 
@@ -186,8 +193,9 @@ class Settings:
 
     @property
     def batch_size(self) -> int:
-        """The largest batch."""
-        return self.batch_max_size or len(self.camera_names)
+        """The largest batch, to which each camera gives one frame."""
+        cameras = len(self.camera_names)
+        return min(self.batch_max_size or cameras, cameras)
 
     def problem(self) -> str | None:
         """What is wrong between or within the values, apart from ranges."""
@@ -196,6 +204,7 @@ class Settings:
             or _bad_choice(self)
             or _bad_device(self.device)
             or _bad_anchor(self)
+            or _bad_timeout(self)
         )
 
 
@@ -348,3 +357,11 @@ def _bad_anchor(settings: Settings) -> str | None:
     if not anchor or anchor in settings.camera_names:
         return None
     return f"batch.anchor_camera is {anchor!r}; the cameras are {', '.join(settings.camera_names)}"
+
+
+def _bad_timeout(settings: Settings) -> str | None:
+    for name in ("watchdog_timeout_ms", "watchdog_loading_timeout_ms"):
+        if 0 < (value := getattr(settings, name)) < SHORTEST_TIMEOUT_MS:
+            least = f"0 for never, or at least {SHORTEST_TIMEOUT_MS:g}"
+            return f"{parameter_name(name)} is {value:g}; it is {least}"
+    return None

@@ -22,28 +22,31 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the co
 import rclpy
 import torch
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
 from jointseg_ros.diagnostics import Reporter
 from jointseg_ros.inputs import CameraInputs, Matched
-from jointseg_ros.levels import Rhythm
+from jointseg_ros.levels import Rhythm, described
 from jointseg_ros.liveness import Liveness
+from jointseg_ros.loader import BUSY, Loader
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
-from jointseg_ros.model import load_predictor, unknown_classes
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Settings
+from jointseg_ros.requests import answer_all, spin
 from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker
 
@@ -69,17 +72,20 @@ class PerceptionNode(LifecycleNode):
         self.trouble = ""  # why the last configure or reload failed
         self.warm_up_ms = 0.0
         self.liveness = Liveness()
+        self._loader = Loader(self, self.liveness)
         self._worker: Worker | None = None
         self._stats = None
         self._outputs: dict[str, CameraOutputs] = {}
         self._inputs = CameraInputs(self, lambda: self.settings.cameras, self._receive)
         self.reporter = Reporter(self, health=self)
         self.create_service(SetBool, "~/enable", self._enable)
-        self.create_service(Trigger, "~/reload_model", self._reload)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(0.5, self._look_after_device, clock=steady)
+        waiting = ReentrantCallbackGroup()  # what waits for a model lets others go on
+        self.create_service(Trigger, "~/reload_model", self._reload, callback_group=waiting)
+        answer_all(self, waiting, lambda: self._loader.prepare(self.settings))
+        how = {"clock": Clock(clock_type=ClockType.STEADY_TIME), "callback_group": waiting}
+        self.create_timer(0.5, self._look_after_device, **how)
         if self.settings.autostart:
-            self._autostart = self.create_timer(0.0, self._start, clock=steady)
+            self._autostart = self.create_timer(0.0, self._start, **how)
 
     # What the diagnostics read
 
@@ -128,6 +134,11 @@ class PerceptionNode(LifecycleNode):
         """The publishers on a camera's topic."""
         return self._inputs.matched(camera)
 
+    def failed(self, text: str) -> None:
+        """Tell of what cost a callback of the node, and nothing else."""
+        self.monitor.failed(text)
+        self.get_logger().error(text, throttle_duration_sec=1.0)
+
     def give_up(self, reason: str) -> None:
         """Say that the process ends, and why; the watchdog then ends it."""
         self.get_logger().fatal(f"{reason}; the process ends, to be started again")
@@ -135,20 +146,22 @@ class PerceptionNode(LifecycleNode):
 
     # Lifecycle
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         """Configure and activate by itself, once."""
         self.destroy_timer(self._autostart)
-        if self.state == "unconfigured" and self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
+        if self.state == "unconfigured" and not self._loader.busy:
+            await self._loader.prepare(self.settings)
+            if self.state == "unconfigured" and self.trigger_configure() == SUCCESS:
+                self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up the model, create the publishers."""
         try:
-            self.predictor = self._loaded()
+            self.predictor, self.warm_up_ms = self._loader.take(self.settings)
             self._create_outputs()
         except Exception as error:  # rclpy would swallow it without a word
             self._tear_down()
-            self.trouble = f"{error}"
+            self.trouble = described(error)
             if self.context.ok():  # else it was a signal that came meanwhile
                 self.get_logger().error(f"configure failed: {self.trouble}")
             return FAILURE
@@ -162,7 +175,7 @@ class PerceptionNode(LifecycleNode):
             self._worker.start()
             self._subscribe()
         except Exception as error:
-            self.get_logger().error(f"activate failed: {error}")
+            self.failed(f"activate failed: {described(error)}")
             self._stop_working("deactivated")
             return FAILURE
         return SUCCESS
@@ -189,25 +202,16 @@ class PerceptionNode(LifecycleNode):
         self._tear_down()
         return SUCCESS
 
-    def _look_after_device(self) -> None:
+    async def _look_after_device(self) -> None:
         """A sign of life; and after an error of the device the model is loaded anew, once."""
         self.liveness.spun()
-        error = "" if self._worker is None else self._worker.device_error
-        if not error or self.liveness.lost:
+        worker = self._worker
+        if worker is None or not worker.device_error or self.liveness.lost or self._loader.busy:
             return
-        if self.liveness.just_recovered():
-            self.liveness.lost = f"the device failed again: {error}"
-            return
-        self.get_logger().error(f"{error}; the model is loaded anew")
-        try:
-            self._exchange(self._loaded())
-        except Exception as again:
-            self.liveness.lost = (
-                f"the device is lost: {error}; loading the model anew failed: {again}"
-            )
-            return
-        self._worker.device_error = ""
-        self.liveness.recovered()
+        found = await self._loader.anew(self.settings, worker.device_error)
+        if found is not None and worker is self._worker:
+            self._exchange(*found)
+            worker.device_error = ""
 
     def close(self) -> bool:
         """Stop the threads; False when inference did not come to an end.
@@ -225,12 +229,6 @@ class PerceptionNode(LifecycleNode):
 
     # Model and outputs
 
-    def _loaded(self) -> Predictor:
-        """The model of the parameters, ready for use; ValueError with the path and the reason."""
-        with self.liveness.loading():
-            predictor, self.warm_up_ms = load_predictor(self.settings, self.get_logger())
-        return predictor
-
     def _create_outputs(self) -> None:
         model_type = self.predictor.model_type
         self._outputs = {c: CameraOutputs(self, c, model_type) for c in self.settings.camera_names}
@@ -245,8 +243,9 @@ class PerceptionNode(LifecycleNode):
             lambda: self.settings,
         )
 
-    def _exchange(self, predictor: Predictor) -> None:
+    def _exchange(self, predictor: Predictor, warm_up_ms: float) -> None:
         """Another model from the next batch on."""
+        self.warm_up_ms = warm_up_ms
         self.predictor = self._worker.predictor = predictor
         self.trouble = ""
         self._publish_label_info()
@@ -282,7 +281,7 @@ class PerceptionNode(LifecycleNode):
     def _receive(self, frame: Frame) -> None:
         """Put the frame into its slot; all work is done elsewhere."""
         now = self.get_clock().now().nanoseconds
-        age_ms = max(0.0, (now - frame.stamp) / 1e6) if now else None
+        age_ms = (now - frame.stamp) / 1e6 if now else None  # below 0 where the clocks disagree
         self.monitor.arrived(frame.camera, frame.stamp, age_ms)
         self._mailbox.put(frame, self.settings.max_rate_hz)
 
@@ -302,18 +301,18 @@ class PerceptionNode(LifecycleNode):
 
     def _check_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         """All of the changes or none of them."""
-        configured = self.state != "unconfigured"
+        configured = self.state != "unconfigured" or self._loader.busy
         settings, reason = parameters.changed(self.settings, changes, configured)
         if not reason and self.predictor is not None:
-            reason = unknown_classes(self.predictor, settings)
+            reason = self._loader.problem(self.predictor, settings)
         if not reason and not self._takes_after:
             self._take_parameters(changes)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _take_parameters(self, changes: Sequence[Parameter]) -> None:
         """Use what was checked, and what no other callback has refused, in one step."""
-        told, configured = self.settings.score_threshold, self.state != "unconfigured"
-        self.settings, _ = parameters.changed(self.settings, changes, configured)
+        told = self.settings.score_threshold
+        self.settings, _ = parameters.changed(self.settings, changes, configured=False)  # checked
         if self.settings.score_threshold != told:
             self._publish_label_info()
 
@@ -330,19 +329,28 @@ class PerceptionNode(LifecycleNode):
         response.success, response.message = True, "enabled" if request.data else "disabled"
         return response
 
-    def _reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    async def _reload(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         """Load the weights beside the present model, exchange the two between two batches."""
         if self.predictor is None:
             response.message = f"the node is {self.state}; configure it first"
             return response
-        try:
-            predictor = self._loaded()
-        except Exception as error:
-            self.trouble = response.message = f"{error}"
-            self.get_logger().error(f"reload failed, the old model stays: {error}")
+        if self._loader.busy:
+            response.message = BUSY
             return response
-        self._exchange(predictor)
-        response.success, response.message = True, f"running {predictor.weights}"
+        try:
+            await self._loader.prepare(self.settings)
+            if self.predictor is None:
+                raise SegError(f"the node is {self.state} meanwhile")
+            loaded = self._loader.take(self.settings)
+        except Exception as error:
+            response.message = described(error)
+            self.trouble = f"still running the old model: {response.message}"
+            self.get_logger().error(f"reload failed, {self.trouble}")
+            return response
+        self._exchange(*loaded)
+        response.success, response.message = True, f"running {self.predictor.weights}"
         return response
 
 
@@ -361,7 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         install_signal_handlers(SignalHandlerOptions.ALL)
         watchdog = Watchdog()
         node = watchdog.node = PerceptionNode()
-        code = _spin(node)
+        spin(node, node.failed)
+        code = 0
     except (KeyboardInterrupt, ExternalShutdownException):
         code = 0
     except (ValueError, ParameterException) as error:
@@ -378,14 +387,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node.destroy_node()
     rclpy.try_shutdown()
     return code if watchdog is None else watchdog.code or code
-
-
-def _spin(node: PerceptionNode) -> int:
-    """Work until a signal comes."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    executor.spin()
-    return 0
 
 
 if __name__ == "__main__":

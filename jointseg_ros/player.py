@@ -28,6 +28,7 @@ from rosgraph_msgs.msg import Clock
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, SegError
+from jointseg_core.files import open_file
 from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import message_class, stamp_ns
 
@@ -247,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(path: Path) -> IO[bytes]:
     try:
-        return path.open("rb")
+        return open_file(path)
     except OSError as error:
         raise PlayerError(
             f"{path} cannot be read ({error.strerror}); give an .mcap file."

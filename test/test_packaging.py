@@ -132,7 +132,7 @@ def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
 
 # Every module of the core stands on those above it or beside it.
 LAYERS = (
-    {"tensors", "errors", "runtime.bf16", "runtime.malloc"},
+    {"tensors", "errors", "files", "runtime.bf16", "runtime.malloc"},
     {"boxes", "layers", "classes", "letterbox", "predictions", "roi_align", "command"},
     {"panoptic", "preprocessing", "targets", "images", "messages"},
     {"backbone", "refinement", "regions", "runtime.folding", "runtime.winograd", "scale_maps"},
@@ -141,7 +141,7 @@ LAYERS = (
     {"joint", "cuda.fixed_shapes", "cuda.mask_kernel"},
     {"cuda.rdsnet", "cuda.segrpn"},
     {"cuda.joint"},
-    {"checkpoint", "cuda.graph", "files", "visualize"},
+    {"checkpoint", "cuda.graph", "visualize"},
     {"export.graphs", "export.limits"},
     {"export.backends"},
     {"export.choice"},

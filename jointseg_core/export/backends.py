@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ from jointseg_core.checkpoint import Model
 from jointseg_core.errors import BadCheckpoint, BadConfig
 from jointseg_core.export.graphs import Output, assemble
 from jointseg_core.export.limits import LIMITS
+from jointseg_core.files import open_file
 from jointseg_core.runtime.malloc import return_memory
 from jointseg_core.segrpn import SegRPN
 
@@ -40,6 +42,7 @@ SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "aoti": ".pt2", "openvino":
 CHECKPOINT = "weights.safetensors"
 """The name of the checkpoint in an export's folder."""
 _MANIFEST, _FORMAT = "export.json", 1
+_LARGEST_GRAPH = 1 << 33  # bytes
 
 
 _Graph = Callable[[Tensor], list[Tensor]]
@@ -80,7 +83,7 @@ class Export:
     def read(cls, folder: Path) -> Export:
         """What export.json of a folder says, with every file compared. Raises BadCheckpoint."""
         try:
-            document = json.loads((folder / _MANIFEST).read_bytes())
+            document = json.loads(_read(folder / _MANIFEST))
             if (found := document.pop("format")) != _FORMAT:
                 raise ValueError(f"format {found}, this version reads {_FORMAT}")
             lists = {key: tuple(document[key]) for key in ("input_size", "outputs")}
@@ -101,7 +104,7 @@ class Export:
     @staticmethod
     def folder(weights: str | Path, form: str, precision: str) -> Path:
         """Where an export of a checkpoint lies that is beside it, and beside no link to it."""
-        file = Path(weights).resolve()
+        file = Path(os.path.realpath(weights))
         return file.with_name(f"{file.stem}_{form}_{precision}")
 
     def check_source(self, folder: Path, weights: Path) -> None:
@@ -203,7 +206,7 @@ def open_export(path: str | Path, backend: str, device: str, precision: str) -> 
     this machine lacks and BadCheckpoint for a folder that is damaged or of another form.
     """
     _check_backend(backend)
-    folder, file = Path(path).resolve(), Path(path).resolve()
+    folder = file = Path(os.path.realpath(path))
     if file.is_file():
         folder = _beside(file, backend, precision)
     if not is_export(folder):
@@ -259,7 +262,7 @@ def _source(weights: Path) -> dict[str, Any]:
     """What has to be the same for an export to be one of these weights."""
     file = weights.with_suffix(".json")
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads(_read(file))
         found = {key: document[key] for key in ("sha256", "model", "config", "preprocessing")}
         return found | {"sha256": found["sha256"].lower()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -270,7 +273,12 @@ def _sha256(folder: Path, name: str) -> str:
     """Of a file in that folder, in hexadecimal digits. Raises BadCheckpoint where it is missing."""
     if Path(name).name != name or not (folder / name).is_file():
         raise BadCheckpoint(f"{folder / name}: missing, but listed in {_MANIFEST}; copy it again")
-    return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return hashlib.sha256(_read(folder / name, _LARGEST_GRAPH)).hexdigest()
+
+
+def _read(path: Path, most: int = 1 << 24) -> bytes:
+    with open_file(path, most) as file:
+        return file.read()
 
 
 def open_graph(file: Path, form: str, precision: str) -> _Graph:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from jointseg_core.checkpoint import Manifest, Model, load_model
-from jointseg_core.errors import BadConfig
+from jointseg_core.errors import BadConfig, BadDataset
 from jointseg_core.export.backends import (
     CHECKPOINT,
     SUFFIXES,
@@ -32,7 +32,7 @@ from jointseg_core.export.backends import (
 )
 from jointseg_core.export.graphs import empty_shapes, named_tensors, parts
 from jointseg_core.export.limits import problem
-from jointseg_core.export.quantization import calibration_inputs, read_pictures
+from jointseg_core.export.quantization import calibration_inputs
 from jointseg_core.export.self_check import compare, drawn_pictures
 from jointseg_core.export.writers import REQUIRED, write
 from jointseg_core.predictor import (
@@ -44,6 +44,8 @@ from jointseg_core.predictor import (
     prepared,
 )
 
+_MOST_PICTURES = 200  # of a calibration: more do not change the ranges by much
+_SUFFIXES = (".png", ".jpg", ".jpeg")
 _REGION_OUTPUTS = ("class_logits", "box_deltas")
 
 
@@ -135,7 +137,7 @@ def export_model(request: Request, model: Model | None = None) -> Export:
             f"{request.weights}: its input is as large as each image needs (by_sides), and a graph "
             "has one size; save it with a fixed input_size"
         )
-    pictures = read_pictures(request.calibration) if request.calibration else []
+    pictures = _read_pictures(request.calibration) if request.calibration else []
     with _appearing(request.folder) as folder:
         checkpoint = folder / CHECKPOINT
         shutil.copy(request.weights, checkpoint)
@@ -243,3 +245,17 @@ def _cpu_seconds(predictor: Predictor, batch: list[np.ndarray]) -> float:
     start = time.process_time()
     predictor.raw(batch)
     return time.process_time() - start
+
+
+def _read_pictures(folder: Path) -> list[np.ndarray]:
+    """At most 200 of the PNG and JPEG files below a folder, spread, RGB [H, W, 3].
+
+    Raises BadDataset where there are none, BadImage for one that cannot be read.
+    """
+    from jointseg_core.images import read_picture  # which need OpenCV
+
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise BadDataset(f"--calibration: no {' or '.join(_SUFFIXES)} file lies below {folder}")
+    chosen = files[:: -(-len(files) // _MOST_PICTURES)]
+    return [read_picture(file) for file in chosen]

@@ -6,34 +6,16 @@ quantised, since the shipped weights lose little by it (docs/results/int8_tiny.j
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from jointseg_core.errors import BadDataset
 from jointseg_core.predictor import Predictor
 from jointseg_core.regions import RegionHead
 from jointseg_core.segrpn import SegRPN
 
-# pictures, and regions of each: more do not change the ranges by much
-_MOST_PICTURES, _MOST_REGIONS = 200, 200
-_SUFFIXES = (".png", ".jpg", ".jpeg")
-
-
-def read_pictures(folder: Path) -> list[np.ndarray]:
-    """At most 200 of the PNG and JPEG files below a folder, spread, RGB [H, W, 3].
-
-    Raises BadDataset where there are none, BadImage for one that cannot be read.
-    """
-    from jointseg_core.images import read_picture  # which need OpenCV
-
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES)
-    if not files:
-        raise BadDataset(f"--calibration: no {' or '.join(_SUFFIXES)} file lies below {folder}")
-    chosen = files[:: -(-len(files) // _MOST_PICTURES)]
-    return [read_picture(file) for file in chosen]
+_MOST_REGIONS = 200  # of each picture: more do not change the ranges by much
 
 
 def calibration_inputs(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointseg_core.errors import BadBag
+from jointseg_core.files import open_file
 from jointseg_core.messages import DETECTIONS, MASKS
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.topics import IMAGE, IMAGE_TYPES, TRUTH, image_topic
@@ -92,7 +93,7 @@ def fingerprint(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         facts = file.stat()
         digest.update(f"{file.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
-        with file.open("rb") as content:
+        with open_file(file) as content:
             digest.update(content.read(EDGE_BYTES))
             content.seek(max(0, facts.st_size - EDGE_BYTES))
             digest.update(content.read(EDGE_BYTES))

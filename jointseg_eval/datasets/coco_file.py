@@ -20,10 +20,11 @@ import numpy as np
 from pycocotools import mask as coco_masks
 
 from jointseg_core.errors import BadDataset
+from jointseg_core.files import open_file
 from jointseg_eval.datasets.pictures import Size
 from jointseg_eval.input_validation import Defect
 
-MAX_NAME = 1024
+MAX_BYTES, MAX_NAME = 1 << 32, 1024
 Report = Callable[[Defect], None]
 Outline = list[bytes] | bytes  # polygons of float64 x, y, ..., or one compressed RLE
 
@@ -88,7 +89,8 @@ def _no_garbage() -> Iterator[None]:
 def read_json(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     """The lists under `keys` of a JSON object, and the file's digest."""
     try:
-        content = path.read_bytes()
+        with open_file(path, MAX_BYTES) as file:
+            content = file.read()
         document = json.loads(content)
     except OSError as error:
         raise BadDataset(f"{path} cannot be read ({error.strerror}).") from error

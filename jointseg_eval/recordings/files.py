@@ -12,12 +12,14 @@ import zstandard
 from ruamel.yaml import YAML
 
 from jointseg_core.errors import BadBag
+from jointseg_core.files import open_file
 from jointseg_eval.recordings.mcap_file import McapFile
 from jointseg_eval.recordings.records import Damaged, Loss, Lost, one_line
 from jointseg_eval.recordings.sqlite_file import SqliteFile
 
 ACCEPTED = "a rosbag2 directory, a .mcap file or a .db3 file"
 KINDS = {".mcap": McapFile, ".db3": SqliteFile}
+MAX_DESCRIPTION, MAX_MARKS = 1 << 22, 40_000  # bytes and marks of metadata.yaml: some 3,500 files
 BagFile = McapFile | SqliteFile
 
 
@@ -83,7 +85,10 @@ def _layout(path: Path, lost: Lost) -> Layout:
 
 def _described(path: Path) -> Layout:
     """The layout in metadata.yaml; of the paths in it only the names count."""
-    text = (path / "metadata.yaml").read_text()
+    with open_file(path / "metadata.yaml", MAX_DESCRIPTION) as file:
+        text = file.read().decode()
+    if (marks := sum(map(text.count, "\n,-?[]{}"))) > MAX_MARKS:  # which take the parser a minute
+        raise ValueError(f"it has {marks} lines and list marks, more than the {MAX_MARKS} allowed")
     information = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]
     names = [PurePath(name).name for name in information["relative_file_paths"]]
     if not any((path / name).is_file() for name in names):
@@ -119,7 +124,7 @@ def _unpacked(path: Path, stack: ExitStack, lost: Lost) -> Path:
     folder = Path(stack.enter_context(TemporaryDirectory()))
     out, room = folder / path.stem, shutil.disk_usage(folder).free // 2
     try:
-        with path.open("rb") as file, out.open("wb") as expanded:
+        with open_file(path) as file, out.open("wb") as expanded:
             reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
             while block := reader.read(1 << 20):
                 if (room := room - len(block)) < 0:

@@ -13,6 +13,7 @@ import numpy as np
 from mcap.opcode import Opcode
 
 from jointseg_core.errors import BadBag
+from jointseg_core.files import open_file
 from jointseg_eval.recordings.mcap_index import index_of
 from jointseg_eval.recordings.mcap_records import MESSAGE, Place, Source, records
 from jointseg_eval.recordings.records import MAX_BYTES, Channel, Damaged, Loss, Lost, Record, Topics
@@ -31,7 +32,7 @@ class McapFile:
     """
 
     def __init__(self, path: Path, stack: ExitStack, lost: Lost) -> None:
-        self._source = Source(stack.enter_context(path.open("rb")), path.name)
+        self._source = Source(stack.enter_context(open_file(path)), path.name)
         self._index = index_of(self._source)
         for loss in self._index.losses:
             lost(loss)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import apsw
 
 from jointseg_core.errors import BadBag
+from jointseg_core.files import open_file
 from jointseg_eval.recordings.records import (
     MAX_BYTES,
     Channel,
@@ -192,7 +193,7 @@ def _whole_pages() -> apsw.VFS:
 
 
 def _connect(path: Path) -> apsw.Connection:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(20)
     if len(head) < 20 or not head.startswith(b"SQLite format 3\0"):
         raise BadBag("it does not begin as a .db3 file does" if head else "it is empty")

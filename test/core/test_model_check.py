@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,19 @@ def test_what_is_signed_passes_and_something_else_does_not(weights: Path) -> Non
     weights.with_suffix(".json").write_text(json.dumps(document))
     predictor = Predictor.from_file(weights, device="cpu", precision="fp32")
     with pytest.raises(BadCheckpoint, match=f"{name} is off by 0.0099"):
+        check_model(predictor)
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+@pytest.mark.parametrize("value", [0.0, 1e-3])
+def test_a_network_that_does_not_look_is_refused(model_type: str, value: float) -> None:
+    """Zeros everywhere; and of each layer one number, so that biases remain."""
+    predictor = Predictor.from_file(shipped_weights(model_type), device="cpu", precision="fp32")
+    predictor.manifest = replace(predictor.manifest, self_test={})
+    with torch.no_grad():
+        for parameter in predictor.model.parameters():
+            parameter.fill_(value if parameter.dim() == 1 else 0.0)
+    with pytest.raises(BadCheckpoint, match="it computes the same for every picture"):
         check_model(predictor)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from jointseg_core import BadCheckpoint, Predictor, Preprocessing, load_model
+from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device, choose_precision, precisions_of, prepared
 
 
@@ -88,6 +89,30 @@ def test_nothing_is_found_in_the_padding(weights, request):
 def test_only_limits_can_be_changed(rdsnet):
     with pytest.raises(ValueError, match="channels cannot be changed"):
         rdsnet.configure(channels=3)
+
+
+NAN, INF = float("nan"), float("inf")
+NO_LIMITS = {
+    "score_threshold": [NAN, INF, -INF, -1e-9, 1.1, 2, "0.5", None, True, [0.5], 1j],
+    "nms_iou": [NAN, 7, -1, "high", b"0", (0.5,)],
+    "mask_threshold": [NAN, INF, 1.5, "0.4", False],
+    "max_detections": [NAN, -5, 0, 1001, 1 << 70, 10.0, 10.5, "100", None, True],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in NO_LIMITS.items() for value in values]
+)
+def test_a_limit_that_makes_no_sense_is_refused_and_nothing_changes(rdsnet, name, value):
+    before = rdsnet.model.config
+    with pytest.raises(BadConfig, match=f"{name} is .*; want a"):
+        rdsnet.configure(**{"score_threshold": 0.5} | {name: value})
+    assert rdsnet.model.config is before
+
+
+def test_limits_may_come_from_numpy(rdsnet):
+    rdsnet.configure(score_threshold=np.float32(0.25), max_detections=np.int64(7))
+    assert rdsnet.model.config.max_detections == 7
 
 
 def test_segrpn_classifies_every_pixel(segrpn_weights):

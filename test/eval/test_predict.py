@@ -216,7 +216,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence_and_nothing_is_left(
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     for given, sentence in [
-        ((tmp_path / "gone.mp4",), "there is nothing at"),
+        ((tmp_path / "gone.mp4",), "there is no file or folder at"),
         ((text,), "is no video that can be read"),
         ((broken,), "holds no picture that can be read"),
         ((source, "--semantic"), "the weights make no class map"),

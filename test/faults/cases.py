@@ -17,6 +17,7 @@ GROUPS = {
     "inference": "H inference core",
     "fleets": "I fleet evaluation",
     "programs": "J reports, command line, supply chain",
+    "openings": "K files that are none",
 }
 WITHOUT = {"rclpy", "sensor_msgs", "rosbags", "mcap", "pycocotools", "rich", "av", "cv2", "jinja2"}
 

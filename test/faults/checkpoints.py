@@ -89,6 +89,10 @@ def classes(**values: Any) -> Callable[[Path], None]:
     return manifest(lambda d: d["classes"].update(values))
 
 
+def self_test(value: Any) -> Callable[[Path], None]:
+    return manifest(lambda d: d.update(self_test={"class_logits": value}))
+
+
 def inputs(size: Any) -> Callable[[Path], None]:
     return manifest(lambda d: d["preprocessing"].update(input_size=size))
 
@@ -159,6 +163,12 @@ def _overlapping() -> bytes:
     return struct.pack("<Q", len(content)) + content + bytes(16)
 
 
+LIMITS = {
+    "score_threshold": [float("nan"), 1.5, "0.5", None],
+    "nms_iou": [-1, 7, [0.5]],
+    "mask_threshold": [float("inf"), True],
+    "max_detections": [-5, 0, 10.5],
+}
 MANIFESTS = [
     refused("a manifest of no byte", text(""), "a.json"),
     refused("a manifest that is a list", text("[]"), "a.json"),
@@ -178,6 +188,16 @@ MANIFESTS = [
     refused("channels below zero", config(channels=-4), "a."),
     refused("channels of 2^40", config(channels=1 << 40), "a.", often=True),
     refused("channels of 60,000", config(channels=60_000), "a.", seconds=10),
+    *(
+        refused(f"{name} of {value}", config(**{name: value}), f"{name} is", "want a")
+        for name, values in LIMITS.items()
+        for value in values
+    ),
+    *(
+        refused(f"a self-test of {value}", self_test(value), "a.json")
+        for value in (0, -1.0, float("nan"), float("inf"), "1", None, [1.0], True)
+    ),
+    refused("a self-test that is a list", manifest(lambda d: d.update(self_test=[1])), "a.json"),
     refused("a million classes", config(num_classes=10**6), "a."),
     refused("a class too few", manifest(lambda d: d["classes"]["things"].pop()), "a.json"),
     refused("classes that are numbers", classes(things=3), "a.json"),

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from node_bench import SOME, Bench, frame, send_until_heard, stamp_of, until
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    GetParameters,
+    ListParameters,
+    SetParameters,
+    SetParametersAtomically,
+)
 from sensor_msgs.msg import CompressedImage
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray
 
 from faults.contract import Case
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, preset, save_model
 
 DETECTIONS = "/jointseg/camera/detections"
+CHANGE_STATE = "/jointseg/change_state"
 
 
 def played(name: str, play: Callable[[Bench], None], often: bool = False, **limits: Any) -> Case:
@@ -154,6 +168,18 @@ def _reload(bench: Bench) -> None:
     send_until_heard(bench.camera(), frame(1), detections)
 
 
+def _no_files(bench: Bench) -> None:
+    """Weights that are no file are refused before they are read."""
+    node = bench.active()
+    old, folder = node.predictor, node.predictor.weights.parent
+    os.mkfifo(folder / "pipe.safetensors")
+    for path in (folder / "pipe.safetensors", Path("/dev/zero"), Path("/dev/null"), folder):
+        assert bench.set("model.weights", str(path)).successful
+        response = bench.call(Trigger, "/jointseg/reload_model")
+        assert not response.success and str(path) in response.message
+        assert node.predictor is old
+
+
 def _cycles(bench: Bench, rounds: int) -> None:
     """Configure, activate, deactivate, clean up: no thread is left, and memory settles."""
     node = bench.start(autostart=False)
@@ -164,6 +190,59 @@ def _cycles(bench: Bench, rounds: int) -> None:
         assert threading.active_count() == threads
         pages.append(int(Path("/proc/self/statm").read_text().split()[1]))
     assert pages[-1] <= 1.05 * pages[rounds // 2], pages
+
+
+def _transitions(bench: Bench, count: int) -> None:
+    """Three clients ask for what they like, with numbers and words that there are not."""
+    node, random = bench.active(), Random(0)
+    clients = [bench.observer.create_client(ChangeState, CHANGE_STATE) for _ in range(3)]
+    until(lambda: all(client.service_is_ready() for client in clients))
+    known = [1, 2, 3, 4, *range(256)]  # not 5 to 7 alone, after which there is nothing to ask for
+    words = ["", "", "", "configure", "transition_success", "destroy", "x" * 999, "\u202e"]
+    for _ in range(count // len(clients)):
+        asked = []
+        for client in clients:
+            wanted = Transition(id=random.choice(known), label=random.choice(words))
+            if wanted.id not in range(5, 8) or wanted.label:
+                asked.append(client.call_async(ChangeState.Request(transition=wanted)))
+        until(lambda asked=asked: all(future.done() for future in asked))
+    bench.call(ChangeState, CHANGE_STATE, transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+    bench.call(ChangeState, CHANGE_STATE, transition=Transition(id=Transition.TRANSITION_ACTIVATE))
+    detections = bench.listen(DETECTIONS, Detection2DArray)
+    send_until_heard(bench.camera(), frame(1), detections)
+    assert node.state == "active"
+
+
+def _requests(bench: Bench) -> None:
+    """Every service answers what makes no sense, in every state, and does none of it."""
+    node = bench.start(autostart=False)
+    asked = [
+        (SetParameters, "set_parameters", {"parameters": [_nonsense(77), _nonsense(1)]}),
+        (SetParametersAtomically, "set_parameters_atomically", {"parameters": [_nonsense(255)]}),
+        (SetParameters, "set_parameters", {"parameters": [_nonsense(1, "a\0b")]}),
+        (SetParameters, "set_parameters", {"parameters": [_nonsense(4, "x" * 99_999)] * 99}),
+        (GetParameters, "get_parameters", {"names": ["", "nothing", "cameras"]}),
+        (DescribeParameters, "describe_parameters", {"names": ["nothing"] * 999}),
+        (ListParameters, "list_parameters", {"prefixes": [".", ""], "depth": 1 << 63}),
+        (ChangeState, "change_state", {"transition": Transition(id=3)}),
+    ]
+    for move in ("configure", "activate", "deactivate", "cleanup", "shutdown"):
+        before = node.state, node.settings
+        for kind, service, fields in asked:
+            if (before[0], service) != ("inactive", "change_state"):  # where it makes sense
+                bench.call(kind, f"/jointseg/{service}", **fields)
+        assert (node.state, node.settings) == before
+        if before[0] == "unconfigured":
+            assert not bench.call(SetBool, "/jointseg/enable", data=True).success
+            assert not bench.call(Trigger, "/jointseg/reload_model").success
+        number = getattr(Transition, f"TRANSITION_{move.upper()}", 5)
+        transition = Transition(id=number)
+        assert bench.call(ChangeState, CHANGE_STATE, transition=transition).success
+    assert node.state == "finalized"
+
+
+def _nonsense(kind: int, name: str = "score_threshold") -> ParameterMessage:
+    return ParameterMessage(name=name, value=ParameterValue(type=kind))
 
 
 def _missing(bench: Bench) -> None:
@@ -191,8 +270,12 @@ CASES = [
     played("300 frames at once", _burst),
     played("parameters of nonsense, then 200 that are good", _parameters),
     played("damaged weights to reload", _reload),
+    played("weights that are no file", _no_files, often=True, seconds=10, megabytes=150),
     played("weights that are not there", _missing),
     played("10 turns through the states", partial(_cycles, rounds=10)),
     played("100 turns through the states", partial(_cycles, rounds=100), seconds=120),
     played("compressed images that are none", _compressed),
+    played("30 transitions by three clients", partial(_transitions, count=30), often=True),
+    played("1,000 transitions by three clients", partial(_transitions, count=1000), seconds=150),
+    played("requests of nonsense in every state", _requests, often=True),
 ]

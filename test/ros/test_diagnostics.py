@@ -10,9 +10,10 @@ import torch
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
-from jointseg_ros.diagnostics import input_level, latency_level, model_level
+from jointseg_ros.diagnostics import input_level, input_status, latency_level, model_level
 from jointseg_ros.inputs import Matched
 from jointseg_ros.levels import ERROR, OK, WARN, Level
+from jointseg_ros.mailbox import Counts
 from jointseg_ros.monitor import Budget, Input, Monitor, Window
 from jointseg_ros.parameters import Settings
 from jointseg_ros.worker import Complaints, Failure
@@ -67,6 +68,30 @@ def test_old_frames_are_a_warning(age_ms: float, text: str) -> None:
     facts.ages_ms.add(10.0, age_ms)
     level = input_level(facts, 10.1, SETTINGS, TOPIC)
     assert level.level == WARN and text in level.text
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "text"),
+    [
+        (0.0, ""),
+        (400.0, ""),  # a simulated clock ticks now and then
+        (600.0, "0.6 s ahead"),
+        (59_000.0, "59.0 s ahead"),
+        (61_000.0, "1 min ahead"),
+        (3.6e6, "60 min ahead"),
+        (1e15, "ahead of the clock; set the clocks"),
+    ],
+)
+def test_a_camera_ahead_of_the_clock_is_a_warning_with_the_difference(
+    ahead_ms: float, text: str
+) -> None:
+    facts = camera()
+    for _ in range(5):
+        facts.ages_ms.add(10.0, -ahead_ms)
+    level = input_level(facts, 10.1, SETTINGS, TOPIC)
+    assert level.level == (WARN if text else OK) and text in level.text
+    status = input_status(facts, Counts(), 10.1, level, TOPIC)
+    assert {v.key: v.value for v in status.values}["age p50 [ms]"] == "0.0"
 
 
 def test_stamps_that_go_backwards_are_counted_and_reported() -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from node_bench import SOME, Bench, frame, send_until_heard, until
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
@@ -28,6 +31,8 @@ from jointseg_core import Predictor, shipped_weights
 from jointseg_ros.model import apply_settings
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import FAILURE, SUCCESS
+
+DETECTIONS = "/jointseg/camera/detections"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,14 @@ from jointseg_ros.perception_node import FAILURE, SUCCESS
         ("model.type", "segrpn", "the node is configured"),
         ("device", "cuda:0", "the node is configured"),
         ("cameras.camera.image_topic", "/other", "the node is configured"),
+        ("watchdog.timeout_ms", 1.0, "at least 1000"),
+        ("watchdog.timeout_ms", 999.9, "at least 1000"),
+        ("watchdog.timeout_ms", 5e-324, "at least 1000"),
+        ("watchdog.timeout_ms", -1.0, "out of range"),
+        ("watchdog.timeout_ms", float("inf"), "out of range"),
+        ("watchdog.loading_timeout_ms", 1.0, "at least 1000"),
+        ("watchdog.loading_timeout_ms", 999.9, "at least 1000"),
+        ("watchdog.loading_timeout_ms", float("nan"), "out of range"),
         ("camera_names", ["a", "b"], "read-only"),
         ("autostart", False, "read-only"),
     ],
@@ -54,6 +67,23 @@ def test_a_parameter_that_makes_no_sense_is_refused_with_the_reason(
     result = shared.set(name, value)
     assert not result.successful and reason in result.reason
     assert shared.node.settings is before
+
+
+def test_a_timeout_that_healthy_work_would_exceed_is_refused_with_its_time(bench: Bench) -> None:
+    node = bench.start(autostart=False)
+    assert bench.run(node.trigger_configure) == SUCCESS
+    node.predictor.timing = replace(node.predictor.timing, inference_ms=4000.0)
+    refused = bench.set("watchdog.timeout_ms", 7000.0)
+    assert not refused.successful and "a batch took 40" in refused.reason
+    assert bench.set("watchdog.timeout_ms", 9000.0).successful
+    assert bench.set("watchdog.timeout_ms", 0.0).successful
+    node.liveness._load_ms = 5000.0
+    assert "loading the model took 5000" in bench.set("watchdog.loading_timeout_ms", 4000.0).reason
+
+
+def test_more_frames_in_a_batch_than_cameras_are_not_warmed_up() -> None:
+    assert Settings(batch_max_size=64).batch_size == Settings().batch_size == 1
+    assert Settings(camera_names=("a", "b", "c"), batch_max_size=2).batch_size == 2
 
 
 def test_a_topic_that_is_set_before_configure_is_the_one_that_is_heard(bench: Bench) -> None:
@@ -84,6 +114,7 @@ def test_every_parameter_has_a_description(shared: Bench) -> None:
         ({"camera_names": ["front", "front"]}, "each once"),
         ({"camera_names": ["front left"]}, "letters, digits and _"),
         ({"cameras__camera__transport": "smoke"}, "raw or compressed"),
+        ({"watchdog__timeout_ms": 1.0}, "at least 1000"),
     ],
 )
 def test_a_start_with_parameters_that_make_no_sense_fails_with_the_reason(
@@ -157,6 +188,51 @@ def test_a_reload_exchanges_the_model_and_repeats_the_label_info(bench: Bench) -
     send_until_heard(bench.camera(), frame(1), detections)
 
 
+def test_the_node_answers_and_works_while_it_loads(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = bench.start(autostart=False)
+    opened, go_on, load = threading.Event(), threading.Event(), Predictor.from_file
+
+    def slow(*words: Any, **options: Any) -> Predictor:
+        opened.set()
+        assert go_on.wait(60)
+        return load(*words, **options)
+
+    def begun(kind: type, service: str, **fields: Any) -> Any:
+        client = bench.observer.create_client(kind, service)
+        assert client.wait_for_service(10)
+        opened.clear(), go_on.clear()
+        future = client.call_async(kind.Request(**fields))
+        assert opened.wait(10)
+        return future
+
+    monkeypatch.setattr(Predictor, "from_file", slow)
+    configure = {"transition": Transition(id=Transition.TRANSITION_CONFIGURE)}
+    answer = begun(ChangeState, "/jointseg/change_state", **configure)
+    state = bench.call(GetState, "/jointseg/get_state").current_state.label
+    assert state == "unconfigured" and node.loading_since is not None
+    assert not bench.call(ChangeState, "/jointseg/change_state", **configure).success
+    assert "is configured" in bench.set("device", "cuda:0").reason
+    assert bench.set("classes_filter", ["unicorn"]).successful  # nobody knows it yet
+    go_on.set()
+    until(answer.done)
+    assert not answer.result().success and "unicorn" in node.trouble
+    assert bench.set("classes_filter", ["car"]).successful
+    assert bench.call(ChangeState, "/jointseg/change_state", **configure).success
+
+    assert bench.run(node.trigger_activate) == SUCCESS
+    detections, camera = bench.listen(DETECTIONS, Detection2DArray), bench.camera()
+    answer = begun(Trigger, "/jointseg/reload_model")
+    send_until_heard(camera, frame(1), detections)
+    again = bench.call(Trigger, "/jointseg/reload_model")
+    assert not again.success and "already" in again.message and node.trouble == ""
+    before = node.predictor
+    go_on.set()
+    until(answer.done)
+    assert answer.result().success and node.predictor is not before
+
+
 def test_a_new_score_threshold_is_told_to_those_who_listen(bench: Bench) -> None:
     bench.active()
     infos = bench.listen("/jointseg/camera/label_info", LabelInfo, latched=True)
@@ -193,6 +269,27 @@ def test_missing_weights_fail_configure_with_their_path(bench: Bench, tmp_path: 
     assert missing in status.message
     assert bench.set("model.weights", str(bench.weights["rdsnet"])).successful
     assert bench.run(node.trigger_configure) == SUCCESS
+
+
+ODD = [MemoryError(), KeyError("w"), OSError(5, "Input/output error"), RuntimeError("a\nb")]
+ODD += [RecursionError(), AssertionError(), StopIteration(), Exception("\n"), ValueError("x")]
+
+
+def test_whatever_loading_raises_is_an_error_with_its_type(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, raised = bench.start(autostart=False), iter(ODD)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise next(raised)
+
+    monkeypatch.setattr(Predictor, "from_file", fail)
+    configure = {"transition": Transition(id=Transition.TRANSITION_CONFIGURE)}
+    for error in ODD:
+        assert not bench.call(ChangeState, "/jointseg/change_state", **configure).success
+        assert type(error).__name__ in node.trouble and "\n" not in node.trouble
+    status = until(lambda: (s := bench.status("model")) and s[0].level == b"\x02" and s[0])
+    assert status.message.startswith("ValueError: x")
 
 
 @pytest.mark.parametrize(

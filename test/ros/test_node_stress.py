@@ -102,6 +102,13 @@ def test_stamps_that_jump_back_are_processed_and_flagged(bench: Bench) -> None:
     assert float(values["age p50 [ms]"]) >= 0
 
 
+def test_a_simulated_clock_that_does_not_run_is_said(bench: Bench) -> None:
+    bench.start(use_sim_time=True, autostart=False)
+    until(
+        lambda: (s := bench.status("input camera")) and "nothing has come on /clock" in s[0].message
+    )
+
+
 # What the node says of itself
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from jointseg_core.checkpoint import PRESETS, build_model, preset, save_model
+from jointseg_core.checkpoint import build_model, preset, save_model
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="training.pretrained", description=__doc__)
     parser.add_argument("weights", help="a .pth of torchvision or RDSNet, or our .safetensors")
-    parser.add_argument("--model", choices=list(PRESETS), default="rdsnet")
+    parser.add_argument("--model", default="rdsnet", help="rdsnet, rdsnet_s, segrpn or joint")
     parser.add_argument("--preset", default="r50")
     parser.add_argument(
         "--classes",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jointseg_core.checkpoint import BadCheckpoint, load_model
+from jointseg_core.files import open_file
 from training.pretrained.heads import class_rows
 from training.pretrained.released_rdsnet import released_rdsnet
 from training.pretrained.source import Source, without_counters
@@ -65,7 +66,8 @@ def _own(path: Path) -> Source:
 
 def _foreign(path: Path) -> Source:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_file(path) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         why = (
             f"not a file of plain tensors ({type(error).__name__}), it is damaged, of another "

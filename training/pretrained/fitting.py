@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -57,7 +58,7 @@ def load_pretrained(
     that is missing, damaged, of an unknown kind, or made for another backbone; the model is then as
     it was.
     """
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))
     source = _with_levels_of(model, read_source(path))
     if released_refinement:
         source = _with_released_refinement(source)

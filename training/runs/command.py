@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointseg_core.errors import BadConfig
+from jointseg_core.files import open_file
 from jointseg_eval.provenance import command_line
 from training.recipes import RECIPES, Recipe
 from training.runs.options import Parser, add_flags, as_values, changed, described, from_values
@@ -116,7 +117,8 @@ def shortened(command: Command, folder: Path) -> Command:
 def stored(path: Path) -> tuple[str, Recipe]:
     """Name and recipe of a run's config.json. Raises BadConfig for another file."""
     try:
-        document = json.loads(path.read_text())
+        with open_file(path, 1 << 20) as file:
+            document = json.loads(file.read())
         name = document["recipe"]
         return name, from_values(RECIPES[name], document["fields"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

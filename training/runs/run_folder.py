@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from jointseg_core.errors import BadCheckpoint
+from jointseg_core.files import open_file
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -134,10 +135,12 @@ class RunFolder:
 
 def _verified(path: Path) -> dict[str, Any]:
     """The checkpoint, if it is the one that its manifest describes."""
-    manifest = json.loads(path.with_suffix(".json").read_bytes())
+    with open_file(path.with_suffix(".json"), 1 << 16) as file:
+        manifest = json.loads(file.read())
     if manifest["format"] != FORMAT:
         raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
-    data = path.read_bytes()
+    with open_file(path) as file:
+        data = file.read()
     if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
         raise ValueError("SHA-256 is not that of its manifest")
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
