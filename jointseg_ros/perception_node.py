@@ -31,6 +31,7 @@ from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from jointseg_core.errors import BadConfig, SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import parameters
@@ -44,6 +45,7 @@ from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Settings
+from jointseg_ros.start import start_ros
 from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker
 
@@ -349,13 +351,13 @@ class PerceptionNode(LifecycleNode):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM, which end it within three seconds in any state.
 
-    Returns 0 after those, 2 for parameters that make no sense, 5 when the device is lost or a batch
-    hangs: then a new process can help, which `respawn` in the launch file starts.
+    Returns 0 after those alone; 2 for arguments or parameters that make no sense, which no new
+    process can mend; 5 when the device is lost, a batch hangs, or the logs have no place.
     """
     node = watchdog = None
     try:
         keep_memory()
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        start_ros(arguments)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         install_signal_handlers(SignalHandlerOptions.ALL)
@@ -364,11 +366,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         code = 0
-    except (ValueError, ParameterException) as error:
+    except (SegError, ValueError, ParameterException) as error:
         print(f"perception_node: {error}", file=sys.stderr)
-        code = 2
+        code = getattr(error, "exit_code", BadConfig.exit_code)
     except Exception:
-        if rclpy.ok():
+        if watchdog is None or rclpy.ok():
             raise
         code = 0  # the signal came in the middle of a call, which then found nothing to speak to
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes twice: from the terminal and launch
