@@ -14,6 +14,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from jointseg_ros import given
 from jointseg_ros.levels import Limits
 from jointseg_ros.model_choices import DEFAULT_MODEL
 
@@ -222,10 +223,9 @@ def declare(node: Node) -> Settings:
     Raises ValueError with the reason when a value given at the start makes no sense.
     """
     values = {
-        f.name: node.declare_parameter(name, _plain(f.default), _descriptor(f)).value
+        f.name: given.declare(node, name, _plain(f.default), _descriptor(f))
         for name, f in _FIELDS.items()
     }
-    values = {name: () if value is None else value for name, value in values.items()}
     if problem := _bad_camera_names(tuple(values["camera_names"])):
         raise ValueError(problem)
     settings = Settings(**values)
@@ -240,7 +240,7 @@ def _declare_camera(node: Node, name: str) -> Camera:
     return Camera(
         name,
         *(
-            node.declare_parameter(f"cameras.{name}.{key}", default, _descriptor(spec)).value
+            given.declare(node, f"cameras.{name}.{key}", default, _descriptor(spec))
             for key, default, spec in (
                 ("image_topic", image_topic, topic),
                 ("transport", "raw", transport),
@@ -261,19 +261,20 @@ def changed(
 ) -> tuple[Settings, str]:
     """The settings after a change, or the old ones and the reason why it is refused."""
     wanted = settings
-    for parameter in parameters:
-        value = () if parameter.value is None else parameter.value
-        if parameter.name in _FIELDS:
-            spec = _FIELDS[parameter.name]
-            if spec.metadata["when"] == "configure" and configured:
-                return settings, _only_unconfigured(parameter.name)
-            wanted = replace(wanted, **{spec.name: value})
-        elif parameter.name.startswith("cameras."):
-            if configured:
-                return settings, _only_unconfigured(parameter.name)
-            wanted = replace(wanted, cameras=_with(wanted.cameras, parameter.name, value))
+    for name, value in ((parameter.name, parameter.value) for parameter in parameters):
+        before = wanted
+        if name in _FIELDS:
+            wanted = replace(wanted, **{_FIELDS[name].name: value})
+        elif name.startswith("cameras."):
+            wanted = replace(wanted, cameras=_with(wanted.cameras, name, value))
+        if configured and wanted != before and _when(name) == "configure":
+            return settings, _only_unconfigured(name)
     problem = wanted.problem()
     return (settings, problem) if problem else (wanted, "")
+
+
+def _when(name: str) -> str:
+    return _FIELDS[name].metadata["when"] if name in _FIELDS else "configure"
 
 
 def _with(cameras: tuple[Camera, ...], name: str, value: str) -> tuple[Camera, ...]:
@@ -290,9 +291,7 @@ def _only_unconfigured(name: str) -> str:
 
 
 def _plain(default: Any) -> Any:
-    """A default as ROS declares it; an empty list has no type there, so it becomes the type."""
-    if default == ():
-        return Parameter.Type.STRING_ARRAY
+    """A default as ROS has it."""
     return list(default) if isinstance(default, tuple) else default
 
 

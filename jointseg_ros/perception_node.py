@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 if __name__ == "__main__":  # a signal during the imports, which take seconds, is no error either
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
@@ -34,7 +35,7 @@ from std_srvs.srv import SetBool, Trigger
 from jointseg_core.errors import BadConfig, SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
-from jointseg_ros import parameters
+from jointseg_ros import given, parameters
 from jointseg_ros.diagnostics import Reporter
 from jointseg_ros.inputs import CameraInputs, Matched
 from jointseg_ros.levels import Rhythm
@@ -61,6 +62,8 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, node_name: str = "jointseg", **options) -> None:
         super().__init__(node_name, **options)
         self.settings: Settings = parameters.declare(self)
+        if hasattr(self, "add_pre_set_parameters_callback"):  # not on Humble
+            self.add_pre_set_parameters_callback(partial(given.taken_as_declared, self))
         self.add_on_set_parameters_callback(self._check_parameters)
         self._takes_after = hasattr(self, "add_post_set_parameters_callback")  # not on Humble
         if self._takes_after:
@@ -363,6 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         install_signal_handlers(SignalHandlerOptions.ALL)
         watchdog = Watchdog()
         node = watchdog.node = PerceptionNode()
+        given.warn_of_unheard(node, sys.argv if arguments is None else arguments)
         code = _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         code = 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
@@ -21,13 +22,18 @@ pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
 from node_bench import SOME, Bench, frame, send_until_heard, until
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters
+from rclpy.parameter import Parameter, parameter_value_to_python
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import Predictor, shipped_weights
 from jointseg_ros.model import apply_settings
 from jointseg_ros.parameters import Settings
-from jointseg_ros.perception_node import FAILURE, SUCCESS
+from jointseg_ros.perception_node import FAILURE, SUCCESS, PerceptionNode
+
+OF_ROS = ("qos_overrides", "use_sim_time", "start_type_description")
 
 
 @pytest.mark.parametrize(
@@ -66,14 +72,62 @@ def test_a_topic_that_is_set_before_configure_is_the_one_that_is_heard(bench: Be
 
 
 def test_every_parameter_has_a_description(shared: Bench) -> None:
-    names = [
-        name
-        for name in shared.node.list_parameters([], 0).names
-        if not name.startswith(("qos_overrides", "use_sim_time", "start_type_description"))
-    ]
+    names = own_names(shared.node)
     assert "score_threshold" in names and "cameras.camera.transport" in names
     for descriptor in shared.node.describe_parameters(names):
         assert descriptor.description and descriptor.additional_constraints, descriptor.name
+
+
+def own_names(node: PerceptionNode) -> list[str]:
+    """The parameters that are the node's own, without those that rclpy gives to every node."""
+    return [n for n in node.list_parameters([], 0).names if not n.startswith(OF_ROS)]
+
+
+def dumped(bench: Bench) -> dict[str, ParameterValue]:
+    """All values, asked for in one request, as `ros2 param dump` does."""
+    names = bench.node.list_parameters([], 0).names
+    answer = bench.call(GetParameters, "/jointseg/get_parameters", names=names)
+    return dict(zip(names, answer.values, strict=True))
+
+
+def test_every_parameter_has_a_value_and_may_be_set_to_it_again(shared: Bench) -> None:
+    values = dumped(shared)
+    assert {"classes_filter", "score_threshold", "cameras.camera.image_topic"} <= values.keys()
+    for name in own_names(shared.node):
+        result = shared.set(name, parameter_value_to_python(values[name]))
+        assert result.successful or "read-only" in result.reason, (name, result.reason)
+    assert dumped(shared) == values
+
+
+def test_a_node_starts_with_what_another_one_has_dumped(shared: Bench, tmp_path: Path) -> None:
+    names = own_names(shared.node)
+    values = {name: shared.node.get_parameter(name).value for name in names}
+    plain = {name: list(v) if isinstance(v, list) else v for name, v in values.items()}
+    file = tmp_path / "dumped.yaml"
+    file.write_text(yaml.safe_dump({"/again": {"ros__parameters": plain | {"autostart": False}}}))
+    words = ["--ros-args", "--params-file", str(file)]
+    again = PerceptionNode("again", context=shared.context, cli_args=words)
+    found = {name: again.get_parameter(name).value for name in names}
+    again.close()
+    again.destroy_node()
+    assert found == values | {"autostart": False}
+
+
+def test_numbers_and_lists_are_taken_as_they_are_meant(shared: Bench) -> None:
+    as_the_tools_send = Parameter("classes_filter", Parameter.Type.BOOL_ARRAY, [])
+    assert shared.node.set_parameters([as_the_tools_send])[0].successful
+    assert shared.node.get_parameter("classes_filter").type_ == Parameter.Type.STRING_ARRAY
+    assert shared.set("overlay.scale", 2).successful
+    assert shared.node.settings.overlay_scale == 2.0
+    assert shared.node.get_parameter("overlay.scale").type_ == Parameter.Type.DOUBLE
+    assert shared.set("overlay.scale", 1).successful
+    assert not shared.set("overlay.scale", 5).successful
+    assert not shared.set("max_detections", 5.0).successful
+
+
+def test_a_start_takes_whole_numbers_where_others_may_be(bench: Bench) -> None:
+    node = bench.start(autostart=False, score_threshold=1, diagnostics__max_age_ms=250)
+    assert node.settings.score_threshold == 1.0 and node.settings.diagnostics_max_age_ms == 250.0
 
 
 @pytest.mark.parametrize(
