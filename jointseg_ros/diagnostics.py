@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -277,13 +278,25 @@ class Reporter:
 
     def _statuses(self, now: float) -> dict[str, DiagnosticStatus]:
         monitor = self._health.monitor
+        entries: dict[str, Callable[[float], DiagnosticStatus]] = {
+            **{f"input {camera}": partial(self._input, camera) for camera in monitor.inputs},
+            "model": self._model,
+            "latency": self._latency,
+            "outputs": self._outputs,
+        }
         with monitor.lock:
-            return {
-                **{f"input {camera}": self._input(camera, now) for camera in monitor.inputs},
-                "model": self._model(now),
-                "latency": self._latency(now),
-                "outputs": self._outputs(now),
-            }
+            return {name: self._looked_at(entry, now) for name, entry in entries.items()}
+
+    def _looked_at(
+        self, entry: Callable[[float], DiagnosticStatus], now: float
+    ) -> DiagnosticStatus:
+        """What cannot be looked at is told in its own entry: the others are as they are."""
+        try:
+            return entry(now)
+        except Exception as error:
+            if self._closing.is_set() or not self._node.context.ok():
+                raise
+            return _status(Level(ERROR, f"cannot be looked at: {error}"), {})
 
     def _input(self, camera: str, now: float) -> DiagnosticStatus:
         health, facts = self._health, self._health.monitor.inputs[camera]

@@ -31,14 +31,16 @@ def as_declared(parameter: Parameter, kind: Parameter.Type) -> Parameter:
     return parameter
 
 
-def taken_as_declared(node: Node, parameters: Iterable[Parameter]) -> list[Parameter]:
-    """Changes of declared parameters, each `as_declared`."""
-    return [
-        as_declared(one, Parameter.Type(node.describe_parameter(one.name).type))
-        if node.has_parameter(one.name)
-        else one
-        for one in parameters
-    ]
+def take_as_declared(node: Node) -> None:
+    """Let changes of the parameters that are declared by now be taken `as_declared`."""
+
+    def taken(changes: Sequence[Parameter]) -> list[Parameter]:
+        known = [one for one in changes if node.has_parameter(one.name)]
+        kinds = {one.name: Parameter.Type(node.describe_parameter(one.name).type) for one in known}
+        return [as_declared(one, kinds.get(one.name, one.type_)) for one in changes]
+
+    if hasattr(node, "add_pre_set_parameters_callback"):  # not on Humble
+        node.add_pre_set_parameters_callback(taken)
 
 
 def overrides(node: Node) -> dict[str, Parameter]:

@@ -11,8 +11,11 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from jointseg_ros import given
 from jointseg_ros.levels import Limits
@@ -57,12 +60,14 @@ class Camera:
     image_topic: str
     transport: str  # raw or compressed
 
-    @property
-    def topic(self) -> str:
-        """The topic to subscribe to; compressed images lie beside the raw ones by convention."""
-        if self.transport == "raw" or self.image_topic.endswith("/compressed"):
-            return self.image_topic
-        return f"{self.image_topic}/compressed"
+    def topic(self, node: Node) -> str:
+        """What `node` has to subscribe to; a remapping of the raw images is one of these too.
+
+        Compressed images lie beside the raw ones by convention.
+        """
+        resolved = node.resolve_topic_name(self.image_topic)
+        raw = self.transport == "raw" or resolved.endswith("/compressed")
+        return resolved if raw else f"{resolved}/compressed"
 
 
 @dataclass(frozen=True)
@@ -331,8 +336,18 @@ def _bad_choice(settings: Settings) -> str | None:
             return (
                 f"cameras.{camera.name}.transport is {camera.transport!r}; it is raw or compressed"
             )
-        if not camera.image_topic:
-            return f"cameras.{camera.name}.image_topic is empty; name the topic of the images"
+        if problem := _bad_topic(camera.image_topic):
+            return f"cameras.{camera.name}.image_topic is {camera.image_topic!r}; {problem}"
+    return None
+
+
+def _bad_topic(topic: str) -> str | None:
+    """Why no node can subscribe to it."""
+    try:
+        validate_full_topic_name(expand_topic_name(topic, "node", "/"))
+    except (InvalidTopicNameException, ValueError) as error:
+        reason = re.search(r"(?:invalid|name): (.+?)(?:, at |: '|$)", " ".join(f"{error}".split()))
+        return reason[1] if reason else f"{error}"
     return None
 
 

@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 
 if __name__ == "__main__":  # a signal during the imports, which take seconds, is no error either
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
@@ -62,8 +61,7 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, node_name: str = "jointseg", **options) -> None:
         super().__init__(node_name, **options)
         self.settings: Settings = parameters.declare(self)
-        if hasattr(self, "add_pre_set_parameters_callback"):  # not on Humble
-            self.add_pre_set_parameters_callback(partial(given.taken_as_declared, self))
+        given.take_as_declared(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._takes_after = hasattr(self, "add_post_set_parameters_callback")  # not on Humble
         if self._takes_after:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import Predictor, shipped_weights
+from jointseg_ros.inputs import Matched
 from jointseg_ros.model import apply_settings
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import FAILURE, SUCCESS, PerceptionNode
@@ -69,6 +71,53 @@ def test_a_topic_that_is_set_before_configure_is_the_one_that_is_heard(bench: Be
     topics = [subscription.topic_name for subscription in node.subscriptions]
     assert "/other/image" in topics and "/camera/image_raw" not in topics
     assert node.matched("camera").topic == "/other/image"
+
+
+def test_a_topic_that_no_node_can_subscribe_to_is_refused_when_it_is_set(bench: Bench) -> None:
+    node = bench.start(autostart=False)
+    refused = bench.set("cameras.camera.image_topic", "front camera")
+    assert not refused.successful and "topic name must not contain" in refused.reason
+    assert node.matched("camera").topic == "/camera/image_raw"
+
+
+@pytest.mark.parametrize("rule", ["camera/image_raw:=/front/rgb", "/camera/image_raw:=/front/rgb"])
+def test_a_remapping_of_the_images_is_one_of_the_compressed_ones(bench: Bench, rule: str) -> None:
+    compressed = ["-p", "cameras.camera.transport:=compressed", "-p", "autostart:=false"]
+    words = ["--ros-args", "-r", rule, *compressed]
+    node = PerceptionNode("joint", context=bench.context, cli_args=words)
+    camera = node.settings.cameras[0]
+    beside, itself = camera.topic(node), replace(camera, transport="raw").topic(node)
+    seen = node.matched("camera").topic
+    node.close()
+    node.destroy_node()
+    assert (itself, beside, seen) == ("/front/rgb", "/front/rgb/compressed", beside)
+
+
+def test_the_compressed_images_may_be_remapped_by_their_own_name(bench: Bench) -> None:
+    rule = "camera/image_raw/compressed:=/front/jpeg"
+    words = ["--ros-args", "-r", rule, "-p", "cameras.camera.transport:=compressed"]
+    node = PerceptionNode(
+        "joint", context=bench.context, cli_args=[*words, "-p", "autostart:=false"]
+    )
+    seen = node.matched("camera").topic
+    node.close()
+    node.destroy_node()
+    assert seen == "/front/jpeg"
+
+
+def test_one_camera_that_cannot_be_looked_at_leaves_the_others_as_they_are(bench: Bench) -> None:
+    node = bench.active(camera_names=["front", "rear"])
+    matched = node.matched
+
+    def broken(camera: str) -> Matched:
+        if camera == "front":
+            raise RuntimeError("no such camera")
+        return matched(camera)
+
+    node.matched = broken
+    until(lambda: (s := bench.status("input front")) and "no such camera" in s[0].message)
+    assert "rear" in bench.status("input rear")[1]["topic"]
+    assert bench.status("model")[1]["state"] == "active"
 
 
 def test_every_parameter_has_a_description(shared: Bench) -> None:
@@ -138,6 +187,13 @@ def test_a_start_takes_whole_numbers_where_others_may_be(bench: Bench) -> None:
         ({"camera_names": ["front", "front"]}, "each once"),
         ({"camera_names": ["front left"]}, "letters, digits and _"),
         ({"cameras__camera__transport": "smoke"}, "raw or compressed"),
+        (
+            {"cameras__camera__image_topic": "front camera"},
+            "'; topic name must not contain",
+        ),
+        ({"cameras__camera__image_topic": ""}, "must not be empty"),
+        ({"cameras__camera__image_topic": "a//b"}, "must not contain repeated '/'"),
+        ({"cameras__camera__image_topic": "{car}/image"}, "unknown substitution: {car}"),
     ],
 )
 def test_a_start_with_parameters_that_make_no_sense_fails_with_the_reason(
