@@ -25,13 +25,14 @@ pytest_plugins = ["node_bench"]
 from node_bench import SOME, Bench, frame, send_until_heard, until
 from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters
+from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import Predictor, shipped_weights
 from jointseg_ros.inputs import Matched
-from jointseg_ros.model import apply_settings
+from jointseg_ros.model import apply_settings, expanded
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import FAILURE, SUCCESS, PerceptionNode
 
@@ -118,6 +119,27 @@ def test_one_camera_that_cannot_be_looked_at_leaves_the_others_as_they_are(bench
     until(lambda: (s := bench.status("input front")) and "no such camera" in s[0].message)
     assert "rear" in bench.status("input rear")[1]["topic"]
     assert bench.status("model")[1]["state"] == "active"
+    del node.matched
+
+
+def test_a_second_node_of_the_same_name_is_a_warning(shared: Bench) -> None:
+    text = "another node is called /jointseg as well"
+    before = until(lambda: shared.status("model"))[0]
+    assert before.message != text
+    second = Node("jointseg", context=shared.context)
+    status = until(lambda: (s := shared.status("model")[0]).message == text and s)
+    assert status.level == b"\x01"
+    second.destroy_node()
+    assert until(lambda: shared.status("model")[0].message == before.message)
+
+
+def test_paths_of_weights_may_be_written_as_people_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/driver")
+    monkeypatch.setenv("MODELS", "/opt/models")
+    written = ["~/w.safetensors", "$HOME/w.safetensors", "file:///home/driver/w.safetensors"]
+    assert {expanded(path) for path in written} == {"/home/driver/w.safetensors"}
+    assert expanded("file://localhost/w") == "/w" and expanded("${MODELS}/w") == "/opt/models/w"
+    assert expanded("") == "" and expanded("models/$none") == "models/$none"
 
 
 def test_every_parameter_has_a_description(shared: Bench) -> None:
