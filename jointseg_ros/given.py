@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from jointseg_core.errors import BadConfig
 
 _OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
 _LISTS = range(Parameter.Type.BYTE_ARRAY.value, Parameter.Type.STRING_ARRAY.value + 1)
@@ -51,7 +54,7 @@ def overrides(node: Node) -> dict[str, Parameter]:
 def declare(node: Node, name: str, default: Any, descriptor: Any) -> Any:
     """Declare a parameter that has a value from then on, and return the value.
 
-    Raises rclpy's ParameterException, with the reason, where what was given does not fit.
+    Raises BadConfig with the reason where what was given does not fit.
     """
     kind = (
         Parameter.Type.STRING_ARRAY
@@ -60,11 +63,14 @@ def declare(node: Node, name: str, default: Any, descriptor: Any) -> Any:
     )
     if name in overrides(node):
         overrides(node)[name] = as_declared(overrides(node)[name], kind)
-    if default == [] and node.declare_parameter(name, kind, descriptor).value is None:
-        node.set_parameters([Parameter(name, kind, [])])
-    elif default != []:
-        node.declare_parameter(name, default, descriptor)
-    return node.get_parameter(name).value
+    try:
+        if default != []:
+            node.declare_parameter(name, default, descriptor)
+        elif node.declare_parameter(name, kind, descriptor).value is None:
+            node.set_parameters([Parameter(name, kind, [])])
+        return node.get_parameter(name).value
+    except ParameterException as error:
+        raise BadConfig(f"{error}") from error
 
 
 def warn_of_unheard(node: Node, arguments: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
+from jointseg_core.errors import BadConfig
 from jointseg_ros import given
 from jointseg_ros.levels import Limits
 from jointseg_ros.model_choices import DEFAULT_MODEL
@@ -225,14 +226,14 @@ _WHEN = {
 def declare(node: Node) -> Settings:
     """Declare every parameter and return what they are.
 
-    Raises ValueError with the reason when a value given at the start makes no sense.
+    Raises BadConfig with the reason when a value given at the start makes no sense.
     """
     values = {
         f.name: given.declare(node, name, _plain(f.default), _descriptor(f))
         for name, f in _FIELDS.items()
     }
     if problem := _bad_camera_names(tuple(values["camera_names"])):
-        raise ValueError(problem)
+        raise BadConfig(problem)
     settings = Settings(**values)
     cameras = tuple(_declare_camera(node, name) for name in settings.camera_names)
     return checked(replace(settings, cameras=cameras))
@@ -255,9 +256,9 @@ def _declare_camera(node: Node, name: str) -> Camera:
 
 
 def checked(settings: Settings) -> Settings:
-    """The same settings; raises ValueError with the reason when they make no sense."""
+    """The same settings; raises BadConfig with the reason when they make no sense."""
     if problem := settings.problem():
-        raise ValueError(problem)
+        raise BadConfig(problem)
     return settings
 
 

@@ -23,7 +23,6 @@ import rclpy
 import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -31,7 +30,7 @@ from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-from jointseg_core.errors import BadConfig, SegError
+from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros import given, parameters
@@ -41,6 +40,7 @@ from jointseg_ros.levels import Rhythm
 from jointseg_ros.liveness import Liveness
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.model import load_predictor, unknown_classes
+from jointseg_ros.model_choices import DEFAULT_MODEL
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
@@ -55,10 +55,10 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class PerceptionNode(LifecycleNode):
     """One model on the images of one or more cameras.
 
-    Raises ValueError or ParameterException with the reason when a start parameter makes no sense.
+    Raises BadConfig with the reason when a start parameter makes no sense.
     """
 
-    def __init__(self, node_name: str = "jointseg", **options) -> None:
+    def __init__(self, node_name: str = DEFAULT_MODEL, **options) -> None:
         super().__init__(node_name, **options)
         self.settings: Settings = parameters.declare(self)
         given.take_as_declared(self)
@@ -365,13 +365,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         watchdog = Watchdog()
         node = watchdog.node = PerceptionNode()
         given.warn_of_unheard(node, sys.argv if arguments is None else arguments)
-        code = _spin(node)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        code = executor.spin() or 0
     except (KeyboardInterrupt, ExternalShutdownException):
         code = 0
-    except (SegError, ValueError, ParameterException) as error:
-        print(f"perception_node: {error}", file=sys.stderr)
-        code = getattr(error, "exit_code", BadConfig.exit_code)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, SegError) and node is None:
+            print(f"perception_node: {error}", file=sys.stderr)
+            return error.exit_code
         if watchdog is None or rclpy.ok():
             raise
         code = 0  # the signal came in the middle of a call, which then found nothing to speak to
@@ -382,14 +384,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node.destroy_node()
     rclpy.try_shutdown()
     return code if watchdog is None else watchdog.code or code
-
-
-def _spin(node: PerceptionNode) -> int:
-    """Work until a signal comes."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    executor.spin()
-    return 0
 
 
 if __name__ == "__main__":

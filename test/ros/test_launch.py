@@ -1,6 +1,7 @@
 """The launch file starts the models, and its files name only what the nodes have."""
 
 import importlib.util
+import inspect
 import os
 import re
 import runpy
@@ -260,6 +261,10 @@ def test_everything_starts_the_joint_network_where_no_model_is_named() -> None:
         text = (LAUNCH / f"{name}.launch.py").read_text()
         assert re.search(r'"model",\s+DEFAULT_MODEL,\s+tuple\(MODELS\)', text)
     assert [DEFAULT_MODEL, Settings().model_type, *DEFAULT_MODELS] == ["joint"] * 3
+
+
+def test_a_node_without_a_name_is_called_as_the_pages_call_it() -> None:
+    assert inspect.signature(PerceptionNode).parameters["node_name"].default == "joint"
 
 
 @pytest.fixture
