@@ -248,7 +248,7 @@ def test_package_xml_names_every_ros_package_that_the_nodes_import() -> None:
 
 
 def test_package_xml_names_the_programs_that_the_launch_files_start() -> None:
-    started = "".join(file.read_text() for file in sorted((ROOT / "launch").glob("*.py")))
+    started = (ROOT / "jointseg_ros/launching/replay.py").read_text()
     verbs = {f"ros2{verb}" for verb in re.findall(r'"ros2", "(\w+)"', started)}
     types = set(re.findall(r'"(\w+_interfaces)/srv', started))
     assert verbs == {"ros2bag", "ros2service"} and types
