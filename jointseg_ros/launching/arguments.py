@@ -41,13 +41,13 @@ def values(arguments: Sequence[Argument], words: Iterable[str]) -> dict[str, str
 
 
 def misspelt(arguments: Sequence[Argument], given: Iterable[str]) -> Iterator[str]:
-    """A sentence for each name that no argument has, and that is like one which was not given.
+    """A sentence for each name that no argument has, and that is like one.
 
     A launch file that includes others has more arguments than theirs, so nothing is wrong for sure.
     """
-    given, known = set(given), {argument.name for argument in arguments}
-    for name in sorted(given - known):
-        for near in difflib.get_close_matches(name, known - given, 1, _NEAR):
+    known = {argument.name for argument in arguments}
+    for name in sorted(set(given) - known):
+        for near in difflib.get_close_matches(name, known, 1, _NEAR):
             yield f"no argument is called {name}; did you mean {near}?"
 
 

@@ -270,7 +270,8 @@ def test_arguments_that_nobody_has_are_said_with_the_nearest_name() -> None:
         values(perception.ARGUMENTS, ["model=rdsnet"])
     of_others = ["robot", "model", "modl", "image_topics"]
     assert list(misspelt(perception.ARGUMENTS, of_others)) == [
-        "no argument is called image_topics; did you mean image_topic?"
+        "no argument is called image_topics; did you mean image_topic?",
+        "no argument is called modl; did you mean model?",
     ]
 
 
