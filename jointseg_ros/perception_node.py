@@ -45,7 +45,7 @@ from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Settings
-from jointseg_ros.start import start_ros
+from jointseg_ros.start import own_arguments, parser_of_none, start_ros
 from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker
 
@@ -357,6 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     node = watchdog = None
     try:
+        parser_of_none("perception_node", __doc__).parse_args(own_arguments(arguments))
         keep_memory()
         start_ros(arguments)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,10 +28,19 @@ def start_ros(arguments: Sequence[str] | None = None) -> None:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
 
 
-def own_arguments() -> list[str]:
-    """The command line without the program and what is for ROS; BadConfig as above."""
+def own_arguments(arguments: Sequence[str] | None = None) -> list[str]:
+    """A command line, else that of the process, without the program and what is for ROS.
+
+    Raises BadConfig as above.
+    """
     with _said_in_a_sentence():
-        return remove_ros_args(sys.argv)[1:]
+        return remove_ros_args(sys.argv if arguments is None else list(arguments))[1:]
+
+
+def parser_of_none(program: str, description: str) -> argparse.ArgumentParser:
+    """Of a program whose arguments are all for ROS: it explains that, and refuses others."""
+    epilog = "parameters: --ros-args -p NAME:=VALUE --params-file FILE; names: -r OLD:=NEW"
+    return argparse.ArgumentParser(program, description=description, epilog=epilog)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="no rclpy: neither a ROS 2 nor its wheels are here")
 
 from jointseg_core.errors import BadConfig
-from jointseg_ros.start import own_arguments, start_ros
+from jointseg_ros.start import own_arguments, parser_of_none, start_ros
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +52,18 @@ def test_a_program_s_own_arguments_are_without_those_of_ros(monkeypatch) -> None
     monkeypatch.setattr(sys, "argv", ["player", "a.mcap", "--ros-args", "-r", "foo"])
     with pytest.raises(BadConfig, match="-r foo"):
         own_arguments()
+
+
+def test_words_before_those_for_ros_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = parser_of_none("perception_node", "The node")
+    assert vars(parser.parse_args(own_arguments(["x", "--ros-args", "-p", "a:=1"]))) == {}
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(own_arguments(["x", "score_threshold:=0.5"]))
+    said = capsys.readouterr().err
+    assert "unrecognized arguments: score_threshold:=0.5" in said
+    with pytest.raises(SystemExit, match="0"):
+        parser.parse_args(own_arguments(["x", "--help"]))
+    assert "--params-file FILE" in capsys.readouterr().out
 
 
 NODE = "jointseg_ros.perception_node"
