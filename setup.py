@@ -39,6 +39,7 @@ setup(
         "jointseg_eval": ["vendor/uplot/*"],
         "": ["*.html", "*.js", "*.css", "*.msg"],
     },
+    entry_points={"console_scripts": ["jointseg = jointseg_eval.__main__:program"]},
     install_requires=["torch>=2.11", "torchvision>=0.26", "numpy>=1.21", "safetensors>=0.4.3"],
     extras_require={
         "eval": EVALUATION,

@@ -7,13 +7,21 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-WEIGHTS = "a .safetensors with its manifest, or an export"
+from jointseg_core.checkpoint import shipped_weights
+
+WEIGHTS = "a .safetensors with its manifest, an export, or the name of a model: those shipped"
+
+
+def weights(text: str) -> Path:
+    """A path; joint, rdsnet and segrpn, where nothing has that name, are the shipped weights."""
+    path, shipped = Path(text), shipped_weights(text)
+    return shipped if not path.exists() and path.name == text and shipped.is_file() else path
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, device: str = "auto") -> None:
     """The options of every program that runs weights, but for the weights themselves."""
     add = parser.add_argument
-    add("--with", dest="other", type=Path, help="weights for the class maps")
+    add("--with", dest="other", type=weights, help="weights for the class maps")
     add("--device", default=device, help="auto, cpu, cuda or cuda:N")
     add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
     add("--backend", default="auto", help="auto, torch, or that of an export: docs/export.md")

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
-from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded
+from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded, weights
 from jointseg_eval.datasets import Samples, open_dataset, read_remap
 from jointseg_eval.evaluation import Evaluation, evaluate, spread
 from jointseg_eval.input_validation import check_folder
@@ -135,7 +135,7 @@ def _print(console: Console, evaluation: Evaluation) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", type=Path, help=WEIGHTS)
+    parser.add_argument("weights", type=weights, help=WEIGHTS)
     parser.add_argument("dataset", type=Path, help="folder of Cityscapes or COCO, or a COCO json")
     parser.add_argument("--split", default="val")
     parser.add_argument("--classes", nargs="+", help="names of the things to look for; COCO only")

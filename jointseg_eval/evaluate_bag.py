@@ -28,7 +28,7 @@ from rich.table import Table
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, BadConfig, BadInput
 from jointseg_core.files import completed
-from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded
+from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded, weights
 from jointseg_eval.bag_evaluation.bag_result import BagResult
 from jointseg_eval.bag_evaluation.examples import examples
 from jointseg_eval.bag_evaluation.headline import Run
@@ -268,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     count, above_0 = bounded(int, 0), bounded(float, 1e-3)
     add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
-    add("--weights", type=Path, required=True, help=WEIGHTS)
+    add("--weights", type=weights, required=True, help=WEIGHTS)
     add("--topic", help="the images, where a recording has several")
     add("--truth", default="topics", help="of the bag, none, or a COCO JSON that names stamps")
     add(

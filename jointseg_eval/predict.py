@@ -28,7 +28,7 @@ from jointseg_core.command import run_program
 from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.visualize import draw
-from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded
+from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded, weights
 from jointseg_eval.coco_results import CocoResults
 from jointseg_eval.frames import Frame, Frames, accepted, open_frames
 from jointseg_eval.input_validation import check_folder, working_folder
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("input", type=Path, help="a picture, a folder of pictures, a video, or a recording")
-    add("--weights", type=Path, required=True, help=WEIGHTS)
+    add("--weights", type=weights, required=True, help=WEIGHTS)
     add("--out", type=Path, required=True, help="folder for the results: a new or an empty one")
     add("--topic", help="the images of a recording that has several")
     add("--score", type=bounded(float, 0, 1), default=0.3, help="less certain objects are left out")

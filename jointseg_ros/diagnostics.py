@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -68,14 +70,18 @@ def _of_input(facts: Input, now: float, settings: Settings, matched: Matched) ->
 
 def _off_the_clock(facts: Input, now: float, settings: Settings) -> str:
     age_ms = facts.ages_ms.quantile(now, 0.5)
+    if facts.last_stamp == 0:
+        return "the driver sets no stamp: header.stamp is 0"
     if age_ms is None:
         return ""
     if age_ms < -AHEAD_MS:
         difference = f"{-age_ms / 1e3:.1f} s" if age_ms > -6e4 else f"{-age_ms / 6e4:.0f} min"
         return f"stamps are {difference} ahead of the clock; set the clocks of camera and computer"
     if age_ms > 3.6e6:
-        hours = age_ms / 3.6e6
-        return f"stamps are {hours:.0f} h behind the clock; set use_sim_time for a bag"
+        behind = f"{age_ms / 3.6e6:.0f} h" if age_ms < 1.728e8 else f"{age_ms / 8.64e7:.0f} days"
+        newest = datetime.fromtimestamp((facts.last_stamp or 0) / 1e9, timezone.utc)
+        of = f" ({newest:%Y-%m-%d %H:%M} UTC)" if facts.last_stamp else ""
+        return f"stamps are {behind} behind the clock{of}; set use_sim_time for a bag"
     if age_ms > settings.diagnostics_max_age_ms:
         limit = settings.diagnostics_max_age_ms
         return f"frames are {age_ms:.0f} ms old at arrival, limit {limit:.0f} ms"
@@ -254,6 +260,7 @@ class Reporter:
     def __init__(self, node: Node, health: Health) -> None:
         self._node, self._health = node, health
         self._settle = Hysteresis()
+        self._has_namesake = False
         self._told: list[tuple] = []  # levels and states, as they were published last
         self._told_at = -1e9
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -301,13 +308,25 @@ class Reporter:
 
     def _statuses(self, now: float) -> dict[str, DiagnosticStatus]:
         monitor = self._health.monitor
+        entries: dict[str, Callable[[float], DiagnosticStatus]] = {
+            **{f"input {camera}": partial(self._input, camera) for camera in monitor.inputs},
+            "model": self._model,
+            "latency": self._latency,
+            "outputs": self._outputs,
+        }
         with monitor.lock:
-            return {
-                **{f"input {camera}": self._input(camera, now) for camera in monitor.inputs},
-                "model": self._model(now),
-                "latency": self._latency(now),
-                "outputs": self._outputs(now),
-            }
+            return {name: self._looked_at(entry, now) for name, entry in entries.items()}
+
+    def _looked_at(
+        self, entry: Callable[[float], DiagnosticStatus], now: float
+    ) -> DiagnosticStatus:
+        """What cannot be looked at is told in its own entry: the others are as they are."""
+        try:
+            return entry(now)
+        except Exception as error:
+            if self._closing.is_set() or not self._node.context.ok():
+                raise
+            return _status(Level(ERROR, f"cannot be looked at: {error}"), {})
 
     def _input(self, camera: str, now: float) -> DiagnosticStatus:
         health, facts = self._health, self._health.monitor.inputs[camera]
@@ -334,9 +353,23 @@ class Reporter:
         level = model_level(health.state, predictor, health.trouble, health.settings.device)
         if (since := health.loading_since) is not None:
             level = worst((level, Level(WARN, f"loading a model for {now - since:.0f} s")))
+        level = worst((self._namesake(), level))
         if hopeless := health.hopeless(now):
             level = Level(ERROR, hopeless)
         return model_status(health.state, predictor, level, health.warm_up_ms)
+
+    def _namesake(self) -> Level:
+        """WARN while another node has this one's name: what is sent to one comes to either."""
+        node = self._node
+        own = (node.get_name(), node.get_namespace())
+        had = self._has_namesake
+        self._has_namesake = node.get_node_names_and_namespaces().count(own) > 1
+        if not self._has_namesake:
+            return Level(OK, "")
+        text = f"another node is called {node.get_fully_qualified_name()} as well"
+        if not had:
+            node.get_logger().warning(f"{text}; one that died is counted for half a minute")
+        return Level(WARN, text)
 
     def _latency(self, now: float) -> DiagnosticStatus:
         level = latency_level(self._health.monitor, now, self._health.settings)

@@ -85,7 +85,7 @@ class CameraInputs:
     def matched(self, camera: str) -> Matched:
         """The publishers on a camera's topic; none while it is not subscribed."""
         settings = next(one for one in self._cameras() if one.name == camera)
-        topic = self._node.resolve_topic_name(settings.topic)
+        topic = self._node.resolve_topic_name(settings.topic(self._node))
         if (subscription := self._subscriptions.get(camera)) is None:
             return Matched(topic)
         kind = f"sensor_msgs/msg/{_message_type(settings).__name__}"
@@ -94,7 +94,7 @@ class CameraInputs:
     def _subscription(self, camera: Camera) -> Subscription:
         return self._node.create_subscription(
             _message_type(camera),
-            camera.topic,
+            camera.topic(self._node),
             lambda message: self._receive(Frame(camera.name, message, time.monotonic())),
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),

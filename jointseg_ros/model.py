@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -57,13 +58,18 @@ def _warnings_in(log: RcutilsLogger) -> Iterator[None]:
 
 def _opened(settings: Settings, backend: str) -> Predictor:
     return Predictor.from_file(
-        settings.model_weights or shipped_weights(settings.model_type),
+        expanded(settings.model_weights) or shipped_weights(settings.model_type),
         device=settings.device,
         precision=settings.precision,
         sha256=settings.model_sha256,
         model_type=settings.model_type,
         backend=backend,
     )
+
+
+def expanded(path: str) -> str:
+    """A path as people write it: `~`, `$HOME` and other variables, `file://`."""
+    return os.path.expanduser(os.path.expandvars(re.sub("^file://(localhost)?(?=/)", "", path)))
 
 
 def _made_ready(predictor: Predictor, settings: Settings) -> float:

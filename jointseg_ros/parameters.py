@@ -11,9 +11,14 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
+from jointseg_core.errors import BadConfig
+from jointseg_ros import given
 from jointseg_ros.levels import Limits
 from jointseg_ros.model_choices import DEFAULT_MODEL
 
@@ -58,12 +63,14 @@ class Camera:
     image_topic: str
     transport: str  # raw or compressed
 
-    @property
-    def topic(self) -> str:
-        """The topic to subscribe to; compressed images lie beside the raw ones by convention."""
-        if self.transport == "raw" or self.image_topic.endswith("/compressed"):
-            return self.image_topic
-        return f"{self.image_topic}/compressed"
+    def topic(self, node: Node) -> str:
+        """What `node` has to subscribe to; a remapping of the raw images is one of these too.
+
+        Compressed images lie beside the raw ones by convention.
+        """
+        resolved = node.resolve_topic_name(self.image_topic)
+        raw = self.transport == "raw" or resolved.endswith("/compressed")
+        return resolved if raw else f"{resolved}/compressed"
 
 
 @dataclass(frozen=True)
@@ -228,15 +235,14 @@ _WHEN = {
 def declare(node: Node) -> Settings:
     """Declare every parameter and return what they are.
 
-    Raises ValueError with the reason when a value given at the start makes no sense.
+    Raises BadConfig with the reason when a value given at the start makes no sense.
     """
     values = {
-        f.name: node.declare_parameter(name, _plain(f.default), _descriptor(f)).value
+        f.name: given.declare(node, name, _plain(f.default), _descriptor(f))
         for name, f in _FIELDS.items()
     }
-    values = {name: () if value is None else value for name, value in values.items()}
     if problem := _bad_camera_names(tuple(values["camera_names"])):
-        raise ValueError(problem)
+        raise BadConfig(problem)
     settings = Settings(**values)
     cameras = tuple(_declare_camera(node, name) for name in settings.camera_names)
     return checked(replace(settings, cameras=cameras))
@@ -249,7 +255,7 @@ def _declare_camera(node: Node, name: str) -> Camera:
     return Camera(
         name,
         *(
-            node.declare_parameter(f"cameras.{name}.{key}", default, _descriptor(spec)).value
+            given.declare(node, f"cameras.{name}.{key}", default, _descriptor(spec))
             for key, default, spec in (
                 ("image_topic", image_topic, topic),
                 ("transport", "raw", transport),
@@ -259,9 +265,9 @@ def _declare_camera(node: Node, name: str) -> Camera:
 
 
 def checked(settings: Settings) -> Settings:
-    """The same settings; raises ValueError with the reason when they make no sense."""
+    """The same settings; raises BadConfig with the reason when they make no sense."""
     if problem := settings.problem():
-        raise ValueError(problem)
+        raise BadConfig(problem)
     return settings
 
 
@@ -270,19 +276,20 @@ def changed(
 ) -> tuple[Settings, str]:
     """The settings after a change, or the old ones and the reason why it is refused."""
     wanted = settings
-    for parameter in parameters:
-        value = () if parameter.value is None else parameter.value
-        if parameter.name in _FIELDS:
-            spec = _FIELDS[parameter.name]
-            if spec.metadata["when"] == "configure" and configured:
-                return settings, _only_unconfigured(parameter.name)
-            wanted = replace(wanted, **{spec.name: value})
-        elif parameter.name.startswith("cameras."):
-            if configured:
-                return settings, _only_unconfigured(parameter.name)
-            wanted = replace(wanted, cameras=_with(wanted.cameras, parameter.name, value))
+    for name, value in ((parameter.name, parameter.value) for parameter in parameters):
+        before = wanted
+        if name in _FIELDS:
+            wanted = replace(wanted, **{_FIELDS[name].name: value})
+        elif name.startswith("cameras."):
+            wanted = replace(wanted, cameras=_with(wanted.cameras, name, value))
+        if configured and wanted != before and _when(name) == "configure":
+            return settings, _only_unconfigured(name)
     problem = wanted.problem()
     return (settings, problem) if problem else (wanted, "")
+
+
+def _when(name: str) -> str:
+    return _FIELDS[name].metadata["when"] if name in _FIELDS else "configure"
 
 
 def _with(cameras: tuple[Camera, ...], name: str, value: str) -> tuple[Camera, ...]:
@@ -299,9 +306,7 @@ def _only_unconfigured(name: str) -> str:
 
 
 def _plain(default: Any) -> Any:
-    """A default as ROS declares it; an empty list has no type there, so it becomes the type."""
-    if default == ():
-        return Parameter.Type.STRING_ARRAY
+    """A default as ROS has it."""
     return list(default) if isinstance(default, tuple) else default
 
 
@@ -341,8 +346,18 @@ def _bad_choice(settings: Settings) -> str | None:
             return (
                 f"cameras.{camera.name}.transport is {camera.transport!r}; it is raw or compressed"
             )
-        if not camera.image_topic:
-            return f"cameras.{camera.name}.image_topic is empty; name the topic of the images"
+        if problem := _bad_topic(camera.image_topic):
+            return f"cameras.{camera.name}.image_topic is {camera.image_topic!r}; {problem}"
+    return None
+
+
+def _bad_topic(topic: str) -> str | None:
+    """Why no node can subscribe to it."""
+    try:
+        validate_full_topic_name(expand_topic_name(topic, "node", "/"))
+    except (InvalidTopicNameException, ValueError) as error:
+        reason = re.search(r"(?:invalid|name): (.+?)(?:, at |: '|$)", " ".join(f"{error}".split()))
+        return reason[1] if reason else f"{error}"
     return None
 
 

@@ -24,7 +24,6 @@ import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -35,18 +34,20 @@ from std_srvs.srv import SetBool, Trigger
 from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
 from jointseg_core.runtime.malloc import keep_memory
-from jointseg_ros import parameters
+from jointseg_ros import given, parameters
 from jointseg_ros.diagnostics import Reporter
 from jointseg_ros.inputs import CameraInputs, Matched
 from jointseg_ros.levels import Rhythm, described
 from jointseg_ros.liveness import Liveness
 from jointseg_ros.loader import BUSY, Loader
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
+from jointseg_ros.model_choices import DEFAULT_MODEL
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Settings
 from jointseg_ros.requests import answer_all, spin
+from jointseg_ros.start import own_arguments, parser_of_none, start_ros
 from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker
 
@@ -56,12 +57,13 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class PerceptionNode(LifecycleNode):
     """One model on the images of one or more cameras.
 
-    Raises ValueError or ParameterException with the reason when a start parameter makes no sense.
+    Raises BadConfig with the reason when a start parameter makes no sense.
     """
 
-    def __init__(self, node_name: str = "jointseg", **options) -> None:
+    def __init__(self, node_name: str = DEFAULT_MODEL, **options) -> None:
         super().__init__(node_name, **options)
         self.settings: Settings = parameters.declare(self)
+        given.take_as_declared(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._takes_after = hasattr(self, "add_post_set_parameters_callback")  # not on Humble
         if self._takes_after:
@@ -357,27 +359,29 @@ class PerceptionNode(LifecycleNode):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM, which end it within three seconds in any state.
 
-    Returns 0 after those, 2 for parameters that make no sense, 5 when the device is lost or a batch
-    hangs: then a new process can help, which `respawn` in the launch file starts.
+    Returns 0 after those alone; 2 for arguments or parameters that make no sense, which no new
+    process can mend; 5 when the device is lost, a batch hangs, or the logs have no place.
     """
     node = watchdog = None
     try:
+        parser_of_none("perception_node", __doc__).parse_args(own_arguments(arguments))
         keep_memory()
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        start_ros(arguments)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         install_signal_handlers(SignalHandlerOptions.ALL)
         watchdog = Watchdog()
         node = watchdog.node = PerceptionNode()
+        given.warn_of_unheard(node, sys.argv if arguments is None else arguments)
         spin(node, node.failed)
         code = 0
     except (KeyboardInterrupt, ExternalShutdownException):
         code = 0
-    except (ValueError, ParameterException) as error:
-        print(f"perception_node: {error}", file=sys.stderr)
-        code = 2
-    except Exception:
-        if rclpy.ok():
+    except Exception as error:
+        if isinstance(error, SegError) and node is None:
+            print(f"perception_node: {error}", file=sys.stderr)
+            return error.exit_code
+        if watchdog is None or rclpy.ok():
             raise
         code = 0  # the signal came in the middle of a call, which then found nothing to speak to
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes twice: from the terminal and launch

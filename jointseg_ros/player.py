@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import queue
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ from builtin_interfaces.msg import Time
 from mcap.reader import McapReader, make_reader
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 
 from jointseg_core.command import run_program
@@ -31,6 +29,7 @@ from jointseg_core.errors import BadBag, SegError
 from jointseg_core.files import open_file
 from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import message_class, stamp_ns
+from jointseg_ros.start import own_arguments
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_TYPES = (*IMAGE_TYPES, "sensor_msgs/msg/CameraInfo")
@@ -218,7 +217,7 @@ class Player:
 
 def main() -> int:
     """Run the player: 0 or 130. Raises BadBag, and PlayerError where nobody listens."""
-    options, stop = _parser().parse_args(remove_ros_args(sys.argv)[1:]), threading.Event()
+    options, stop = _parser().parse_args(own_arguments()), threading.Event()
     with stoppable_node("player", stop) as node:
         try:
             recording = Recording(options.bag.absolute(), options.topics)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import queue
-import sys
 import threading
 import time
 from contextlib import ExitStack, closing
@@ -22,13 +21,13 @@ from mcap.writer import CompressionType, Writer
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.utilities import remove_ros_args
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import SegError
 from jointseg_core.files import completed
 from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import definition, has_header, message_class, stamp_ns
+from jointseg_ros.start import own_arguments
 
 DEPTH = 200
 
@@ -136,7 +135,7 @@ class Recorder:
 
 def main() -> int:
     """Run the recorder: 0 after a signal. Raises RecorderError when it could not record."""
-    options, stop = _parser().parse_args(remove_ros_args(sys.argv)[1:]), threading.Event()
+    options, stop = _parser().parse_args(own_arguments()), threading.Event()
     with stoppable_node("recorder", stop) as node:
         recorder = Recorder(node, stop)
         types = recorder.wait_for(options.topics, options.timeout)

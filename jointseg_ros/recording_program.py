@@ -11,13 +11,17 @@ from pathlib import Path
 
 import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
+
+from jointseg_ros.start import start_ros
 
 
 @contextmanager
 def stoppable_node(name: str, stop: threading.Event) -> Iterator[Node]:
-    """A node with the ROS arguments of this process; SIGINT and SIGTERM set `stop`."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    """A node with the ROS arguments of this process; SIGINT and SIGTERM set `stop`.
+
+    Raises BadConfig or ResourceError where ROS does not start.
+    """
+    start_ros()
     node = rclpy.create_node(name)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

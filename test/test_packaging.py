@@ -247,6 +247,14 @@ def test_package_xml_names_every_ros_package_that_the_nodes_import() -> None:
     assert ros <= declared
 
 
+def test_package_xml_names_the_programs_that_the_launch_files_start() -> None:
+    started = (ROOT / "jointseg_ros/launching/replay.py").read_text()
+    verbs = {f"ros2{verb}" for verb in re.findall(r'"ros2", "(\w+)"', started)}
+    types = set(re.findall(r'"(\w+_interfaces)/srv', started))
+    assert verbs == {"ros2bag", "ros2service"} and types
+    assert verbs | types | {"ros2launch"} <= texts("exec_depend")
+
+
 def test_package_xml_uses_rosdep_keys_for_python_packages() -> None:
     keys = {"numpy": "python3-numpy", "cv2": "python3-opencv", "PIL": "python3-pil"}
     names = set().union(*foreign("jointseg_ros").values(), *foreign("jointseg_core").values())

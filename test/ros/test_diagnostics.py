@@ -61,10 +61,20 @@ def test_a_bad_frame_is_an_error_until_a_good_one_and_a_warning_for_a_while() ->
 
 
 @pytest.mark.parametrize(
-    ("age_ms", "text"), [(400.0, "400 ms old"), (2 * 3.6e6, "set use_sim_time")]
+    ("age_ms", "stamp", "text"),
+    [
+        (400.0, None, "400 ms old"),
+        (2 * 3.6e6, None, "stamps are 2 h behind the clock; set use_sim_time"),
+        (
+            26672 * 3.6e6,
+            1_700_000_000_000_000_000,
+            "1111 days behind the clock (2023-11-14 22:13 UTC)",
+        ),
+        (1.7e12, 0, "the driver sets no stamp"),
+    ],
 )
-def test_old_frames_are_a_warning(age_ms: float, text: str) -> None:
-    facts = camera()
+def test_old_frames_are_a_warning(age_ms: float, stamp: int | None, text: str) -> None:
+    facts = camera(last_stamp=stamp)
     facts.ages_ms.add(10.0, age_ms)
     level = input_level(facts, 10.1, SETTINGS, TOPIC)
     assert level.level == WARN and text in level.text

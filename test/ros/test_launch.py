@@ -1,12 +1,13 @@
 """The launch file starts the models, and its files name only what the nodes have."""
 
 import importlib.util
+import inspect
+import itertools
 import os
-import re
-import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,13 +22,20 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from demo.models import DEFAULT_MODELS
+from jointseg_core.errors import BadConfig
+from jointseg_ros.__main__ import LAUNCHES
+from jointseg_ros.launching import perception, replay
+from jointseg_ros.launching.arguments import misspelt, values
+from jointseg_ros.launching.program import Program
+from jointseg_ros.launching.supervisor import Supervisor
 from jointseg_ros.model_choices import DEFAULT_MODEL
 from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import PerceptionNode
 
-LAUNCH = Path(__file__).parents[2] / "launch"
+ROOT = Path(__file__).parents[2]
+LAUNCH = ROOT / "launch"
 CONFIGS = sorted((LAUNCH / "config").glob("*.yaml"))
 MULTI_CAMERA = LAUNCH / "config" / "multi_camera.yaml"
 TOPICS = {
@@ -158,19 +166,28 @@ def test_the_file_for_a_single_camera_holds_the_defaults(ros: None) -> None:
 # Launching
 
 
-def needs_launch() -> None:
-    if importlib.util.find_spec("launch_ros") is None or shutil.which("ros2") is None:
+STARTERS = {
+    "ros2 launch": ["ros2", "launch", "jointseg_ros"],
+    "python -m": [sys.executable, "-m", "jointseg_ros"],
+}
+each_starter = pytest.mark.parametrize("starter", STARTERS)
+
+
+def needs_launch(starter: str = "ros2 launch") -> None:
+    here = importlib.util.find_spec("launch_ros") and shutil.which("ros2")
+    if starter == "ros2 launch" and not here:
         pytest.skip("launch_ros and ros2 are not installed: the wheels of ROS 2 have neither")
 
 
-def ros2_launch(*arguments: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:
-    command = ["ros2", "launch", "jointseg_ros", "perception.launch.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+def launching(starter: str, file: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*STARTERS[starter], f"{file}.launch.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 
-def test_show_args_explains_every_argument() -> None:
-    needs_launch()
-    shown = ros2_launch("--show-args")
+@each_starter
+def test_show_args_explains_every_argument(starter: str) -> None:
+    needs_launch(starter)
+    shown = launching(starter, "perception", "--show-args")
     names = [
         *["model", "params_file", "weights", "device", "precision", "cameras", "image_topic"],
         *["transport", "namespace", "name", "autostart", "use_sim_time", "log_level"],
@@ -183,35 +200,43 @@ def test_show_args_explains_every_argument() -> None:
         assert len(description) > 10, name
 
 
-def test_replay_explains_its_arguments_and_refuses_what_it_cannot_play(tmp_path: Path) -> None:
-    needs_launch()
-    command = ["ros2", "launch", "jointseg_ros", "replay.launch.py"]
-    run = {"capture_output": True, "text": True, "timeout": 100}
-    shown = subprocess.run([*command, "--show-args"], **run)
+@each_starter
+def test_replay_explains_its_arguments_and_refuses_what_it_cannot_play(
+    starter: str, tmp_path: Path
+) -> None:
+    needs_launch(starter)
+    shown = launching(starter, "replay", "--show-args")
     assert shown.returncode == 0 and all(f"'{n}':" in shown.stdout for n in ("bag", "out", "rate"))
-    refused = subprocess.run([*command, f"bag:={tmp_path / 'none.mcap'}"], **run)
+    refused = launching(starter, "replay", f"bag:={tmp_path / 'none.mcap'}")
     assert "none.mcap is not there" in refused.stdout + refused.stderr
 
 
-def test_replay_plays_files_by_its_own_player_and_folders_by_ros2_bag() -> None:
-    needs_launch()
-    replay = runpy.run_path(str(LAUNCH / "replay.launch.py"))
-    given = {"out": "seen", "model": "both", "rate": "2", "image_topic": "/a/image_raw"}
-    images = {"raw": "/a/image_raw", "compressed": "/a/image_raw/compressed"}
-    for transport, topic in images.items():
-        ours = replay["player"]({**given, "bag": "drive.mcap", "transport": transport})
-        assert ours[1:3] == ["-m", "jointseg_ros.player"] and ours[-1] == topic
-        assert ours[ours.index("--subscribers") + 1] == "2"
-        other = replay["player"]({**given, "bag": "drive", "transport": transport})
-        assert other[:4] == ["ros2", "bag", "play", "drive"] and "--start-paused" in other
-        assert other[-2:] == [topic, "/a/camera_info"]
-    assert "seen.mcap" in replay["recorder"](given)
+@pytest.mark.parametrize(
+    ("transport", "topic"), [("raw", "/a/image_raw"), ("compressed", "/a/image_raw/compressed")]
+)
+def test_replay_plays_files_by_its_own_player_and_folders_by_ros2_bag(transport, topic) -> None:
+    words = ["out:=seen", "model:=both", "rate:=2", "image_topic:=/a/image_raw"]
+    given = values(replay.ARGUMENTS, [*words, "bag:=drive.mcap", f"transport:={transport}"])
+    ours = replay.player(given).command()
+    assert ours[1:4] == ["-m", "jointseg_ros.player", "drive.mcap"] and ours[-1] == topic
+    assert ours[ours.index("--subscribers") + 1] == "2"
+    other = replay.bag_player(given | {"bag": "drive"})
+    assert other[:4] == ["ros2", "bag", "play", "drive"] and "--start-paused" in other
+    assert other[-2:] == [topic, "/a/camera_info"]
+    recorder = replay.recorder(given).command()
+    assert "seen.mcap" in recorder and recorder[-2:] == ["-p", "use_sim_time:=true"]
+    nodes = perception.programs(
+        values(perception.ARGUMENTS, map(":=".join, replay.perception(given).items()))
+    )
+    assert [node.name for node in nodes] == ["rdsnet", "segrpn"]
+    assert not any(node.starts_again_after(1) for node in nodes)
 
 
+@each_starter
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["model:=yolo"], "Valid options are: ('joint', 'both', 'rdsnet', 'segrpn')"),
+        (["model:=yolo"], "joint"),
         (
             ["model:=both", "weights:=/w.safetensors"],
             "is the file of one model, and model:=both starts two",
@@ -222,23 +247,110 @@ def test_replay_plays_files_by_its_own_player_and_folders_by_ros2_bag() -> None:
         (["respawn_delay:=soon"], "respawn_delay:=soon is not a number of seconds"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments: list[str], sentence: str) -> None:
-    needs_launch()
-    result = ros2_launch(*arguments)
-    assert sentence in result.stdout + result.stderr
+def test_arguments_that_make_no_sense_are_refused(
+    starter: str, arguments: list[str], sentence: str
+) -> None:
+    needs_launch(starter)
+    result = launching(starter, "perception", *arguments)
+    assert result.returncode in (1, 2) and sentence in result.stdout + result.stderr
     assert "process started" not in result.stdout + result.stderr
+
+
+def test_launch_files_and_python_m_have_one_table_of_arguments() -> None:
+    assert LAUNCHES == {"perception": perception.ARGUMENTS, "replay": replay.ARGUMENTS}
+    for name in LAUNCHES:
+        text = (LAUNCH / f"{name}.launch.py").read_text()
+        assert "in ARGUMENTS\n" in text and f"jointseg_ros.launching.{name} import" in text
+
+
+def test_arguments_that_nobody_has_are_said_with_the_nearest_name() -> None:
+    with pytest.raises(BadConfig, match="no argument is called modl; there is model"):
+        values(perception.ARGUMENTS, ["modl:=rdsnet"])
+    with pytest.raises(BadConfig, match="write name:=value"):
+        values(perception.ARGUMENTS, ["model=rdsnet"])
+    of_others = ["robot", "model", "modl", "image_topics"]
+    assert list(misspelt(perception.ARGUMENTS, of_others)) == [
+        "no argument is called image_topics; did you mean image_topic?",
+        "no argument is called modl; did you mean model?",
+    ]
+
+
+def test_a_command_says_to_the_node_what_the_arguments_say() -> None:
+    words = ["model:=rdsnet", "namespace:=car", "name:=eyes", "weights:=/1e3", "cameras:=a,b"]
+    given = values(perception.ARGUMENTS, [*words, "image_topic:=/{camera}/image"])
+    [node] = perception.programs(given)
+    command = node.command()
+    assert command[1:3] == ["-m", "jointseg_ros.perception_node"]
+    said = {w for word, w in itertools.pairwise(command) if word in ("-p", "-r", "--params-file")}
+    assert said == {
+        *("__node:=eyes", "__ns:=/car", given["params_file"], "autostart:=true"),
+        *('model.type:="rdsnet"', 'model.weights:="/1e3"', "use_sim_time:=false"),
+        *('camera_names:=["a", "b"]', 'cameras.a.image_topic:="/a/image"'),
+        'cameras.b.image_topic:="/b/image"',
+    }
+
+
+# Again after the end
+
+
+def test_a_wrong_start_is_not_tried_again_and_a_lost_device_is() -> None:
+    again = Program("perception_node", respawn_delay=2.0)
+    assert [again.starts_again_after(code) for code in (2, 5, 1, 0, -9)] == [False, *[True] * 4]
+    assert not Program("perception_node").starts_again_after(-9)
+
+
+class Counting(Program):
+    """Ends with the next code each time that it is started."""
+
+    def command(self) -> list[str]:
+        code = (
+            "import os, sys; file = open(sys.argv[1], 'a'); number = file.tell(); file.write('x');"
+            "file.close(); os._exit(int(sys.argv[2:][number]))"
+        )
+        return [sys.executable, "-c", code, *self.arguments]
+
+
+@pytest.mark.parametrize(
+    ("codes", "code", "starts"), [("5 1 2 0", 2, 3), ("2 0", 2, 1)], ids=["at last", "at once"]
+)
+def test_the_supervisor_starts_again_until_it_is_hopeless(codes, code, starts, tmp_path) -> None:
+    count = tmp_path / "starts"
+    arguments = (str(count), *codes.split())
+    with Supervisor() as running:
+        [process] = running.start([Counting("x", arguments=arguments, respawn_delay=0.01)])
+        assert process.wait() == code
+    assert len(count.read_text()) == starts
+
+
+class Sleeping(Program):
+    """Runs for long, and ignores SIGINT where its argument says so."""
+
+    def command(self) -> list[str]:
+        code = (
+            "import signal, time; signal.signal(2, signal.{}); print(1, flush=True); time.sleep(60)"
+        )
+        return [sys.executable, "-c", code.format(self.arguments[0])]
+
+
+def test_the_supervisor_ends_all_and_kills_who_does_not_listen(monkeypatch) -> None:
+    monkeypatch.setattr("jointseg_ros.launching.supervisor.PATIENCE", 0.3)
+    programs = [
+        Sleeping("x", arguments=(how,), respawn_delay=0.0) for how in ("SIG_DFL", "SIG_IGN")
+    ]
+    with Supervisor() as running:
+        started = running.start(programs, subprocess.PIPE)
+        assert [process.output.readline() for process in started] == ["1\n", "1\n"]
+    assert [process.code for process in started] == [-signal.SIGINT, -signal.SIGKILL]
 
 
 class Launched:
     """A running launch file, and what it has said so far."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, *arguments: str, starter: str = "ros2 launch") -> None:
         self.log = log
-        command = ["ros2", "launch", "jointseg_ros", "perception.launch.py", *arguments]
-        with log.open("w") as out:
-            self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        command = [*STARTERS[starter], "perception.launch.py", *arguments]
+        streams = {"stdout": log.open("w"), "stderr": subprocess.STDOUT}
+        self.process = subprocess.Popen(command, cwd=ROOT, **streams, start_new_session=True)
 
     def wait_until(self, condition: Callable[[], bool], node: Node, seconds: float = 100) -> None:
         """Spin `node` until the condition holds; fails with the log, at once when a node died."""
@@ -256,10 +368,13 @@ class Launched:
 
 
 def test_everything_starts_the_joint_network_where_no_model_is_named() -> None:
-    for name in ("perception", "replay"):
-        text = (LAUNCH / f"{name}.launch.py").read_text()
-        assert re.search(r'"model",\s+DEFAULT_MODEL,\s+tuple\(MODELS\)', text)
+    for arguments in LAUNCHES.values():
+        assert values(arguments, [])["model"] == DEFAULT_MODEL
     assert [DEFAULT_MODEL, Settings().model_type, *DEFAULT_MODELS] == ["joint"] * 3
+
+
+def test_a_node_without_a_name_is_called_as_the_pages_call_it() -> None:
+    assert inspect.signature(PerceptionNode).parameters["node_name"].default == "joint"
 
 
 @pytest.fixture
@@ -267,8 +382,8 @@ def launched(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
     """Launches with arguments; everything that was started is gone after the test."""
     running: list[Launched] = []
 
-    def launch(*arguments: str) -> Launched:
-        running.append(Launched(tmp_path / "launch.log", *arguments))
+    def launch(*arguments: str, **options: str) -> Launched:
+        running.append(Launched(tmp_path / "launch.log", *arguments, **options))
         return running[-1]
 
     yield launch
@@ -331,10 +446,11 @@ def test_the_joint_model_publishes_the_topics_of_both_from_one_node(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@each_starter
 def test_a_frame_comes_back_from_the_camera_that_the_arguments_name(
-    ros: None, rdsnet_weights: Path, launched: Callable[..., Launched]
+    ros: None, rdsnet_weights: Path, launched: Callable[..., Launched], starter: str
 ) -> None:
-    needs_launch()
+    needs_launch(starter)
     node, received = Node("listener"), []
     camera = node.create_publisher(Image, "/rear/image", 1)
     topic = "/car/eyes/rear/instance_masks"
@@ -345,6 +461,7 @@ def test_a_frame_comes_back_from_the_camera_that_the_arguments_name(
     eyes = launched(
         *["model:=rdsnet", f"weights:={rdsnet_weights}", "namespace:=car", "name:=eyes"],
         *["cameras:=front,rear", "image_topic:=/{camera}/image"],
+        starter=starter,
     )
     eyes.wait_until(lambda: bool(received), node)
     assert "has died" not in eyes.interrupted()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
 
@@ -24,13 +25,20 @@ pytest_plugins = ["node_bench"]
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from node_bench import SOME, Bench, frame, send_until_heard, until
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter, parameter_value_to_python
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import Predictor, shipped_weights
-from jointseg_ros.model import apply_settings
+from jointseg_ros.inputs import Matched
+from jointseg_ros.model import apply_settings, expanded
 from jointseg_ros.parameters import Settings
-from jointseg_ros.perception_node import FAILURE, SUCCESS
+from jointseg_ros.perception_node import FAILURE, SUCCESS, PerceptionNode
+
+OF_ROS = ("qos_overrides", "use_sim_time", "start_type_description")
 
 DETECTIONS = "/jointseg/camera/detections"
 
@@ -95,15 +103,131 @@ def test_a_topic_that_is_set_before_configure_is_the_one_that_is_heard(bench: Be
     assert node.matched("camera").topic == "/other/image"
 
 
+def test_a_topic_that_no_node_can_subscribe_to_is_refused_when_it_is_set(bench: Bench) -> None:
+    node = bench.start(autostart=False)
+    refused = bench.set("cameras.camera.image_topic", "front camera")
+    assert not refused.successful and "topic name must not contain" in refused.reason
+    assert node.matched("camera").topic == "/camera/image_raw"
+
+
+@pytest.mark.parametrize("rule", ["camera/image_raw:=/front/rgb", "/camera/image_raw:=/front/rgb"])
+def test_a_remapping_of_the_images_is_one_of_the_compressed_ones(bench: Bench, rule: str) -> None:
+    compressed = ["-p", "cameras.camera.transport:=compressed", "-p", "autostart:=false"]
+    words = ["--ros-args", "-r", rule, *compressed]
+    node = PerceptionNode("joint", context=bench.context, cli_args=words)
+    camera = node.settings.cameras[0]
+    beside, itself = camera.topic(node), replace(camera, transport="raw").topic(node)
+    seen = node.matched("camera").topic
+    node.close()
+    node.destroy_node()
+    assert (itself, beside, seen) == ("/front/rgb", "/front/rgb/compressed", beside)
+
+
+def test_the_compressed_images_may_be_remapped_by_their_own_name(bench: Bench) -> None:
+    rule = "camera/image_raw/compressed:=/front/jpeg"
+    words = ["--ros-args", "-r", rule, "-p", "cameras.camera.transport:=compressed"]
+    node = PerceptionNode(
+        "joint", context=bench.context, cli_args=[*words, "-p", "autostart:=false"]
+    )
+    seen = node.matched("camera").topic
+    node.close()
+    node.destroy_node()
+    assert seen == "/front/jpeg"
+
+
+def test_one_camera_that_cannot_be_looked_at_leaves_the_others_as_they_are(bench: Bench) -> None:
+    node = bench.active(camera_names=["front", "rear"])
+    matched = node.matched
+
+    def broken(camera: str) -> Matched:
+        if camera == "front":
+            raise RuntimeError("no such camera")
+        return matched(camera)
+
+    node.matched = broken
+    until(lambda: (s := bench.status("input front")) and "no such camera" in s[0].message)
+    assert "rear" in bench.status("input rear")[1]["topic"]
+    assert bench.status("model")[1]["state"] == "active"
+    del node.matched
+
+
+def test_a_second_node_of_the_same_name_is_a_warning(shared: Bench) -> None:
+    text = "another node is called /jointseg as well"
+    before = until(lambda: shared.status("model"))[0]
+    assert before.message != text
+    second = Node("jointseg", context=shared.context)
+    status = until(lambda: (s := shared.status("model")[0]).message == text and s)
+    assert status.level == b"\x01"
+    second.destroy_node()
+    assert until(lambda: shared.status("model")[0].message == before.message)
+
+
+def test_paths_of_weights_may_be_written_as_people_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/driver")
+    monkeypatch.setenv("MODELS", "/opt/models")
+    written = ["~/w.safetensors", "$HOME/w.safetensors", "file:///home/driver/w.safetensors"]
+    assert {expanded(path) for path in written} == {"/home/driver/w.safetensors"}
+    assert expanded("file://localhost/w") == "/w" and expanded("${MODELS}/w") == "/opt/models/w"
+    assert expanded("") == "" and expanded("models/$none") == "models/$none"
+
+
 def test_every_parameter_has_a_description(shared: Bench) -> None:
-    names = [
-        name
-        for name in shared.node.list_parameters([], 0).names
-        if not name.startswith(("qos_overrides", "use_sim_time", "start_type_description"))
-    ]
+    names = own_names(shared.node)
     assert "score_threshold" in names and "cameras.camera.transport" in names
     for descriptor in shared.node.describe_parameters(names):
         assert descriptor.description and descriptor.additional_constraints, descriptor.name
+
+
+def own_names(node: PerceptionNode) -> list[str]:
+    """The parameters that are the node's own, without those that rclpy gives to every node."""
+    return [n for n in node.list_parameters([], 0).names if not n.startswith(OF_ROS)]
+
+
+def dumped(bench: Bench) -> dict[str, ParameterValue]:
+    """All values, asked for in one request, as `ros2 param dump` does."""
+    names = bench.node.list_parameters([], 0).names
+    answer = bench.call(GetParameters, "/jointseg/get_parameters", names=names)
+    return dict(zip(names, answer.values, strict=True))
+
+
+def test_every_parameter_has_a_value_and_may_be_set_to_it_again(shared: Bench) -> None:
+    values = dumped(shared)
+    assert {"classes_filter", "score_threshold", "cameras.camera.image_topic"} <= values.keys()
+    for name in own_names(shared.node):
+        result = shared.set(name, parameter_value_to_python(values[name]))
+        assert result.successful or "read-only" in result.reason, (name, result.reason)
+    assert dumped(shared) == values
+
+
+def test_a_node_starts_with_what_another_one_has_dumped(shared: Bench, tmp_path: Path) -> None:
+    names = own_names(shared.node)
+    values = {name: shared.node.get_parameter(name).value for name in names}
+    plain = {name: list(v) if isinstance(v, list) else v for name, v in values.items()}
+    file = tmp_path / "dumped.yaml"
+    file.write_text(yaml.safe_dump({"/again": {"ros__parameters": plain | {"autostart": False}}}))
+    words = ["--ros-args", "--params-file", str(file)]
+    again = PerceptionNode("again", context=shared.context, cli_args=words)
+    found = {name: again.get_parameter(name).value for name in names}
+    again.close()
+    again.destroy_node()
+    assert found == values | {"autostart": False}
+
+
+def test_numbers_and_lists_are_taken_as_they_are_meant(shared: Bench) -> None:
+    as_the_tools_send = Parameter("classes_filter", Parameter.Type.BOOL_ARRAY, [])
+    assert shared.node.set_parameters([as_the_tools_send])[0].successful
+    assert shared.node.get_parameter("classes_filter").type_ == Parameter.Type.STRING_ARRAY
+    assert shared.set("overlay.scale", 2).successful
+    assert shared.node.settings.overlay_scale == 2.0
+    assert shared.node.get_parameter("overlay.scale").type_ == Parameter.Type.DOUBLE
+    assert shared.set("overlay.scale", 1).successful
+    assert not shared.set("overlay.scale", 5).successful
+    assert not shared.set("max_detections", 5.0).successful
+
+
+def test_a_start_takes_whole_numbers_where_others_may_be(bench: Bench) -> None:
+    node = bench.start(autostart=False, score_threshold=1, diagnostics__max_age_ms=250)
+    assert node.settings.score_threshold == 1.0 and node.settings.diagnostics_max_age_ms == 250.0
 
 
 @pytest.mark.parametrize(
@@ -115,6 +239,13 @@ def test_every_parameter_has_a_description(shared: Bench) -> None:
         ({"camera_names": ["front left"]}, "letters, digits and _"),
         ({"cameras__camera__transport": "smoke"}, "raw or compressed"),
         ({"watchdog__timeout_ms": 1.0}, "at least 1000"),
+        (
+            {"cameras__camera__image_topic": "front camera"},
+            "'; topic name must not contain",
+        ),
+        ({"cameras__camera__image_topic": ""}, "must not be empty"),
+        ({"cameras__camera__image_topic": "a//b"}, "must not contain repeated '/'"),
+        ({"cameras__camera__image_topic": "{car}/image"}, "unknown substitution: {car}"),
     ],
 )
 def test_a_start_with_parameters_that_make_no_sense_fails_with_the_reason(

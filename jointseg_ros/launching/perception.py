@@ -1,0 +1,238 @@
+"""What perception.launch.py starts: a node for each model, and what to look at them with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jointseg_core.errors import BadConfig
+from jointseg_ros import large_images
+from jointseg_ros.launching.arguments import YES_OR_NO, Argument, positive_seconds
+from jointseg_ros.launching.program import Program, Value, is_installed, launch_folder
+from jointseg_ros.model_choices import DEFAULT_MODEL, MODELS
+
+IN_FILE = "as in params_file when empty"
+
+ARGUMENTS = (
+    Argument(
+        "model",
+        DEFAULT_MODEL,
+        tuple(MODELS),
+        "joint: one node with all topics; both: a node for each of RDSNet and SegRPN",
+    ),
+    Argument(
+        "params_file",
+        str(launch_folder() / "config/single_camera.yaml"),
+        (),
+        "ROS parameters of the nodes",
+    ),
+    Argument("weights", "", (), f"path of the weights of one model; {IN_FILE}"),
+    Argument("device", "", (), f"auto, cpu, cuda or cuda:N; {IN_FILE}"),
+    Argument(
+        "precision",
+        "",
+        ("", "auto", "fp32", "fp16", "bf16", "int8"),
+        f"number format of the network; {IN_FILE}",
+    ),
+    Argument(
+        "backend",
+        "",
+        ("", "auto", "torch", "onnx", "aoti", "openvino"),
+        f"what runs the network; auto: an export beside the weights if it is faster; {IN_FILE}",
+    ),
+    Argument("cameras", "", (), f"names of the cameras, with commas between; {IN_FILE}"),
+    Argument(
+        "image_topic",
+        "",
+        (),
+        "topic of the images; with several cameras it holds {camera}, as in /{camera}/image_raw; "
+        + IN_FILE,
+    ),
+    Argument("transport", "", ("", "raw", "compressed"), f"kind of the images; {IN_FILE}"),
+    Argument("namespace", "", (), "namespace of the nodes"),
+    Argument(
+        "name",
+        "",
+        (),
+        "name of the node, else that of its model; with both it comes in front of it",
+    ),
+    Argument(
+        "autostart", "true", YES_OR_NO, "configure and activate; false: leave it to a manager"
+    ),
+    Argument(
+        "use_sim_time", "false", YES_OR_NO, "take the time from /clock, as when a bag is played"
+    ),
+    Argument(
+        "log_level", "info", ("debug", "info", "warn", "error", "fatal"), "what the nodes log"
+    ),
+    Argument(
+        "respawn", "true", YES_OR_NO, "start a node again when its process has ended by itself"
+    ),
+    Argument("respawn_delay", "2.0", (), "seconds until then"),
+    Argument(
+        "rviz",
+        "false",
+        YES_OR_NO,
+        "open rviz: overlay, masks, classes, panoptic picture; less of each of several cameras",
+    ),
+    Argument("overlay", "false", YES_OR_NO, "open a window with the overlay of each model"),
+    Argument("foxglove", "false", YES_OR_NO, "start the bridge to Foxglove"),
+)
+# Parameters that have an argument.
+PASSED_ON = {
+    "device": "device",
+    "precision": "precision",
+    "backend": "backend",
+    "model.weights": "weights",
+}
+# What the files in rviz/ show, below /<model>/<camera>/; those named multi_camera of three cameras.
+IN_RVIZ = {
+    "perception.rviz": {
+        "rdsnet": ("overlay", "instance_labels/color"),
+        "segrpn": ("overlay", "semantic/color"),
+    },
+    "multi_camera.rviz": {"rdsnet": ("overlay",), "segrpn": ("overlay",)},
+    "joint.rviz": {
+        "joint": ("overlay", "panoptic/color", "instance_labels/color", "semantic/color")
+    },
+    "joint_multi_camera.rviz": {"joint": ("overlay", "panoptic/color")},
+}
+ONE_CAMERA, THREE_CAMERAS = ("camera",), ("front", "left", "right")
+
+
+def programs(given: Mapping[str, str]) -> list[Program]:
+    """The nodes and viewers for the values of the arguments.
+
+    Raises BadConfig, in one sentence, where these do not go together or a viewer is missing.
+    """
+    check(given)
+    nodes = [perception_node(given, model) for model in MODELS[given["model"]]]
+    return [*nodes, *viewers(given)]
+
+
+def check(given: Mapping[str, str]) -> None:
+    """Raise BadConfig, in one sentence, where the arguments do not go together."""
+    if given["weights"] and given["model"] == "both":
+        raise BadConfig(
+            f"weights:={given['weights']} is the file of one model, and model:=both starts two; "
+            "give model:=joint, rdsnet or segrpn as well, or both files in params_file"
+        )
+    if not Path(given["params_file"]).is_file():
+        raise BadConfig(f"params_file:={given['params_file']} is not a file; give its full path")
+    if len(cameras(given)) > 1 and given["image_topic"] and "{camera}" not in given["image_topic"]:
+        raise BadConfig(
+            f"image_topic:={given['image_topic']} is one topic, and {', '.join(cameras(given))} "
+            "are several cameras; write {camera} where their names differ"
+        )
+    positive_seconds("respawn_delay", given["respawn_delay"])
+
+
+def cameras(given: Mapping[str, str]) -> list[str]:
+    """The cameras named by the arguments, else by params_file, else one called `camera`."""
+    names = [name.strip() for name in given["cameras"].split(",")]
+    return [name for name in names if name] or in_file(given["params_file"]) or ["camera"]
+
+
+def in_file(params_file: str) -> list[str]:
+    """camera_names for all nodes in a parameter file; none where it has none."""
+    sections = yaml.safe_load(Path(params_file).read_text()) or {}
+    shared = sections.get("/**") or {}
+    return list((shared.get("ros__parameters") or {}).get("camera_names") or [])
+
+
+def perception_node(given: Mapping[str, str], model: str) -> Program:
+    """The node of one model."""
+    delay = positive_seconds("respawn_delay", given["respawn_delay"])
+    return Program(
+        "perception_node",
+        name=node_name(given, model),
+        namespace=given["namespace"],
+        parameter_files=(given["params_file"],),
+        parameters=dict(parameters(given, model)),
+        log_level=given["log_level"],
+        environment=large_images.environment(large_images.profile(), os.environ),
+        respawn_delay=delay if given["respawn"] == "true" else None,
+    )
+
+
+def node_name(given: Mapping[str, str], model: str) -> str:
+    if given["model"] == "both" and given["name"]:
+        return f"{given['name']}_{model}"
+    return given["name"] or model
+
+
+def parameters(given: Mapping[str, str], model: str) -> Iterator[tuple[str, Value]]:
+    """The parameters that the arguments set."""
+    yield "model.type", model
+    yield "autostart", given["autostart"] == "true"
+    yield "use_sim_time", given["use_sim_time"] == "true"
+    for name, argument in PASSED_ON.items():
+        if given[argument]:
+            yield name, given[argument]
+    if given["cameras"] or given["image_topic"] or given["transport"]:
+        yield from camera_parameters(given)
+
+
+def camera_parameters(given: Mapping[str, str]) -> Iterator[tuple[str, Value]]:
+    yield "camera_names", cameras(given)
+    for camera in cameras(given):
+        if given["image_topic"]:
+            topic = given["image_topic"].replace("{camera}", camera)
+            yield f"cameras.{camera}.image_topic", topic
+        if given["transport"]:
+            yield f"cameras.{camera}.transport", given["transport"]
+
+
+def viewers(given: Mapping[str, str]) -> Iterator[Program]:
+    """What the user wants to look with."""
+    if given["rviz"] == "true":
+        config = str(launch_folder() / "rviz" / rviz_file(given))
+        topics = tuple(rviz_topics(given))
+        yield viewer("rviz", "rviz2", arguments=("-d", config), remappings=topics)
+    if given["foxglove"] == "true":
+        yield viewer("foxglove", "foxglove_bridge")
+    if given["overlay"] == "true":
+        for model in MODELS[given["model"]]:
+            topic = f"{prefix(given, model, cameras(given)[0])}/overlay"
+            yield viewer("overlay", "rqt_image_view", name=f"{model}_overlay", arguments=(topic,))
+
+
+def viewer(argument: str, package: str, **options: Any) -> Program:
+    """The program of the same name as its package; BadConfig when it is not installed."""
+    if not is_installed(package):
+        name = package.replace("_", "-")
+        raise BadConfig(
+            f"{argument}:=true needs the package {package}, which is not installed; "
+            f"sudo apt install ros-$ROS_DISTRO-{name}"
+        )
+    return Program(package, package, **options)
+
+
+def rviz_file(given: Mapping[str, str]) -> str:
+    """The file in rviz/ for one camera or for several."""
+    one = len(cameras(given)) == 1
+    if given["model"] == "joint":
+        return "joint.rviz" if one else "joint_multi_camera.rviz"
+    return "perception.rviz" if one else "multi_camera.rviz"
+
+
+def rviz_topics(given: Mapping[str, str]) -> list[tuple[str, str]]:
+    """From the topics written in the rviz file to those of these nodes and their first cameras."""
+    file = rviz_file(given)
+    named = ONE_CAMERA if len(cameras(given)) == 1 else THREE_CAMERAS
+    return [
+        (f"/{model}/{written}/{topic}", f"{prefix(given, model, camera)}/{topic}")
+        for model in MODELS[given["model"]]
+        for written, camera in zip(named, cameras(given), strict=False)
+        for topic in IN_RVIZ[file][model]
+    ]
+
+
+def prefix(given: Mapping[str, str], model: str, camera: str) -> str:
+    """Where a model's results for a camera are published."""
+    parts = [given["namespace"].strip("/"), node_name(given, model), camera]
+    return "".join(f"/{part}" for part in parts if part)
