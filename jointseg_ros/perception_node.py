@@ -46,7 +46,7 @@ from jointseg_ros.monitor import Monitor
 from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Settings
-from jointseg_ros.requests import answer_all, spin
+from jointseg_ros.requests import answer_all, refuse_words, spin
 from jointseg_ros.watchdog import Watchdog
 from jointseg_ros.worker import Worker
 
@@ -361,6 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hangs: then a new process can help, which `respawn` in the launch file starts.
     """
     node = watchdog = None
+    refuse_words("perception_node", __doc__, arguments)
     try:
         keep_memory()
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)

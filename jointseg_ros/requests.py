@@ -7,7 +7,9 @@ is a transition that the node's state does not have, and a parameter of a type t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+import sys
+from argparse import ArgumentParser
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from lifecycle_msgs.msg import Transition
@@ -15,6 +17,7 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.service import Service
+from rclpy.utilities import remove_ros_args
 
 from jointseg_ros.levels import described
 from jointseg_ros.worker import Complaints
@@ -78,6 +81,12 @@ def _refusal(node: LifecycleNode, wanted: Transition) -> str:
     state = node._state_machine.current_state[1]
     possible = ", ".join(f"{label} ({number})" for label, number in there.items()) or "nothing"
     return f"transition {named} refused: the node is {state}, where it can do {possible}"
+
+
+def refuse_words(program: str, description: str, arguments: Sequence[str] | None) -> None:
+    """Answer --help, and refuse what are no ROS arguments: both end the program."""
+    words = remove_ros_args(sys.argv if arguments is None else arguments)[1:]
+    ArgumentParser(program, description=description).parse_args(words)
 
 
 def spin(node: LifecycleNode, failed: Callable[[str], object]) -> None:
