@@ -288,8 +288,13 @@ def _read_manifest(path: Path) -> Manifest:
     data = _read(path, "manifest of the weights", _LARGEST_MANIFEST)
     try:
         document = json.loads(data)
-        if document["format"] != _FORMAT:
-            raise ValueError(f"format {document['format']}, this version reads {_FORMAT}")
+        if (found := document["format"]) != _FORMAT:
+            if isinstance(found, int) and found > _FORMAT:
+                raise BadCheckpoint(
+                    f"{path}: written by a newer version of this package, in format {found}; "
+                    f"this one reads {_FORMAT}: update it"
+                )
+            raise ValueError(f"format {found}, this version reads {_FORMAT}")
         _check_layout(document, path)
         manifest = Manifest(
             config=_config(document["model"], document["config"]),

@@ -11,8 +11,8 @@ of the mean square) each tensor is in fp32 on a CPU, it has to be that large her
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jointseg_core.command import run_program
 from jointseg_core.errors import BadCheckpoint
 from jointseg_core.export.graphs import named_tensors
 from jointseg_core.export.limits import LIMITS
@@ -107,6 +108,14 @@ def _sign(path: Path) -> dict[str, float]:
     return found
 
 
-if __name__ == "__main__":
-    for name, size in _sign(Path(sys.argv[1])).items():
+def _main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="jointseg_core.model_check", description="Note in a manifest what its weights compute."
+    )
+    parser.add_argument("weights", type=Path, help="a .safetensors file with its .json beside it")
+    for name, size in _sign(parser.parse_args().weights).items():
         print(f"{size:12.6g}  {name}")
+
+
+if __name__ == "__main__":
+    run_program(_main)

@@ -7,6 +7,7 @@ it, and its `env.sh` puts everything on the paths. What is there is not made aga
 `tools/run` starts this; it needs nothing but Python's standard library.
 """
 
+import argparse
 import fcntl
 import os
 import sys
@@ -22,6 +23,7 @@ from tools.steps import due_steps, locate
 
 
 def main() -> int:
+    argparse.ArgumentParser("tools.environment", description=__doc__.splitlines()[0]).parse_args()
     root = Path(__file__).resolve().parents[1]
     try:
         with only_one(root):

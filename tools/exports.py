@@ -5,6 +5,7 @@ such as `/opt/python/cp311-cp311/include/python3.11`. CMake stops on paths that 
 these are rewritten to the places of the Python that runs this.
 """
 
+import argparse
 import re
 import sysconfig
 from collections.abc import Mapping
@@ -34,4 +35,5 @@ def _rewrite(file: Path, paths: Mapping[str, str]) -> bool:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("tools.exports", description=__doc__.splitlines()[0]).parse_args()
     repair(Path(sysconfig.get_path("data")))

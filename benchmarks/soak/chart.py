@@ -6,11 +6,11 @@ python -m benchmarks.soak.chart out/soak/soak.json       writes soak.png beside 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.arguments import Parser
 from jointseg_core.command import run_program
 
 CHARTS = (  # title, unit, part of the document, its lines by name
@@ -38,7 +38,9 @@ def chart(document: dict) -> Figure:
 
 def main() -> None:
     """The command; see the module."""
-    file = Path(sys.argv[1])
+    parser = Parser("benchmarks.soak.chart", __doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, help="the soak.json")
+    file = parser.parse_args().file
     chart(json.loads(file.read_text())).savefig(file.with_suffix(".png"))
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import time
 
+from benchmarks.arguments import Parser
+from jointseg_core.command import run_program
+
 PERIOD = 0.05  # seconds
 WORK = 20_000
 
@@ -19,6 +22,11 @@ def turn() -> float:
     return 1e3 * (time.monotonic() - due)
 
 
-if __name__ == "__main__":
+def _main() -> None:
+    Parser("benchmarks.soak.control", __doc__.splitlines()[0]).parse_args()
     while True:
         print(f"{turn():.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    run_program(_main)

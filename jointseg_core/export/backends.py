@@ -85,12 +85,19 @@ class Export:
         try:
             document = json.loads(_read(folder / _MANIFEST))
             if (found := document.pop("format")) != _FORMAT:
+                if isinstance(found, int) and found > _FORMAT:
+                    raise BadCheckpoint(
+                        f"{folder / _MANIFEST}: written by a newer version of this package, in "
+                        f"format {found}; this one reads {_FORMAT}: update it, or export again"
+                    )
                 raise ValueError(f"format {found}, this version reads {_FORMAT}")
             lists = {key: tuple(document[key]) for key in ("input_size", "outputs")}
             export = cls(**document | lists)
             if export.form not in SUFFIXES:
                 raise ValueError(f"form {export.form}")
             files = dict(export.files).items()
+        except BadCheckpoint:
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadCheckpoint(f"{folder / _MANIFEST}: not of this package ({error!r})") from error
         for name, wanted in files:

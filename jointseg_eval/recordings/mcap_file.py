@@ -16,8 +16,9 @@ from jointseg_core.errors import BadBag
 from jointseg_core.files import open_file
 from jointseg_eval.recordings.mcap_index import index_of
 from jointseg_eval.recordings.mcap_records import MESSAGE, Place, Source, records
-from jointseg_eval.recordings.records import MAX_BYTES, Channel, Damaged, Loss, Lost, Record, Topics
+from jointseg_eval.recordings.records import Channel, Damaged, Loss, Lost, Record, Topics
 
+HELD_BYTES = 1 << 27
 # The next message of an expanded chunk: its time, the chunk's number and size, the further ones.
 Waiting = tuple[int, int, int, Record, Iterator[Record]]
 
@@ -49,7 +50,7 @@ class McapFile:
     def records(self, topics: Topics, start: int, stop: int, lost: Lost) -> Iterator[Record]:
         """The messages received in [start, stop), in the order of their times.
 
-        Chunks whose times overlap are held together, up to `MAX_BYTES` of messages.
+        Chunks whose times overlap are held together, up to `HELD_BYTES`; a larger one alone.
         """
         channels = self._index.channels
         wanted = {n for n, c in channels.items() if topics is None or c.topic in topics}
@@ -118,4 +119,4 @@ def _taken(waiting: list[Waiting]) -> Record:
 
 
 def _is_full(waiting: list[Waiting]) -> bool:
-    return sum(size for _, _, size, _, _ in waiting) > MAX_BYTES
+    return sum(size for _, _, size, _, _ in waiting) > HELD_BYTES

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import lz4.frame
 import zstandard
 
-# No chunk or message may expand to more. Recorders cut chunks at about 1 MB, or after one message.
-MAX_BYTES = 1 << 30
+# No chunk or message may expand to more: what the largest picture takes that is accepted.
+# Recorders cut chunks at about 1 MB, or after one message.
+MAX_BYTES = 5 << 26
 
 
 class Damaged(Exception):

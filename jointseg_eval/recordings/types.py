@@ -17,7 +17,7 @@ from jointseg_eval.recordings.records import Channel
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKOUT = {"vision_msgs": "tools/interfaces/vision_msgs/msg", "jointseg_ros": "msg"}
-MAX_DEFINITION = 1 << 20
+MAX_DEFINITION, MAX_LINES = 1 << 18, 4000  # bytes and lines, which take the parser a second
 MAX_UNROLLED = 1 << 10  # elements of arrays for which the parser writes a line of code each
 
 
@@ -93,7 +93,10 @@ def types_of(channel: Channel) -> Typestore | None:
 def _defined(channel: Channel) -> Typestore | None:
     readers = {"ros2msg": get_types_from_msg, "ros2idl": lambda text, _: get_types_from_idl(text)}
     parse = readers.get(channel.format)
-    if parse is None or not channel.definition or len(channel.definition) > MAX_DEFINITION:
+    text = channel.definition
+    if parse is None or not 0 < len(text) <= MAX_DEFINITION:
+        return None
+    if text.count("\n") + text.count(";") > MAX_LINES:
         return None
     try:
         own = get_typestore(Stores.EMPTY)

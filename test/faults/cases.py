@@ -18,6 +18,7 @@ GROUPS = {
     "fleets": "I fleet evaluation",
     "programs": "J reports, command line, supply chain",
     "openings": "K files that are none",
+    "bombs": "L small files that want much",
 }
 WITHOUT = {"rclpy", "sensor_msgs", "rosbags", "mcap", "pycocotools", "rich", "av", "cv2", "jinja2"}
 

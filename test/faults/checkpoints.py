@@ -175,7 +175,11 @@ MANIFESTS = [
     refused("a manifest that is a number", text("3"), "a.json"),
     refused("a manifest nested 100,000 deep", text(deep_json(100_000)), "a.json", often=True),
     refused("a manifest in YAML that runs something", text("!!python/object/apply:os.system [x]")),
-    refused("a format of the future", manifest(lambda d: d.update(format=99)), "format 99"),
+    refused("a format of the future", manifest(lambda d: d.update(format=99)), "newer version"),
+    *(
+        refused(f"a format {value!r}", manifest(lambda d, v=value: d.update(format=v)), "a.json")
+        for value in (0, -1, "2", None, 1.5, [2], {})
+    ),
     refused("a model of another name", manifest(lambda d: d.update(model="yolo")), "yolo"),
     refused("a model of another kind", manifest(lambda d: d.update(model="segrpn")), "a.json"),
     refused("a field too many", config(depth=3), "depth"),
@@ -290,6 +294,7 @@ EXPORTS = [
     exported("an export that is a list", [1, 2], "export.json"),
     exported("an export that is a text", "x", "export.json"),
     exported("an export nested 100,000 deep", deep_json(100_000), "export.json"),
+    exported("an export of the future", EXPORT | {"format": 2}, "newer version"),
     exported("an export of another form", EXPORT | {"form": "exe"}, "exe"),
     exported("files that are a list", EXPORT | {"files": ["a"]}, "export.json"),
     exported("a file outside", EXPORT | {"files": {"../a": "0" * 64}}, "a", often=True),

@@ -127,6 +127,20 @@ CASES += [
         BadCheckpoint,
         words=("no usable checkpoint",),
     ),
+    *(
+        Case(
+            "checkpoints",
+            f"a checkpoint of a run in {name}",
+            run_with(manifest_text(text)),
+            _all_gone,
+            BadCheckpoint,
+            words=("newer version", "--out"),
+        )
+        for name, text in {
+            "the next format": '{"format": 2}',
+            "format 99": '{"format": 99, "sha256": [], "x": null}',
+        }.items()
+    ),
     Case(
         "checkpoints",
         "killed at 20 moments of a checkpoint",

@@ -15,11 +15,14 @@ from dataset_trees import (
     write_coco,
     write_panoptic,
 )
+from safetensors.torch import save as save_tensors
 
 from jointseg_core.errors import BadInput, ResourceError
 from jointseg_eval.datasets import Subset, open_dataset
 from jointseg_eval.datasets.workers import in_order
 from training.loading.cache import DecodedCache
+
+ZERO = torch.zeros(1)
 
 
 @pytest.fixture(params=[write_cityscapes, write_coco])
@@ -78,6 +81,39 @@ def test_a_folder_that_is_another_data_sets_is_refused(samples, tmp_path):
         DecodedCache(samples, tmp_path / "cache")
     with pytest.raises(BadInput, match=r"is to be a cache, but holds .*; name an empty"):
         DecodedCache(samples, tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "garbage", "[1]", "null", "3", '"a"', "[" * 50_000, "\0", '{"format": 2', "NaN"]
+)
+def test_a_description_that_is_damaged_is_made_anew_with_its_pictures(
+    samples, tmp_path, capsys, text
+):
+    cache = DecodedCache(samples, tmp_path / "cache")
+    first, old = cache[0], tmp_path / "cache" / "0000001.safetensors"
+    old.write_bytes(b"of who knows what")
+    (tmp_path / "cache" / "cache.json").write_text(text)
+    again = DecodedCache(samples, tmp_path / "cache")
+    assert "cache.json is damaged; the cache is made anew" in capsys.readouterr().err
+    assert not old.exists()
+    assert_same(again[0], first)
+    DecodedCache(samples, tmp_path / "cache")
+    assert "damaged" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 99, save_tensors({}), save_tensors({"a": ZERO})])
+def test_a_picture_that_is_something_else_is_made_anew(samples, tmp_path, content):
+    cache = DecodedCache(samples, tmp_path / "cache")
+    first = cache[0]
+    (tmp_path / "cache" / "0000000.safetensors").write_bytes(content)
+    assert_same(cache[0], first)
+
+
+def test_a_cache_of_a_newer_version_is_said_to_be_one(samples, tmp_path):
+    DecodedCache(samples, tmp_path / "cache")
+    (tmp_path / "cache" / "cache.json").write_text('{"format": 99}')
+    with pytest.raises(BadInput, match="newer version"):
+        DecodedCache(samples, tmp_path / "cache")
 
 
 def test_other_labels_are_another_data_set(tmp_path):

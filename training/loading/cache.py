@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from jointseg_core import Target
 from jointseg_core.errors import BadDataset, ResourceError
+from jointseg_core.files import open_file
 from jointseg_eval.datasets.masks import pack, unpack
 from jointseg_eval.datasets.pictures import Size
 from jointseg_eval.datasets.sample import Sample, Samples
@@ -49,8 +53,8 @@ class DecodedCache:
         path = self._path(index)
         try:
             return _read(path)
-        except (FileNotFoundError, SafetensorError):  # not yet, or damaged
-            sample = self.samples[index]
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError):
+            sample = self.samples[index]  # not yet there, or damaged
         with _disk(self.folder), _replacing(path) as temporary:
             _write(sample, temporary)
         return sample
@@ -71,19 +75,36 @@ class DecodedCache:
         return self.folder / f"{index:07d}.safetensors"
 
     def _claim(self) -> None:
-        """Write down whose folder this is, or make sure that it is ours."""
+        """Write down whose folder this is, or make sure that it is ours; one process at a time."""
         key = self.folder / "cache.json"
+        others = [entry.name for entry in self.folder.iterdir() if entry.name[0] != "."]
+        if others and not key.exists():
+            raise BadDataset(
+                f"{self.folder} is to be a cache, but holds {', '.join(sorted(others)[:5])};"
+                " name an empty or a new folder."
+            )
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system that has no locks
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            self._claim_alone(key)
+        finally:
+            os.close(folder)
+
+    def _claim_alone(self, key: Path) -> None:
         asked = {"format": FORMAT, "pictures": len(self), "identity": self.samples.identity()}
         if not key.exists():
-            others = [entry.name for entry in self.folder.iterdir() if entry.name[0] != "."]
-            if others and not key.exists():
-                raise BadDataset(
-                    f"{self.folder} is to be a cache, but holds {', '.join(sorted(others)[:5])};"
-                    " name an empty or a new folder."
-                )
-            with _replacing(key) as temporary:
-                temporary.write_text(json.dumps(asked | {"name": self.name}))
-        found = json.loads(key.read_text())
+            _describe(key, asked | {"name": self.name})
+        if (found := _description(key)) is None:
+            print(f"warning: {key} is damaged; the cache is made anew", file=sys.stderr)
+            for path in self.folder.glob("[0-9]" * 7 + ".safetensors"):
+                path.unlink(missing_ok=True)  # of whatever data set
+            _describe(key, found := asked | {"name": self.name})
+        if isinstance(version := found.get("format"), int) and version > FORMAT:
+            raise BadDataset(
+                f"{self.folder} holds a cache of a newer version of this package; name another"
+                " folder."
+            )
         if any(found.get(name) != value for name, value in asked.items()):
             raise BadDataset(
                 f"{self.folder} holds the cache of another data set, {found.get('name')}, wanted"
@@ -107,6 +128,21 @@ class DecodedCache:
                 " folder on another disk, or go without a cache."
             )
         print(f"cache in {self.folder}: {told}, {_megabytes(free)} are free", flush=True)
+
+
+def _describe(key: Path, facts: dict[str, Any]) -> None:
+    with _replacing(key) as temporary:
+        temporary.write_text(json.dumps(facts))
+
+
+def _description(key: Path) -> dict[str, Any] | None:
+    """What a cache.json says; None where it is damaged."""
+    try:
+        with open_file(key, 1 << 16) as file:
+            found = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _megabytes(count: int) -> str:

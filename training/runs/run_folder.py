@@ -72,12 +72,15 @@ class RunFolder:
     def newest(self) -> dict[str, Any] | None:
         """The state of the newest checkpoint that its manifest fits; None if nothing was saved.
 
-        Every damaged one that is newer is named on stderr. BadInput when all are damaged.
+        Every damaged one that is newer is named on stderr. BadCheckpoint when all are damaged, and
+        for one of a newer version, which an older one would replace.
         """
         paths = self._paths()
         for path in reversed(paths):
             try:
                 return _verified(path)
+            except BadCheckpoint:
+                raise
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 print(f"warning: {path} is damaged: {reason}", file=sys.stderr)
@@ -137,8 +140,13 @@ def _verified(path: Path) -> dict[str, Any]:
     """The checkpoint, if it is the one that its manifest describes."""
     with open_file(path.with_suffix(".json"), 1 << 16) as file:
         manifest = json.loads(file.read())
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
+    if (found := manifest["format"]) != FORMAT:
+        if isinstance(found, int) and found > FORMAT:
+            raise BadCheckpoint(
+                f"{path}: written by a newer version of this package, in format {found}; this one "
+                f"reads {FORMAT}: go on with that version, or name another folder with --out"
+            )
+        raise ValueError(f"format {found}, this version reads {FORMAT}")
     with open_file(path) as file:
         data = file.read()
     if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
