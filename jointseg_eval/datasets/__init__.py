@@ -10,6 +10,7 @@ from jointseg_core.errors import BadConfig, BadDataset
 from jointseg_eval.datasets.camvid import CamVidSamples, camvid_splits
 from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
+from jointseg_eval.datasets.coco_file import is_panoptic
 from jointseg_eval.datasets.sample import Sample, Samples, Subset
 from jointseg_eval.input_validation import Defect, refuse
 
@@ -23,6 +24,7 @@ def open_dataset(
     remap: Mapping[str, str | None] | None = None,
     keep_empty: bool = True,
     report: Callable[[Defect], None] = refuse,
+    known: Sequence[str] = (),
 ) -> Samples:
     """The pictures of a split, in whichever layout `root` is; BadInput if there are none to use.
 
@@ -33,6 +35,7 @@ def open_dataset(
         remap: other names for categories, None for those to leave out; COCO only.
         keep_empty: also pictures without objects.
         report: is told of every defect; the default refuses what cannot be used.
+        known: things of the network that is asked, which may know COCO by Cityscapes' names.
     """
     root = Path(root).expanduser()
     layout = fixed_layout(root)
@@ -44,7 +47,7 @@ def open_dataset(
             )
         samples: Samples = layout(root, split, report)
     else:
-        samples = CocoSamples(find_annotations(root, split), split, classes, remap, report)
+        samples = CocoSamples(find_annotations(root, split), split, classes, remap, report, known)
     if keep_empty:
         return samples
     return Subset(samples, [i for i in range(len(samples)) if samples.has_objects(i)])
@@ -108,18 +111,22 @@ def find_annotations(root: Path, split: str) -> Path:
 
 
 def _annotations(root: Path, split: str) -> list[Path]:
-    """The published name, else every JSON of objects in the usual places that names the split."""
+    """The published name, else every JSON of objects in the usual places that names the split.
+
+    One of panoptic segments where there is none of objects.
+    """
     published = root / f"annotations/instances_{split}2017.json"
     if published.is_file():
         return [published]
     files = [*root.glob("annotations/*.json"), *root.glob("*.json"), *root.glob(f"{split}/*.json")]
-    others = ("panoptic", "captions", "person_keypoints", "stuff", "image_info")
+    others = ("captions", "person_keypoints", "stuff", "image_info")
     word = re.compile(rf"(?<![a-z]){re.escape(split)}(?![a-z])")
-    return sorted(
+    found = sorted(
         path
         for path in files
         if not path.name.startswith(others) and word.search(str(path.relative_to(root)))
     )
+    return [path for path in found if not is_panoptic(path)] or found
 
 
 def _nothing(root: Path, split: str) -> str:

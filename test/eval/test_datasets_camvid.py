@@ -1,6 +1,5 @@
 """CamVid as samples: both layouts, no objects, and its classes as unions of Cityscapes'."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
