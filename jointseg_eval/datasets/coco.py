@@ -1,6 +1,7 @@
 """COCO's instances in the published layout, and any other data set in its JSON.
 
-annotations/instances_{split}2017.json, and panoptic_{split}2017.json where pixels have classes
+annotations/instances_{split}2017.json, and panoptic_{split}2017.json where pixels have classes, or
+that one alone
 {split}2017/*.jpg
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +20,10 @@ from torch import Tensor
 
 from jointseg_core import Classes, Target
 from jointseg_core.errors import BadDataset
-from jointseg_eval.datasets.coco_file import CocoFile, CocoPicture, Outline, read_coco
+from jointseg_eval.datasets.coco_file import CocoFile, CocoPicture, Outline, Segment, read_coco
+from jointseg_eval.datasets.coco_streets import NAMES, THINGS, are_streets
 from jointseg_eval.datasets.masks import pixel_counts
-from jointseg_eval.datasets.panoptic import Panoptic, find_panoptic
+from jointseg_eval.datasets.panoptic import Panoptic, Rename, find_panoptic
 from jointseg_eval.datasets.pictures import Size, fingerprint, read_picture
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.datasets.store import FlatStore
@@ -34,6 +37,8 @@ class CocoSamples:
     split        what messages call it, and where its pictures may be
     classes      names of the things to find, in the order of their labels; None: all, by id
     remap        other names for categories (several may become one); None for those to leave out
+    known        things of the network that is asked, if one is: to one of Cityscapes' things COCO
+                 is what `coco_streets` tells, unless classes or remap choose otherwise
 
     Boxes and areas are as annotated, objects of no extent included. Pixels have classes only where
     there is a panoptic annotation. What is wrong is told to `report`, and left out if that returns.
@@ -46,21 +51,26 @@ class CocoSamples:
         classes: Sequence[str] | None = None,
         remap: Mapping[str, str | None] | None = None,
         report: Callable[[Defect], None] = refuse,
+        known: Sequence[str] = (),
     ) -> None:
         file = read_coco(annotations, report)
+        streets = not (classes or remap) and are_streets(file.categories, known)
+        classes = tuple(THINGS.values()) if streets else classes
+        rename = NAMES.get if streets else lambda name: (remap or {}).get(name, name)
         self.root = root_of(annotations)
         self._folder = find_pictures(annotations, split, file)
         pictures = _present(file.pictures, self._folder, annotations, report)
-        self._panoptic = _open_panoptic(annotations, pictures, remap or {})
+        self._panoptic = _open_panoptic(annotations, pictures, rename)
         pixels = self._panoptic.categories.values() if self._panoptic else ()
         _require("remap", remap or (), [*file.categories.values(), *pixels], file)
-        things, labels = choose_things(file, classes, remap or {})
+        things, labels = choose_things(file, classes, rename)
         self.classes = _classes(things, self._panoptic)
         self._store = FlatStore(_record(picture, labels) for picture in pictures)
         self._sizes = np.array([picture.size for picture in pictures], np.int32).reshape(-1, 2)
         self._has_objects = np.array([_sought(picture, labels) for picture in pictures], bool)
         self._facts = (file.digest, things, labels)
-        self.name = f"coco {split} at {annotations} ({len(pictures)} pictures)"
+        chosen = f", {len(things)} street classes" if streets else ""
+        self.name = f"coco {split} at {annotations} ({len(pictures)} pictures{chosen})"
         if not pictures:
             raise BadDataset(
                 f"{annotations} lists {len(file.pictures)} pictures, none of them can be used; is"
@@ -80,12 +90,13 @@ class CocoSamples:
         size = self.image_size(index)
         image = read_picture(self._folder / file_name, size)
         labels, boxes, areas, crowd, outlines = zip(*objects, strict=True) if objects else ((),) * 5
-        masks = paint(outlines, size)
+        segments = self._panoptic.segments(index, size) if self._panoptic else None
+        masks = paint(outlines, size, segments)
         target = Target(
             boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             labels=torch.tensor(labels, dtype=torch.int64),
             masks=masks,
-            semantic=self._semantic(index, size),
+            semantic=self._semantic(index, segments),
             crowd=torch.tensor(crowd, dtype=torch.bool),
         )
         annotated = torch.tensor(areas, dtype=torch.float32)
@@ -110,16 +121,21 @@ class CocoSamples:
     def _path(self, index: int) -> Path:
         return self._folder / self._store[index][0]
 
-    def _semantic(self, index: int, size: Size) -> Tensor | None:
-        if self._panoptic is None:
+    def _semantic(self, index: int, segments: np.ndarray | None) -> Tensor | None:
+        if segments is None:
             return None
-        return torch.from_numpy(self._panoptic.semantic(index, size)).long()
+        return torch.from_numpy(self._panoptic.semantic(index, segments)).long()
 
 
-def paint(outlines: Sequence[Outline], size: Size) -> Tensor:
-    """Masks bool [N, H, W] of outlines, as pycocotools rasterises them."""
+def paint(outlines: Sequence[Outline], size: Size, segments: np.ndarray | None = None) -> Tensor:
+    """Masks bool [N, H, W] of outlines, as pycocotools rasterises them.
+
+    segments: the panoptic map int64 [H, W], where outlines are segments of it.
+    """
     if not outlines:
         return torch.zeros(0, *size, dtype=torch.bool)
+    if isinstance(outlines[0], Segment):
+        return torch.from_numpy(segments == np.array(outlines)[:, None, None])
     masks = coco_masks.decode([_run_lengths(outline, size) for outline in outlines])  # [H, W, N]
     return torch.from_numpy(np.ascontiguousarray(masks.transpose(2, 0, 1)).view(bool))
 
@@ -132,10 +148,10 @@ def _run_lengths(outline: Outline, size: Size) -> dict:
 
 
 def choose_things(
-    file: CocoFile, classes: Sequence[str] | None, remap: Mapping[str, str | None]
+    file: CocoFile, classes: Sequence[str] | None, rename: Rename
 ) -> tuple[tuple[str, ...], dict[int, int]]:
     """Names of the things, and the label of each category id that is one of them."""
-    renamed = {id: remap.get(name, name) for id, name in file.categories.items()}
+    renamed = {id: rename(name) for id, name in file.categories.items()}
     names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
     _require("classes", classes or (), names, file)
     things = tuple(classes) if classes else names
@@ -169,10 +185,10 @@ def _classes(things: tuple[str, ...], panoptic: Panoptic | None) -> Classes:
 
 
 def _open_panoptic(
-    annotations: Path, pictures: Sequence[CocoPicture], remap: Mapping[str, str | None]
+    annotations: Path, pictures: Sequence[CocoPicture], rename: Rename
 ) -> Panoptic | None:
     found = find_panoptic(annotations)
-    return found and Panoptic(*found, [picture.image_id for picture in pictures], remap)
+    return found and Panoptic(*found, [picture.image_id for picture in pictures], rename)
 
 
 def _record(picture: CocoPicture, labels: Mapping[int, int]) -> tuple:
@@ -193,7 +209,7 @@ def root_of(annotations: Path) -> Path:
 
 def find_pictures(annotations: Path, split: str, file: CocoFile) -> Path:
     """The folder below which the pictures of a file are; BadInput if none of the usual is it."""
-    root, stem = root_of(annotations), annotations.stem.removeprefix("instances_")
+    root, stem = root_of(annotations), re.sub("^(instances|panoptic)_", "", annotations.stem)
     names = [f"{split}2017", split, stem] if split else [stem]
     parents = [root, root / "images"]
     folders = [*(parent / name for parent in parents for name in names), *reversed(parents)]

@@ -26,7 +26,13 @@ from jointseg_eval.input_validation import Defect
 
 MAX_BYTES, MAX_NAME = 1 << 32, 1024
 Report = Callable[[Defect], None]
-Outline = list[bytes] | bytes  # polygons of float64 x, y, ..., or one compressed RLE
+
+
+class Segment(int):
+    """The id of an object's pixels in the panoptic map of its picture."""
+
+
+Outline = list[bytes] | bytes | Segment  # polygons of float64 x, y, ..., or one compressed RLE
 
 
 class CocoObject(NamedTuple):
@@ -60,9 +66,14 @@ class CocoFile:
 
 
 def read_coco(path: Path, report: Report) -> CocoFile:
-    """Everything in a file of the "instances" kind; BadInput where it is none."""
+    """Everything in a file of the "instances" kind; BadInput where it is none.
+
+    Of the "panoptic" kind, which its name tells, the segments of things are its objects.
+    """
     with _no_garbage():
         document, digest = read_json(path, ("images", "annotations", "categories"))
+        if is_panoptic(path):
+            document = _objects_of(document)
         categories = read_categories(document["categories"], path, report)
         pictures = _pictures(document["images"], path, report)
         for entry, picture in _annotations(document["annotations"], pictures, path, report):
@@ -72,6 +83,32 @@ def read_coco(path: Path, report: Report) -> CocoFile:
     objects = (o for picture in pictures.values() for o in picture.objects if not o.crowd)
     found = Counter(categories[o.category] for o in objects)
     return CocoFile(path, categories, list(pictures.values()), digest, found)
+
+
+def is_panoptic(path: Path) -> bool:
+    """Whether a JSON describes segments of panoptic maps."""
+    return "panoptic" in path.name
+
+
+def _objects_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The things of a panoptic document and their segments, as one of instances has them.
+
+    Annotations that are none are left to `Panoptic`, which refuses them.
+    """
+    things = [c for c in document["categories"] if not has(c, isthing=lambda value: value == 0)]
+    ids = [category.get("id") for category in things if isinstance(category, dict)]
+    entries = [
+        {
+            **{key: segment.get(key) for key in ("category_id", "bbox", "area", "iscrowd")},
+            "image_id": picture.get("image_id"),
+            "segmentation": Segment(segment["id"]),
+        }
+        for picture in document["annotations"]
+        if has(picture, segments_info=lambda value: isinstance(value, list))
+        for segment in picture["segments_info"]
+        if has(segment, id=whole) and segment.get("category_id") in ids
+    ]
+    return {**document, "categories": things, "annotations": entries}
 
 
 @contextmanager
@@ -240,7 +277,9 @@ def _area(value: Any, mention: Callable[[str], None]) -> float:
 
 
 def _outline(value: Any, size: Size) -> Outline:
-    """Polygons or RLE, checked as far as is possible without painting them."""
+    """Polygons or RLE, checked as far as is possible without painting them, or a segment."""
+    if isinstance(value, Segment):
+        return value
     if isinstance(value, list) and value:
         return [_polygon(polygon, size) for polygon in value]
     if isinstance(value, dict):

@@ -1,14 +1,15 @@
 """COCO's panoptic annotation, as far as it tells the class of every pixel.
 
     annotations/panoptic_{split}2017.json
-    annotations/panoptic_{split}2017/*.png, or that folder beside annotations/
+    annotations/panoptic_{split}2017/*.png, or that folder beside annotations/, or
+    panoptic/{split}2017/*.png beside the JSON
 
 A pixel's segment is R + 256 G + 65536 B; 0 is void, and so is what no segment explains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,19 @@ import numpy as np
 
 from jointseg_core import UNLABELLED
 from jointseg_core.errors import BadDataset
-from jointseg_eval.datasets.coco_file import has, read_categories, read_json, text, whole
+from jointseg_eval.datasets.coco_file import (
+    has,
+    is_panoptic,
+    read_categories,
+    read_json,
+    text,
+    whole,
+)
 from jointseg_eval.datasets.pictures import Size, fingerprint, read_segments
 from jointseg_eval.datasets.store import FlatStore
 from jointseg_eval.input_validation import refuse
+
+Rename = Callable[[str], str | None]
 
 
 class Panoptic:
@@ -27,25 +37,23 @@ class Panoptic:
 
     categories  names by id
     names       of the classes, in order of the ids of their categories
-    remap       other names for categories; None for those that become unlabelled
+    rename      gives other names to categories; None to those that become unlabelled
     """
 
-    def __init__(
-        self, path: Path, folder: Path, image_ids: Iterable[int], remap: Mapping[str, str | None]
-    ) -> None:
+    def __init__(self, path: Path, folder: Path, image_ids: Iterable[int], rename: Rename) -> None:
         document, self._digest = read_json(path, ("annotations", "categories"))
         self.categories = read_categories(document["categories"], path, refuse)
-        renamed = {id: remap.get(name, name) for id, name in self.categories.items()}
+        renamed = {id: rename(name) for id, name in self.categories.items()}
         self.path, self.folder = path, folder
         self.names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
         if len(self.names) > UNLABELLED:
             raise BadDataset(f"{path} has {len(self.names)} classes; {UNLABELLED} are possible.")
-        labels = {
+        self._labels = {
             id: UNLABELLED if name is None else self.names.index(name)
             for id, name in renamed.items()
         }
         try:
-            entries = dict(_entry(entry, labels) for entry in document["annotations"])
+            entries = dict(_entry(entry, self._labels) for entry in document["annotations"])
         except (KeyError, TypeError) as error:
             raise BadDataset(
                 f"{path} has an annotation that lacks or does not know {error}; expected image_id,"
@@ -63,13 +71,16 @@ class Panoptic:
         return self.folder / self._segments[index][0]
 
     def identity(self) -> str:
-        """Another one for other segments and after a map has changed."""
+        """Another one for other segments or classes, and after a map has changed."""
         files = (self.file(index) for index in range(len(self._segments)))
-        return fingerprint(files, self.folder, self._digest)
+        return fingerprint(files, self.folder, self._digest, self._labels)
 
-    def semantic(self, index: int, size: Size) -> np.ndarray:
-        """Classes uint8 [H, W], 255 where there is none."""
-        segments = read_segments(self.file(index), size)
+    def segments(self, index: int, size: Size) -> np.ndarray:
+        """Ids of segments int64 [H, W]."""
+        return read_segments(self.file(index), size)
+
+    def semantic(self, index: int, segments: np.ndarray) -> np.ndarray:
+        """Classes uint8 [H, W] of a picture's segments, 255 where there is none."""
         known = sorted([*self._segments[index][1], (0, UNLABELLED)])
         ids, labels = (np.array(column) for column in zip(*known, strict=True))
         place = np.searchsorted(ids, segments).clip(max=len(ids) - 1)
@@ -94,16 +105,17 @@ def _entry(
     return entry["image_id"], (entry["file_name"], classes)
 
 
-def find_panoptic(instances: Path) -> tuple[Path, Path] | None:
-    """The JSON that belongs to one of instances, and its folder of PNG; None without the JSON."""
-    path = instances.with_name(instances.name.replace("instances", "panoptic"))
+def find_panoptic(annotations: Path) -> tuple[Path, Path] | None:
+    """The panoptic JSON of a data set, by any JSON of it, and its folder of PNG; None without."""
+    path = annotations.with_name(annotations.name.replace("instances", "panoptic"))
     folders = [place / path.stem for place in (path.parent, path.parent.parent)]
-    if path == instances or not path.is_file():
+    folders.append(path.parent / "panoptic" / path.stem.removeprefix("panoptic_"))
+    if not (is_panoptic(path) and path.is_file()):
         return None
     for folder in folders:
         if folder.is_dir():
             return path, folder
     raise BadDataset(
-        f"{path} is there, but its maps are not: looked for {' and '.join(map(str, folders))};"
+        f"{path} is there, but its maps are not: looked for {', '.join(map(str, folders))};"
         f" unpack {path.stem}.zip there, or move the JSON away to do without classes of pixels."
     )

@@ -1,4 +1,4 @@
-"""Scores of resampled images, and how sure a difference between two models is."""
+"""Scores of resampled images: how sure a number is, and a difference between two models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Score = Callable[[Sequence[int] | None], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How much the second of two scores is above the first, over resampled images.
+    """How much the second of two scores is above the first, or one above 0, over resampled images.
 
     mean over all images as they are; low and high enclose 95 % of the resamples.
     """
@@ -27,23 +27,32 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
+def bootstrap(
+    score: Score, images: int, resamples: int = 1000, seed: int = 0
+) -> dict[str, Difference]:
+    """Every number of a score with its interval.
+
+    score scores a list of image numbers, as `AveragePrecision.score` does. Each resample draws as
+    many images as there are, with repeats. Resamples in which a number is unknown are left out of
+    its interval.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = [generator.integers(0, images, images) for _ in range(resamples)]
+    table = [score(chosen) for chosen in drawn]
+    return {
+        name: _interval(value, np.array([row[name] for row in table]))
+        for name, value in score(None).items()
+    }
+
+
 def paired_bootstrap(
     a: Score, b: Score, images: int, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Difference]:
     """The differences b - a of every number that two scores share.
 
-    a and b score a list of image numbers, as `AveragePrecision.score` does. Each resample draws as
-    many images as there are, with repeats, the same ones for both: what the images have in common
-    cancels. Resamples in which a number is unknown are left out of its interval.
+    Each resample is the same for both: what the images have in common cancels.
     """
-    generator = np.random.default_rng(seed)
-    drawn = [generator.integers(0, images, images) for _ in range(resamples)]
-    whole = _differences(a(None), b(None))
-    table = [_differences(a(chosen), b(chosen)) for chosen in drawn]
-    return {
-        name: _interval(value, np.array([row[name] for row in table]))
-        for name, value in whole.items()
-    }
+    return bootstrap(lambda drawn: _differences(a(drawn), b(drawn)), images, resamples, seed)
 
 
 def _differences(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
