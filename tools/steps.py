@@ -108,7 +108,8 @@ def message_files(place: Place) -> list[Path]:
 def links(place: Place) -> str:
     """What is installed as links: a new file needs a new one, a changed file does not."""
     found = [file for name in LINKED for file in place.root.glob(f"{name}/**/*.*")]
-    copied = [place.root / "jointseg_ros/perception_node.py"] if place.ros else []
+    programs = ["jointseg_ros/perception_node.py", "jointseg_eval/__main__.py"]
+    copied = [place.root / name for name in programs] if place.ros else []
     return digest(sorted(file for file in found if "__pycache__" not in file.parts), copied)
 
 
