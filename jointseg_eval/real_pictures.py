@@ -29,7 +29,7 @@ from jointseg_eval.datasets import Samples, open_dataset
 from jointseg_eval.datasets.coco_file import read_json
 from jointseg_eval.evaluation import Evaluation, evaluate
 from jointseg_eval.input_validation import check_folder
-from jointseg_eval.metrics import Difference, bootstrap, paired_bootstrap
+from jointseg_eval.metrics import Difference, draws, gains, intervals
 from jointseg_eval.provenance import ROOT, command_line
 from jointseg_eval.report import number
 from jointseg_eval.scores import rounded, write_json
@@ -46,7 +46,6 @@ HEADLINES = ("mean IoU", "box AP50", "mask AP50")
 LEFT_OUT = 4
 
 Images = Sequence[int] | None
-Score = Callable[[Images], Mapping[str, float]]
 Table = dict[str, dict[str, Difference]]  # by weights, then by what a number is called
 
 
@@ -141,14 +140,15 @@ def scores_of(evaluation: Evaluation, images: Images) -> dict[str, float]:
 
 def compare(evaluations: Mapping[str, Evaluation], chosen: np.ndarray, resamples: int) -> Table:
     """Numbers of each of the weights on chosen pictures, of later ones also above the first."""
-    scores: dict[str, Score] = {
-        name: partial(_score_drawn, evaluation, chosen) for name, evaluation in evaluations.items()
+    rows = {
+        name: draws(partial(_score_drawn, evaluation, chosen), len(chosen), resamples)
+        for name, evaluation in evaluations.items()
     }
-    table = {name: bootstrap(score, len(chosen), resamples) for name, score in scores.items()}
-    first, *others = scores
+    table = {name: intervals(found) for name, found in rows.items()}
+    first, *others = rows
     for name in others:
-        gains = paired_bootstrap(scores[first], scores[name], len(chosen), resamples)
-        table[name] |= {f"{k} above {first}": gains[k] for k in HEADLINES if k in gains}
+        above = intervals(gains(rows[first], rows[name]))
+        table[name] |= {f"{k} above {first}": above[k] for k in HEADLINES if k in above}
     return table
 
 

@@ -12,7 +12,7 @@ from jointseg_eval.metrics.distances import DistanceRecall
 from jointseg_eval.metrics.panoptic import PanopticQuality, Segments, merge_segments, true_segments
 from jointseg_eval.metrics.pixels import MIN_SHARE, PixelConfusion, foreground_truth
 from jointseg_eval.metrics.proposals import ProposalRecall
-from jointseg_eval.metrics.resampling import Difference, bootstrap, paired_bootstrap
+from jointseg_eval.metrics.resampling import Difference, draws, gains, intervals
 
 __all__ = [
     "MIN_SHARE",
@@ -27,9 +27,10 @@ __all__ = [
     "Precision",
     "ProposalRecall",
     "Segments",
-    "bootstrap",
+    "draws",
     "foreground_truth",
+    "gains",
+    "intervals",
     "merge_segments",
-    "paired_bootstrap",
     "true_segments",
 ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Score = Callable[[Sequence[int] | None], Mapping[str, float]]
+Row = Mapping[str, float]
+Score = Callable[[Sequence[int] | None], Row]
 
 
 @dataclass(frozen=True)
@@ -27,36 +28,35 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def bootstrap(
-    score: Score, images: int, resamples: int = 1000, seed: int = 0
-) -> dict[str, Difference]:
-    """Every number of a score with its interval.
+def draws(score: Score, images: int, resamples: int = 1000, seed: int = 0) -> list[Row]:
+    """What a score is over all images as they are, and then over each resample of them.
 
     score scores a list of image numbers, as `AveragePrecision.score` does. Each resample draws as
-    many images as there are, with repeats. Resamples in which a number is unknown are left out of
-    its interval.
+    many images as there are, with repeats; with one seed they are the same for every score.
     """
     generator = np.random.default_rng(seed)
     drawn = [generator.integers(0, images, images) for _ in range(resamples)]
-    table = [score(chosen) for chosen in drawn]
+    return [score(None), *map(score, drawn)]
+
+
+def gains(a: Sequence[Row], b: Sequence[Row]) -> list[Row]:
+    """The differences b - a of every number that two scores share, over the same draws.
+
+    What the images have in common cancels.
+    """
+    return [
+        {name: other[name] - one[name] for name in one if name in other}
+        for one, other in zip(a, b, strict=True)
+    ]
+
+
+def intervals(rows: Sequence[Row]) -> dict[str, Difference]:
+    """Every number of some draws with its interval; draws in which it is unknown are left out."""
+    whole, *table = rows
     return {
         name: _interval(value, np.array([row[name] for row in table]))
-        for name, value in score(None).items()
+        for name, value in whole.items()
     }
-
-
-def paired_bootstrap(
-    a: Score, b: Score, images: int, resamples: int = 1000, seed: int = 0
-) -> dict[str, Difference]:
-    """The differences b - a of every number that two scores share.
-
-    Each resample is the same for both: what the images have in common cancels.
-    """
-    return bootstrap(lambda drawn: _differences(a(drawn), b(drawn)), images, resamples, seed)
-
-
-def _differences(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
-    return {name: b[name] - a[name] for name in a if name in b}
 
 
 def _interval(mean: float, values: np.ndarray) -> Difference:

@@ -13,9 +13,10 @@ from jointseg_eval.metrics import (
     AveragePrecision,
     ObjectConfusion,
     PixelConfusion,
-    bootstrap,
+    draws,
     foreground_truth,
-    paired_bootstrap,
+    gains,
+    intervals,
 )
 
 SIZE = (64, 96)
@@ -171,22 +172,23 @@ def test_the_names_of_the_numbers_and_none_of_masks_without_masks():
 
 def test_a_score_compared_with_itself_is_no_difference_and_with_a_better_one_is_clear():
     worse, better = scored(*[True, False] * 20), scored(*[True, True, True, False] * 10)
-    same = paired_bootstrap(worse.score, worse.score, 40, resamples=20)["box_ap"]
+    rows, more = (draws(one.score, 40, resamples=200) for one in (worse, better))
+    same = intervals(gains(rows, rows))["box_ap"]
     assert (same.mean, same.low, same.high, same.is_clear) == (0, 0, 0, False)
-    gain = paired_bootstrap(worse.score, better.score, 40, resamples=200)["box_ap"]
+    gain = intervals(gains(rows, more))["box_ap"]
     assert gain.is_clear and 0 < gain.low < gain.mean < gain.high
     assert gain.mean == better.boxes().ap - worse.boxes().ap
-    assert gain == paired_bootstrap(worse.score, better.score, 40, resamples=200)["box_ap"]
+    assert gain == intervals(gains(rows, draws(better.score, 40, resamples=200)))["box_ap"]
 
 
 def test_a_bootstrap_interval_is_as_wide_as_statistics_says():
     # recall of n independent images has variance p (1 - p) / n: the interval is 3.92 of its root
     right = np.random.default_rng(0).random(400) < 0.5
     score, none = scored(*right).score, AveragePrecision(NAMES)
-    found = bootstrap(score, 400, resamples=400)["box_ar_100"]
+    found = intervals(draws(score, 400, resamples=400))["box_ar_100"]
     assert found.mean == score()["box_ar_100"]
     assert found.high - found.low == pytest.approx(3.92 * math.sqrt(0.25 / 400), rel=0.15)
-    assert math.isnan(paired_bootstrap(none.score, none.score, 0, 3)["box_ap"].low)
+    assert math.isnan(intervals(draws(none.score, 0, 3))["box_ap"].low)
 
 
 def test_objects_found_as_another_class_missed_made_up_or_in_a_crowd():
