@@ -248,6 +248,20 @@ def test_decimal_numbers_are_tied_but_on_pages_that_are_known_for_others(page: P
     assert bool(free) == (page.name in FREE), free
 
 
+SPLIT = re.compile(
+    r"^[^\n]*[^\s>]\n *(<!--(?:(?!-->).)*-->)(?: *[^\s<]|\n(?! *(?:<!--|\* |#)) *\S)",
+    re.MULTILINE | re.DOTALL,
+)
+"""A comment at the start of a line between lines of text, where Markdown ends the paragraph."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_comment_splits_a_paragraph(page: Path) -> None:
+    assert SPLIT.findall("One <!-- a -->\nparagraph.\n<!-- b -->\n\nAnother.") == []
+    assert SPLIT.findall("One\n<!-- a --> paragraph.") == ["<!-- a -->"]
+    assert SPLIT.findall(page.read_text()) == []
+
+
 def claims_of(tmp_path: Path, text: str) -> list[str]:
     page = tmp_path / "page.md"
     page.write_text(text)
