@@ -252,7 +252,7 @@ def test_decimal_numbers_are_tied_but_on_pages_that_are_known_for_others(page: P
 
 
 SPLIT = re.compile(
-    r"^[^\n]*[^\s>]\n *(<!--(?:(?!-->).)*-->)(?: *[^\s<]|\n(?! *(?:<!--|\* |#)) *\S)",
+    r"^[^\n]*[^\s>]\n *(<!--(?:(?!-->).)*-->)(?: *\S|\n(?! *(?:<!--|\* |#)) *\S)",
     re.MULTILINE | re.DOTALL,
 )
 """A comment at the start of a line between lines of text, where Markdown ends the paragraph."""
