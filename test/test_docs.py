@@ -83,6 +83,26 @@ def test_files_in_backticks_exist(page: Path) -> None:
             assert [f for room in ROOMS for f in (ROOT / room).rglob(name)], name
 
 
+@each_page
+def test_names_that_stand_behind_a_file_are_in_it(page: Path) -> None:
+    for file, name in re.findall(r"`([\w/]+\.py): ([\w.]+)`", prose(page)):
+        assert name in names_in(ROOT / file), f"{file}: {name}"
+
+
+def test_flags_that_give_the_other_choice_are_there() -> None:
+    from training.recipes import RECIPES
+    from training.runs.options import described, parsed
+
+    kinds = {name: kind for one in RECIPES.values() for name, (kind, _) in described(one).items()}
+    text = "\n".join(in_backticks(ROOT / "docs/faithfulness.md"))
+    flags = re.findall(r"--([\w.-]+)(?: ([^\s-]\S*))?", text)
+    assert len(flags) > 20
+    for flag, value in flags:
+        kind = kinds[flag.replace("-", "_")]
+        assert not value or parsed(value, kind) is not None, flag
+    assert set(re.findall(r"\b\w+_(?:coco|cityscapes)\w*", text)) <= set(RECIPES)
+
+
 def starts(module: str) -> bool:
     """Whether `python -m` finds this module, and the module does something then."""
     file = ROOT / module.replace(".", "/")
