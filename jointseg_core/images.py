@@ -26,6 +26,8 @@ _MESSAGE_FORMATS = ("JPEG", "PNG")
 _FILE_FORMATS = (*_MESSAGE_FORMATS, "BMP", "WEBP", "TIFF", "PPM")
 """All that Pillow may decode; it would hand others, such as PostScript, to further programs."""
 
+_LONGEST_FRAME_ID = 256
+_TRAILING = 4096  # bytes behind the rows of even the smallest picture
 _BAYER_SIDE = 3
 """Smaller mosaics would come out black."""
 
@@ -57,8 +59,13 @@ _IN_PAIRS = (cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2RGB_YUYV)
 def message_to_rgb(message: Any) -> np.ndarray:
     """The picture of a sensor_msgs Image or CompressedImage of any library, uint8 [H, W, 3] RGB.
 
-    A view of the message's data where possible. Raises BadImage.
+    A view of the message's data where possible. Raises BadImage, also for a frame_id that every
+    detection would repeat at length.
     """
+    header = getattr(message, "header", None)
+    if header is not None and (length := len(header.frame_id)) > _LONGEST_FRAME_ID:
+        text = f"frame_id has {length} characters, more than the {_LONGEST_FRAME_ID} allowed"
+        raise BadImage("frame_id", text)
     if hasattr(message, "format"):
         return _compressed_to_rgb(message.data, message.format)
     size, step = (message.height, message.width), message.step
@@ -71,7 +78,8 @@ def _raw_to_rgb(
     """Rows of encoded pixels as uint8 [H, W, 3] RGB; a view of the data where possible.
 
     size: (height, width); step: bytes from row to row; data: any buffer. The last row may come
-    without its padding, and what follows the last row is ignored. Raises BadImage.
+    without its padding, and what follows the last row is ignored, up to as much again. Raises
+    BadImage.
     """
     if encoding not in ENCODINGS:
         known = f"not one of {', '.join(ENCODINGS)}"
@@ -103,6 +111,9 @@ def _pixels(size: tuple[int, int], step: int, pixel_bytes: int, data: Any) -> np
         raise BadImage("step", f"step is {step}, a row of {width} pixels has {row} bytes")
     if len(data) < (height - 1) * step + row:
         text = f"data has {len(data)} bytes, {height} rows of step {step} need more"
+        raise BadImage("data_size", text)
+    if len(data) > 2 * height * step + _TRAILING:
+        text = f"data has {len(data)} bytes, {height} rows of step {step} are less than half of it"
         raise BadImage("data_size", text)
     return np.ndarray((height, width, pixel_bytes), np.uint8, data, strides=(step, pixel_bytes, 1))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from jointseg_core.predictor import Predictor
 from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded, weights
 from jointseg_eval.datasets import Samples, open_dataset, read_remap
 from jointseg_eval.evaluation import Evaluation, evaluate, spread
-from jointseg_eval.input_validation import check_folder
+from jointseg_eval.input_validation import held
 from jointseg_eval.models import Models, asked_for_all, open_predictors
 from jointseg_eval.provenance import command_line
 from jointseg_eval.report import (
@@ -39,9 +40,12 @@ __all__ = ["Evaluation", "evaluate", "main"]
 def main() -> int:
     """Evaluate as the command line says; BadInput for what cannot be evaluated."""
     options = _parser().parse_args()
+    with held(options.out, "--out") if options.out else nullcontext():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     predictor, other = open_predictors(options)
-    if options.out:
-        check_folder(options.out, "--out")
     remap = read_remap(options.remap or ())
     known = predictor.classes.things
     samples = open_dataset(

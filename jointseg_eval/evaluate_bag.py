@@ -43,11 +43,12 @@ from jointseg_eval.bag_evaluation.windows import (
     TruthTopics,
     Window,
     common_truth,
+    files_of,
     survey,
     windows,
 )
 from jointseg_eval.datasets.coco_file import read_categories, read_json
-from jointseg_eval.input_validation import check_folder, refuse
+from jointseg_eval.input_validation import held, refuse
 from jointseg_eval.models import Models
 from jointseg_eval.provenance import command_line
 from jointseg_eval.report import HEADLINES, number
@@ -60,7 +61,11 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 def main() -> int:
     """Evaluate as the command line says; BadInput for what cannot be evaluated."""
     options = _parser().parse_args()
-    check_folder(options.out, "--out")
+    with held(options.out, "--out"):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     recordings, refused = _survey(options)
     if options.online is not None and len(recordings) > 1:
         raise BadConfig("--online belongs to one recording; evaluate one at a time.")
@@ -104,8 +109,14 @@ def main() -> int:
 
 def _survey(options: argparse.Namespace) -> tuple[list[Recording], list[str]]:
     """The recordings that can be opened, and why others cannot; BadInput when there is none."""
-    found, refused = [], []
+    found, refused, taken = [], [], set()
     for path in options.bags:
+        files = files_of(path)
+        if files & taken:
+            told = "it, or a part of it, was given before, and counts once"
+            print(f"warning: {path} is left out: {told}", file=sys.stderr)
+            continue
+        taken |= files
         try:
             found.append(survey(path, options.topic, _truth_topics(options), options.strict))
         except BadBag as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +46,34 @@ def check_folder(folder: Path, option: str) -> None:
             f"{option}: {folder} cannot be a folder, nothing can be written to {there};"
             " name another one."
         )
+
+
+@contextmanager
+def held(folder: Path, option: str) -> Iterator[None]:
+    """A folder to write, which is made, and which no other process holds as long as the block runs.
+
+    Raises BadInput as `check_folder` does, and while another process holds it.
+    """
+    check_folder(folder, option)
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BadInput(
+            f"{option}: another process is writing into {folder}; wait for it, or name another one."
+        ) from error
+    except OSError:
+        pass  # a file system that has no locks
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):  # something was written
+                folder.rmdir()
+        os.close(descriptor)
 
 
 def working_folder(near: Path) -> tempfile.TemporaryDirectory:

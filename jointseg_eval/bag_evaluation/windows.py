@@ -11,6 +11,7 @@ from jointseg_core.errors import BadBag
 from jointseg_core.files import open_file
 from jointseg_core.messages import DETECTIONS, MASKS
 from jointseg_eval.recordings.bags import BagReader
+from jointseg_eval.recordings.files import KINDS
 from jointseg_eval.recordings.topics import IMAGE, IMAGE_TYPES, TRUTH, image_topic
 
 EDGE_BYTES = 64 << 10
@@ -98,6 +99,13 @@ def fingerprint(path: Path) -> str:
             content.seek(max(0, facts.st_size - EDGE_BYTES))
             digest.update(content.read(EDGE_BYTES))
     return digest.hexdigest()
+
+
+def files_of(path: Path) -> set[tuple[int, int]]:
+    """The storage files of a recording, by device and number: the same under every name."""
+    files = [file for kind in KINDS for file in path.glob(f"*{kind}*")] if path.is_dir() else [path]
+    found = [file.stat() for file in files if file.exists()]
+    return {(file.st_dev, file.st_ino) for file in found}
 
 
 def common_truth(recordings: Sequence[Recording]) -> tuple[str, ...]:

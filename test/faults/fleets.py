@@ -12,14 +12,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from deadly import Deadly
 
 from faults.contract import Case
 from jointseg_core import shipped_weights
+from jointseg_core.errors import BadInput
 from jointseg_eval.bag_evaluation.processes import in_processes, one_by_one
 from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.window_result import WindowResult
 from jointseg_eval.bag_evaluation.windows import survey, windows
+from jointseg_eval.input_validation import held
 from jointseg_eval.recordings.bags import BagReader, BagWriter
 from training.scenes.driving_bag import write_driving_bag
 
@@ -84,6 +87,28 @@ def half_of_the_frames(folder: Path) -> list:
     return [path]
 
 
+def twice(folder: Path) -> list:
+    """One recording under its name, by a link, a hard link and from its folder."""
+    path = drive(folder)
+    (folder / "link.mcap").symlink_to(path)
+    (folder / "hard.mcap").hardlink_to(path)
+    (folder / "bag").mkdir()
+    (folder / "bag" / "a.mcap").symlink_to(path)
+    return [path, path, folder / "link.mcap", folder / "hard.mcap", folder / "bag"]
+
+
+def _at_once(folder: Path) -> None:
+    """Of two that write into one folder, the second is refused, and the first goes on."""
+    with held(folder / "out", "--out"):
+        with pytest.raises(BadInput, match="another process is writing"), held(folder / "out", ""):
+            raise AssertionError
+        assert (folder / "out").is_dir()
+    assert not (folder / "out").exists()  # nothing was written
+    with held(folder / "out", "--out"):
+        (folder / "out" / "a").touch()
+    assert (folder / "out" / "a").exists()
+
+
 def _equal(one: WindowResult, other: WindowResult) -> None:
     assert one.keys() == other.keys()
     for name in one:
@@ -141,6 +166,8 @@ def _itself(folder: Path) -> tuple[Path]:
 SLOW = {"seconds": 200, "megabytes": 900}
 CASES = [
     evaluated("a sound recording", lambda folder: [drive(folder)], 0, often=True),
+    evaluated("a recording given five times", twice, 0, "counts once", "4 frames", often=True),
+    Case("fleets", "two into one folder at once", _itself, _at_once, often=True),
     evaluated("a recording without its end", cut, 4, "lost:"),
     evaluated("a recording beside garbage", beside_garbage, 4, "broken.mcap"),
     evaluated("every second frame without a picture", half_of_the_frames, 4, "lost:"),

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from faults.contract import Case
 from jointseg_core import Predictor, shipped_weights
@@ -41,10 +42,8 @@ def read(reader: str, fields: dict[str, Any]) -> np.ndarray:
     if reader == "node":
         return message_to_rgb(Image(**fields))
     data = np.frombuffer(fields["data"], np.uint8)
-    message = new(
-        "sensor_msgs/msg/Image", **fields | {"data": data, "header": header_message(1, "")}
-    )
-    return to_rgb(message)
+    header = header_message(1, fields["header"].frame_id if "header" in fields else "")
+    return to_rgb(new("sensor_msgs/msg/Image", **fields | {"data": data, "header": header}))
 
 
 def refuse(reader: str, fields: dict[str, Any]) -> None:
@@ -173,12 +172,25 @@ def sizes(name: str, *given: tuple[int, int], **limits: Any) -> Case:
     return Case("images", name, predictor, run, **{"megabytes": 500} | limits)
 
 
+def _long_frame_id(reader: str) -> None:
+    assert (read(reader, GOOD | {"header": Header(frame_id="x" * 256)}) == PICTURE).all()
+
+
 CASES = [
     *bad("step below a row", "step", step=17),
     *bad("step of zero", "step", step=0),
     *bad("step of 4 GB", step=BIG - 1),
     *bad("no data", "0 bytes", data=b""),
     *bad("data one byte short", "71 bytes", data=bytes(71)),
+    *bad("a thousand pictures in one", "72000 bytes", data=bytes(72_000)),
+    *(
+        case
+        for length in (257, 1000, 1_000_000)
+        for case in bad(
+            f"a frame_id of {length}", f"{length} characters", header=Header(frame_id="x" * length)
+        )
+    ),
+    *good("a frame_id of 256", _long_frame_id),
     *bad("height 0", "6 x 0", height=0),
     *bad("width 0", "0 x 4", width=0),
     *bad("height and width 0", "0 x 0", height=0, width=0),
