@@ -15,14 +15,15 @@ from training.scenes.camera import NEAR, Camera, placed
 from training.scenes.codes import FIRST_OBJECT, LAST_OBJECT, VOID
 from training.scenes.painter import Painter
 from training.scenes.roadside import Standing
-from training.scenes.sensor import develop
 from training.scenes.shapes import Mesh, Parts
 from training.scenes.street import SUPERSAMPLING, Street, any_street
 from training.scenes.traffic import CARAVAN, UNKNOWN, Actor
+from training.scenes.wide import wide_street
 
 LEAST_AREA = 30  # visible pixels at 256 x 512; what shows less is void
 LEAST_FRACTION = 0.2
 DIFFICULTIES = ("easy", "default", "hard")
+STYLES = {"plain": any_street, "wide": wide_street}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,11 @@ class Scene:
 
 
 def render_scene(
-    seed: int, index: int, size: tuple[int, int] = (256, 512), difficulty: str = "default"
+    seed: int,
+    index: int,
+    size: tuple[int, int] = (256, 512),
+    difficulty: str = "default",
+    style: str = "plain",
 ) -> Scene:
     """Picture number `index` of the endless set `seed`: one instant of a random street.
 
@@ -60,20 +65,23 @@ def render_scene(
         index: of the picture, from 0.
         size: (height, width) in pixels, both at least 64.
         difficulty: easy, default or hard: how much traffic there is.
+        style: plain: flat colours in a town; wide: drawn wider than real streets are.
 
     The result depends on the arguments alone (with one version of OpenCV).
     """
-    check_request(size, difficulty)
+    check_request(size, difficulty, style)
     rng = np.random.default_rng([seed, index])
-    street = any_street(rng, size, difficulty)
+    street = STYLES[style](rng, size, difficulty)
     return take_picture(street, 0.0, rng)
 
 
-def check_request(size: tuple[int, int], difficulty: str) -> None:
+def check_request(size: tuple[int, int], difficulty: str, style: str = "plain") -> None:
     if min(size) < 64:
         raise ValueError(f"size is {size}, expected (height, width) of at least 64 pixels each")
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty is {difficulty!r}, expected easy, default or hard")
+    if style not in STYLES:
+        raise ValueError(f"style is {style!r}, expected {' or '.join(STYLES)}")
 
 
 @dataclass(frozen=True)
@@ -271,7 +279,7 @@ def _scene(
     shadows = _shadows(painter, street, time)
     if street.mirrored:
         codes, shadows, picture = (cv2.flip(plane, 1) for plane in (codes, shadows, picture))
-    image = develop(picture, codes, shadows, street.sensor, street.light, below, rng)
+    image = street.sensor.develop(picture, codes, shadows, street.light, below, rng)
     semantic, instances, objects = _annotate(codes, claims, -1.0 if street.mirrored else 1.0)
     return Scene(image, semantic, instances, objects)
 

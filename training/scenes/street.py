@@ -22,7 +22,7 @@ CHOICES = 5 + 2 * len(traffic.KINDS)
 _SKY_LOW = np.array([(214, 224, 234), (230, 214, 190), (200, 204, 208)], float)
 _SKY_HIGH = np.array([(96, 146, 208), (130, 160, 200), (176, 184, 192)], float)
 _GRASS = np.array([(98, 124, 60), (122, 128, 74), (140, 124, 92), (84, 112, 58)], float)
-_BUSY = {"easy": 0.7, "default": 1.0, "hard": 1.3}
+BUSY = {"easy": 0.7, "default": 1.0, "hard": 1.3}
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def any_street(
     spread = rng.random(CHOICES) if spread is None else spread
     night = rng.random() < 0.05
     camera = _any_camera(rng, size, spread)
-    plan = _any_plan(rng)
+    plan = any_plan(rng)
     light, colours = _any_light(rng, night)
     ego_speed = 0.0 if rng.random() < 0.2 else rng.uniform(0, 7)
     amounts, depths = np.split(spread[5:], 2)
-    number = traffic.counts(amounts, _BUSY[difficulty] * (0.75 + 0.5 * spread[3]))
+    number = traffic.counts(amounts, BUSY[difficulty] * (0.75 + 0.5 * spread[3]))
     return Street(
         plan=plan,
         camera=camera,
@@ -68,8 +68,8 @@ def any_street(
         light=light,
         colours=colours,
         clouds=rng.normal(0, 0.6, (6, 12)) * (rng.random() < 0.8),
-        stains=_any_stains(rng, plan),
-        standing=tuple(_any_roadside(rng, plan, night)),
+        stains=any_stains(rng, plan),
+        standing=tuple(any_roadside(rng, plan, night)),
         sensor=Sensor(rng, night),
         size=size,
         mirrored=bool(spread[2] < 0.5),
@@ -89,7 +89,7 @@ def _any_camera(rng: np.random.Generator, size: tuple[int, int], spread: np.ndar
     )
 
 
-def _any_plan(rng: np.random.Generator) -> Layout:
+def any_plan(rng: np.random.Generator) -> Layout:
     wide = rng.uniform(2.9, 3.4)
     own = rng.normal(0, 0.15)
     rails = int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2]))
@@ -143,7 +143,7 @@ def _any_light(rng: np.random.Generator, night: bool) -> tuple[Light, GroundColo
     return light, colours
 
 
-def _any_stains(rng: np.random.Generator, plan: Layout) -> np.ndarray:
+def any_stains(rng: np.random.Generator, plan: Layout) -> np.ndarray:
     count = int(rng.integers(2, 10))
     return np.stack(
         [
@@ -158,7 +158,7 @@ def _any_stains(rng: np.random.Generator, plan: Layout) -> np.ndarray:
     )
 
 
-def _any_roadside(rng: np.random.Generator, plan: Layout, night: bool) -> list[Standing]:
+def any_roadside(rng: np.random.Generator, plan: Layout, night: bool) -> list[Standing]:
     town = rng.random()  # from open country to closed rows of houses
     things = []
     for side, kerb in ((-1, plan.left), (1, plan.right)):

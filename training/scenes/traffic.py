@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -67,10 +67,12 @@ class Actor:
         return self.x + way * np.sin(self.heading), self.z + way * np.cos(self.heading)
 
 
-def counts(spread: np.ndarray, busy: float) -> dict[str, int]:
+def counts(
+    spread: np.ndarray, busy: float, kinds: Mapping[str, float] = KINDS
+) -> dict[str, int]:
     """How many of each kind, from a number in [0, 1) each: right on average, to within one."""
     return {
-        kind: int(mean * busy + u) for (kind, mean), u in zip(KINDS.items(), spread, strict=True)
+        kind: int(mean * busy + u) for (kind, mean), u in zip(kinds.items(), spread, strict=True)
     }
 
 
@@ -141,7 +143,7 @@ def _on_road(
 ) -> tuple[float, float, float, float]:
     """A place in a lane, at the kerb, on the tracks or across: (x, z, heading, speed)."""
     nearest = {"train": 12.0, "bus": 10.0, "truck": 8.0}.get(kind, 5.5)
-    z = _depth(depth, nearest, 66 if kind == "car" else 52) + length / 2
+    z = _depth(depth, nearest, plan.reach if kind == "car" else 52) + length / 2
     across = plan.crossing is not None and rng.random() < (0.3 if kind != "car" else 0.25)
     if across:
         way = rng.choice([-1, 1])

@@ -1,0 +1,144 @@
+"""How a real camera sees a wide scene: surfaces with texture, glare, its response, its file."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from training.scenes.codes import (
+    BUILDING,
+    FENCE,
+    FIRST_OBJECT,
+    ROAD,
+    SIDEWALK,
+    TERRAIN,
+    VEGETATION,
+    VOID,
+    WALL,
+)
+from training.scenes.painter import Light
+from training.scenes.sensor import (
+    IS_GROUND,
+    Sensor,
+    fog_on_ground,
+    headlamps,
+    illumination,
+    in_colour,
+    through_lens,
+    white_noise,
+)
+
+_ROUGH = {  # contrast of the octaves of 1, 2, 5 and 16 pixels, as a share of the brightness
+    ROAD: (0.03, 0.03, 0.03, 0.04),
+    SIDEWALK: (0.04, 0.04, 0.05, 0.05),
+    BUILDING: (0.04, 0.06, 0.08, 0.10),
+    WALL: (0.06, 0.08, 0.08, 0.08),
+    FENCE: (0.06, 0.06, 0.04, 0.04),
+    VEGETATION: (0.16, 0.26, 0.26, 0.18),
+    TERRAIN: (0.08, 0.10, 0.10, 0.10),
+    VOID: (0.02, 0.02, 0.04, 0.06),
+    **dict.fromkeys(range(FIRST_OBJECT, 256), (0.02, 0.03, 0.06, 0.06)),
+}
+_OCTAVES = (0.0, 1.2, 3.0, 9.0)  # standard deviations in pixels
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class Film(Sensor):
+    """A random camera, with a wider choice of everything than a Sensor."""
+
+    def __init__(self, rng: np.random.Generator, night: bool) -> None:
+        super().__init__(rng, night)
+        self.field = 1 + (self.field - 1) * 0.5
+        self.rough = np.zeros((len(_OCTAVES), 256), np.float32)
+        self.rough[:, list(_ROUGH)] = np.transpose(list(_ROUGH.values()))
+        self.rough *= np.exp(rng.normal(0, 0.5, (len(_OCTAVES), 256)))
+        self.rough[:, FIRST_OBJECT:] = self.rough[:, FIRST_OBJECT : FIRST_OBJECT + 1]
+        self.exposure = 0.8 if night else float(np.exp(rng.normal(0.05, 0.25)))
+        self.balance = 1 + rng.normal(0, 0.03, 3)
+        self.contrast = 0.9 if night else float(np.exp(rng.uniform(np.log(0.75), np.log(2.2))))
+        self.saturation = rng.uniform(0.25, 1.05)
+        self.glow = rng.uniform(0.0, 0.35)
+        self.veil = rng.uniform(5, 35) if rng.random() < 0.3 else 0.0
+        self.sharpening = rng.uniform(0.3, 1.2) if rng.random() < 0.4 else 0.0
+        self.detail = rng.uniform(0.5, 0.9) if rng.random() < 0.4 else 1.0  # of the sensor's rows
+        self.shadow = 0.1 if night else rng.uniform(0.2, 0.7)
+
+    def develop(
+        self,
+        picture: np.ndarray,
+        codes: np.ndarray,
+        shadows: np.ndarray,
+        light: Light,
+        ground: tuple[float, float],
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        image = picture.astype(np.float32)
+        image *= in_colour(self._texture(codes, rng))
+        flat = cv2.LUT(codes, IS_GROUND)
+        fog_on_ground(image, flat, light, ground)
+        dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (self.shadow / 255)
+        image *= in_colour(illumination(self, codes.shape) * (1 - dark * flat))
+        if self.night:
+            headlamps(image)
+        image = self._expose(image)
+        return self._file(through_lens(image, self), rng)
+
+    def _texture(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Brightness [H, W] around 1: noise of four octaves, as rough as each surface is."""
+        total = np.ones(codes.shape, np.float32)
+        for field, strengths in zip(_octaves(), self.rough, strict=True):
+            total += _cut(field, codes.shape, rng) * cv2.LUT(codes, strengths)
+        return np.maximum(total, 0.15)
+
+    def _expose(self, image: np.ndarray) -> np.ndarray:
+        """Colours as the sensor answers, 0 to 255 and above: glare, white balance, response."""
+        grey = image @ _GREY
+        image = in_colour(grey * (1 - self.saturation)) + image * np.float32(self.saturation)
+        image *= (self.exposure * self.balance).astype(np.float32)
+        if self.glow:
+            height, width = grey.shape
+            bright = cv2.resize(grey, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
+            bright = np.maximum(bright * self.exposure - 190, 0) * np.float32(self.glow)
+            halo = cv2.resize(cv2.GaussianBlur(bright, (0, 0), 2.5), (width, height))
+            image += in_colour(halo)
+        return image
+
+    def _file(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        if self.detail < 1:
+            few = round(width * self.detail), round(height * self.detail)
+            image = cv2.resize(
+                cv2.resize(image, few, interpolation=cv2.INTER_AREA), (width, height)
+            )
+        level = np.clip(np.arange(512) / 255, 0, 1) ** self.contrast * (255 - self.veil)
+        image = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), level[:256].astype(np.float32))
+        image += white_noise(image.shape, rng) * np.float32(self.noise) + np.float32(self.veil)
+        if self.sharpening:
+            image += (image - cv2.GaussianBlur(image, (0, 0), 1.0)) * np.float32(self.sharpening)
+        stored = np.clip(image, 0, 255).astype(np.uint8)
+        if self.jpeg:
+            _, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg])
+            stored = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return stored
+
+
+@lru_cache(maxsize=1)
+def _octaves() -> tuple[np.ndarray, ...]:
+    """Fields of noise [768, 1536] of unit variance, from fine to coarse."""
+    fields = []
+    for k, sigma in enumerate(_OCTAVES):
+        noise = np.random.default_rng([8, k]).standard_normal((768, 1536), np.float32)
+        smooth = cv2.GaussianBlur(noise, (0, 0), sigma) if sigma else noise
+        fields.append(smooth / smooth.std())
+    return tuple(fields)
+
+
+def _cut(field: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A random part of a field; of a larger picture, the field made larger."""
+    height, width = shape
+    y = int(rng.integers(max(field.shape[0] - height, 1)))
+    x = int(rng.integers(max(field.shape[1] - width, 1)))
+    part = field[y : y + height, x : x + width]
+    return part if part.shape == shape else cv2.resize(field, (width, height))
