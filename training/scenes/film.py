@@ -32,14 +32,14 @@ from training.scenes.sensor import (
 
 _ROUGH = {  # contrast of the octaves of 1, 2, 5 and 16 pixels, as a share of the brightness
     ROAD: (0.03, 0.03, 0.03, 0.04),
-    SIDEWALK: (0.04, 0.04, 0.05, 0.05),
-    BUILDING: (0.04, 0.06, 0.08, 0.10),
-    WALL: (0.06, 0.08, 0.08, 0.08),
+    SIDEWALK: (0.04, 0.04, 0.04, 0.05),
+    BUILDING: (0.04, 0.05, 0.05, 0.06),
+    WALL: (0.06, 0.06, 0.05, 0.06),
     FENCE: (0.06, 0.06, 0.04, 0.04),
-    VEGETATION: (0.16, 0.26, 0.26, 0.18),
+    VEGETATION: (0.14, 0.20, 0.18, 0.12),
     TERRAIN: (0.08, 0.10, 0.10, 0.10),
     VOID: (0.02, 0.02, 0.04, 0.06),
-    **dict.fromkeys(range(FIRST_OBJECT, 256), (0.02, 0.03, 0.06, 0.06)),
+    **dict.fromkeys(range(FIRST_OBJECT, 256), (0.02, 0.02, 0.04, 0.06)),
 }
 _OCTAVES = (0.0, 1.2, 3.0, 9.0)  # standard deviations in pixels
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -53,12 +53,12 @@ class Film(Sensor):
         self.field = 1 + (self.field - 1) * 0.5
         self.rough = np.zeros((len(_OCTAVES), 256), np.float32)
         self.rough[:, list(_ROUGH)] = np.transpose(list(_ROUGH.values()))
-        self.rough *= np.exp(rng.normal(0, 0.5, (len(_OCTAVES), 256)))
+        self.rough *= np.exp(rng.normal(0, 0.3, (len(_OCTAVES), 256)))
         self.rough[:, FIRST_OBJECT:] = self.rough[:, FIRST_OBJECT : FIRST_OBJECT + 1]
-        self.exposure = 0.8 if night else float(np.exp(rng.normal(0.05, 0.25)))
+        self.exposure = 0.8 if night else float(np.exp(rng.normal(0.05, 0.2)))
         self.balance = 1 + rng.normal(0, 0.03, 3)
         self.contrast = 0.9 if night else float(np.exp(rng.uniform(np.log(0.75), np.log(2.2))))
-        self.saturation = rng.uniform(0.25, 1.05)
+        self.saturation = rng.uniform(0.2, 0.9)
         self.glow = rng.uniform(0.0, 0.35)
         self.veil = rng.uniform(5, 35) if rng.random() < 0.3 else 0.0
         self.sharpening = rng.uniform(0.3, 1.2) if rng.random() < 0.4 else 0.0
@@ -75,7 +75,7 @@ class Film(Sensor):
         rng: np.random.Generator,
     ) -> np.ndarray:
         image = picture.astype(np.float32)
-        image *= in_colour(self._texture(codes, rng))
+        self._roughen(image, codes, rng)
         flat = cv2.LUT(codes, IS_GROUND)
         fog_on_ground(image, flat, light, ground)
         dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (self.shadow / 255)
@@ -85,12 +85,13 @@ class Film(Sensor):
         image = self._expose(image)
         return self._file(through_lens(image, self), rng)
 
-    def _texture(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Brightness [H, W] around 1: noise of four octaves, as rough as each surface is."""
-        total = np.ones(codes.shape, np.float32)
+    def _roughen(self, image: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> None:
+        """Noise of four octaves, as rough as each surface is; less where it is as bright as sky."""
+        total = np.zeros(codes.shape, np.float32)
         for field, strengths in zip(_octaves(), self.rough, strict=True):
             total += _cut(field, codes.shape, rng) * cv2.LUT(codes, strengths)
-        return np.maximum(total, 0.15)
+        total *= np.clip(1.5 - image[..., 1] / 160, 0.1, 1)
+        image *= in_colour(np.clip(1 + total, 0.3, 1.6))
 
     def _expose(self, image: np.ndarray) -> np.ndarray:
         """Colours as the sensor answers, 0 to 255 and above: glare, white balance, response."""

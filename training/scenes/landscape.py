@@ -9,8 +9,8 @@ from training.scenes.houses import strips
 from training.scenes.painter import Painter
 from training.scenes.roadside import Standing
 from training.scenes.shapes import Parts
+from training.scenes.trees import WOODS, foliage
 
-_WOODS = np.array([(40, 54, 32), (56, 72, 40), (34, 46, 34), (72, 80, 46), (84, 76, 54)], float)
 _GRASSES = np.array([(186, 160, 112), (164, 140, 96), (104, 122, 62), (78, 100, 50)], float)
 SKY_LINE = 900.0  # metres: where the far hills stand
 
@@ -18,7 +18,7 @@ SKY_LINE = 900.0  # metres: where the far hills stand
 def hills(rng: np.random.Generator, near: float) -> Standing:
     """A range of hills across the view at a depth, wooded or of grass."""
     wooded = rng.random() < 0.6
-    colour = (_WOODS if wooded else _GRASSES)[rng.integers(4)] * rng.uniform(0.7, 1.2)
+    colour = (WOODS if wooded else _GRASSES)[rng.integers(4)] * rng.uniform(0.7, 1.2)
     code = VEGETATION if wooded else TERRAIN
     x = np.linspace(-1.6, 1.6, 60) * near
     waves = rng.uniform(1, 9, 4)[:, None] * x / near + rng.uniform(0, 6.3, 4)[:, None]
@@ -55,50 +55,6 @@ def slope(
             painter.parts(parts, at, depth, 0.0, [VEGETATION])
 
     return Standing(min(x, crest), max(x, crest), z0, z1, paint)
-
-
-def wood(
-    rng: np.random.Generator, x: float, z: tuple[float, float], size: float, foot: float = 0.0
-) -> Standing:
-    """A dense row of trees along the road, from z[0] to z[1]; foot is the height they stand at."""
-    base = _WOODS[rng.integers(5)] * rng.uniform(0.7, 1.3)
-    parts = Parts()
-    at = z[0]
-    while at < z[1]:
-        tall = size * rng.uniform(0.5, 1.1)
-        reach = tall * rng.uniform(0.28, 0.5)
-        centre = (rng.normal(0, 0.15) * size, foot + tall * 0.55, at - z[0])
-        foliage(parts, rng, centre, reach, tall * 0.5, 16 if at < 60 else 7, base)
-        at += reach * rng.uniform(0.7, 1.6)
-    return Standing(
-        x - size / 3,
-        x + size / 3,
-        *z,
-        lambda painter: painter.parts(parts, x, z[0], 0.0, [VEGETATION]),
-    )
-
-
-def foliage(
-    parts: Parts,
-    rng: np.random.Generator,
-    centre: tuple[float, float, float],
-    reach: float,
-    half: float,
-    count: int,
-    green: np.ndarray | None = None,
-) -> None:
-    """Many small clumps of leaves in an ellipsoid, dark below and inside."""
-    green = _WOODS[rng.integers(5)] * rng.uniform(0.8, 1.4) if green is None else green
-    way = rng.normal(size=(count, 3))
-    way *= rng.uniform(0.3, 1.0, (count, 1)) / np.linalg.norm(way, axis=1, keepdims=True)
-    corners = rng.normal(size=(count, 7, 3))
-    corners *= rng.uniform(0.35, 0.7, (count, 7, 1)) / np.linalg.norm(
-        corners, axis=2, keepdims=True
-    )
-    clumps = np.array(centre) + (way[:, None] * 0.8 + corners) * (reach, half, reach)
-    clumps[..., 1] = np.maximum(clumps[..., 1], 0.0)
-    bright = 0.9 + way @ np.array([0.2, 0.45, -0.1]) + rng.normal(0, 0.12, count)
-    parts.hulls(clumps, np.clip(bright, 0.25, 1.8)[:, None] * green)
 
 
 def guard_rail(rng: np.random.Generator, side: int, x: float, z: tuple[float, float]) -> Standing:
@@ -156,7 +112,7 @@ def overhead_sign(rng: np.random.Generator, x: float, z: float, reach: float) ->
     parts.hull([(0, 0, 0.1), (0, low + tall, 0.1)], 0.14, steel, slot=0)
     if reach:
         parts.hull([(0, low + 1, 0.1), (reach, low + 1, 0.1)], 0.12, steel, slot=0)
-    for middle in ((reach * 0.35, reach * 0.8) if reach else (0.0,)):
+    for middle in (reach * 0.35, reach * 0.8) if reach else (0.0,):
         corners = [(middle + a * wide, low + b * tall, -0.1) for a in (-1, 1) for b in (0, 1)]
         parts.hull(corners, 0.03, board, slot=1, layer=0.3)
         ink = (240, 240, 236) if board.sum() < 600 else (40, 40, 44)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.scenes import landscape, roadside
+from training.scenes import landscape, roadside, trees
 from training.scenes.ground import Layout
-from training.scenes.roadside import Standing
+from training.scenes.roadside import Kit, Standing
 
 FAR = 500.0  # metres: where the road ends
 
@@ -51,10 +51,10 @@ def any_plan(rng: np.random.Generator) -> Layout:
     )
 
 
-def any_roadside(rng: np.random.Generator, plan: Layout, night: bool) -> list[Standing]:
+def any_roadside(rng: np.random.Generator, plan: Layout, kit: Kit) -> list[Standing]:
     """What stands along an open road, on both sides, in the median and at the horizon."""
-    things = _side(rng, 1, plan.right, night)
-    things += _side(rng, -1, plan.beyond[0] if plan.beyond else plan.left, night)
+    things = _side(rng, 1, plan.right, kit)
+    things += _side(rng, -1, plan.beyond[0] if plan.beyond else plan.left, kit)
     if plan.beyond:
         things += _median(rng, plan.beyond[1], plan.left)
     for depth in landscape.SKY_LINE * np.array([1.0, 0.75, 0.6]):
@@ -65,7 +65,7 @@ def any_roadside(rng: np.random.Generator, plan: Layout, night: bool) -> list[St
         reach = -wide if rng.random() < 0.5 else 0.0
         x, z = plan.right + rng.uniform(0.8, 3), rng.uniform(18, 80)
         things.append(landscape.overhead_sign(rng, x, z, reach))
-    return things + [landscape.wood(rng, x, (480.0, 481.0), 10) for x in rng.uniform(-300, 300, 12)]
+    return things + [trees.wood(rng, x, (480.0, 481.0), 10) for x in rng.uniform(-300, 300, 12)]
 
 
 def _stretches(rng: np.random.Generator) -> list[tuple[float, float]]:
@@ -75,7 +75,7 @@ def _stretches(rng: np.random.Generator) -> list[tuple[float, float]]:
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
-def _side(rng: np.random.Generator, side: int, edge: float, night: bool) -> list[Standing]:
+def _side(rng: np.random.Generator, side: int, edge: float, kit: Kit) -> list[Standing]:
     things: list[Standing] = []
     rail, ground = rng.choice(["none", "rail", "barrier"], p=[0.45, 0.35, 0.2]), None
     height = rng.uniform(0.75, 1.1) if rng.random() < 0.7 else rng.uniform(2.5, 5)
@@ -87,12 +87,12 @@ def _side(rng: np.random.Generator, side: int, edge: float, night: bool) -> list
             things.append(landscape.guard_rail(rng, side, edge + side * 0.6, z))
         elif rail == "barrier":
             things.append(landscape.barrier(rng, side, edge + side * 0.6, z, height))
-        things += _land(rng, side, edge + side * off, z, (ground, rise), night)
+        things += _land(rng, side, edge + side * off, z, (ground, rise), kit)
         if rng.random() < 0.4:
             at = rng.uniform(max(z[0], 6), max(z[1], 10))
             kind = roadside.street_lamp(rng, side, edge + side * 1.2, at)
             if rng.random() < 0.4:
-                kind = roadside.traffic_sign(rng, edge + side * 1.2, at)
+                kind = kit.sign(rng, edge + side * 1.2, at)
             things.append(kind)
     return things
 
@@ -106,7 +106,7 @@ def _land(
     x: float,
     z: tuple[float, float],
     ground: tuple[str, float],
-    night: bool,
+    kit: Kit,
 ) -> list[Standing]:
     """One stretch of land beside the road, from its foot at x outwards."""
     kind, rise = ground
@@ -115,18 +115,18 @@ def _land(
         things = [landscape.slope(rng, side, x, z, rise)]
         if rng.random() < 0.5:
             crest = x + side * (4 * rise + size / 2)
-            things.append(landscape.wood(rng, crest, z, size * 0.7, rise * 0.8))
+            things.append(trees.wood(rng, crest, z, size * 0.7, rise * 0.8))
         return things
     if kind == "fence":
         near = min(z[1], z[0] + 40)
         things = [roadside.fence(rng, side, x, z[0], near)] if z[0] < 90 else []
-        return [*things, landscape.wood(rng, x + side * (4 + size / 2), z, size * 0.6)]
+        return [*things, trees.wood(rng, x + side * (4 + size / 2), z, size * 0.6)]
     if kind == "houses" and z[0] < 250:
         start = rng.uniform(*z)
-        house = roadside.building(rng, side, x + side * 8, start, start + rng.uniform(8, 20), night)
+        house = kit.building(rng, side, x + side * 8, start, start + rng.uniform(8, 20))
         return [house, *_scattered(rng, side, x, z)]
     if kind == "wood":
-        return [landscape.wood(rng, x + side * size / 2, z, size)]
+        return [trees.wood(rng, x + side * size / 2, z, size)]
     return _scattered(rng, side, x, z)
 
 
@@ -137,7 +137,7 @@ def _scattered(
     things = []
     for at in rng.uniform(*z, int(rng.integers(1, 5))):
         things.append(
-            landscape.wood(rng, x + side * rng.uniform(1, 20), (at, at + 1), rng.uniform(2, 11))
+            trees.wood(rng, x + side * rng.uniform(1, 20), (at, at + 1), rng.uniform(2, 11))
         )
     return things
 
@@ -152,5 +152,5 @@ def _median(rng: np.random.Generator, x0: float, x1: float) -> list[Standing]:
         elif kind == "rail":
             things.append(landscape.guard_rail(rng, -1, middle, z))
         elif kind == "shrubs" and x1 - x0 > 2:
-            things.append(landscape.wood(rng, middle, z, rng.uniform(1, 2.5)))
+            things.append(trees.wood(rng, middle, z, rng.uniform(1, 2.5)))
     return things

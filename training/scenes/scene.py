@@ -245,6 +245,7 @@ def _shadows(painter: Painter, street: Street, time: float) -> np.ndarray:
         for body in actor.members or (actor,):
             x, z = body.at(time)
             outlines.append(_shadow_of(body, x, z, lean))
+    outlines += [_shadow_of_standing(thing, lean) for thing in street.standing if thing.height]
     for outline in outlines:
         outline = painter.camera.cut(outline)
         if len(outline) >= 3:
@@ -265,6 +266,19 @@ def _shadow_of(actor: Actor, x: float, z: float, lean: np.ndarray) -> np.ndarray
     foot = placed(corners, x, z, actor.heading)
     top = foot - np.array([lean[0], 0, lean[1]]) * min(h, 2.0) * 0.7
     return np.concatenate([foot, top])
+
+
+def _shadow_of_standing(thing: Standing, lean: np.ndarray) -> np.ndarray:
+    """Outline [n, 3] on the ground of a house or a wall, or of a round crown above it."""
+    way = -np.array([lean[0], 0, lean[1]])
+    if not thing.round:
+        x, z = (thing.x0, thing.x1, thing.x1, thing.x0), (thing.z0, thing.z0, thing.z1, thing.z1)
+        foot = np.stack([x, np.zeros(4), z], axis=1)
+        return np.concatenate([foot, foot + way * thing.height])
+    angle, reach = np.arange(10) * np.pi / 5, (thing.x1 - thing.x0) / 2
+    ring = np.stack([np.cos(angle), np.zeros(10), np.sin(angle)], axis=1) * reach
+    foot = np.array([(thing.x0 + thing.x1) / 2, 0, (thing.z0 + thing.z1) / 2])
+    return np.concatenate([foot + ring + way * h for h in (thing.height * 0.4, thing.height)])
 
 
 def _scene(

@@ -67,9 +67,7 @@ class Actor:
         return self.x + way * np.sin(self.heading), self.z + way * np.cos(self.heading)
 
 
-def counts(
-    spread: np.ndarray, busy: float, kinds: Mapping[str, float] = KINDS
-) -> dict[str, int]:
+def counts(spread: np.ndarray, busy: float, kinds: Mapping[str, float] = KINDS) -> dict[str, int]:
     """How many of each kind, from a number in [0, 1) each: right on average, to within one."""
     return {
         kind: int(mean * busy + u) for (kind, mean), u in zip(kinds.items(), spread, strict=True)

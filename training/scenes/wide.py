@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from training.scenes import open_road, traffic
+from training.scenes import facades, open_road, roadside, traffic, trees
 from training.scenes.camera import Camera
 from training.scenes.film import Film
 from training.scenes.ground import GroundColours
 from training.scenes.painter import Light
+from training.scenes.roadside import Kit
 from training.scenes.street import (
     BUSY,
     CHOICES,
@@ -63,6 +66,7 @@ def wide_street(
     country = rng.random() < OPEN_ROADS
     plan = open_road.any_plan(rng) if country else any_plan(rng)
     along = open_road.any_roadside if country else any_roadside
+    kit = Kit(partial(facades.building, night=night), trees.tree, trees.bush, roadside.traffic_sign)
     kinds = _OPEN_ROAD_KINDS if country else _KINDS
     light, colours = _any_light(rng, night)
     ego_speed = 0.0 if rng.random() < 0.2 else rng.uniform(0, 7)
@@ -77,7 +81,7 @@ def wide_street(
         colours=colours,
         clouds=rng.normal(0, 0.6, (6, 12)) * (rng.random() < 0.8),
         stains=any_stains(rng, plan),
-        standing=tuple(along(rng, plan, night)),
+        standing=tuple(along(rng, plan, kit)),
         sensor=Film(rng, night),
         size=size,
         mirrored=bool(spread[2] < 0.5),
