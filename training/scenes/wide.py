@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from training.scenes import facades, open_road, roadside, traffic, trees
+from training.scenes import cars, facades, open_road, roadside, traffic, trees
 from training.scenes.camera import Camera
 from training.scenes.film import Film
 from training.scenes.ground import GroundColours
@@ -76,7 +76,7 @@ def wide_street(
         plan=plan,
         camera=camera,
         ego_speed=ego_speed,
-        actors=tuple(traffic.populate(rng, plan, camera, number, depths, ego_speed)),
+        actors=tuple(traffic.populate(rng, plan, camera, number, depths, ego_speed, cars.car)),
         light=light,
         colours=colours,
         clouds=rng.normal(0, 0.6, (6, 12)) * (rng.random() < 0.8),
