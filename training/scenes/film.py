@@ -31,8 +31,8 @@ from training.scenes.sensor import (
 )
 
 _ROUGH = {  # contrast of the octaves of 1, 2, 5 and 16 pixels, as a share of the brightness
-    ROAD: (0.03, 0.03, 0.03, 0.04),
-    SIDEWALK: (0.04, 0.04, 0.04, 0.05),
+    ROAD: (0.03, 0.03, 0.02, 0.02),
+    SIDEWALK: (0.04, 0.04, 0.03, 0.03),
     BUILDING: (0.04, 0.05, 0.05, 0.06),
     WALL: (0.06, 0.06, 0.05, 0.06),
     FENCE: (0.06, 0.06, 0.04, 0.04),
@@ -41,7 +41,9 @@ _ROUGH = {  # contrast of the octaves of 1, 2, 5 and 16 pixels, as a share of th
     VOID: (0.02, 0.02, 0.04, 0.06),
     **dict.fromkeys(range(FIRST_OBJECT, 256), (0.02, 0.02, 0.04, 0.06)),
 }
+_WORN = {ROAD: 0.06, SIDEWALK: 0.06, TERRAIN: 0.12}  # contrast of what lies along the road
 _OCTAVES = (0.0, 1.2, 3.0, 9.0)  # standard deviations in pixels
+_FINENESS = 16.0  # pixels of the field in a metre across the road
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -55,11 +57,15 @@ class Film(Sensor):
         self.rough[:, list(_ROUGH)] = np.transpose(list(_ROUGH.values()))
         self.rough *= np.exp(rng.normal(0, 0.3, (len(_OCTAVES), 256)))
         self.rough[:, FIRST_OBJECT:] = self.rough[:, FIRST_OBJECT : FIRST_OBJECT + 1]
-        self.exposure = 0.8 if night else float(np.exp(rng.normal(0.05, 0.2)))
+        self.worn = np.zeros(256, np.float32)
+        self.worn[list(_WORN)] = np.array(list(_WORN.values())) * np.exp(rng.normal(0, 0.5))
+        self.exposure = float(np.exp(rng.uniform(-0.9, 0) if night else rng.normal(0.05, 0.2)))
         self.balance = 1 + rng.normal(0, 0.03, 3)
         self.contrast = 0.9 if night else float(np.exp(rng.uniform(np.log(0.75), np.log(2.2))))
         self.saturation = rng.uniform(0.2, 0.9)
         self.glow = rng.uniform(0.0, 0.35)
+        # what the windscreen mirrors, in grey values
+        self.mirrored = rng.uniform(-40, 40, (5, 8)) * (rng.random() < 0.25)
         self.veil = rng.uniform(5, 35) if rng.random() < 0.3 else 0.0
         self.sharpening = rng.uniform(0.3, 1.2) if rng.random() < 0.4 else 0.0
         self.detail = rng.uniform(0.5, 0.9) if rng.random() < 0.4 else 1.0  # of the sensor's rows
@@ -75,7 +81,7 @@ class Film(Sensor):
         rng: np.random.Generator,
     ) -> np.ndarray:
         image = picture.astype(np.float32)
-        self._roughen(image, codes, rng)
+        self._roughen(image, codes, ground, rng)
         flat = cv2.LUT(codes, IS_GROUND)
         fog_on_ground(image, flat, light, ground)
         dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (self.shadow / 255)
@@ -85,9 +91,15 @@ class Film(Sensor):
         image = self._expose(image)
         return self._file(through_lens(image, self), rng)
 
-    def _roughen(self, image: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> None:
+    def _roughen(
+        self,
+        image: np.ndarray,
+        codes: np.ndarray,
+        ground: tuple[float, float],
+        rng: np.random.Generator,
+    ) -> None:
         """Noise of four octaves, as rough as each surface is; less where it is as bright as sky."""
-        total = np.zeros(codes.shape, np.float32)
+        total = _streaks(codes.shape, ground, rng) * cv2.LUT(codes, self.worn)
         for field, strengths in zip(_octaves(), self.rough, strict=True):
             total += _cut(field, codes.shape, rng) * cv2.LUT(codes, strengths)
         total *= np.clip(1.5 - image[..., 1] / 160, 0.1, 1)
@@ -104,6 +116,9 @@ class Film(Sensor):
             bright = np.maximum(bright * self.exposure - 190, 0) * np.float32(self.glow)
             halo = cv2.resize(cv2.GaussianBlur(bright, (0, 0), 2.5), (width, height))
             image += in_colour(halo)
+        if self.mirrored.any():
+            mirrored = np.maximum(self.mirrored, 0).astype(np.float32)
+            image += in_colour(cv2.resize(mirrored, grey.shape[::-1]))
         return image
 
     def _file(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -134,6 +149,22 @@ def _octaves() -> tuple[np.ndarray, ...]:
         smooth = cv2.GaussianBlur(noise, (0, 0), sigma) if sigma else noise
         fields.append(smooth / smooth.std())
     return tuple(fields)
+
+
+def _streaks(
+    shape: tuple[int, int], ground: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Noise [H, W] drawn out along the road, in perspective; 0 above the horizon."""
+    height, width = shape
+    first = int(np.clip(ground[0] + 2, 0, height - 1))
+    rows = np.arange(first, height)[:, None] + 0.5 - ground[0]
+    depth = (ground[1] / rows).astype(np.float32)
+    across = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None]
+    x = depth * across * np.float32(_FINENESS) + np.float32(rng.uniform(0, 1536))
+    z = np.repeat(depth * np.float32(_FINENESS / 5) + np.float32(rng.uniform(0, 768)), width, 1)
+    total = np.zeros(shape, np.float32)
+    total[first:] = cv2.remap(_octaves()[2], x, z, cv2.INTER_LINEAR, None, cv2.BORDER_WRAP)
+    return total
 
 
 def _cut(field: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -226,9 +226,13 @@ def _own_car(painter: Painter, street: Street) -> None:
         x = np.linspace(0, width, 24)
         y = top + (height - top) * ((x / width - 0.5) * 2) ** 4 * 0.9
         shape = np.stack([np.append(x, (width, 0)), np.append(y, (height, height))], axis=1)
-        cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (44, 46, 52, VOID))
+        cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (*street.hood_colour, VOID))
         shape[:24, 1] += 3
-        cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (26, 27, 30, VOID))
+        cv2.fillPoly(
+            painter.canvas,
+            [shape.astype(np.int32)],
+            (*(0.58 * c for c in street.hood_colour), VOID),
+        )
     if street.border:
         thick = 2 * street.border * SUPERSAMPLING - 1
         corner = (width - 1, height - 1)

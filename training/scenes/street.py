@@ -43,6 +43,7 @@ class Street:
     mirrored: bool  # traffic keeps left
     hood: float  # rows of the own bonnet as a share of the height
     border: int  # rows and columns of the frame without picture
+    hood_colour: tuple[float, float, float] = (44, 46, 52)  # of its edge; the rest is darker
 
 
 def any_street(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from training.scenes import cars, facades, open_road, roadside, traffic, trees
 from training.scenes.camera import Camera
 from training.scenes.film import Film
-from training.scenes.ground import GroundColours
+from training.scenes.ground import GroundColours, Layout
 from training.scenes.painter import Light
 from training.scenes.roadside import Kit
 from training.scenes.street import (
@@ -64,7 +65,7 @@ def wide_street(
     night = rng.random() < 0.06
     camera = _any_camera(rng, size, spread)
     country = rng.random() < OPEN_ROADS
-    plan = open_road.any_plan(rng) if country else any_plan(rng)
+    plan = open_road.any_plan(rng) if country else _town_plan(rng)
     along = open_road.any_roadside if country else any_roadside
     kit = Kit(partial(facades.building, night=night), trees.tree, trees.bush, roadside.traffic_sign)
     kinds = _OPEN_ROAD_KINDS if country else _KINDS
@@ -85,8 +86,25 @@ def wide_street(
         sensor=Film(rng, night),
         size=size,
         mirrored=bool(spread[2] < 0.5),
-        hood=rng.uniform(0.02, 0.12) if rng.random() < 0.5 else 0.0,
+        hood=rng.uniform(0.02, 0.15) if rng.random() < 0.5 else 0.0,
+        hood_colour=tuple((rng.uniform(8, 110) * (1 + rng.normal(0, 0.08, 3))).tolist()),
         border=int(rng.integers(1, 4)) if rng.random() < 0.1 else 0,
+    )
+
+
+def _town_plan(rng: np.random.Generator) -> Layout:
+    """As any_plan; few have tracks, many have lines along the kerbs, some have wide sidewalks."""
+    plan = any_plan(rng)
+    lines: list[float] = []
+    if rng.random() < 0.5:
+        offsets = (0.3, 0.5) if rng.random() < 0.6 else (0.35,)
+        lines = [x for off in offsets for x in (plan.left + off, plan.right - off)]
+    yellow = bool(rng.random() < 0.7)
+    return replace(
+        plan,
+        tracks=plan.tracks if rng.random() < 0.15 else (),
+        sidewalks=(rng.uniform(1.3, 7), rng.uniform(1.3, 7)),
+        edge_lines=tuple((x, yellow) for x in lines),
     )
 
 
