@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
-from training.scenes import Scene, landscape, open_road, render_scene, trees
+from training.scenes import Scene, render_scene
 from training.scenes.camera import Camera
 from training.scenes.codes import ROAD, SIDEWALK, SKY, TERRAIN, VEGETATION, VOID, WALL
 from training.scenes.painter import Light, Painter
 from training.scenes.scene import take_picture
-from training.scenes.wide import wide_street
+from training.scenes.wide import landscape, open_road, trees, wide_street
 
 SEED, SMALL = 1000, (128, 256)
 MEANS_OF_PLAIN = (

@@ -1,4 +1,4 @@
-"""The style `wide`: streets drawn wider than real ones are, for networks that see real ones."""
+"""Draw a street of the style `wide`: its plan, view, light, traffic and camera."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from training.scenes import cars, facades, open_road, roadside, traffic, trees
+from training.scenes import roadside, traffic
 from training.scenes.camera import Camera
-from training.scenes.film import Film
 from training.scenes.ground import GroundColours, Layout
 from training.scenes.painter import Light
 from training.scenes.roadside import Kit
@@ -22,6 +21,8 @@ from training.scenes.street import (
     any_roadside,
     any_stains,
 )
+from training.scenes.wide import cars, facades, open_road, trees
+from training.scenes.wide.film import Film
 
 _KINDS = {
     "crowd": 0.19,

@@ -9,7 +9,7 @@ from training.scenes.houses import strips
 from training.scenes.painter import Painter
 from training.scenes.roadside import Standing
 from training.scenes.shapes import Parts
-from training.scenes.trees import WOODS, foliage
+from training.scenes.wide.trees import WOODS, foliage
 
 _GRASSES = np.array([(186, 160, 112), (164, 140, 96), (104, 122, 62), (78, 100, 50)], float)
 SKY_LINE = 900.0  # metres: where the far hills stand

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.scenes import landscape, roadside, trees
+from training.scenes import roadside
 from training.scenes.ground import Layout
 from training.scenes.roadside import Kit, Standing
+from training.scenes.wide import landscape, trees
 
 FAR = 500.0  # metres: where the road ends
 
