@@ -13,6 +13,7 @@ from training.scenes.codes import (
     FIRST_OBJECT,
     ROAD,
     SIDEWALK,
+    SKY,
     TERRAIN,
     VEGETATION,
     VOID,
@@ -57,6 +58,9 @@ class Film(Sensor):
         self.rough[:, list(_ROUGH)] = np.transpose(list(_ROUGH.values()))
         self.rough *= np.exp(rng.normal(0, 0.3, (len(_OCTAVES), 256)))
         self.rough[:, FIRST_OBJECT:] = self.rough[:, FIRST_OBJECT : FIRST_OBJECT + 1]
+        self.tone = np.exp(rng.normal(0, 0.15, 256)).astype(np.float32)  # how bright things are
+        self.tone[FIRST_OBJECT:] = np.exp(rng.normal(-0.15, 0.35, 256 - FIRST_OBJECT))
+        self.tone[SKY] = 1.0
         self.worn = np.zeros(256, np.float32)
         self.worn[list(_WORN)] = np.array(list(_WORN.values())) * np.exp(rng.normal(0, 0.5))
         self.exposure = float(np.exp(rng.uniform(-0.9, 0) if night else rng.normal(0.05, 0.2)))
@@ -98,12 +102,12 @@ class Film(Sensor):
         ground: tuple[float, float],
         rng: np.random.Generator,
     ) -> None:
-        """Noise of four octaves, as rough as each surface is; less where it is as bright as sky."""
+        """Noise of four octaves, as rough as each surface is; less on what is as bright as sky."""
         total = _streaks(codes.shape, ground, rng) * cv2.LUT(codes, self.worn)
         for field, strengths in zip(_octaves(), self.rough, strict=True):
             total += _cut(field, codes.shape, rng) * cv2.LUT(codes, strengths)
-        total *= np.clip(1.5 - image[..., 1] / 160, 0.1, 1)
-        image *= in_colour(np.clip(1 + total, 0.3, 1.6))
+        change = np.clip(1 + total, 0.3, 1.6) * cv2.LUT(codes, self.tone) - 1
+        image *= in_colour(1 + change * np.clip(1.5 - image[..., 1] / 160, 0.1, 1))
 
     def _expose(self, image: np.ndarray) -> np.ndarray:
         """Colours as the sensor answers, 0 to 255 and above: glare, white balance, response."""

@@ -11,7 +11,7 @@ from training.scenes import roadside, traffic
 from training.scenes.camera import Camera
 from training.scenes.ground import GroundColours, Layout
 from training.scenes.painter import Light
-from training.scenes.roadside import Kit
+from training.scenes.roadside import Kit, Standing
 from training.scenes.street import (
     BUSY,
     CHOICES,
@@ -25,16 +25,16 @@ from training.scenes.wide import cars, facades, open_road, trees
 from training.scenes.wide.film import Film
 
 _KINDS = {
-    "crowd": 0.19,
-    "train": 0.2,
-    "bus": 0.45,
+    "crowd": 0.25,
+    "train": 0.25,
+    "bus": 0.6,
     "truck": 0.6,
-    "car": 4.5,
-    "cyclist": 0.75,
-    "motorcyclist": 0.4,
-    "motorcycle": 0.3,
-    "bicycle": 0.6,
-    "person": 3.3,
+    "car": 5.0,
+    "cyclist": 1.1,
+    "motorcyclist": 0.5,
+    "motorcycle": 0.4,
+    "bicycle": 1.0,
+    "person": 5.0,
     "bin": 0.6,
     "caravan": 0.06,
 }
@@ -45,7 +45,7 @@ _OPEN_ROAD_KINDS = dict.fromkeys(_KINDS, 0.0) | {
     "motorcyclist": 0.2,
     "caravan": 0.1,
 }
-OPEN_ROADS = 0.35  # their share; the others lead through towns
+OPEN_ROADS = 0.3  # their share; the others lead through towns
 _SKIES = {  # how often; colour at the horizon, in the zenith, strength of clouds
     "white": (0.3, (252, 252, 252), (250, 250, 252), 4),
     "blue": (0.3, (196, 212, 228), (78, 122, 184), 25),
@@ -67,7 +67,7 @@ def wide_street(
     camera = _any_camera(rng, size, spread)
     country = rng.random() < OPEN_ROADS
     plan = open_road.any_plan(rng) if country else _town_plan(rng)
-    along = open_road.any_roadside if country else any_roadside
+    along = open_road.any_roadside if country else _town_roadside
     kit = Kit(partial(facades.building, night=night), trees.tree, trees.bush, roadside.traffic_sign)
     kinds = _OPEN_ROAD_KINDS if country else _KINDS
     light, colours = _any_light(rng, night)
@@ -107,6 +107,17 @@ def _town_plan(rng: np.random.Generator) -> Layout:
         sidewalks=(rng.uniform(1.3, 7), rng.uniform(1.3, 7)),
         edge_lines=tuple((x, yellow) for x in lines),
     )
+
+
+def _town_roadside(rng: np.random.Generator, plan: Layout, kit: Kit) -> list[Standing]:
+    """As any_roadside, with railings that keep people from the road."""
+    things = any_roadside(rng, plan, kit)
+    for side, kerb in ((-1, plan.left), (1, plan.right)):
+        if rng.random() < 0.3:
+            start = rng.uniform(3, 30)
+            end = start + rng.uniform(5, 25)
+            things.append(roadside.fence(rng, side, kerb + side * 0.35, start, end))
+    return things
 
 
 def _any_camera(rng: np.random.Generator, size: tuple[int, int], spread: np.ndarray) -> Camera:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from training.scenes.codes import VEGETATION
@@ -10,7 +11,7 @@ from training.scenes.roadside import Standing
 from training.scenes.shapes import Parts
 
 WOODS = np.array([(40, 54, 32), (56, 72, 40), (34, 46, 34), (72, 80, 46), (84, 76, 54)], float)
-BARE = 0.35  # share of trees without leaves
+BARE = 0.3  # share of trees without leaves
 
 
 def tree(rng: np.random.Generator, x: float, z: float, scale: float = 1.0) -> Standing:
@@ -21,7 +22,7 @@ def tree(rng: np.random.Generator, x: float, z: float, scale: float = 1.0) -> St
     crown, low = h * rng.uniform(0.2, 0.42), h * rng.uniform(0.1, 0.4)
     parts = Parts()
     parts.hull([(0, 0, 0), (0, h * 0.6, 0)], [0.028 * h, 0.015 * h], bark)
-    count = 40 if z < 25 else 22 if z < 50 else 10
+    count = 60 if z < 25 else 36 if z < 50 else 16
     foliage(parts, rng, (0, (low + h) / 2, 0), crown, (h - low) / 2, count)
     return _standing(parts, x, z, crown, h)
 
@@ -35,30 +36,35 @@ def bush(rng: np.random.Generator, x: float, z: float, size: float) -> Standing:
 
 def _bare_tree(rng: np.random.Generator, x: float, z: float, scale: float) -> Standing:
     """Branches that fork; what one sees between them counts as vegetation."""
-    h, bark = rng.uniform(6, 13) * scale, rng.uniform(25, 110) * np.array([1.0, 0.92, 0.84])
-    parts, tips = Parts(), []
-    ends = [(np.zeros(3), np.array([0, h * rng.uniform(0.2, 0.35), 0]), 0.022 * h)]
-    for _ in range(4 if z < 45 else 3):
-        grown = []
-        for foot, way, thick in ends:
-            top = foot + way
-            parts.hull([foot, top], [thick, thick * 0.6], bark * rng.uniform(0.8, 1.2))
-            tips.append(top)
-            for _ in range(3):
-                turn = rng.normal(0, 0.45, 3) * np.linalg.norm(way)
-                grown.append((top, way * rng.uniform(0.55, 0.8) + turn, thick * 0.55))
-        ends = grown
-    tips += [foot + way * 0.5 for foot, way, _ in ends]
-    crown = np.array(tips)[1:]
-    reach = float(np.abs(crown[:, 0]).max())
-    angle = np.arange(12) * np.pi / 6
-    middle, half = crown.mean(axis=0), crown.std(axis=0) * 1.9
-    ring = np.stack([np.cos(angle) * half[0], np.sin(angle) * half[1], np.zeros(12)], axis=1)
-    outline = middle + ring + (x, 0, z)
+    h, bark = rng.uniform(6, 13) * scale, rng.uniform(20, 100) * np.array([1.0, 0.92, 0.84])
+    parts, tops = Parts(), []
+    foot, way = np.zeros((1, 3)), np.array([[0, h * rng.uniform(0.2, 0.35), 0]])
+    thick = 0.022 * h
+    for _ in range(6 if z < 25 else 5 if z < 50 else 4):
+        top, half = foot + way, np.array([thick, 0, 0])
+        corners = [foot - half, foot + half, top + half * 0.6, top - half * 0.6]
+        parts.hulls(np.stack(corners, axis=1), bark * rng.uniform(0.8, 1.2, (len(foot), 1)))
+        tops.append(top)
+        foot, thick = np.repeat(top, 3, axis=0), thick * 0.55
+        long = np.repeat(np.linalg.norm(way, axis=1, keepdims=True), 3, axis=0)
+        way = np.repeat(way, 3, axis=0) * rng.uniform(0.5, 0.8, (len(foot), 1))
+        way += rng.normal(0, (0.36, 0.36, 0.15), way.shape) * long + (
+            0,
+            0.06 * h * 0.75 ** len(tops),
+            0,
+        )
+    crown = np.concatenate(tops[1:])
+    reach = float(np.abs(crown).max(axis=0)[[0, 2]].max())
+    away = ((crown - crown.mean(axis=0)) ** 2).sum(axis=1)
+    inner = crown[away <= np.quantile(away, 0.85), :2].astype(np.float32)
+    hull = cv2.convexHull(np.ascontiguousarray(inner))[:, 0]
+    outline = np.pad(hull.astype(float), ((0, 0), (0, 1)))
+    outline += (x, 0, z)
 
     def paint(painter: Painter) -> None:
-        painter.parts(parts, x, z, 0.0, [VEGETATION])
-        painter.relabel(outline, VEGETATION)
+        if z - painter.camera.z > reach + 1:
+            painter.parts(parts, x, z, 0.0, [VEGETATION])
+            painter.relabel(outline, VEGETATION)
 
     return Standing(x - reach, x + reach, z - 0.1, z + 0.1, paint)
 
@@ -79,7 +85,7 @@ def wood(
         tall = size * rng.uniform(0.5, 1.1)
         reach = tall * rng.uniform(0.28, 0.5)
         centre = (rng.normal(0, 0.15) * size, foot + tall * 0.55, at - z[0])
-        foliage(parts, rng, centre, reach, tall * 0.5, 16 if at < 60 else 7, base)
+        foliage(parts, rng, centre, reach, tall * 0.5, 24 if at < 60 else 9, base)
         at += reach * rng.uniform(0.7, 1.6)
     return Standing(
         x - size / 3,
@@ -103,10 +109,10 @@ def foliage(
     way = rng.normal(size=(count, 3))
     way *= rng.uniform(0.3, 1.0, (count, 1)) / np.linalg.norm(way, axis=1, keepdims=True)
     corners = rng.normal(size=(count, 7, 3))
-    corners *= rng.uniform(0.35, 0.7, (count, 7, 1)) / np.linalg.norm(
+    corners *= rng.uniform(0.22, 0.52, (count, 7, 1)) / np.linalg.norm(
         corners, axis=2, keepdims=True
     )
-    clumps = np.array(centre) + (way[:, None] * 0.8 + corners) * (reach, half, reach)
+    clumps = np.array(centre) + (way[:, None] * 0.9 + corners) * (reach, half, reach)
     clumps[..., 1] = np.maximum(clumps[..., 1], 0.0)
     bright = 0.9 + way @ np.array([0.2, 0.45, -0.1]) + rng.normal(0, 0.12, count)
     parts.hulls(clumps, np.clip(bright, 0.25, 1.8)[:, None] * green)
