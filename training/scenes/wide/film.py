@@ -24,7 +24,6 @@ from training.scenes.sensor import (
     IS_GROUND,
     Sensor,
     fog_on_ground,
-    headlamps,
     illumination,
     in_colour,
     through_lens,
@@ -68,8 +67,12 @@ class Film(Sensor):
         self.contrast = 0.9 if night else float(np.exp(rng.uniform(np.log(0.75), np.log(2.2))))
         self.saturation = rng.uniform(0.2, 0.9)
         self.glow = rng.uniform(0.0, 0.35)
+        self.darkness, self.beam = rng.uniform(0.04, 0.5), rng.uniform(0.3, 0.9)  # at night
+        # [K, 6]: column and row from the horizon as shares of the width, radius in pixels, colour
+        lamps = rng.uniform((0, -0.12, 0.6, 200, 60, 20), (1, 0.02, 3, 255, 250, 220), (12, 6))
+        self.lamps = lamps[: int(rng.integers(13))]
         # what the windscreen mirrors, in grey values
-        self.mirrored = rng.uniform(-40, 40, (5, 8)) * (rng.random() < 0.25)
+        self.mirrored = rng.uniform(-40, 40, (4, 6)) * (rng.random() < (0.1 if night else 0.25))
         self.veil = rng.uniform(5, 35) if rng.random() < 0.3 else 0.0
         self.sharpening = rng.uniform(0.3, 1.2) if rng.random() < 0.4 else 0.0
         self.detail = rng.uniform(0.5, 0.9) if rng.random() < 0.4 else 1.0  # of the sensor's rows
@@ -91,7 +94,7 @@ class Film(Sensor):
         dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (self.shadow / 255)
         image *= in_colour(illumination(self, codes.shape) * (1 - dark * flat))
         if self.night:
-            headlamps(image)
+            self._darken(image, ground[0])
         image = self._expose(image)
         return self._file(through_lens(image, self), rng)
 
@@ -109,6 +112,19 @@ class Film(Sensor):
         change = np.clip(1 + total, 0.3, 1.6) * cv2.LUT(codes, self.tone) - 1
         image *= in_colour(1 + change * np.clip(1.5 - image[..., 1] / 160, 0.1, 1))
 
+    def _darken(self, image: np.ndarray, horizon: float) -> None:
+        """Night: dark but for the beam of the own headlamps and for lamps, which dazzle."""
+        height, width = image.shape[:2]
+        y = (np.arange(height, dtype=np.float32)[:, None] - horizon) / width
+        x = np.linspace(-1, 1, width, dtype=np.float32)[None]
+        beam = np.exp(-((y - 0.09) ** 2) / 0.012 - x * x / 0.4)
+        image *= in_colour(np.float32(self.darkness) + np.float32(self.beam) * beam)
+        light = np.zeros_like(image)
+        for column, row, radius, *colour in self.lamps:
+            centre = round(column * width), round(horizon + row * width)
+            cv2.circle(light, centre, round(radius), colour, cv2.FILLED)
+        image += light + 4 * cv2.GaussianBlur(light, (0, 0), 5)
+
     def _expose(self, image: np.ndarray) -> np.ndarray:
         """Colours as the sensor answers, 0 to 255 and above: glare, white balance, response."""
         grey = image @ _GREY
@@ -122,7 +138,9 @@ class Film(Sensor):
             image += in_colour(halo)
         if self.mirrored.any():
             mirrored = np.maximum(self.mirrored, 0).astype(np.float32)
-            image += in_colour(cv2.resize(mirrored, grey.shape[::-1]))
+            image += in_colour(
+                cv2.resize(mirrored, grey.shape[::-1], interpolation=cv2.INTER_CUBIC)
+            )
         return image
 
     def _file(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -63,7 +63,7 @@ def wide_street(
 ) -> Street:
     """As any_street, in the style `wide`."""
     spread = rng.random(CHOICES) if spread is None else spread
-    night = rng.random() < 0.06
+    night = rng.random() < 0.08
     camera = _any_camera(rng, size, spread)
     country = rng.random() < OPEN_ROADS
     plan = open_road.any_plan(rng) if country else _town_plan(rng)
