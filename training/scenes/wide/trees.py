@@ -22,7 +22,7 @@ def tree(rng: np.random.Generator, x: float, z: float, scale: float = 1.0) -> St
     crown, low = h * rng.uniform(0.2, 0.42), h * rng.uniform(0.1, 0.4)
     parts = Parts()
     parts.hull([(0, 0, 0), (0, h * 0.6, 0)], [0.028 * h, 0.015 * h], bark)
-    count = 60 if z < 25 else 36 if z < 50 else 16
+    count = 50 if z < 25 else 30 if z < 50 else 14
     foliage(parts, rng, (0, (low + h) / 2, 0), crown, (h - low) / 2, count)
     return _standing(parts, x, z, crown, h)
 
@@ -85,7 +85,9 @@ def wood(
         tall = size * rng.uniform(0.5, 1.1)
         reach = tall * rng.uniform(0.28, 0.5)
         centre = (rng.normal(0, 0.15) * size, foot + tall * 0.55, at - z[0])
-        foliage(parts, rng, centre, reach, tall * 0.5, 24 if at < 60 else 9, base)
+        foliage(
+            parts, rng, centre, reach, tall * 0.5, 24 if at < 45 else 9 if at < 120 else 4, base
+        )
         at += reach * rng.uniform(0.7, 1.6)
     return Standing(
         x - size / 3,
