@@ -33,6 +33,10 @@ class _DetailedHouse(House):
         self.glass = self.glass * rng.uniform(0.4, 1.6)
         self.trim = np.clip(self.colour * rng.uniform(0.6, 1.6), 10, 250)
         self.sashes = rng.random() < 0.6
+        if self.roof is not None and rng.random() < 0.6:
+            self.roof = rng.uniform(35, 120) * np.array([1.0, 1.0, 1.04])  # of slate
+        if rng.random() < 0.15:
+            self._set_bands_of_windows(rng)
         self.decals: list[tuple[np.ndarray, np.ndarray]] = []  # quads [K, 4, 3], colour
         edge = z0 + 0.3
         trade = rng.random() < 0.6
@@ -43,6 +47,19 @@ class _DetailedHouse(House):
         for at in rng.uniform(z0 + 1, z1 - 2, 0 if trade else 2):
             self._add(any_colour(rng) * 0.5, at, at + 1.0, 0.1, 2.3)
         self.chimneys = rng.uniform(z0 + 1, z1 - 1, int(rng.integers(0, 4)))
+
+    def _set_bands_of_windows(self, rng: np.random.Generator) -> None:
+        """As on offices: glass from end to end, some panes of it bright."""
+        low, high = rng.uniform(0.7, 1.1), self.floor - rng.uniform(0.3, 0.7)
+        floors = self.floor * np.arange(1, int(self.height / self.floor))
+        z0, z1 = self.z0 + 0.3, self.z1 - 0.3
+        self.windows = strips(self.x, z0, z1, [(y + low, y + high) for y in floors]).reshape(
+            -1, 4, 3
+        )
+        wide = rng.uniform(1.0, 2.2)
+        panes = grid(self.x, np.arange(z0 + wide, z1 - wide, wide), floors + low, wide, high - low)
+        self.bright_windows = panes[rng.random(len(panes)) < 0.4]
+        self.sashes = False
 
     def _add(self, colour: np.ndarray, z0: float, z1: float, y0: float, y1: float) -> None:
         self.decals.append((strips(self.x, z0, z1, [(y0, y1)]), np.asarray(colour, float)))

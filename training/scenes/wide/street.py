@@ -39,9 +39,9 @@ _KINDS = {
     "caravan": 0.06,
 }
 _OPEN_ROAD_KINDS = dict.fromkeys(_KINDS, 0.0) | {
-    "car": 6.0,
-    "truck": 0.9,
-    "bus": 0.2,
+    "car": 7.0,
+    "truck": 0.6,
+    "bus": 0.15,
     "motorcyclist": 0.2,
     "caravan": 0.1,
 }

@@ -110,8 +110,9 @@ def foliage(
     green = WOODS[rng.integers(5)] * rng.uniform(0.8, 1.4) if green is None else green
     way = rng.normal(size=(count, 3))
     way *= rng.uniform(0.3, 1.0, (count, 1)) / np.linalg.norm(way, axis=1, keepdims=True)
+    clump = min(0.45, 0.95 * count**-0.38)  # so that few clumps fill the crown as well
     corners = rng.normal(size=(count, 7, 3))
-    corners *= rng.uniform(0.22, 0.52, (count, 7, 1)) / np.linalg.norm(
+    corners *= rng.uniform(clump, 2.2 * clump, (count, 7, 1)) / np.linalg.norm(
         corners, axis=2, keepdims=True
     )
     clumps = np.array(centre) + (way[:, None] * 0.9 + corners) * (reach, half, reach)
