@@ -48,7 +48,10 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Film(Sensor):
-    """A random camera, with a wider choice of everything than a Sensor."""
+    """A random camera and the surfaces it sees, with a wider choice than a Sensor.
+
+    Lens, JPEG, noise and dirt are a Sensor's; gain and gamma are not used.
+    """
 
     def __init__(self, rng: np.random.Generator, night: bool) -> None:
         super().__init__(rng, night)
@@ -147,11 +150,10 @@ class Film(Sensor):
         height, width = image.shape[:2]
         if self.detail < 1:
             few = round(width * self.detail), round(height * self.detail)
-            image = cv2.resize(
-                cv2.resize(image, few, interpolation=cv2.INTER_AREA), (width, height)
-            )
-        level = np.clip(np.arange(512) / 255, 0, 1) ** self.contrast * (255 - self.veil)
-        image = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), level[:256].astype(np.float32))
+            image = cv2.resize(image, few, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(image, (width, height))
+        answer = (np.arange(256) / 255) ** self.contrast * (255 - self.veil)
+        image = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), answer.astype(np.float32))
         image += white_noise(image.shape, rng) * np.float32(self.noise) + np.float32(self.veil)
         if self.sharpening:
             image += (image - cv2.GaussianBlur(image, (0, 0), 1.0)) * np.float32(self.sharpening)
