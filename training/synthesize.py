@@ -2,6 +2,7 @@
 
 python -m training.synthesize OUT --format cityscapes --frames 1600 --seed 1 --size 256x512
 python -m training.synthesize OUT --format coco --frames 1600 --val-frames 500
+python -m training.synthesize OUT --format cityscapes --frames 1600 --style wide
 python -m training.synthesize OUT --format bag --frames 120 --seed 1000
 
 Picture k of `train` is scene k of the seed, which is below 1000, and picture k of `val` is scene k
@@ -34,7 +35,7 @@ from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig, BadInput, ResourceError
 from training.scenes import cityscapes_writer, coco_writer, render_scene
 from training.scenes.driving_bag import FRAMES_PER_STREET, write_driving_bag
-from training.scenes.scene import DIFFICULTIES, check_request
+from training.scenes.scene import DIFFICULTIES, STYLES, check_request
 
 WRITERS = {"cityscapes": cityscapes_writer, "coco": coco_writer}
 FORMATS = (*WRITERS, "bag")
@@ -54,6 +55,7 @@ class SyntheticSet:
     seed        of the scenes: below 1000 for data sets, at will for a recording
     size        (height, width) in pixels
     difficulty  easy, default or hard: how much traffic there is
+    style       plain, or wide: drawn wider than real streets are, with highways among them
     """
 
     format: str = "cityscapes"
@@ -62,6 +64,7 @@ class SyntheticSet:
     seed: int = 1
     size: tuple[int, int] = (256, 512)
     difficulty: str = "default"
+    style: str = "plain"
 
     def __post_init__(self) -> None:
         if self.val_frames is None:
@@ -75,7 +78,7 @@ def _complaints(wanted: SyntheticSet) -> Iterator[str]:
     if wanted.format not in FORMATS:
         yield f"the format is {wanted.format!r}, expected one of {', '.join(FORMATS)}."
     try:
-        check_request(wanted.size, wanted.difficulty)
+        check_request(wanted.size, wanted.difficulty, wanted.style)
     except ValueError as complaint:
         yield f"{complaint}."
     if min(wanted.frames, wanted.val_frames) < 0 or wanted.frames + wanted.val_frames == 0:
@@ -85,8 +88,10 @@ def _complaints(wanted: SyntheticSet) -> Iterator[str]:
             f"the seed is {wanted.seed}, expected 0 to {FIRST_UNSEEN_SEED - 1} for a data set:"
             f" its val split takes {FIRST_UNSEEN_SEED} more, which nothing is trained on."
         )
-    if wanted.format == "bag" and (wanted.val_frames or wanted.difficulty != "default"):
-        yield "a recording has no val split and the default difficulty; leave those out."
+    if wanted.format == "bag" and (
+        wanted.val_frames or (wanted.difficulty, wanted.style) != ("default", "plain")
+    ):
+        yield "a recording has no val split and the default difficulty and style; leave those out."
     if wanted.format == "bag" and (wanted.frames % FRAMES_PER_STREET or wanted.seed < 0):
         yield (
             f"a recording of {wanted.frames} frames with seed {wanted.seed} cannot be: it drives"
@@ -119,8 +124,8 @@ def _is_there(root: Path, wanted: SyntheticSet) -> bool:
         return False
     asked = json.loads(json.dumps(asdict(wanted)))
     try:
-        found = json.loads((root / MANIFEST).read_text())
-    except (OSError, ValueError):
+        found = {"style": "plain"} | json.loads((root / MANIFEST).read_text())
+    except (OSError, ValueError, TypeError):
         found = f"something without a {MANIFEST}"
     if found != asked:
         raise BadInput(f"{root} holds {found}, wanted {asked}; name another folder or remove it.")
@@ -172,7 +177,7 @@ def _render(folder: Path, wanted: SyntheticSet, workers: int) -> None:
 def _write_frame(
     folder: Path, wanted: SyntheticSet, split: str, seed: int, index: int
 ) -> coco_writer.Record | None:
-    scene = render_scene(seed, index, wanted.size, wanted.difficulty)
+    scene = render_scene(seed, index, wanted.size, wanted.difficulty, wanted.style)
     return WRITERS[wanted.format].write_frame(folder, split, index + 1, scene)
 
 
@@ -230,6 +235,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=standard.seed, help="below 1000; bags: any")
     parser.add_argument("--size", type=_size, default=standard.size, metavar="HxW", help="256x512")
     parser.add_argument("--difficulty", choices=DIFFICULTIES, default=standard.difficulty)
+    parser.add_argument("--style", choices=STYLES, default=standard.style)
     parser.add_argument("--workers", type=int, help="processes; one for each core if left out")
     return parser.parse_args(words)
 

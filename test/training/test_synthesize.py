@@ -287,9 +287,18 @@ def test_a_finished_set_is_recognised_and_another_one_refused(coco: Path) -> Non
     before = {path: path.stat().st_mtime_ns for path in coco.rglob("*")}
     assert synthesize(coco, wanted("coco"), workers=1) == coco
     assert {path: path.stat().st_mtime_ns for path in coco.rglob("*")} == before
-    for change in ({"seed": 11}, {"frames": 4}, {"size": (64, 64)}, {"difficulty": "hard"}):
+    for change in ({"seed": 11}, {"frames": 4}, {"size": (64, 64)}, {"style": "wide"}):
         with pytest.raises(BadInput, match="name another folder"):
             synthesize(coco, wanted("coco", **change))
+
+
+def test_a_set_tells_its_style_and_one_without_is_plain(tmp_path: Path) -> None:
+    few = {"frames": 1, "val_frames": 0}
+    root = synthesize(tmp_path / "set", wanted("coco", **few, style="wide"), workers=1)
+    told = json.loads((root / MANIFEST).read_text())
+    assert told.pop("style") == "wide"
+    (root / MANIFEST).write_text(json.dumps(told))  # as before there were styles
+    assert synthesize(root, wanted("coco", **few)) == root
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -342,10 +351,12 @@ def test_a_recording_is_a_drive_in_a_folder(
         ({"format": "voc"}, "format is 'voc'"),
         ({"size": (32, 64)}, "at least 64 pixels"),
         ({"difficulty": "brutal"}, "difficulty is 'brutal'"),
+        ({"style": "deep"}, "style is 'deep'"),
         ({"frames": 0, "val_frames": 0}, "0 and 0 frames"),
         ({"seed": 1000}, "0 to 999"),
         ({"format": "bag", "frames": 7, "val_frames": 0}, "streets of 5 frames"),
         ({"format": "bag", "frames": 5}, "no val split"),
+        ({"format": "bag", "frames": 5, "val_frames": 0, "style": "wide"}, "no val split"),
     ],
 )
 def test_a_set_that_cannot_be_rendered_is_refused(changes: dict, complaint: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.command import run_program
 from jointseg_core.errors import ResourceError
-from training.scenes.scene import Scene, render_scene
+from training.scenes.scene import STYLES, Scene, render_scene
 
 
 def coloured(scene: Scene) -> np.ndarray:
@@ -45,9 +45,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--first", type=int, default=0, help="index of the first scene")
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--columns", type=int, default=2)
+    parser.add_argument("--style", choices=STYLES, default="plain")
     arguments = parser.parse_args(words)
     indices = range(arguments.first, arguments.first + arguments.count)
-    scenes = [render_scene(arguments.seed, index) for index in indices]
+    scenes = [render_scene(arguments.seed, index, style=arguments.style) for index in indices]
     sheet = contact_sheet(scenes, arguments.columns)
     if not cv2.imwrite(arguments.out, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
         raise ResourceError(

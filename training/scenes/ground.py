@@ -13,6 +13,7 @@ from training.scenes.painter import Painter
 
 FAR = 120.0  # metres: where the street ends
 BEHIND = -40.0
+_YELLOW = np.array([1.0, 0.78, 0.28])
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Layout:
     verges: tuple[float, float]  # widths of the grass beyond the sidewalks
     crossing: tuple[float, float] | None  # where a road crosses: z from, to
     zebra: float | None  # z where a zebra crossing begins
+    far: float = FAR
+    beyond: tuple[float, float] | None = None  # edges of the other carriageway, behind a median
+    edge_lines: tuple[tuple[float, bool], ...] = ()  # (x, whether it is yellow)
+    yellow: bool = False  # the line between the two ways
+    reach: float = 66.0  # depth of the last car
 
 
 @dataclass(frozen=True)
@@ -69,15 +75,17 @@ def paint_ground(painter: Painter, plan: Layout, colours: GroundColours, marks: 
     horizon = int(np.clip(painter.camera.horizon, 0, height - 1))
     tone = (*colours.terrain.astype(int).tolist(), TERRAIN)
     cv2.rectangle(painter.canvas, (0, horizon), (width - 1, height - 1), tone, cv2.FILLED)
-    for side, kerb in ((-1, plan.left), (1, plan.right)):
-        outer = kerb + side * plan.sidewalks[(side + 1) // 2]
-        _strip(painter, kerb, outer, (BEHIND, FAR), colours.sidewalk, SIDEWALK)
+    sides = [(k, x) for k, x in enumerate((plan.left, plan.right)) if plan.sidewalks[k]]
+    for k, kerb in sides:
+        outer = kerb + (2 * k - 1) * plan.sidewalks[k]
+        _strip(painter, kerb, outer, (BEHIND, plan.far), colours.sidewalk, SIDEWALK)
         _paving(painter, kerb, outer, colours)
-    _strip(painter, plan.left, plan.right, (BEHIND, FAR), colours.road, ROAD)
-    for x in (plan.left, plan.right):
+    for x0, x1 in filter(None, ((plan.left, plan.right), plan.beyond)):
+        _strip(painter, x0, x1, (BEHIND, plan.far), colours.road, ROAD)
+    for _, x in sides:
         side = 1 if x > 0 else -1
-        _strip(painter, x, x + side * 0.18, (BEHIND, FAR), colours.kerb, SIDEWALK)
-        _strip(painter, x, x - side * 0.22, (BEHIND, FAR), colours.road * 0.8, ROAD)
+        _strip(painter, x, x + side * 0.18, (BEHIND, plan.far), colours.kerb, SIDEWALK)
+        _strip(painter, x, x - side * 0.22, (BEHIND, plan.far), colours.road * 0.8, ROAD)
     if plan.crossing:
         _strip(painter, -90, 90, plan.crossing, colours.road, ROAD)
     _stains(painter, colours, marks)
@@ -125,14 +133,20 @@ def _stains(painter: Painter, colours: GroundColours, marks: np.ndarray) -> None
 
 def _lane_lines(painter: Painter, plan: Layout, colours: GroundColours) -> None:
     lanes = sorted(plan.lanes)
-    stop = plan.crossing[0] - 5 if plan.crossing else FAR
+    stop = plan.crossing[0] - 5 if plan.crossing else plan.far
+    yellow = colours.paint * _YELLOW
+    for x, is_yellow in plan.edge_lines:
+        tone = yellow if is_yellow else colours.paint
+        _strip(painter, x - 0.07, x + 0.07, (BEHIND, stop), tone, ROAD)
     for (x0, way0), (x1, way1) in pairwise(lanes):
         x = (x0 + x1) / 2 - 0.07
         if way0 != way1:
-            _strip(painter, x, x + 0.14, (BEHIND, stop), colours.paint, ROAD)
+            if not plan.beyond:
+                tone = yellow if plan.yellow else colours.paint
+                _strip(painter, x, x + 0.14, (BEHIND, stop), tone, ROAD)
         else:
             first = np.floor(painter.camera.z / 7) * 7
-            z = first + np.arange(-1, 16) * 7.0
+            z = first + np.arange(-1, round(plan.far / 7.5)) * 7.0
             z = z[z < stop - 4]
             painter.quads(_rectangles(np.full(len(z), x), z, 0.14, 3.2), colours.paint, ROAD)
     for park, x in zip(plan.parking, (plan.left + 2.2, plan.right - 2.2), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +26,23 @@ class Standing:
     z0: float
     z1: float
     paint: Callable[[Painter], None]
+    height: float = 0.0  # of what throws a shadow on the ground
+    round: bool = False  # the crown of a tree, whose shadow is round
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What a street is built from; the arguments are those of the functions below."""
+
+    building: Callable[..., Standing]
+    tree: Callable[..., Standing]
+    bush: Callable[..., Standing]
+    sign: Callable[..., Standing]
+
+
+def plain_kit(night: bool) -> Kit:
+    """Houses, trees and signs of flat colours."""
+    return Kit(partial(building, night=night), tree, bush, traffic_sign)
 
 
 def building(

@@ -15,14 +15,15 @@ from training.scenes.camera import NEAR, Camera, placed
 from training.scenes.codes import FIRST_OBJECT, LAST_OBJECT, VOID
 from training.scenes.painter import Painter
 from training.scenes.roadside import Standing
-from training.scenes.sensor import develop
 from training.scenes.shapes import Mesh, Parts
 from training.scenes.street import SUPERSAMPLING, Street, any_street
 from training.scenes.traffic import CARAVAN, UNKNOWN, Actor
+from training.scenes.wide import wide_street
 
 LEAST_AREA = 30  # visible pixels at 256 x 512; what shows less is void
 LEAST_FRACTION = 0.2
 DIFFICULTIES = ("easy", "default", "hard")
+STYLES = {"plain": any_street, "wide": wide_street}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,11 @@ class Scene:
 
 
 def render_scene(
-    seed: int, index: int, size: tuple[int, int] = (256, 512), difficulty: str = "default"
+    seed: int,
+    index: int,
+    size: tuple[int, int] = (256, 512),
+    difficulty: str = "default",
+    style: str = "plain",
 ) -> Scene:
     """Picture number `index` of the endless set `seed`: one instant of a random street.
 
@@ -60,20 +65,23 @@ def render_scene(
         index: of the picture, from 0.
         size: (height, width) in pixels, both at least 64.
         difficulty: easy, default or hard: how much traffic there is.
+        style: plain: flat colours in a town; wide: drawn wider than real streets are.
 
     The result depends on the arguments alone (with one version of OpenCV).
     """
-    check_request(size, difficulty)
+    check_request(size, difficulty, style)
     rng = np.random.default_rng([seed, index])
-    street = any_street(rng, size, difficulty)
+    street = STYLES[style](rng, size, difficulty)
     return take_picture(street, 0.0, rng)
 
 
-def check_request(size: tuple[int, int], difficulty: str) -> None:
+def check_request(size: tuple[int, int], difficulty: str, style: str = "plain") -> None:
     if min(size) < 64:
         raise ValueError(f"size is {size}, expected (height, width) of at least 64 pixels each")
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty is {difficulty!r}, expected easy, default or hard")
+    if style not in STYLES:
+        raise ValueError(f"style is {style!r}, expected {' or '.join(STYLES)}")
 
 
 @dataclass(frozen=True)
@@ -218,9 +226,13 @@ def _own_car(painter: Painter, street: Street) -> None:
         x = np.linspace(0, width, 24)
         y = top + (height - top) * ((x / width - 0.5) * 2) ** 4 * 0.9
         shape = np.stack([np.append(x, (width, 0)), np.append(y, (height, height))], axis=1)
-        cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (44, 46, 52, VOID))
+        cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (*street.hood_colour, VOID))
         shape[:24, 1] += 3
-        cv2.fillPoly(painter.canvas, [shape.astype(np.int32)], (26, 27, 30, VOID))
+        cv2.fillPoly(
+            painter.canvas,
+            [shape.astype(np.int32)],
+            (*(0.58 * c for c in street.hood_colour), VOID),
+        )
     if street.border:
         thick = 2 * street.border * SUPERSAMPLING - 1
         corner = (width - 1, height - 1)
@@ -237,6 +249,7 @@ def _shadows(painter: Painter, street: Street, time: float) -> np.ndarray:
         for body in actor.members or (actor,):
             x, z = body.at(time)
             outlines.append(_shadow_of(body, x, z, lean))
+    outlines += [_shadow_of_standing(thing, lean) for thing in street.standing if thing.height]
     for outline in outlines:
         outline = painter.camera.cut(outline)
         if len(outline) >= 3:
@@ -259,6 +272,19 @@ def _shadow_of(actor: Actor, x: float, z: float, lean: np.ndarray) -> np.ndarray
     return np.concatenate([foot, top])
 
 
+def _shadow_of_standing(thing: Standing, lean: np.ndarray) -> np.ndarray:
+    """Outline [n, 3] on the ground of a house or a wall, or of a round crown above it."""
+    way = -np.array([lean[0], 0, lean[1]])
+    if not thing.round:
+        x, z = (thing.x0, thing.x1, thing.x1, thing.x0), (thing.z0, thing.z0, thing.z1, thing.z1)
+        foot = np.stack([x, np.zeros(4), z], axis=1)
+        return np.concatenate([foot, foot + way * thing.height])
+    angle, reach = np.arange(10) * np.pi / 5, (thing.x1 - thing.x0) / 2
+    ring = np.stack([np.cos(angle), np.zeros(10), np.sin(angle)], axis=1) * reach
+    foot = np.array([(thing.x0 + thing.x1) / 2, 0, (thing.z0 + thing.z1) / 2])
+    return np.concatenate([foot + ring + way * h for h in (thing.height * 0.4, thing.height)])
+
+
 def _scene(
     painter: Painter, street: Street, time: float, claims: list[_Claim], rng: np.random.Generator
 ) -> Scene:
@@ -271,7 +297,7 @@ def _scene(
     shadows = _shadows(painter, street, time)
     if street.mirrored:
         codes, shadows, picture = (cv2.flip(plane, 1) for plane in (codes, shadows, picture))
-    image = develop(picture, codes, shadows, street.sensor, street.light, below, rng)
+    image = street.sensor.develop(picture, codes, shadows, street.light, below, rng)
     semantic, instances, objects = _annotate(codes, claims, -1.0 if street.mirrored else 1.0)
     return Scene(image, semantic, instances, objects)
 

@@ -19,7 +19,7 @@ from training.scenes.codes import (
 )
 from training.scenes.painter import Light
 
-_IS_GROUND = np.isin(np.arange(256), (ROAD, SIDEWALK, TERRAIN)).astype(np.float32)
+IS_GROUND = np.isin(np.arange(256), (ROAD, SIDEWALK, TERRAIN)).astype(np.float32)
 _GRAIN = {  # strength of the fine and of the coarse grain in grey values
     ROAD: (6, 3),
     SIDEWALK: (6, 3),
@@ -58,6 +58,36 @@ class Sensor:
         self.dirt = rng.uniform((0, 0, 0.01, 0.2), (1, 0.5, 0.04, 0.5), (spots, 4))
         self.shadow = 0.15 if night else rng.uniform(0.2, 0.5)
 
+    def develop(
+        self,
+        picture: np.ndarray,
+        codes: np.ndarray,
+        shadows: np.ndarray,
+        light: Light,
+        ground: tuple[float, float],
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """The picture as the camera stores it: uint8 [H, W, 3].
+
+        picture  uint8 [H, W, 3], painted
+        codes    uint8 [H, W]
+        shadows  uint8 [H, W], 255 where the ground lies in shadow
+        ground   row of the horizon; depth in metres of the ground one row below it
+        """
+        image = picture.astype(np.float32)
+        _grainy(image, codes, light, rng)
+        flat = cv2.LUT(codes, IS_GROUND)
+        fog_on_ground(image, flat, light, ground)
+        brightness = illumination(self, codes.shape)
+        dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (self.shadow / 255)
+        brightness *= 1 - dark * flat
+        image *= in_colour(brightness)
+        if self.night:
+            headlamps(image)
+        image = through_lens(image, self)
+        image += white_noise(image.shape, rng) * np.float32(self.noise)
+        return _stored(image, self)
+
 
 @lru_cache(maxsize=1)
 def _grain() -> tuple[np.ndarray, np.ndarray]:
@@ -67,38 +97,7 @@ def _grain() -> tuple[np.ndarray, np.ndarray]:
     return noise[0], coarse / coarse.std()
 
 
-def develop(
-    picture: np.ndarray,
-    codes: np.ndarray,
-    shadows: np.ndarray,
-    sensor: Sensor,
-    light: Light,
-    ground: tuple[float, float],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """The picture as the camera stores it: uint8 [H, W, 3].
-
-    picture  uint8 [H, W, 3], painted
-    codes    uint8 [H, W]
-    shadows  uint8 [H, W], 255 where the ground lies in shadow
-    ground   row of the horizon; depth in metres of the ground one row below it
-    """
-    image = picture.astype(np.float32)
-    _grainy(image, codes, light, rng)
-    flat = cv2.LUT(codes, _IS_GROUND)
-    _fog_on_ground(image, flat, light, ground)
-    brightness = _illumination(sensor, codes.shape)
-    dark = cv2.GaussianBlur(shadows, (5, 5), 0).astype(np.float32) * (sensor.shadow / 255)
-    brightness *= 1 - dark * flat
-    image *= _in_colour(brightness)
-    if sensor.night:
-        _night(image)
-    image = _lens(image, sensor)
-    image += _noise(image.shape, rng) * np.float32(sensor.noise)
-    return _stored(image, sensor)
-
-
-def _in_colour(plane: np.ndarray) -> np.ndarray:
+def in_colour(plane: np.ndarray) -> np.ndarray:
     """A plane [H, W] three times, [H, W, 3]; numpy would be slow to repeat it in the last axis."""
     return cv2.merge([plane] * 3)
 
@@ -114,10 +113,10 @@ def _grainy(image: np.ndarray, codes: np.ndarray, light: Light, rng: np.random.G
         if part.shape != codes.shape:
             part = cv2.resize(field, (width, height))
         total += part * cv2.LUT(codes, _STRENGTHS[k])
-    image += _in_colour(total * np.float32(np.exp(-25 * light.fog_density)))
+    image += in_colour(total * np.float32(np.exp(-25 * light.fog_density)))
 
 
-def _fog_on_ground(
+def fog_on_ground(
     image: np.ndarray, flat: np.ndarray, light: Light, ground: tuple[float, float]
 ) -> None:
     first = int(np.clip(ground[0], 0, len(image) - 1))
@@ -126,12 +125,12 @@ def _fog_on_ground(
     thick = depth * light.fog_density > 0.02
     first, last = first, first + int(np.count_nonzero(thick))  # further down it does not show
     share = (1 - np.exp(-light.fog_density * depth[thick])).astype(np.float32)
-    share = _in_colour(share[:, None] * flat[first:last])
+    share = in_colour(share[:, None] * flat[first:last])
     colour = np.tile(light.fog_colour.astype(np.float32), (image.shape[1], 1))
     image[first:last] += (colour - image[first:last]) * share
 
 
-def _illumination(sensor: Sensor, size: tuple[int, int]) -> np.ndarray:
+def illumination(sensor: Sensor, size: tuple[int, int]) -> np.ndarray:
     """Brightness [H, W] around 1: uneven light, vignette and dirt on the lens, all smooth."""
     height, width = size[0] // 4, size[1] // 4
     field = cv2.resize(
@@ -146,7 +145,7 @@ def _illumination(sensor: Sensor, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(field, (size[1], size[0]))
 
 
-def _night(image: np.ndarray) -> None:
+def headlamps(image: np.ndarray) -> None:
     """Dark and bluish, but for the light of the own headlamps on what is before the car."""
     height, width = image.shape[:2]
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
@@ -157,7 +156,7 @@ def _night(image: np.ndarray) -> None:
     image *= level[..., None] * np.array([0.94, 0.97, 1.08], np.float32)
 
 
-def _lens(image: np.ndarray, sensor: Sensor) -> np.ndarray:
+def through_lens(image: np.ndarray, sensor: Sensor) -> np.ndarray:
     if sensor.blur:
         image = cv2.GaussianBlur(image, (0, 0), sensor.blur)
     if sensor.motion:
@@ -170,7 +169,7 @@ def _lens(image: np.ndarray, sensor: Sensor) -> np.ndarray:
     return image
 
 
-def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def white_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """White noise [H, W, 3] of unit variance, cut out of one field."""
     field = _grain()[0].ravel()
     count = int(np.prod(shape))

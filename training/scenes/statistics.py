@@ -15,7 +15,7 @@ import numpy as np
 from jointseg_core.classes import CITYSCAPES, UNLABELLED
 from jointseg_core.command import run_program
 from training.scenes.drive import render_drive
-from training.scenes.scene import Scene, SceneObject, render_scene
+from training.scenes.scene import STYLES, Scene, SceneObject, render_scene
 
 SMALL = 32 * 32  # square pixels of the box
 HIDDEN = 0.95  # visible fraction below which an object counts as partly hidden
@@ -103,7 +103,10 @@ def _scenes(arguments: argparse.Namespace) -> Iterator[Scene]:
     if arguments.drive:
         drive = render_drive(arguments.seed, arguments.streets, arguments.frames)
         return (scene for _, scene in drive)
-    return (render_scene(arguments.seed, index) for index in range(arguments.count))
+    return (
+        render_scene(arguments.seed, index, style=arguments.style)
+        for index in range(arguments.count)
+    )
 
 
 def main(words: list[str] | None = None) -> None:
@@ -113,6 +116,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument(
         "--drive", action="store_true", help="measure a drive instead of single scenes"
     )
+    parser.add_argument("--style", choices=STYLES, default="plain", help="of single scenes")
     parser.add_argument("--streets", type=int, default=12)
     parser.add_argument("--frames", type=int, default=10, help="of each street")
     print(table(difficulty(_scenes(parser.parse_args(words)))))

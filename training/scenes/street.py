@@ -10,7 +10,7 @@ from training.scenes import roadside, traffic
 from training.scenes.camera import Camera
 from training.scenes.ground import FAR, GroundColours, Layout
 from training.scenes.painter import Light
-from training.scenes.roadside import Standing
+from training.scenes.roadside import Kit, Standing, plain_kit
 from training.scenes.sensor import Sensor
 from training.scenes.traffic import Actor
 
@@ -22,7 +22,7 @@ CHOICES = 5 + 2 * len(traffic.KINDS)
 _SKY_LOW = np.array([(214, 224, 234), (230, 214, 190), (200, 204, 208)], float)
 _SKY_HIGH = np.array([(96, 146, 208), (130, 160, 200), (176, 184, 192)], float)
 _GRASS = np.array([(98, 124, 60), (122, 128, 74), (140, 124, 92), (84, 112, 58)], float)
-_BUSY = {"easy": 0.7, "default": 1.0, "hard": 1.3}
+BUSY = {"easy": 0.7, "default": 1.0, "hard": 1.3}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Street:
     mirrored: bool  # traffic keeps left
     hood: float  # rows of the own bonnet as a share of the height
     border: int  # rows and columns of the frame without picture
+    hood_colour: tuple[float, float, float] = (44, 46, 52)  # of its edge; the rest is darker
 
 
 def any_street(
@@ -55,11 +56,11 @@ def any_street(
     spread = rng.random(CHOICES) if spread is None else spread
     night = rng.random() < 0.05
     camera = _any_camera(rng, size, spread)
-    plan = _any_plan(rng)
+    plan = any_plan(rng)
     light, colours = _any_light(rng, night)
     ego_speed = 0.0 if rng.random() < 0.2 else rng.uniform(0, 7)
     amounts, depths = np.split(spread[5:], 2)
-    number = traffic.counts(amounts, _BUSY[difficulty] * (0.75 + 0.5 * spread[3]))
+    number = traffic.counts(amounts, BUSY[difficulty] * (0.75 + 0.5 * spread[3]))
     return Street(
         plan=plan,
         camera=camera,
@@ -68,8 +69,8 @@ def any_street(
         light=light,
         colours=colours,
         clouds=rng.normal(0, 0.6, (6, 12)) * (rng.random() < 0.8),
-        stains=_any_stains(rng, plan),
-        standing=tuple(_any_roadside(rng, plan, night)),
+        stains=any_stains(rng, plan),
+        standing=tuple(any_roadside(rng, plan, plain_kit(night))),
         sensor=Sensor(rng, night),
         size=size,
         mirrored=bool(spread[2] < 0.5),
@@ -89,7 +90,7 @@ def _any_camera(rng: np.random.Generator, size: tuple[int, int], spread: np.ndar
     )
 
 
-def _any_plan(rng: np.random.Generator) -> Layout:
+def any_plan(rng: np.random.Generator) -> Layout:
     wide = rng.uniform(2.9, 3.4)
     own = rng.normal(0, 0.15)
     rails = int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2]))
@@ -143,7 +144,7 @@ def _any_light(rng: np.random.Generator, night: bool) -> tuple[Light, GroundColo
     return light, colours
 
 
-def _any_stains(rng: np.random.Generator, plan: Layout) -> np.ndarray:
+def any_stains(rng: np.random.Generator, plan: Layout) -> np.ndarray:
     count = int(rng.integers(2, 10))
     return np.stack(
         [
@@ -158,18 +159,18 @@ def _any_stains(rng: np.random.Generator, plan: Layout) -> np.ndarray:
     )
 
 
-def _any_roadside(rng: np.random.Generator, plan: Layout, night: bool) -> list[Standing]:
+def any_roadside(rng: np.random.Generator, plan: Layout, kit: Kit) -> list[Standing]:
     town = rng.random()  # from open country to closed rows of houses
     things = []
     for side, kerb in ((-1, plan.left), (1, plan.right)):
         edge = kerb + side * (plan.sidewalks[(side + 1) // 2] + plan.verges[(side + 1) // 2])
-        things += _lots(rng, side, edge, plan, town, night)
-        things += _furniture(rng, side, kerb, plan)
-    return things + _far_end(rng, night)
+        things += _lots(rng, side, edge, plan, town, kit)
+        things += _furniture(rng, side, kerb, plan, kit)
+    return things + _far_end(rng, kit)
 
 
 def _lots(
-    rng: np.random.Generator, side: int, edge: float, plan: Layout, town: float, night: bool
+    rng: np.random.Generator, side: int, edge: float, plan: Layout, town: float, kit: Kit
 ) -> list[Standing]:
     """One lot after the other along one side, with a gap where a road crosses."""
     things: list[Standing] = []
@@ -181,7 +182,7 @@ def _lots(
             if end - z < 4:
                 z = plan.crossing[1] + 2
                 continue
-        things += _lot(rng, side, edge, (z, end), town, night)
+        things += _lot(rng, side, edge, (z, end), town, kit)
         z = end + (rng.uniform(0.5, 4) if rng.random() < 0.4 else 0.02)
     return things
 
@@ -192,20 +193,20 @@ def _lot(
     edge: float,
     z: tuple[float, float],
     town: float,
-    night: bool,
+    kit: Kit,
 ) -> list[Standing]:
     """A house at the sidewalk, or a garden."""
     if rng.random() < 0.1 + 0.6 * town:
         lawn = rng.uniform(1.5, 4) if rng.random() < 0.35 else rng.uniform(0, 0.4)
-        things = [roadside.building(rng, side, edge + side * lawn, *z, night)]
+        things = [kit.building(rng, side, edge + side * lawn, *z)]
         if lawn > 1.5 and rng.random() < 0.6:
             things.append(roadside.fence(rng, side, edge + side * 0.15, *z))
         return things
-    return _garden(rng, side, edge, z, night)
+    return _garden(rng, side, edge, z, kit)
 
 
 def _garden(
-    rng: np.random.Generator, side: int, edge: float, z: tuple[float, float], night: bool
+    rng: np.random.Generator, side: int, edge: float, z: tuple[float, float], kit: Kit
 ) -> list[Standing]:
     """Trees and bushes behind a wall, a fence or nothing, perhaps with a house further back."""
     things: list[Standing] = []
@@ -215,19 +216,21 @@ def _garden(
     elif border < 0.68:
         things.append(roadside.fence(rng, side, edge + side * 0.2, *z))
     if rng.random() < 0.45:
-        things.append(roadside.building(rng, side, edge + side * rng.uniform(6, 12), *z, night))
+        things.append(kit.building(rng, side, edge + side * rng.uniform(6, 12), *z))
     for _ in range(int(rng.integers(1, 4))):
         x, at = edge + side * rng.uniform(2.0, 6), rng.uniform(*z)
         if at > abs(x) - 3:  # else it is out of view
-            things.append(roadside.tree(rng, x, at, rng.uniform(0.7, 1.2)))
+            things.append(kit.tree(rng, x, at, rng.uniform(0.7, 1.2)))
     for _ in range(int(rng.integers(1, 5))):
         x, at = edge + side * rng.uniform(0.9, 3), rng.uniform(*z)
         if abs(x) - 3 < at < 70:
-            things.append(roadside.bush(rng, x, at, rng.uniform(0.6, 1.3)))
+            things.append(kit.bush(rng, x, at, rng.uniform(0.6, 1.3)))
     return things
 
 
-def _furniture(rng: np.random.Generator, side: int, kerb: float, plan: Layout) -> list[Standing]:
+def _furniture(
+    rng: np.random.Generator, side: int, kerb: float, plan: Layout, kit: Kit
+) -> list[Standing]:
     """Lamps, signs, trees and posts along the kerb; traffic lights where roads cross."""
     things: list[Standing] = []
     x = kerb + side * 0.6
@@ -239,11 +242,11 @@ def _furniture(rng: np.random.Generator, side: int, kerb: float, plan: Layout) -
             if kind < 0.34:
                 things.append(roadside.street_lamp(rng, side, x, z))
             elif kind < 0.72 and z > 6.5:
-                things.append(roadside.traffic_sign(rng, x, z))
+                things.append(kit.sign(rng, x, z))
             elif kind < 0.8:
                 things.append(roadside.bollard(rng, x, z))
             elif alley:
-                things.append(roadside.tree(rng, x + side * 0.4, z, rng.uniform(0.6, 0.9)))
+                things.append(kit.tree(rng, x + side * 0.4, z, rng.uniform(0.6, 0.9)))
         z += rng.uniform(5, 14) if z < 40 else rng.uniform(12, 25)
     stops = _stops(rng, plan)
     return things + [roadside.traffic_light(rng, side, x, stop) for stop in stops]
@@ -256,13 +259,13 @@ def _stops(rng: np.random.Generator, plan: Layout) -> list[float]:
     return [rng.uniform(8, 28)] if rng.random() < 0.65 else []
 
 
-def _far_end(rng: np.random.Generator, night: bool) -> list[Standing]:
+def _far_end(rng: np.random.Generator, kit: Kit) -> list[Standing]:
     """What closes the view: houses or trees."""
     things: list[Standing] = []
     for x in np.arange(-100, 100, 12.0):
         if rng.random() < 0.3:
-            things.append(roadside.building(rng, 1, x, FAR, FAR + 10, night))
+            things.append(kit.building(rng, 1, x, FAR, FAR + 10))
         else:
             aside, before = x + rng.uniform(-3, 3), FAR - rng.uniform(2, 18)
-            things.append(roadside.tree(rng, aside, before, rng.uniform(0.9, 2.0)))
+            things.append(kit.tree(rng, aside, before, rng.uniform(0.9, 2.0)))
     return things

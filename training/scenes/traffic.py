@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -67,10 +67,10 @@ class Actor:
         return self.x + way * np.sin(self.heading), self.z + way * np.cos(self.heading)
 
 
-def counts(spread: np.ndarray, busy: float) -> dict[str, int]:
+def counts(spread: np.ndarray, busy: float, kinds: Mapping[str, float] = KINDS) -> dict[str, int]:
     """How many of each kind, from a number in [0, 1) each: right on average, to within one."""
     return {
-        kind: int(mean * busy + u) for (kind, mean), u in zip(KINDS.items(), spread, strict=True)
+        kind: int(mean * busy + u) for (kind, mean), u in zip(kinds.items(), spread, strict=True)
     }
 
 
@@ -81,9 +81,11 @@ def populate(
     number: dict[str, int],
     depths: np.ndarray,
     ego_speed: float,
+    car: Callable = vehicles.car,
 ) -> list[Actor]:
     """Place the things so that they do not stand in one another and are in view at time 0.
 
+    `car` draws the mesh, length and width of one.
     `depths` [number of kinds] in [0, 1) are the depths of the first of each kind, as quantiles of
     their distribution; the others of a kind follow in golden steps, so that they spread evenly.
     """
@@ -91,7 +93,7 @@ def populate(
     spans: list[tuple[float, float]] = []
     for depth, (kind, count) in zip(depths, number.items(), strict=True):
         for k in range(count):
-            place = _cast(rng, kind, plan, ego_speed)
+            place = _cast(rng, kind, plan, ego_speed, car)
             for attempt in range(50):
                 actor = place((depth + 0.618034 * k + rng.normal(0, 0.01 * attempt)) % 1)
                 if not _in_view(actor, camera) or not _free(actor, actors):
@@ -106,11 +108,11 @@ def populate(
 
 
 def _cast(
-    rng: np.random.Generator, kind: str, plan: Layout, ego_speed: float
+    rng: np.random.Generator, kind: str, plan: Layout, ego_speed: float, car: Callable
 ) -> Callable[[float], Actor]:
     """Draw the looks of a thing; what is returned puts it at a depth, given as a quantile."""
     if kind == "crowd":
-        return partial(_crowd, rng, plan)
+        return partial(_crowd, rng, plan, car)
     if kind == "person":
         return partial(_person, rng, plan, figures.Looks(rng))
     if kind not in _MESHES:
@@ -118,7 +120,7 @@ def _cast(
         looks = figures.Looks(rng) if kind.endswith("cyclist") else None
         return partial(_two_wheels, rng, plan, figures.Bike(rng, motor), looks)
     label, build = _MESHES[kind]
-    mesh, length, width = build(rng)
+    mesh, length, width = (car if label == CAR else build)(rng)
 
     def place(depth: float) -> Actor:
         if kind == "bin":
@@ -141,7 +143,7 @@ def _on_road(
 ) -> tuple[float, float, float, float]:
     """A place in a lane, at the kerb, on the tracks or across: (x, z, heading, speed)."""
     nearest = {"train": 12.0, "bus": 10.0, "truck": 8.0}.get(kind, 5.5)
-    z = _depth(depth, nearest, 66 if kind == "car" else 52) + length / 2
+    z = _depth(depth, nearest, plan.reach if kind == "car" else 52) + length / 2
     across = plan.crossing is not None and rng.random() < (0.3 if kind != "car" else 0.25)
     if across:
         way = rng.choice([-1, 1])
@@ -216,7 +218,7 @@ def _two_wheels(
     )
 
 
-def _crowd(rng: np.random.Generator, plan: Layout, depth: float) -> Actor:
+def _crowd(rng: np.random.Generator, plan: Layout, car: Callable, depth: float) -> Actor:
     """A knot of people, cars or bicycles that nobody would tell apart."""
     kind = rng.choice([PERSON, PERSON, CAR, BICYCLE])
     x, z = _on_sidewalk(rng, plan, _depth(depth, 18, 36))
@@ -226,16 +228,16 @@ def _crowd(rng: np.random.Generator, plan: Layout, depth: float) -> Actor:
     members = []
     for _ in range(int(rng.integers(5, 9))):
         dx, dz = rng.normal(0, 1.5 if cars else 0.7), rng.uniform(-1.5, 1.5)
-        members.append(_member(rng, kind, x + dx, z + (5 * dz if cars else dz)))
+        members.append(_member(rng, kind, car, x + dx, z + (5 * dz if cars else dz)))
     members.sort(key=lambda member: -member.z)
     half = (1.5, 8.0) if cars else (1.5, 1.5)
     return Actor((int(kind),), x, z, 0.0, 0.0, half, members=tuple(members))
 
 
-def _member(rng: np.random.Generator, kind: int, x: float, z: float) -> Actor:
+def _member(rng: np.random.Generator, kind: int, car: Callable, x: float, z: float) -> Actor:
     """One of a crowd."""
     if kind == CAR:
-        mesh, length, width = vehicles.car(rng)
+        mesh, length, width = car(rng)
         heading = rng.choice([0.0, np.pi]) + rng.normal(0, 0.1)
         return Actor((CAR,), x, z, heading, 0.0, _extent(length, width, heading), mesh)
     if kind == PERSON:

@@ -56,12 +56,12 @@ def _ends_of_car(mesh: Mesh, edges: list[int], e: float, w: float, belt: float) 
     """Lamps, plates, bumpers and tyres on the front (edges 1, 2) and the back (edges 5, 6)."""
     nose, tail = edges[1], edges[6]
     for base, z in ((nose, e), (tail, -e)):
-        mesh.end_quads(base, z, _pair(w - 0.2, w, 0, 0.34), RUBBER)
+        mesh.end_quads(base, z, pair(w - 0.2, w, 0, 0.34), RUBBER)
         mesh.end_quads(base, z, [(-w * 0.98, w * 0.98, 0.24, 0.4)], (52, 52, 55))
         mesh.end_quads(base, z, [(-0.26, 0.26, 0.42, 0.53)], PLATE)
     mesh.end_quads(edges[2], e, [(-0.5, 0.5, 0.54, 0.7)], (40, 40, 44))
-    mesh.end_quads(edges[2], e, _pair(w * 0.6, w * 0.95, 0.55, 0.71), WHITE_LAMP)
-    mesh.end_quads(edges[5], -e, _pair(w * 0.66, w * 0.97, 0.64, 0.84), RED_LAMP)
+    mesh.end_quads(edges[2], e, pair(w * 0.6, w * 0.95, 0.55, 0.71), WHITE_LAMP)
+    mesh.end_quads(edges[5], -e, pair(w * 0.66, w * 0.97, 0.64, 0.84), RED_LAMP)
 
 
 def _cabin(
@@ -112,10 +112,10 @@ def _ends_of_bus(mesh: Mesh, front: int, back: int, e: float, w: float, h: float
     mesh.end_quads(front, e, [(-w * 0.5, w * 0.5, h - 0.37, h - 0.2)], (250, 180, 40))
     mesh.end_quads(back, -e, [(-w * 0.8, w * 0.8, 1.65, h - 0.4)], GLASS)
     mesh.end_quads(back, -e, [(-w * 0.7, w * 0.7, 0.75, 1.35)], (70, 70, 74))
-    mesh.end_quads(front, e, _pair(w * 0.6, w * 0.9, 0.55, 0.78), WHITE_LAMP)
-    mesh.end_quads(back, -e, _pair(w * 0.78, w * 0.95, 0.7, 1.35), RED_LAMP)
+    mesh.end_quads(front, e, pair(w * 0.6, w * 0.9, 0.55, 0.78), WHITE_LAMP)
+    mesh.end_quads(back, -e, pair(w * 0.78, w * 0.95, 0.7, 1.35), RED_LAMP)
     for base, z in ((front, e), (back, -e)):
-        mesh.end_quads(base, z, _pair(w - 0.3, w, 0, 0.4), RUBBER)
+        mesh.end_quads(base, z, pair(w - 0.3, w, 0, 0.4), RUBBER)
         mesh.end_quads(base, z, [(-0.26, 0.26, 0.42, 0.54)], PLATE)
 
 
@@ -129,8 +129,8 @@ def truck(rng: np.random.Generator) -> tuple[Mesh, float, float]:
     left, right, (*_, back) = _box(mesh, (-e, split - 0.15, 0.55, 1.0), 1.1, (48, 48, 50))
     for z in (-e + 0.8, -e + 1.95):
         mesh.wheel(left, right, 1.12, z, 0.5)
-    mesh.end_quads(back, -e, _pair(0.7, 1.1, 0, 0.7), RUBBER)
-    mesh.end_quads(back, -e, _pair(0.75, 1.1, 0.6, 0.82), RED_LAMP)
+    mesh.end_quads(back, -e, pair(0.7, 1.1, 0, 0.7), RUBBER)
+    mesh.end_quads(back, -e, pair(0.75, 1.1, 0.6, 0.82), RED_LAMP)
     mesh.end_quads(back, -e, [(-0.3, 0.3, 0.6, 0.75)], PLATE)
     toward = _load(mesh, rng, (-e, split - 0.2), h, w, load)
     _drivers_cab(mesh, colour, (split, e), cab, w, layer=1 if toward else 2)
@@ -150,9 +150,9 @@ def _load(
     else:
         mesh.side_quads(left, right, w, [(z[0] + 0.8, z[1] - 0.8, 1.7, 2.6)], any_colour(rng))
     mesh.side_quads(left, right, w, [(*z, 1.0, 1.1)], (60, 60, 62))
-    frame = [*_pair(w - 0.1, w, 1, top), (-0.04, 0.04, 1, top), (-w, w, top - 0.1, top)]
+    frame = [*pair(w - 0.1, w, 1, top), (-0.04, 0.04, 1, top), (-w, w, top - 0.1, top)]
     mesh.end_quads(back, z[0], frame, colour * 0.6)
-    mesh.end_quads(back, z[0], _pair(0.64, 0.7, 1.2, top - 0.2), STEEL)
+    mesh.end_quads(back, z[0], pair(0.64, 0.7, 1.2, top - 0.2), STEEL)
     marks = [(x, x + 0.28, 1.02, 1.16) for x in (-1.2, -0.6, 0.35, 0.92)]
     mesh.end_quads(back, z[0], marks, RED_LAMP)
     return kind != "bed"
@@ -172,8 +172,8 @@ def _drivers_cab(mesh: Mesh, colour: np.ndarray, z: tuple, h: float, w: float, l
     nose = edges[1]
     mesh.end_quads(nose, front, [(-0.75, 0.75, 0.85, 1.4)], (44, 44, 48))
     mesh.end_quads(nose, front, [(-w, w, 0.45, 0.7)], (70, 70, 74))
-    mesh.end_quads(nose, front, _pair(w * 0.68, w * 0.95, 0.72, 0.95), WHITE_LAMP)
-    mesh.end_quads(nose, front, _pair(w - 0.3, w, 0, 0.47), RUBBER)
+    mesh.end_quads(nose, front, pair(w * 0.68, w * 0.95, 0.72, 0.95), WHITE_LAMP)
+    mesh.end_quads(nose, front, pair(w - 0.3, w, 0, 0.47), RUBBER)
 
 
 def train(rng: np.random.Generator) -> tuple[Mesh, float, float]:
@@ -246,7 +246,7 @@ def caravan(rng: np.random.Generator) -> tuple[Mesh, float, float]:
     mesh.side_quads(left, right, w, [(-0.9, 0.3, 1.25, 1.85)], GLASS)
     mesh.side_quads(left, right, w, [(-e + 0.3, e - 0.2, 0.75, 0.95)], any_colour(rng))
     mesh.wheel(left, right, w, -0.1, 0.3)
-    mesh.end_quads(edges[5], -e, _pair(w * 0.7, w * 0.9, 0.6, 0.75), RED_LAMP)
+    mesh.end_quads(edges[5], -e, pair(w * 0.7, w * 0.9, 0.6, 0.75), RED_LAMP)
     return mesh, 2 * e, 2 * w
 
 
@@ -269,6 +269,6 @@ def _box(
     return mesh.prism([(z0, y0, w), (z1, y0, w), (z1, y1, w), (z0, y1, w)], colour, layer)
 
 
-def _pair(x0: float, x1: float, y0: float, y1: float) -> list[tuple[float, float, float, float]]:
+def pair(x0: float, x1: float, y0: float, y1: float) -> list[tuple[float, float, float, float]]:
     """A rectangle on the right, x from x0 to x1, and its mirror image on the left."""
     return [(-x1, -x0, y0, y1), (x0, x1, y0, y1)]
