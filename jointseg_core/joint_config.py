@@ -35,7 +35,7 @@ class JointConfig:
     candidates: int = 300  # per level, before NMS
     score_threshold: float = 0.05
     nms_iou: float = 0.6
-    mask_threshold: float = 0.35  # probability above which a pixel is the object's
+    mask_threshold: float = 0.4  # probability above which a pixel is the object's
     max_detections: int = 100  # per image
     panoptic_score: float = 0.3  # less certain objects are left out of the panoptic picture
     panoptic_visible: float = 0.5  # and those that show a smaller share of their mask
