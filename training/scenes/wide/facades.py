@@ -29,7 +29,7 @@ class _DetailedHouse(House):
     ) -> None:
         super().__init__(rng, side, x, z0, z1, night)
         self.shop = False
-        self.colour = np.clip(self.colour * rng.uniform(0.55, 1.15), 12, 250)
+        self.colour = np.clip(self.colour * rng.uniform(0.45, 1.5), 12, 252)
         self.glass = self.glass * rng.uniform(0.4, 1.6)
         self.trim = np.clip(self.colour * rng.uniform(0.6, 1.6), 10, 250)
         self.sashes = rng.random() < 0.6

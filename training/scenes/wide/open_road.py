@@ -78,8 +78,8 @@ def _stretches(rng: np.random.Generator) -> list[tuple[float, float]]:
 
 def _side(rng: np.random.Generator, side: int, edge: float, kit: Kit) -> list[Standing]:
     things: list[Standing] = []
-    rail, ground = rng.choice(["none", "rail", "barrier"], p=[0.45, 0.35, 0.2]), None
-    height = rng.uniform(0.75, 1.1) if rng.random() < 0.7 else rng.uniform(2.5, 5)
+    rail, ground = rng.choice(["none", "rail", "barrier"], p=[0.4, 0.3, 0.3]), None
+    height = rng.uniform(0.75, 1.1) if rng.random() < 0.5 else rng.uniform(2.5, 6)
     for z in _stretches(rng):
         if ground is None or rng.random() < 0.45:
             ground = rng.choice(["slope", "wood", "fence", "flat", "houses"], p=_GROUNDS)

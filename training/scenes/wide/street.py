@@ -27,8 +27,8 @@ from training.scenes.wide.film import Film
 _KINDS = {
     "crowd": 0.25,
     "train": 0.25,
-    "bus": 0.6,
-    "truck": 0.6,
+    "bus": 0.4,
+    "truck": 0.35,
     "car": 5.0,
     "cyclist": 1.1,
     "motorcyclist": 0.5,
@@ -45,7 +45,7 @@ _OPEN_ROAD_KINDS = dict.fromkeys(_KINDS, 0.0) | {
     "motorcyclist": 0.2,
     "caravan": 0.1,
 }
-OPEN_ROADS = 0.3  # their share; the others lead through towns
+OPEN_ROADS = 0.2  # their share; the others lead through towns
 _SKIES = {  # how often; colour at the horizon, in the zenith, strength of clouds
     "white": (0.3, (252, 252, 252), (250, 250, 252), 4),
     "blue": (0.3, (196, 212, 228), (78, 122, 184), 25),

@@ -11,7 +11,7 @@ from training.scenes.roadside import Standing
 from training.scenes.shapes import Parts
 
 WOODS = np.array([(40, 54, 32), (56, 72, 40), (34, 46, 34), (72, 80, 46), (84, 76, 54)], float)
-BARE = 0.3  # share of trees without leaves
+BARE = 0.15  # share of trees without leaves
 
 
 def tree(rng: np.random.Generator, x: float, z: float, scale: float = 1.0) -> Standing:
