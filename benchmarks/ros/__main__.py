@@ -161,4 +161,5 @@ if __name__ == "__main__":
     try:
         run_program(main)
     except SystemExit as end:
+        sys.stdout.flush()
         os._exit(end.code)  # taking torch apart would last another two seconds
