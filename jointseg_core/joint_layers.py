@@ -40,8 +40,10 @@ class _LevelConv(FoldsItself):
         return [F.relu(m, inplace=True) for m in maps]
 
     def fold_batch_norms(self) -> None:
+        if self.folded:
+            return
         norms = [norm for norm in self.norms if isinstance(norm, nn.BatchNorm2d)]
-        if self.folded or len(norms) < len(self.norms):
+        if len(norms) < len(self.norms):
             return
         self.folded.extend([fuse_conv_bn_eval(self.conv.eval(), norm.eval()) for norm in norms])
         del self.conv, self.norms

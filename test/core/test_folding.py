@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
+from jointseg_core import build_model, preset
 from jointseg_core.backbone import build_backbone
 from jointseg_core.runtime.folding import fold_batch_norms
 
@@ -90,3 +91,13 @@ def test_norms_that_follow_something_else_stay():
     network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1))
     fold_batch_norms(network)
     assert len(norms(network)) == 1
+
+
+@torch.no_grad()
+def test_folding_twice_is_folding_once():
+    model = with_statistics(build_model(preset("joint", "tiny")).eval())
+    fold_batch_norms(model)
+    images = torch.randn(1, 3, 64, 64)
+    once = model(images).class_logits
+    fold_batch_norms(model)
+    assert torch.equal(model(images).class_logits, once)
