@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -210,7 +211,11 @@ def folders(root: Path, *names: str) -> list[Path]:
 def started_in(folder: Path) -> subprocess.Popen:
     """A process as it is after `. env.sh`."""
     variables = {**os.environ, "VIRTUAL_ENV": str(folder), "JOINTSEG_TEST_PATH": f"{folder}/bin"}
-    return subprocess.Popen(["sleep", "60"], env=variables)
+    user = subprocess.Popen(["sleep", "60"], env=variables)
+    shown = Path(f"/proc/{user.pid}/environ")
+    while str(folder).encode() not in shown.read_bytes():  # a moment after it has begun
+        time.sleep(0.01)
+    return user
 
 
 def place_in(root: Path) -> Place:
