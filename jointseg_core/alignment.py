@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from jointseg_core.correlation import MASK_STRIDE
-from jointseg_core.targets import NEGATIVE, Target
+from jointseg_core.targets import IGNORED, NEGATIVE, Target
 
 _CELLS = 10  # of an object at most
 _SCORE_POWER, _OVERLAP_POWER = 0.5, 4.0
@@ -26,7 +26,7 @@ _REACH = 0.75  # cells: so far from a small object's centre its cells may lie
 class Aligned(NamedTuple):
     """What the cells [A] of an image have to find."""
 
-    owner: Tensor  # [A] the object of each, or NEGATIVE
+    owner: Tensor  # [A] the object of each, NEGATIVE, or IGNORED for one that is not asked
     quality: Tensor  # [A] the score that it should have for that object's class, 0..1
     best: Tensor  # [A] bool, whether it suits its object best of all cells
 
@@ -36,13 +36,13 @@ class Aligned(NamedTuple):
 
         logits [A, K]; of the latter there are at most `others`.
         """
-        taken = self.owner >= 0
-        free = logits.amax(1).masked_fill(taken, float("-inf")).topk(min(others, len(taken)))
-        mine = taken.nonzero().flatten()
+        free = (self.owner == NEGATIVE).nonzero().flatten()
+        free = free[logits[free].amax(1).topk(min(others, len(free))).indices]
+        mine = (self.owner >= 0).nonzero().flatten()
         order = mine[self.quality[mine].argsort(descending=True, stable=True)]
         same = self.owner[order, None] == self.owner[order]
         rank = same.tril(-1).sum(1)  # how many of the same object come before
-        return torch.cat([order[rank < cells], free.indices[~taken[free.indices]]])
+        return torch.cat([order[rank < cells], free])
 
 
 @torch.no_grad()
@@ -98,18 +98,35 @@ def match(boxes: Tensor, scores: Tensor, labels: Tensor, target: Target) -> tupl
     return torch.where(found, owner, NEGATIVE), overlaps * found
 
 
+@torch.no_grad()
+def leave_groups_out(owner: Tensor, boxes: Tensor, groups: Tensor) -> Tensor:
+    """The owners [n] of boxes [n, 4], IGNORED for those of nothing that lie in groups by half.
+
+    groups [G, H, W] are pixels of objects that nobody can tell apart: what is found there is not
+    wrong, as COCO counts.
+    """
+    there = F.pad(groups.any(0).double(), (1, 0, 1, 0)).cumsum(0).cumsum(1)
+    height, width = groups.shape[1:]
+    x, y = (boxes[:, i::2].round().long().clamp(0, n) for i, n in enumerate((width, height)))
+    (left, right), (top, bottom) = x.unbind(1), y.unbind(1)
+    shown = there[bottom, right] - there[top, right] - there[bottom, left] + there[top, left]
+    inside = shown > 0.5 * ((right - left) * (bottom - top))
+    return torch.where(inside & (owner == NEGATIVE), IGNORED, owner)
+
+
 def quality_focal_loss(logits: Tensor, owner: Tensor, quality: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of scores with qualities, weighted by how far they are apart, summed.
 
-    Generalized Focal Loss (Li et al., NeurIPS 2020), Eq. 5 with beta 2. logits [n, K]; an owner
-    below 0 wants 0 for every class.
+    Generalized Focal Loss (Li et al., NeurIPS 2020), Eq. 5 with beta 2. logits [n, K]; a NEGATIVE
+    owner wants 0 for every class, an IGNORED one nothing.
     """
     classes = logits.shape[1]
     label = torch.cat([labels, labels.new_tensor([classes])])[owner.clamp(min=-1)]
     wanted = F.one_hot(label, classes + 1)[:, :classes] * quality[:, None]
     apart = (logits.sigmoid() - wanted).abs()
     losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    return (losses * apart.square()).sum()
+    asked = (owner != IGNORED)[:, None]
+    return (losses * apart.square() * asked).sum()
 
 
 def overlap_loss(boxes: Tensor, wanted: Tensor, quality: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from jointseg_core.alignment import (
     Aligned,
     align,
     covered,
+    leave_groups_out,
     mask_losses,
     match,
     overlap_loss,
@@ -165,12 +166,12 @@ class Joint(nn.Module):
         informed             the same after the objects have spoken
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.
-        Targets are in network pixels; those without a semantic map train no pixels.
+        Targets are in network pixels; those without a semantic map train no pixels. What is found
+        in groups is not asked for.
         """
-        sought = [target.sought() for target in targets]
-        images = [self._losses(output.image(i), target) for i, target in enumerate(sought)]
+        images = [self._losses(output.image(i), target) for i, target in enumerate(targets)]
         losses = {name: [image[name] for image in images] for name in images[0]}
-        return divide(losses, self._counts(sought) if counts is None else counts)
+        return divide(losses, self._counts(targets) if counts is None else counts)
 
     def counts(self, targets: list[Target], input_size: Sequence[int]) -> dict[str, float]:
         """What `loss` divides by: objects, those that train masks, and labelled pixels.
@@ -178,9 +179,10 @@ class Joint(nn.Module):
         Of pixels every pixel_loss_stride-th row and column counts. They need no network; see
         `divide` for batches that are computed in parts.
         """
-        return self._counts([target.sought() for target in targets])
+        return self._counts(targets)
 
-    def _counts(self, sought: list[Target]) -> dict[str, float]:
+    def _counts(self, targets: list[Target]) -> dict[str, float]:
+        sought = [target.sought() for target in targets]
         objects = sum(max(1, len(target.labels)) for target in sought)
         masks = sum(int(self._large(target).sum()) for target in sought)
         trained = [trained_pixels(t, self.config.pixel_loss_stride) for t in sought]
@@ -198,9 +200,11 @@ class Joint(nn.Module):
     def _losses(self, output: JointOutput, target: Target) -> dict[str, Tensor]:
         """Sums over one image."""
         config, logits = self.config, output.class_logits
+        groups, target = target.masks[target.crowd], target.sought()
         anchors = torch.cat(output.anchors)
         boxes = decode_boxes(output.deltas, anchors)
         aligned = align(logits.sigmoid(), boxes, anchors, config.anchor_size, target)
+        aligned = aligned._replace(owner=leave_groups_out(aligned.owner, boxes, groups))
         owner, quality = aligned.owner, aligned.quality
         positive = (owner >= 0).nonzero().flatten()
         wanted = target.boxes[owner[positive]]
@@ -268,18 +272,19 @@ class Joint(nn.Module):
         The second training stage minimises them over the exchange alone; see `loss`, whose cells
         show it more right than wrong objects, and several of each.
         """
-        sought = [target.sought() for target in targets]
-        images = [self._exchange_losses(output.image(i), t) for i, t in enumerate(sought)]
+        images = [self._exchange_losses(output.image(i), t) for i, t in enumerate(targets)]
         losses = {name: [image[name] for image in images] for name in images[0]}
-        return divide(losses, self._counts(sought) if counts is None else counts)
+        return divide(losses, self._counts(targets) if counts is None else counts)
 
     def _exchange_losses(self, output: JointOutput, target: Target) -> dict[str, Tensor]:
         with torch.no_grad():
             height, width = (MASK_STRIDE * side for side in output.pixels.shape[-2:])
             found, labels = self._found(output, Letterbox((height, width), (height, width)))
             scores = found.class_logits.sigmoid().gather(1, labels[:, None])[:, 0]
-            matched = match(found.boxes, scores, labels, target)
-        return self._look_losses(output, self.second_look(output, found), *matched, target)
+            owner, quality = match(found.boxes, scores, labels, target.sought())
+            owner = leave_groups_out(owner, found.boxes, target.masks[target.crowd])
+        look = self.second_look(output, found)
+        return self._look_losses(output, look, owner, quality, target.sought())
 
     def refinement_loss(
         self, output: JointOutput, targets: list[Target], counts: Mapping[str, float] | None = None
@@ -289,9 +294,11 @@ class Joint(nn.Module):
         The second training stage minimises it over the refinement's parameters alone. `counts` are
         those of `loss`; the one named mask is the divisor.
         """
-        sought = [target.sought() for target in targets]
-        counts = self._counts(sought) if counts is None else counts
-        losses = [self._refinement_loss(output.image(i), t) for i, t in enumerate(sought)]
+        counts = self._counts(targets) if counts is None else counts
+        losses = [
+            self._refinement_loss(output.image(i), target.sought())
+            for i, target in enumerate(targets)
+        ]
         return torch.stack(losses).sum() / max(counts["mask"], 1)
 
     def _refinement_loss(self, output: JointOutput, target: Target) -> Tensor:

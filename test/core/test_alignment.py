@@ -9,12 +9,14 @@ from jointseg_core import Target
 from jointseg_core.alignment import (
     align,
     covered,
+    leave_groups_out,
     mask_losses,
     match,
     overlap_loss,
     quality_focal_loss,
 )
 from jointseg_core.boxes import AnchorGrid
+from jointseg_core.targets import IGNORED
 
 SIDE = 3.0
 ANCHORS = torch.cat(AnchorGrid((8, 16), SIDE, ratios=(1.0,))((64, 64), "cpu"))  # 8x8 and 4x4 cells
@@ -157,3 +159,29 @@ def test_half_covered_cells_want_a_probability_of_a_half():
     shares, windows = torch.full((1, 2, 2), 0.5), torch.ones(1, 2, 2)
     mask_losses(logits, shares, windows).sum().backward()
     assert logits.grad.abs().max() < 1e-6
+
+
+def test_what_is_found_in_a_group_is_not_asked_for():
+    groups = torch.zeros(2, 64, 64, dtype=torch.bool)
+    groups[0, 8:16, 0:20] = groups[1, 8:16, 20:40] = True
+    boxes = torch.tensor([[2.0, 8, 38, 16], [2, 4, 38, 24], [2, 9, 8, 14], [-9, 8, 70, 17]])
+    owner = torch.tensor([-1, -1, 0, -1])  # covered whole, by less than half, an object's, by half
+    assert leave_groups_out(owner, boxes, groups).tolist() == [IGNORED, -1, 0, IGNORED]
+    assert leave_groups_out(owner, boxes, groups[:0]).equal(owner)
+    logits = torch.full((4, 2), 3.0)
+    asked = quality_focal_loss(logits, owner, torch.zeros(4), torch.tensor([1]))
+    some = quality_focal_loss(
+        logits, leave_groups_out(owner, boxes, groups), torch.zeros(4), torch.tensor([1])
+    )
+    assert some == pytest.approx(float(asked) / 2)
+
+
+def test_cells_in_groups_train_no_second_look():
+    found = aligned(target([0, 0, 40, 40]))
+    free = (found.owner < 0).nonzero().flatten()
+    owner = found.owner.clone()
+    owner[free[:5]] = IGNORED
+    logits = torch.zeros(len(ANCHORS), 2)
+    logits[free[:6]] = 5.0
+    chosen = found._replace(owner=owner).chosen(logits, cells=1, others=1)
+    assert chosen.tolist()[-1] == free[5]
