@@ -65,6 +65,16 @@ def write_camvid(root: Path, split: str = "val", count: int = 3, annot: bool = F
     return root
 
 
+def write_comma(root: Path) -> Path:
+    """A picture of comma10k: a column of each label from 0 to 4, eight pixels wide."""
+    save(root / "images/0000_a.jpg", picture(0))
+    save(
+        root / "labels/0000_a.png",
+        np.broadcast_to(np.arange(SIZE[1], dtype=np.uint8) // 8 % 5, SIZE),
+    )
+    return root
+
+
 def coco_document() -> dict[str, Any]:
     """Three pictures; category ids with gaps; a polygon of each kind, both kinds of RLE."""
     height, width = SIZE
@@ -165,6 +175,7 @@ def write_coco_streets(root: Path, split: str = "train") -> Path:
         save(root / f"panoptic/{split}2017/{name}.png", segments)
         licence = {"license": (4, 3)[number]}
         size = {"height": SIZE[0], "width": SIZE[1]}
+        licence["flickr_url"] = f"http://pictures.example/{name}"
         images.append({"id": number, "file_name": f"{name}.jpg", **size, **licence})
         file = {"image_id": number, "file_name": f"{name}.png"}
         annotations.append({**file, "segments_info": info if number == 0 else info[3:]})

@@ -39,7 +39,9 @@ class Recipe:
     remap: tuple[str, ...] = ()  # other names there, OLD=NEW with commas; OLD= leaves one out
     keep_empty: bool = True  # also train on pictures without objects
     scenes: int = 0  # synthetic training scenes to make; 0 = the data set must be there
+    styles: tuple[str, ...] = ("plain",)  # so many of each; the first is validated on
     validation_scenes: int = 500  # and validation scenes
+    real: int = 0  # visits of each real picture that may teach shipped weights, for one of scenes
     overfit: int = 0  # learn so many training pictures by heart, validate on the same; 0 = all
 
     pretrained: bool = False  # whether it has to start from given weights
@@ -50,6 +52,7 @@ class Recipe:
 
     optimizer: Literal["sgd", "adamw"] = "sgd"  # sgd or adamw
     lr: float = 0.005  # full learning rate
+    backbone_rate: float = 1.0  # its factor for the backbone
     momentum: float = 0.9  # of sgd
     weight_decay: float = 1e-4  # of weights
     decay_norms: bool = True  # whether norms and biases decay as well
@@ -80,9 +83,19 @@ LEAST = {
     **dict.fromkeys(("batch", "accumulate", "validate_every", "max_skipped"), 1),
     **dict.fromkeys(("steps", "epochs", "refinement_steps", "warm_up", "seed"), 0),
     **dict.fromkeys(
-        ("lr", "refinement_lr", "exchange_lr", "momentum", "weight_decay", "average", "clip"), 0
+        (
+            "lr",
+            "refinement_lr",
+            "exchange_lr",
+            "momentum",
+            "weight_decay",
+            "average",
+            "clip",
+            "backbone_rate",
+        ),
+        0,
     ),
-    **dict.fromkeys(("scenes", "validation_scenes", "validation_images", "pictures"), 0),
+    **dict.fromkeys(("scenes", "validation_scenes", "validation_images", "pictures", "real"), 0),
 }
 """Fields that cannot be less than this."""
 
@@ -291,11 +304,22 @@ _TINY_SEGRPN = replace(
     _TINY, model=preset("segrpn", "tiny"), steps=2600, validate_every=650, best="box_ap50"
 )
 _TINY_JOINT = replace(_TINY_RDSNET, model=preset("joint", "tiny"), lr=3e-3, best="pq")
-_LITE_JOINT = replace(  # what has seen real pictures stays as it is: at full rate it is forgotten
-    _TINY_JOINT,
-    model=replace(preset("joint", "lite"), norm="fixed_statistics", frozen_stages=3),
-    pretrained=True,
-    lr=1e-3,
+# what has seen real pictures stays nearly as it is: it is soon forgotten
+_LITE = replace(preset("joint", "lite"), norm="fixed_statistics", frozen_stages=3)
+_LITE_JOINT = replace(_TINY_JOINT, model=_LITE, pretrained=True, lr=2e-3, backbone_rate=0.02)
+_LITE_STREETS = replace(_LITE_JOINT, steps=2500, styles=("plain", "wide"), real=8)
+_LITE_CAMVID = replace(
+    _LITE_STREETS,
+    styles=(),
+    scenes=0,
+    real=0,
+    steps=600,
+    refinement_steps=0,
+    lr=3e-4,
+    backbone_rate=0.1,
+    warm_up=50,
+    validate_every=200,
+    best="miou",
 )
 _FAMILIES = {"rdsnet": _TINY_RDSNET, "segrpn": _TINY_SEGRPN, "joint": _TINY_JOINT}
 _LARGER = {"input_size": (512, 1024), "steps": 6000, "batch": 16, "warm_up": 500}
@@ -317,6 +341,10 @@ RECIPES: dict[str, Recipe] = {
     "joint_r50_coco": _JOINT_COCO,
     "joint_tiny_synthetic": _TINY_JOINT,
     "joint_lite_synthetic": _LITE_JOINT,
+    "joint_lite_streets": _LITE_STREETS,
+    "joint_lite_camvid": _LITE_CAMVID,
+    "joint_lite_coco": replace(_JOINT_COCO, model=_LITE, lr=1e-3, backbone_rate=0.1),
+    "joint_lite_cityscapes": replace(_JOINT_CITYSCAPES, model=_LITE, lr=1e-3, backbone_rate=0.1),
     **{
         f"{family}_{size}_synthetic": replace(
             recipe, model=_from_scratch(family, size), lr=lr, **_LARGER

@@ -11,10 +11,10 @@ from jointseg_eval.datasets.camvid import CamVidSamples, camvid_splits
 from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
 from jointseg_eval.datasets.coco_file import is_panoptic
-from jointseg_eval.datasets.sample import Sample, Samples, Subset
+from jointseg_eval.datasets.sample import Joined, Sample, Samples, Subset
 from jointseg_eval.input_validation import Defect, refuse
 
-__all__ = ["Sample", "Samples", "Subset", "open_dataset", "read_remap", "splits"]
+__all__ = ["Joined", "Sample", "Samples", "Subset", "open_dataset", "read_remap", "splits"]
 
 
 def open_dataset(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -85,3 +87,42 @@ class Subset:
 
     def identity(self) -> str:
         return hashlib.sha256(self.samples.identity().encode() + self.indices.tobytes()).hexdigest()
+
+
+class Joined:
+    """Several data sets of the same classes as one, in their order; `image_id` is the position."""
+
+    def __init__(self, parts: Sequence[Samples]) -> None:
+        first, *others = parts
+        if any(part.classes != first.classes for part in others):
+            raise ValueError("data sets of several kinds of classes are not one")
+        self.parts, self.classes = parts, first.classes
+        self.name = " and ".join(part.name for part in parts)
+        self._starts = [0, *accumulate(len(part) for part in parts)]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        part, place = self._place(index)
+        return replace(part[place], image_id=index)
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        part, place = self._place(index)
+        return part.image_size(place)
+
+    def has_objects(self, index: int) -> bool:
+        part, place = self._place(index)
+        return part.has_objects(place)
+
+    def sample_name(self, index: int) -> str:
+        part, place = self._place(index)
+        return part.sample_name(place)
+
+    def identity(self) -> str:
+        parts = "".join(part.identity() for part in self.parts)
+        return hashlib.sha256(parts.encode()).hexdigest()
+
+    def _place(self, index: int) -> tuple[Samples, int]:
+        number = bisect_right(self._starts, index) - 1
+        return self.parts[number], index - self._starts[number]

@@ -166,3 +166,14 @@ def test_what_follows_nms_learns_alone_and_the_exchange_ever_slower(batch, left)
     assert {name.partition(".")[0] for name in moved} == {"refinement", "exchange"}
     (group,) = stage.parts["exchange"].param_groups
     assert group["lr"] == left * recipe.exchange_lr
+
+
+def test_a_backbone_learns_at_its_own_rate(batch):
+    stage = stage_of(recipe_of("joint", backbone_rate=0.0))
+    before = copy.deepcopy(stage.model)
+    stage(*batch, rate=0.5)
+    for name, weight in stage.model.named_parameters():
+        same = torch.equal(weight, before.get_parameter(name))
+        assert same or not name.startswith("backbone.")
+    assert not torch.equal(stage.model.classes.weight, before.classes.weight)
+    assert sorted({group["lr"] for group in stage.optimizer.param_groups}) == [0, 0.005]

@@ -13,8 +13,9 @@ from jointseg_core.errors import BadCheckpoint, BadConfig, BadInput
 from jointseg_eval.datasets import Subset
 from jointseg_eval.input_validation import check_folder
 from jointseg_eval.provenance import environment
+from training.loading.real_streets import attributions
 from training.pretrained import Table, load_pretrained
-from training.recipes import Recipe, augmentation_of, check, fitted
+from training.recipes import Recipe, augmentation_of, check, fitted, learns_pixels
 from training.runs.command import Command, Options, config_document
 from training.runs.distributed import Ranks
 from training.runs.run import Run
@@ -57,7 +58,7 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     if saved:
         run.load_state_dict(saved)
     elif ranks.first:
-        check_pictures(training)
+        check_pictures(training, learns_pixels(recipe.model))
         check_metric(run)
     ranks.wait()  # nobody has refused anything
     for table in tables:
@@ -147,6 +148,8 @@ def _begin(run: Run, command: Command, resumed: bool) -> None:
         run.records.write("resumed", run.progress.step, changes=sorted(command.changes))
     else:
         run.save()
+    if run.recipe.real:
+        replace_file(folder.attributions, as_json(attributions()))
     document = config_document(command.name, run.recipe)
     replace_file(folder.config, as_json(document))
     starts = folder.starts()

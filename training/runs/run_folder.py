@@ -2,6 +2,7 @@
 
     RUN/config.json                    the recipe and the options, as --field value would give them
     RUN/environment.json               versions, machine and command line of every start
+    RUN/attributions.json              real pictures that it learned from, with their licences
     RUN/metrics.jsonl                  one JSON object a line: training, validation, events
     RUN/checkpoints/step_00000500.pt   everything a run needs to go on, and a .json manifest each
     RUN/best.safetensors               averaged weights of the best validation, and its manifest
@@ -39,6 +40,7 @@ class RunFolder:
         self.path, self.keep = path, keep
         self.checkpoints, self.pictures = path / "checkpoints", path / "pictures"
         self.config, self.environment = path / CONFIG, path / "environment.json"
+        self.attributions = path / "attributions.json"
         self.weights = path / "weights.safetensors"
 
     @property

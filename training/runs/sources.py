@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from jointseg_core.errors import BadConfig, BadDataset
-from jointseg_eval.datasets import Samples, Subset, open_dataset, read_remap
+from jointseg_eval.datasets import Joined, Samples, Subset, open_dataset, read_remap
+from jointseg_eval.datasets.camvid import CAMVID
 from training.loading.cache import DecodedCache
+from training.loading.real_streets import CAMVID_NAMES, AsCityscapes, real_streets
 from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks
 from training.synthesize import SyntheticSet, synthesize
@@ -21,10 +23,11 @@ def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samp
     cache   folder for decoded pictures; that of synthetic scenes made here lies beside them
     """
     root = recipe.data
-    if root is None:
-        root = scenes_of(recipe, ranks)
+    if root:
+        training = _opened(root, "train", recipe, recipe.keep_empty, cache)
+    else:
+        root, training = _scenes(recipe, ranks, cache)
         cache = cache or decoded_beside(root)
-    training = _opened(root, "train", recipe, recipe.keep_empty, cache)
     if recipe.overfit:
         few = _with_objects(training, recipe.overfit)
         return few, few
@@ -33,9 +36,28 @@ def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samp
     return training, validation
 
 
-def check_pictures(training: Samples) -> None:
-    """Raises BadInput where pictures to learn from show no object, or the first cannot be read."""
-    if not any(training.has_objects(index) for index in range(len(training))):
+def _scenes(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Path, Samples]:
+    """The folder of the first style's scenes; scenes of all styles, with real pictures among them.
+
+    Those of other styles are kept decoded in folders of their own.
+    """
+    roots = [scenes_of(recipe, ranks, style) for style in recipe.styles]
+    kept = [decoded_beside(root) for root in roots]
+    kept[0] = cache or kept[0]
+    parts = [
+        _opened(r, "train", recipe, recipe.keep_empty, at)
+        for r, at in zip(roots, kept, strict=True)
+    ]
+    parts += [real_streets()] * recipe.real if recipe.real else []
+    return roots[0], Joined(parts) if len(parts) > 1 else parts[0]
+
+
+def check_pictures(training: Samples, pixels: bool) -> None:
+    """Raises BadInput where the first picture cannot be read, or none shows what is to be learned.
+
+    Where pixels are learned a set may be without objects.
+    """
+    if not pixels and not any(training.has_objects(index) for index in range(len(training))):
         raise BadDataset(
             f"none of the pictures of {training.name} shows an object to learn; "
             "`python -m jointseg_eval.check_data ROOT` counts what is there"
@@ -55,15 +77,15 @@ def _check_classes(training: Samples, validation: Samples, pixels: bool) -> None
             )
 
 
-def scenes_of(recipe: Recipe, ranks: Ranks) -> Path:
-    """The folder of a recipe's synthetic scenes, which the first process makes."""
+def scenes_of(recipe: Recipe, ranks: Ranks, style: str = "plain") -> Path:
+    """The folder of a recipe's synthetic scenes of a style, which the first process makes."""
     if not recipe.scenes:
         raise BadConfig("this recipe trains on a data set of yours; name it with --data")
     height, width = recipe.input_size
-    wanted = SyntheticSet(
-        "cityscapes", recipe.scenes, recipe.validation_scenes, size=recipe.input_size
-    )
-    root = SCENES / f"streets_{height}x{width}_{recipe.scenes}_{recipe.validation_scenes}"
+    counts = recipe.scenes, recipe.validation_scenes
+    wanted = SyntheticSet("cityscapes", *counts, size=recipe.input_size, style=style)
+    name = "streets" if style == "plain" else style
+    root = SCENES / f"{name}_{height}x{width}_{recipe.scenes}_{recipe.validation_scenes}"
     if ranks.first:
         synthesize(root, wanted)
     ranks.wait()
@@ -81,6 +103,8 @@ def _opened(
     classes = recipe.classes or None
     remap = read_remap(recipe.remap)
     samples = open_dataset(root, split, classes=classes, remap=remap, keep_empty=keep_empty)
+    if samples.classes == CAMVID:
+        samples = AsCityscapes(samples, CAMVID_NAMES)
     return DecodedCache(samples, cache / split) if cache else samples
 
 

@@ -118,7 +118,7 @@ class JointStage(Stage):
         scaled = self.scaler.is_enabled() and self.scaler.get_scale() > MIN_SCALE
         done = math.isfinite(sum(values)) and (math.isfinite(norm) or scaled)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["rate"]
         if done:
             self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -240,12 +240,18 @@ def synchronise_norms(model: nn.Module) -> None:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weights decay; norms and biases only if the recipe says so."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    """Weights decay, norms and biases only if the recipe says so; a backbone has its own rate."""
     gentle = recipe.weight_decay if recipe.decay_norms else 0.0
+    inside = {id(parameter) for parameter in model.backbone.parameters()}
+    trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": gentle},
+        {
+            "params": [p for p in trained if (p.ndim > 1, id(p) in inside) == (matrix, backbone)],
+            "weight_decay": recipe.weight_decay if matrix else gentle,
+            "rate": recipe.backbone_rate if backbone else 1.0,
+        }
+        for backbone in (False, True)
+        for matrix in (True, False)
     ]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, recipe.lr)

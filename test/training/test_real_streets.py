@@ -1,0 +1,106 @@
+"""Real pictures among synthetic ones: whose licence allows it, and in Cityscapes' classes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from dataset_trees import SIZE, write_camvid, write_coco_streets, write_comma
+from tiny_run import SMALL, run
+
+from jointseg_core import CITYSCAPES, UNLABELLED
+from jointseg_core.errors import BadInput
+from jointseg_eval.datasets import Joined, open_dataset
+from jointseg_eval.real_pictures import FREE, find_pictures
+from training.loading.real_streets import (
+    CAMVID_NAMES,
+    AsCityscapes,
+    CommaSamples,
+    attributions,
+    real_streets,
+)
+
+ROAD, CAR = (CITYSCAPES.semantic.index(name) for name in ("road", "car"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All sets, made up; CamVid too, of which nothing may be learned."""
+    folder = tmp_path_factory.mktemp("pictures") / "real"
+    write_camvid(folder / "camvid", "train")
+    write_coco_streets(folder / "coco200")
+    write_comma(folder / "comma10k_11")
+    return folder
+
+
+def test_shipped_weights_learn_from_pictures_whose_licence_allows_it(folder: Path):
+    samples = real_streets(folder)
+    names = [samples.sample_name(index) for index in range(len(samples))]
+    assert names == ["images/0000_a.jpg", "images/train2017/a.jpg"]  # b.jpg is CC BY-NC-ND
+    assert [(one["file"], one["licence"]) for one in attributions(folder)] == [
+        ("images/0000_a.jpg", "MIT"),
+        ("a.jpg", "http://creativecommons.org/licenses/by/2.0/"),
+    ]
+    assert attributions(folder)[1]["source"] == "http://pictures.example/a"
+
+
+def test_the_pictures_that_are_there_are_attributed_one_by_one():
+    try:
+        folder = find_pictures()
+    except BadInput as problem:
+        pytest.skip(str(problem))
+    listed, samples = attributions(folder), real_streets(folder)
+    used = [Path(samples.sample_name(index)).name for index in range(len(samples))]
+    assert [Path(one["file"]).name for one in listed] == used
+    assert all(o["licence"] == "MIT" or any(f in o["licence"] for f in FREE) for o in listed)
+
+
+def test_of_coco_objects_are_learned_by_their_names_and_no_pixels(folder: Path):
+    target = real_streets(folder)[1].target
+    assert [CITYSCAPES.things[label] for label in target.labels] == ["person", "car", "person"]
+    assert target.crowd.tolist() == [False, False, True]
+    assert (target.semantic == UNLABELLED).all()
+
+
+def test_comma10k_has_a_road_and_groups_of_what_moves(folder: Path):
+    target = CommaSamples(folder / "comma10k_11")[0].target
+    assert target.semantic[0].unique().tolist() == [ROAD, UNLABELLED]
+    assert (target.semantic[0] == ROAD).nonzero().flatten().tolist()[:17] == [*range(16), 40]
+    assert target.crowd.tolist() == [True] and target.boxes.tolist() == [[24, 0, 32, SIZE[0]]]
+
+
+def test_pixels_of_things_without_objects_are_groups(folder: Path):
+    samples = AsCityscapes(open_dataset(folder / "camvid", "train"), CAMVID_NAMES)
+    target = samples[0].target
+    names = [CITYSCAPES.things[label] for label in target.labels]
+    assert names == ["person", "rider", "car"] and target.crowd.all()
+    assert torch.equal(target.masks[2], target.semantic == CAR)
+    assert samples.classes == CITYSCAPES and not samples.has_objects(0)
+
+
+def test_several_sets_are_one_in_their_order(folder: Path):
+    comma, others = CommaSamples(folder / "comma10k_11"), real_streets(folder)
+    joined = Joined([comma, others])
+    assert len(joined) == 3 and [joined[i].image_id for i in range(3)] == [0, 1, 2]
+    assert joined.sample_name(2) == others.sample_name(1)
+    assert [joined.has_objects(i) for i in range(3)] == [False, False, True]
+    assert joined.identity() != Joined([others, comma]).identity()
+
+
+def test_a_run_on_scenes_and_real_pictures_says_which(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOINTSEG_PICTURES", str(folder))
+    given = ("--scenes", "3", "--validation-scenes", "1", "--real", "2", "--styles", "plain,wide")
+    few = ("--steps", "1", "--refinement-steps", "0", "--batch", "4", "--out", "run")
+    assert run("joint_tiny_synthetic", *SMALL, *given, *few) == 0
+    listed = json.loads((tmp_path / "run/attributions.json").read_text())
+    assert listed == attributions(folder)
+    said = capsys.readouterr().out
+    assert "wide_64x128_3_1" in said and "comma10k" in said
+
+
+def test_pixels_alone_are_learned_from_camvid(folder, tmp_path, capsys):
+    write_camvid(folder / "camvid", "val")
+    given = ("--data", str(folder / "camvid"), "--steps", "1", "--refinement-steps", "0")
+    given += ("--best", "miou", "--batch", "2", "--out", str(tmp_path / "run"))
+    assert run("joint_tiny_synthetic", *SMALL, *given) == 0, capsys.readouterr()

@@ -1,0 +1,188 @@
+"""Real pictures that may teach weights which are shipped, in Cityscapes' classes.
+
+comma10k  its first eleven dashcam pictures (MIT): the road, and where vehicles and people are
+COCO      pictures under CC BY, CC BY-SA or without known restrictions: objects alone, since the
+          pixels of everyday pictures made those of streets worse
+
+The folder that holds them is found as `jointseg_eval.real_pictures` finds it; nothing of it is
+copied. `attributions` lists each picture with its licence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointseg_core import CITYSCAPES, UNLABELLED, Target
+from jointseg_core.errors import BadDataset
+from jointseg_eval.datasets import Joined, Sample, Samples, Subset, open_dataset
+from jointseg_eval.datasets.coco_file import read_json
+from jointseg_eval.datasets.masks import tight_boxes
+from jointseg_eval.datasets.pictures import (
+    Size,
+    fingerprint,
+    picture_size,
+    read_labels,
+    read_picture,
+)
+from jointseg_eval.real_pictures import COCO_FILE, barred_pictures, find_pictures
+
+COMMA = "comma10k_11"
+_ROAD, _MOVING = (0, 1), 3  # its labels: road and lane markings; vehicles, people and animals
+
+
+def real_streets(folder: Path | None = None) -> Samples:
+    """All of them. Raises BadDataset where they are not there."""
+    folder = find_pictures(folder)
+    return Joined([CommaSamples(folder / COMMA), _free_coco(folder)])
+
+
+def attributions(folder: Path | None = None) -> list[dict[str, str]]:
+    """Of each picture its file, licence and source, as a model card has to name them."""
+    folder = find_pictures(folder)
+    barred = barred_pictures(folder)
+    document, _ = read_json(folder / COCO_FILE, ("images", "licenses"))
+    licences = {one["id"]: one["url"] for one in document["licenses"]}
+    comma = CommaSamples(folder / COMMA)
+    mit = {"licence": "MIT", "source": "comma10k"}
+    return [{"file": comma.sample_name(i), **mit} for i in range(len(comma))] + [
+        {
+            "file": image["file_name"],
+            "licence": licences[image["license"]],
+            "source": image["flickr_url"],
+        }
+        for image in document["images"]
+        if image["file_name"] not in barred
+    ]
+
+
+def _free_coco(folder: Path) -> Samples:
+    """COCO's pictures whose licence allows it."""
+    samples = open_dataset(folder / COCO_FILE, "train", known=CITYSCAPES.things)
+    barred = barred_pictures(folder)
+    names = [Path(samples.sample_name(index)).name for index in range(len(samples))]
+    free = Subset(samples, [i for i, name in enumerate(names) if name not in barred])
+    return AsCityscapes(free, dict.fromkeys(free.classes.semantic, ""))
+
+
+CAMVID_NAMES = {
+    "pavement": "sidewalk",
+    "tree": "vegetation",
+    "sign/symbol": "traffic sign",
+    "pedestrian": "person",
+    "bicyclist": "rider",
+}
+"""For CamVid's classes one of those in Cityscapes that count as it."""
+
+
+class AsCityscapes:
+    """Pictures of another set in Cityscapes' classes; what has none there is unlabelled.
+
+    names   Cityscapes' names of the set's classes where they differ, "" for what to leave out
+
+    Where a set has no objects, the pixels of each thing are a group: nobody tells them apart, and
+    nothing that is found there is wrong.
+    """
+
+    classes = CITYSCAPES
+
+    def __init__(self, samples: Samples, names: Mapping[str, str]) -> None:
+        self.samples, self.name = samples, samples.name
+        theirs = samples.classes
+        self._things = torch.tensor([CITYSCAPES.things.index(name) for name in theirs.things])
+        self._pixels = torch.full((256,), UNLABELLED)
+        for number, name in enumerate(theirs.semantic):
+            if known := names.get(name, name):
+                self._pixels[number] = CITYSCAPES.semantic.index(known)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.samples[index]
+        target = sample.target
+        semantic = self._pixels[target.semantic]
+        if self.samples.classes.things:
+            target = replace(target, labels=self._things[target.labels], semantic=semantic)
+        else:
+            target = groups_of(semantic)
+        return Sample(sample.name, sample.image_id, sample.image, target)
+
+    def image_size(self, index: int) -> Size:
+        return self.samples.image_size(index)
+
+    def has_objects(self, index: int) -> bool:
+        return self.samples.has_objects(index)
+
+    def sample_name(self, index: int) -> str:
+        return self.samples.sample_name(index)
+
+    def identity(self) -> str:
+        return f"{self.samples.identity()} {self._things.tolist()} {self._pixels.tolist()}"
+
+
+def groups_of(semantic: Tensor) -> Target:
+    """An annotation of pixels [H, W] alone, where all pixels of a thing are one group."""
+    things = torch.tensor(CITYSCAPES.thing_to_semantic)
+    masks = semantic == things[:, None, None]
+    shown = masks.flatten(1).any(1)
+    return Target(
+        boxes=tight_boxes(masks[shown]),
+        labels=shown.nonzero().flatten(),
+        masks=masks[shown],
+        semantic=semantic,
+        crowd=torch.ones(int(shown.sum()), dtype=torch.bool),
+    )
+
+
+class CommaSamples:
+    """comma10k's pictures: the road, and groups of whatever moves; all else is unlabelled.
+
+    images/*.jpg, labels/*.png of the same names
+    """
+
+    classes = CITYSCAPES
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._names = sorted(file.stem for file in (root / "images").glob("*.jpg"))
+        self.name = f"comma10k at {root} ({len(self._names)} pictures)"
+        if not self._names:
+            raise BadDataset(f"there are no pictures of comma10k in {root}/images.")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        labels = read_labels(self.root / f"labels/{self._names[index]}.png", self.image_size(index))
+        semantic = np.where(np.isin(labels, _ROAD), 0, UNLABELLED)
+        moving = torch.from_numpy(labels == _MOVING)[None]
+        moving = moving[moving.flatten(1).any(1)]
+        target = Target(
+            boxes=tight_boxes(moving),
+            labels=torch.full((len(moving),), CITYSCAPES.things.index("car")),
+            masks=moving,
+            semantic=torch.from_numpy(semantic),
+            crowd=torch.ones(len(moving), dtype=torch.bool),
+        )
+        name = self.sample_name(index)
+        return Sample(name, index, read_picture(self.root / name), target)
+
+    def image_size(self, index: int) -> Size:
+        return picture_size(self.root / self.sample_name(index))
+
+    def has_objects(self, index: int) -> bool:
+        return False
+
+    def sample_name(self, index: int) -> str:
+        return f"images/{self._names[index]}.jpg"
+
+    def identity(self) -> str:
+        kinds = ("images/{}.jpg", "labels/{}.png")
+        files = (self.root / kind.format(name) for name in self._names for kind in kinds)
+        return fingerprint(files, self.root, "comma10k")
