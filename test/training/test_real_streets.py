@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from dataset_trees import SIZE, write_camvid, write_coco_streets, write_comma
+from dataset_trees import SIZE, save, write_camvid, write_coco_streets, write_comma
 from tiny_run import SMALL, run
 
 from jointseg_core import CITYSCAPES, UNLABELLED
@@ -14,8 +15,10 @@ from jointseg_eval.datasets import Joined, open_dataset
 from jointseg_eval.real_pictures import FREE, find_pictures
 from training.loading.real_streets import (
     CAMVID_NAMES,
+    OUTLINES,
     AsCityscapes,
     CommaSamples,
+    OutlinedSamples,
     attributions,
     real_streets,
 )
@@ -30,18 +33,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_camvid(folder / "camvid", "train")
     write_coco_streets(folder / "coco200")
     write_comma(folder / "comma10k_11")
+    for name in json.loads(OUTLINES.read_text()):
+        save(folder / name, np.zeros((540, 960, 3), np.uint8))
     return folder
 
 
 def test_shipped_weights_learn_from_pictures_whose_licence_allows_it(folder: Path):
     samples = real_streets(folder)
     names = [samples.sample_name(index) for index in range(len(samples))]
-    assert names == ["images/0000_a.jpg", "images/train2017/a.jpg"]  # b.jpg is CC BY-NC-ND
-    assert [(one["file"], one["licence"]) for one in attributions(folder)] == [
-        ("images/0000_a.jpg", "MIT"),
-        ("a.jpg", "http://creativecommons.org/licenses/by/2.0/"),
-    ]
-    assert attributions(folder)[1]["source"] == "http://pictures.example/a"
+    first, *outlined, last = attributions(folder)
+    assert names[0] == first["file"] == "images/0000_a.jpg"
+    assert names[1:-1] == [one["file"] for one in outlined]
+    assert names[-1] == "images/train2017/a.jpg"  # b.jpg is CC BY-NC-ND
+    assert {one["licence"] for one in (first, *outlined)} == {"MIT"}
+    licence = "http://creativecommons.org/licenses/by/2.0/"
+    assert last == {"file": "a.jpg", "licence": licence, "source": "http://pictures.example/a"}
 
 
 def test_the_pictures_that_are_there_are_attributed_one_by_one():
@@ -56,7 +62,8 @@ def test_the_pictures_that_are_there_are_attributed_one_by_one():
 
 
 def test_of_coco_objects_are_learned_by_their_names_and_no_pixels(folder: Path):
-    target = real_streets(folder)[1].target
+    samples = real_streets(folder)
+    target = samples[len(samples) - 1].target
     assert [CITYSCAPES.things[label] for label in target.labels] == ["person", "car", "person"]
     assert target.crowd.tolist() == [False, False, True]
     assert (target.semantic == UNLABELLED).all()
@@ -67,6 +74,20 @@ def test_comma10k_has_a_road_and_groups_of_what_moves(folder: Path):
     assert target.semantic[0].unique().tolist() == [ROAD, UNLABELLED]
     assert (target.semantic[0] == ROAD).nonzero().flatten().tolist()[:17] == [*range(16), 40]
     assert target.crowd.tolist() == [True] and target.boxes.tolist() == [[24, 0, 32, SIZE[0]]]
+
+
+def test_later_outlines_lie_above_earlier_ones_and_cars_in_the_distance_are_groups(folder: Path):
+    for sample in map(OutlinedSamples(folder).__getitem__, range(2)):
+        target = sample.target
+        alone = target.masks[~target.crowd].any(0)
+        assert torch.equal(target.semantic == CAR, alone) and target.crowd.any()
+        assert (target.semantic[target.masks[target.crowd].any(0)] == UNLABELLED).all()
+        assert (target.masks.sum(0) <= 1).all() and target.masks.flatten(1).any(1).all()
+        share = [
+            (target.semantic == CITYSCAPES.semantic.index(n)).float().mean()
+            for n in ("road", "sky")
+        ]
+        assert min(share) > 0.2
 
 
 def test_pixels_of_things_without_objects_are_groups(folder: Path):
@@ -81,7 +102,7 @@ def test_pixels_of_things_without_objects_are_groups(folder: Path):
 def test_several_sets_are_one_in_their_order(folder: Path):
     comma, others = CommaSamples(folder / "comma10k_11"), real_streets(folder)
     joined = Joined([comma, others])
-    assert len(joined) == 3 and [joined[i].image_id for i in range(3)] == [0, 1, 2]
+    assert len(joined) == 1 + len(others) and joined[1].image_id == 1
     assert joined.sample_name(2) == others.sample_name(1)
     assert [joined.has_objects(i) for i in range(3)] == [False, False, True]
     assert joined.identity() != Joined([others, comma]).identity()

@@ -1,6 +1,7 @@
 """Real pictures that may teach weights which are shipped, in Cityscapes' classes.
 
 comma10k  its first eleven dashcam pictures (MIT): the road, and where vehicles and people are
+udacity   dashcam pictures of highways (MIT), outlined by hand in street_outlines.json
 COCO      pictures under CC BY, CC BY-SA or without known restrictions: objects alone, since the
           pixels of everyday pictures made those of streets worse
 
@@ -10,10 +11,12 @@ copied. `attributions` lists each picture with its licence.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,13 +36,19 @@ from jointseg_eval.datasets.pictures import (
 from jointseg_eval.real_pictures import COCO_FILE, barred_pictures, find_pictures
 
 COMMA = "comma10k_11"
+COMMA_SOURCE = "https://github.com/commaai/comma10k"
+OUTLINES = Path(__file__).with_name("street_outlines.json")
+UDACITY_SOURCE = "https://github.com/udacity/CarND-LaneLines-P1"
+_THINGS = {name: label for label, name in enumerate(CITYSCAPES.things)}
+_PIXELS = {name: value for value, name in enumerate(CITYSCAPES.semantic)}
+_CAR, _GROUP = _THINGS["car"], "cars"
 _ROAD, _MOVING = (0, 1), 3  # its labels: road and lane markings; vehicles, people and animals
 
 
 def real_streets(folder: Path | None = None) -> Samples:
     """All of them. Raises BadDataset where they are not there."""
     folder = find_pictures(folder)
-    return Joined([CommaSamples(folder / COMMA), _free_coco(folder)])
+    return Joined([CommaSamples(folder / COMMA), OutlinedSamples(folder), _free_coco(folder)])
 
 
 def attributions(folder: Path | None = None) -> list[dict[str, str]]:
@@ -48,9 +57,12 @@ def attributions(folder: Path | None = None) -> list[dict[str, str]]:
     barred = barred_pictures(folder)
     document, _ = read_json(folder / COCO_FILE, ("images", "licenses"))
     licences = {one["id"]: one["url"] for one in document["licenses"]}
-    comma = CommaSamples(folder / COMMA)
-    mit = {"licence": "MIT", "source": "comma10k"}
-    return [{"file": comma.sample_name(i), **mit} for i in range(len(comma))] + [
+    comma, outlined = CommaSamples(folder / COMMA), OutlinedSamples(folder)
+    return [
+        {"file": samples.sample_name(index), "licence": "MIT", "source": source}
+        for samples, source in ((comma, COMMA_SOURCE), (outlined, UDACITY_SOURCE))
+        for index in range(len(samples))
+    ] + [
         {
             "file": image["file_name"],
             "licence": licences[image["license"]],
@@ -94,11 +106,11 @@ class AsCityscapes:
     def __init__(self, samples: Samples, names: Mapping[str, str]) -> None:
         self.samples, self.name = samples, samples.name
         theirs = samples.classes
-        self._things = torch.tensor([CITYSCAPES.things.index(name) for name in theirs.things])
+        self._things = torch.tensor([_THINGS[name] for name in theirs.things])
         self._pixels = torch.full((256,), UNLABELLED)
         for number, name in enumerate(theirs.semantic):
             if known := names.get(name, name):
-                self._pixels[number] = CITYSCAPES.semantic.index(known)
+                self._pixels[number] = _PIXELS[known]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -140,6 +152,57 @@ def groups_of(semantic: Tensor) -> Target:
     )
 
 
+class OutlinedSamples:
+    """Pictures with outlines drawn by hand, the later over the earlier; elsewhere is unlabelled.
+
+    street_outlines.json: of each picture a list of [class, [[x, y], ...]] in its pixels. Outlines
+    of things are one object each; `cars` are a group without a class, `void` is unlabelled.
+    """
+
+    classes = CITYSCAPES
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._outlines = json.loads(OUTLINES.read_text())
+        self._names = list(self._outlines)
+        self.name = f"{len(self._names)} outlined pictures at {root}"
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name, size = self._names[index], self.image_size(index)
+        semantic, numbers = np.full(size, UNLABELLED, np.uint8), np.zeros(size, np.uint8)
+        kinds = [kind for kind, _ in self._outlines[name]]
+        for number, (kind, corners) in enumerate(self._outlines[name]):
+            outline = [np.array(corners, np.int32)]
+            cv2.fillPoly(semantic, outline, _PIXELS.get(kind, UNLABELLED))
+            cv2.fillPoly(numbers, outline, number + 1)
+        things = [number for number, kind in enumerate(kinds) if kind in (*_THINGS, _GROUP)]
+        masks = torch.from_numpy(numbers == np.array(things)[:, None, None] + 1)
+        target = Target(
+            boxes=tight_boxes(masks),
+            labels=torch.tensor([_THINGS.get(kinds[number], _CAR) for number in things]),
+            masks=masks,
+            semantic=torch.from_numpy(semantic).long(),
+            crowd=torch.tensor([kinds[number] == _GROUP for number in things]),
+        )
+        return Sample(name, index, read_picture(self.root / name), target)
+
+    def image_size(self, index: int) -> Size:
+        return picture_size(self.root / self._names[index])
+
+    def has_objects(self, index: int) -> bool:
+        return any(kind in _THINGS for kind, _ in self._outlines[self._names[index]])
+
+    def sample_name(self, index: int) -> str:
+        return self._names[index]
+
+    def identity(self) -> str:
+        files = [self.root / name for name in self._names]
+        return fingerprint(files, self.root, "outlined", self._outlines)
+
+
 class CommaSamples:
     """comma10k's pictures: the road, and groups of whatever moves; all else is unlabelled.
 
@@ -165,7 +228,7 @@ class CommaSamples:
         moving = moving[moving.flatten(1).any(1)]
         target = Target(
             boxes=tight_boxes(moving),
-            labels=torch.full((len(moving),), CITYSCAPES.things.index("car")),
+            labels=torch.full((len(moving),), _CAR),
             masks=moving,
             semantic=torch.from_numpy(semantic),
             crowd=torch.ones(len(moving), dtype=torch.bool),
