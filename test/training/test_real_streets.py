@@ -13,10 +13,9 @@ from jointseg_core import CITYSCAPES, UNLABELLED
 from jointseg_core.errors import BadInput
 from jointseg_eval.datasets import Joined, open_dataset
 from jointseg_eval.real_pictures import FREE, find_pictures
+from training.loading.as_cityscapes import CAMVID_NAMES, AsCityscapes
 from training.loading.real_streets import (
-    CAMVID_NAMES,
     OUTLINES,
-    AsCityscapes,
     CommaSamples,
     OutlinedSamples,
     attributions,
@@ -117,7 +116,9 @@ def test_a_run_on_scenes_and_real_pictures_says_which(folder, tmp_path, monkeypa
     listed = json.loads((tmp_path / "run/attributions.json").read_text())
     assert listed == attributions(folder)
     said = capsys.readouterr().out
-    assert "wide_64x128_3_1" in said and "comma10k" in said
+    assert "wide_64x128_3_1" in said and "real pictures (1 of comma10k" in said
+    facts = json.loads((tmp_path / "run/weights.json").read_text())["training"]
+    assert facts["real_pictures"] == listed and str(folder) not in str(facts)
 
 
 def test_pixels_alone_are_learned_from_camvid(folder, tmp_path, capsys):

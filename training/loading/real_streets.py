@@ -12,14 +12,11 @@ copied. `attributions` lists each picture with its licence.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from jointseg_core import CITYSCAPES, UNLABELLED, Target
 from jointseg_core.errors import BadDataset
@@ -34,6 +31,7 @@ from jointseg_eval.datasets.pictures import (
     read_picture,
 )
 from jointseg_eval.real_pictures import COCO_FILE, barred_pictures, find_pictures
+from training.loading.as_cityscapes import AsCityscapes
 
 COMMA = "comma10k_11"
 COMMA_SOURCE = "https://github.com/commaai/comma10k"
@@ -45,10 +43,17 @@ _CAR, _GROUP = _THINGS["car"], "cars"
 _ROAD, _MOVING = (0, 1), 3  # its labels: road and lane markings; vehicles, people and animals
 
 
+ORIGINS = "comma10k", "Udacity", "COCO"
+
+
 def real_streets(folder: Path | None = None) -> Samples:
     """All of them. Raises BadDataset where they are not there."""
     folder = find_pictures(folder)
-    return Joined([CommaSamples(folder / COMMA), OutlinedSamples(folder), _free_coco(folder)])
+    parts = [CommaSamples(folder / COMMA), OutlinedSamples(folder), _free_coco(folder)]
+    pictures = Joined(parts)
+    counts = [f"{len(part)} of {name}" for part, name in zip(parts, ORIGINS, strict=True)]
+    pictures.name = f"real pictures ({', '.join(counts)})"
+    return pictures
 
 
 def attributions(folder: Path | None = None) -> list[dict[str, str]]:
@@ -80,76 +85,6 @@ def _free_coco(folder: Path) -> Samples:
     names = [Path(samples.sample_name(index)).name for index in range(len(samples))]
     free = Subset(samples, [i for i, name in enumerate(names) if name not in barred])
     return AsCityscapes(free, dict.fromkeys(free.classes.semantic, ""))
-
-
-CAMVID_NAMES = {
-    "pavement": "sidewalk",
-    "tree": "vegetation",
-    "sign/symbol": "traffic sign",
-    "pedestrian": "person",
-    "bicyclist": "rider",
-}
-"""For CamVid's classes one of those in Cityscapes that count as it."""
-
-
-class AsCityscapes:
-    """Pictures of another set in Cityscapes' classes; what has none there is unlabelled.
-
-    names   Cityscapes' names of the set's classes where they differ, "" for what to leave out
-
-    Where a set has no objects, the pixels of each thing are a group: nobody tells them apart, and
-    nothing that is found there is wrong.
-    """
-
-    classes = CITYSCAPES
-
-    def __init__(self, samples: Samples, names: Mapping[str, str]) -> None:
-        self.samples, self.name = samples, samples.name
-        theirs = samples.classes
-        self._things = torch.tensor([_THINGS[name] for name in theirs.things])
-        self._pixels = torch.full((256,), UNLABELLED)
-        for number, name in enumerate(theirs.semantic):
-            if known := names.get(name, name):
-                self._pixels[number] = _PIXELS[known]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = self.samples[index]
-        target = sample.target
-        semantic = self._pixels[target.semantic]
-        if self.samples.classes.things:
-            target = replace(target, labels=self._things[target.labels], semantic=semantic)
-        else:
-            target = groups_of(semantic)
-        return Sample(sample.name, sample.image_id, sample.image, target)
-
-    def image_size(self, index: int) -> Size:
-        return self.samples.image_size(index)
-
-    def has_objects(self, index: int) -> bool:
-        return self.samples.has_objects(index)
-
-    def sample_name(self, index: int) -> str:
-        return self.samples.sample_name(index)
-
-    def identity(self) -> str:
-        return f"{self.samples.identity()} {self._things.tolist()} {self._pixels.tolist()}"
-
-
-def groups_of(semantic: Tensor) -> Target:
-    """An annotation of pixels [H, W] alone, where all pixels of a thing are one group."""
-    things = torch.tensor(CITYSCAPES.thing_to_semantic)
-    masks = semantic == things[:, None, None]
-    shown = masks.flatten(1).any(1)
-    return Target(
-        boxes=tight_boxes(masks[shown]),
-        labels=shown.nonzero().flatten(),
-        masks=masks[shown],
-        semantic=semantic,
-        crowd=torch.ones(int(shown.sum()), dtype=torch.bool),
-    )
 
 
 class OutlinedSamples:

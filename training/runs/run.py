@@ -19,6 +19,7 @@ from jointseg_core import Manifest, Predictor, Target, save_model
 from jointseg_core.checkpoint import Model
 from jointseg_core.errors import SegError
 from jointseg_eval.datasets import Samples
+from training.loading.real_streets import attributions
 from training.recipes import preprocessing_of, rate, steps_of
 from training.runs.average import Average
 from training.runs.command import Command
@@ -176,6 +177,7 @@ class Run:
             "seed": self.recipe.seed,
             "hours": round(self.progress.seconds / 3600, 3),
             "validation": {"data": self.validation.name, **finite(metrics)},
+            **({"real_pictures": attributions()} if self.recipe.real else {}),
         }
         path = self.folder.path / f"{name}.safetensors"
         model = self.average.model

@@ -7,8 +7,9 @@ from pathlib import Path
 from jointseg_core.errors import BadConfig, BadDataset
 from jointseg_eval.datasets import Joined, Samples, Subset, open_dataset, read_remap
 from jointseg_eval.datasets.camvid import CAMVID
+from training.loading.as_cityscapes import CAMVID_NAMES, AsCityscapes
 from training.loading.cache import DecodedCache
-from training.loading.real_streets import CAMVID_NAMES, AsCityscapes, real_streets
+from training.loading.real_streets import real_streets
 from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks
 from training.synthesize import SyntheticSet, synthesize
@@ -48,7 +49,9 @@ def _scenes(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Path, Sam
         _opened(r, "train", recipe, recipe.keep_empty, at)
         for r, at in zip(roots, kept, strict=True)
     ]
-    parts += [real_streets()] * recipe.real if recipe.real else []
+    if recipe.real:
+        pictures = real_streets()
+        parts.append(Subset(pictures, [*range(len(pictures))] * recipe.real))
     return roots[0], Joined(parts) if len(parts) > 1 else parts[0]
 
 
