@@ -9,11 +9,11 @@ from pathlib import Path
 
 from jointseg_core.checkpoint import shipped_weights
 
-WEIGHTS = "a .safetensors with its manifest, an export, or the name of a model: those shipped"
+WEIGHTS = "a .safetensors with its manifest, an export, or shipped ones by name: joint, joint_tiny"
 
 
 def weights(text: str) -> Path:
-    """A path; joint, rdsnet and segrpn, where nothing has that name, are the shipped weights."""
+    """A path; joint, joint_tiny and so on, where nothing has that name, are shipped weights."""
     path, shipped = Path(text), shipped_weights(text)
     return shipped if not path.exists() and path.name == text and shipped.is_file() else path
 

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -58,13 +59,21 @@ def _warnings_in(log: RcutilsLogger) -> Iterator[None]:
 
 def _opened(settings: Settings, backend: str) -> Predictor:
     return Predictor.from_file(
-        expanded(settings.model_weights) or shipped_weights(settings.model_type),
+        named_weights(settings),
         device=settings.device,
         precision=settings.precision,
         sha256=settings.model_sha256,
         model_type=settings.model_type,
         backend=backend,
     )
+
+
+def named_weights(settings: Settings) -> Path:
+    """Those that are named: a path, or shipped ones by their name; else those of the model."""
+    named = Path(expanded(settings.model_weights or settings.model_type))
+    shipped = shipped_weights(named.name)
+    by_name = named.parent == Path() and shipped.is_file() and not named.exists()
+    return shipped if by_name or not settings.model_weights else named
 
 
 def expanded(path: str) -> str:

@@ -82,9 +82,7 @@ class Settings:
     model_type: str = _on_configure(
         DEFAULT_MODEL, "the model to run", choices=("joint", "rdsnet", "segrpn")
     )
-    model_weights: str = _on_reload(
-        "", "path of the weights; empty: the small ones of this package"
-    )
+    model_weights: str = _on_reload("", "path or name of the weights; empty: those of this package")
     model_sha256: str = _on_reload("", "SHA-256 that the weights must have; empty: not compared")
     device: str = _on_configure("auto", "auto (a GPU if there is one), cpu, cuda or cuda:N")
     precision: str = _on_configure(

@@ -146,7 +146,7 @@ def test_an_interrupted_program_says_so_once(site: Path) -> None:
 
 def test_shipped_weights_are_named_by_their_model(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert weights("segrpn") == shipped_weights("segrpn")
+    assert weights("segrpn") == weights("segrpn_tiny") == shipped_weights("segrpn")
     (tmp_path / "segrpn").mkdir()  # an export, say
     assert [weights(text) for text in ("segrpn", "./joint", "best.safetensors")] == [
         *(Path("segrpn"), Path("./joint"), Path("best.safetensors")),

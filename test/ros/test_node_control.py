@@ -34,7 +34,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import Predictor, shipped_weights
 from jointseg_ros.inputs import Matched
-from jointseg_ros.model import apply_settings, expanded
+from jointseg_ros.model import apply_settings, expanded, named_weights
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import FAILURE, SUCCESS, PerceptionNode
 
@@ -169,6 +169,13 @@ def test_paths_of_weights_may_be_written_as_people_do(monkeypatch: pytest.Monkey
     assert {expanded(path) for path in written} == {"/home/driver/w.safetensors"}
     assert expanded("file://localhost/w") == "/w" and expanded("${MODELS}/w") == "/opt/models/w"
     assert expanded("") == "" and expanded("models/$none") == "models/$none"
+
+
+def test_shipped_weights_may_be_named():
+    for name in ("segrpn", "segrpn_tiny"):
+        assert named_weights(Settings(model_weights=name)) == shipped_weights("segrpn")
+    assert named_weights(Settings(model_type="rdsnet")) == shipped_weights("rdsnet")
+    assert named_weights(Settings(model_weights="m/segrpn_tiny")) == Path("m/segrpn_tiny")
 
 
 def test_every_parameter_has_a_description(shared: Bench) -> None:
