@@ -1,7 +1,7 @@
 """Real pictures that may teach weights which are shipped, in Cityscapes' classes.
 
-comma10k  its first eleven dashcam pictures (MIT): the road, and where vehicles and people are
-udacity   dashcam pictures of highways (MIT), outlined by hand in street_outlines.json
+outlined  dashcam pictures of comma10k and of Udacity (MIT), by hand in street_outlines.json
+comma10k  two at night that are not (MIT): the road, and where vehicles and people are
 COCO      pictures under CC BY, CC BY-SA or without known restrictions: objects alone, since the
           pixels of everyday pictures made those of streets worse
 
@@ -33,26 +33,25 @@ from jointseg_eval.datasets.pictures import (
 from jointseg_eval.real_pictures import COCO_FILE, barred_pictures, find_pictures
 from training.loading.as_cityscapes import AsCityscapes
 
-COMMA = "comma10k_11"
-COMMA_SOURCE = "https://github.com/commaai/comma10k"
+COMMA, UDACITY = "comma10k_11", "unlabelled"
+SOURCES = {
+    COMMA: "https://github.com/commaai/comma10k",
+    UDACITY: "https://github.com/udacity/CarND-LaneLines-P1",
+}
+"""Where the MIT pictures of a folder are from."""
+
 OUTLINES = Path(__file__).with_name("street_outlines.json")
-UDACITY_SOURCE = "https://github.com/udacity/CarND-LaneLines-P1"
 _THINGS = {name: label for label, name in enumerate(CITYSCAPES.things)}
 _PIXELS = {name: value for value, name in enumerate(CITYSCAPES.semantic)}
 _CAR, _GROUP = _THINGS["car"], "cars"
 _ROAD, _MOVING = (0, 1), 3  # its labels: road and lane markings; vehicles, people and animals
 
 
-ORIGINS = "comma10k", "Udacity", "COCO"
-
-
 def real_streets(folder: Path | None = None) -> Samples:
     """All of them. Raises BadDataset where they are not there."""
     folder = find_pictures(folder)
-    parts = [CommaSamples(folder / COMMA), OutlinedSamples(folder), _free_coco(folder)]
-    pictures = Joined(parts)
-    counts = [f"{len(part)} of {name}" for part, name in zip(parts, ORIGINS, strict=True)]
-    pictures.name = f"real pictures ({', '.join(counts)})"
+    pictures = Joined([CommaSamples(folder), OutlinedSamples(folder), _free_coco(folder)])
+    pictures.name = f"{len(pictures)} real pictures"
     return pictures
 
 
@@ -62,11 +61,10 @@ def attributions(folder: Path | None = None) -> list[dict[str, str]]:
     barred = barred_pictures(folder)
     document, _ = read_json(folder / COCO_FILE, ("images", "licenses"))
     licences = {one["id"]: one["url"] for one in document["licenses"]}
-    comma, outlined = CommaSamples(folder / COMMA), OutlinedSamples(folder)
+    dashcams = Joined([CommaSamples(folder), OutlinedSamples(folder)])
+    names = [dashcams.sample_name(index) for index in range(len(dashcams))]
     return [
-        {"file": samples.sample_name(index), "licence": "MIT", "source": source}
-        for samples, source in ((comma, COMMA_SOURCE), (outlined, UDACITY_SOURCE))
-        for index in range(len(samples))
+        {"file": name, "licence": "MIT", "source": SOURCES[name.split("/")[0]]} for name in names
     ] + [
         {
             "file": image["file_name"],
@@ -139,25 +137,29 @@ class OutlinedSamples:
 
 
 class CommaSamples:
-    """comma10k's pictures: the road, and groups of whatever moves; all else is unlabelled.
+    """comma10k's pictures without outlines: the road, and groups of whatever moves.
 
-    images/*.jpg, labels/*.png of the same names
+    comma10k_11/images/*.jpg, comma10k_11/labels/*.png of the same names
     """
 
     classes = CITYSCAPES
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._names = sorted(file.stem for file in (root / "images").glob("*.jpg"))
+        outlined = {Path(name).stem for name in json.loads(OUTLINES.read_text())}
+        found = {file.stem for file in (root / COMMA / "images").glob("*.jpg")}
+        self._names = sorted(found - outlined)
         self.name = f"comma10k at {root} ({len(self._names)} pictures)"
         if not self._names:
-            raise BadDataset(f"there are no pictures of comma10k in {root}/images.")
+            raise BadDataset(f"there are no pictures of comma10k in {root / COMMA}/images.")
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Sample:
-        labels = read_labels(self.root / f"labels/{self._names[index]}.png", self.image_size(index))
+        labels = read_labels(
+            self.root / f"{COMMA}/labels/{self._names[index]}.png", self.image_size(index)
+        )
         semantic = np.where(np.isin(labels, _ROAD), 0, UNLABELLED)
         moving = torch.from_numpy(labels == _MOVING)[None]
         moving = moving[moving.flatten(1).any(1)]
@@ -178,9 +180,9 @@ class CommaSamples:
         return False
 
     def sample_name(self, index: int) -> str:
-        return f"images/{self._names[index]}.jpg"
+        return f"{COMMA}/images/{self._names[index]}.jpg"
 
     def identity(self) -> str:
-        kinds = ("images/{}.jpg", "labels/{}.png")
+        kinds = (COMMA + "/images/{}.jpg", COMMA + "/labels/{}.png")
         files = (self.root / kind.format(name) for name in self._names for kind in kinds)
         return fingerprint(files, self.root, "comma10k")
