@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the co
 
 import rclpy
 import torch
+from jointseg_msgs.msg import InferenceStats
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -43,7 +44,6 @@ from jointseg_ros.loader import BUSY, Loader
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.model_choices import DEFAULT_MODEL
 from jointseg_ros.monitor import Monitor
-from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Settings
 from jointseg_ros.requests import answer_all, spin

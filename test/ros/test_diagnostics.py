@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 from jointseg_ros.diagnostics import input_level, input_status, latency_level, model_level
 from jointseg_ros.inputs import Matched
