@@ -217,6 +217,10 @@ def test_numbers_and_lists_are_taken_as_they_are_meant(shared: Bench) -> None:
     as_the_tools_send = Parameter("classes_filter", Parameter.Type.BOOL_ARRAY, [])
     assert shared.node.set_parameters([as_the_tools_send])[0].successful
     assert shared.node.get_parameter("classes_filter").type_ == Parameter.Type.STRING_ARRAY
+    assert "names unicorn; " in shared.set("classes_filter", "car,unicorn").reason
+    assert shared.set("classes_filter", "car,bus").successful
+    assert shared.node.settings.classes_filter == ("car", "bus")
+    assert shared.set("classes_filter", []).successful
     assert shared.set("overlay.scale", 2).successful
     assert shared.node.settings.overlay_scale == 2.0
     assert shared.node.get_parameter("overlay.scale").type_ == Parameter.Type.DOUBLE
