@@ -52,6 +52,8 @@ DETECTIONS = "/jointseg/camera/detections"
         ("max_detections", 0, "out of range"),
         ("overlay.max_rate_hz", 1000.0, "out of range"),
         ("batch.anchor_camera", "rear", "the cameras are camera"),
+        ("batch.sync", "exact", "one of none, approximate"),
+        ("batch.sync", "approximate", "set batch.max_stamp_difference_ms"),
         ("classes_filter", ["unicorn"], "knows person, rider"),
         ("model.type", "segrpn", "the node is configured"),
         ("device", "cuda:0", "the node is configured"),
