@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 MESSAGES = {  # the definitions that recordings are read with
-    "jointseg_eval.recordings.msg.jointseg_ros": "msg",
+    "jointseg_eval.recordings.msg.jointseg_msgs": "msg",
     "jointseg_eval.recordings.msg.vision_msgs": "tools/interfaces/vision_msgs/msg",
 }
 EVALUATION = [

@@ -24,7 +24,7 @@ from jointseg_core.predictions import Masks, Predictions
 
 _Types = Callable[[str], Callable[..., Any]]
 
-DETECTIONS, MASKS = "vision_msgs/msg/Detection2DArray", "jointseg_ros/msg/InstanceMaskArray"
+DETECTIONS, MASKS = "vision_msgs/msg/Detection2DArray", "jointseg_msgs/msg/InstanceMaskArray"
 _RUNS, _BITS = 0, 1
 """InstanceMask.ENCODING_RLE and ENCODING_BITMAP."""
 
@@ -97,7 +97,7 @@ def _mask(types: _Types, window: list[int], crop: np.ndarray, runs_only: bool) -
     roi = types("sensor_msgs/msg/RegionOfInterest")(
         x_offset=x1, y_offset=y1, width=x2 - x1, height=y2 - y1
     )
-    new, runs = types("jointseg_ros/msg/InstanceMask"), _run_lengths(crop)
+    new, runs = types("jointseg_msgs/msg/InstanceMask"), _run_lengths(crop)
     if runs_only or 4 * len(runs) <= (crop.size + 7) // 8:
         rle = array.array("I", runs.astype(np.uint32).tobytes())
         return new(roi=roi, encoding=_RUNS, rle=rle)

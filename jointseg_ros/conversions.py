@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from jointseg_msgs.msg import InstanceMaskArray, PanopticSegment, PanopticSegmentArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionClass
@@ -22,7 +23,6 @@ from jointseg_core.classes import Classes
 from jointseg_core.panoptic import VOID
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import colorize, instance_colors
-from jointseg_ros.msg import InstanceMaskArray, PanopticSegment, PanopticSegmentArray
 from jointseg_ros.parameters import Settings
 from jointseg_ros.serialized import message_class
 

@@ -25,6 +25,7 @@ from jointseg_ros.levels import (
     Level,
     Rhythm,
     described,
+    stamps_level,
     topic_level,
     worst,
 )
@@ -32,13 +33,9 @@ from jointseg_ros.mailbox import Counts
 from jointseg_ros.monitor import Input, Monitor
 from jointseg_ros.parameters import Settings
 
-AHEAD_MS = 500.0
-"""So much may stamps be ahead of the clock, as with a simulated one that ticks ten times a second.
-"""
-RECENT = 3.0
-"""Seconds that a bad frame or a failure is reported as such."""
-LOOKS = 0.25
-"""Seconds between two looks; what got worse or better is told at once, all of it once a second."""
+AHEAD_MS = 500.0  # so much may stamps be ahead of a simulated clock, which ticks seldom
+RECENT = 3.0  # seconds that a bad frame or a failure is reported as such
+LOOKS = 0.25  # seconds; what got worse or better is told at once, all of it once a second
 
 
 def input_level(facts: Input, now: float, settings: Settings, matched: Matched) -> Level:
@@ -163,7 +160,8 @@ def latency_level(monitor: Monitor, now: float, settings: Settings) -> Level:
         return Level(ERROR, monitor.failure)
     over_for_ms = monitor.budget.over_for_ms()
     if over_for_ms is None or now - monitor.budget.last > RECENT:
-        return Level(OK, "in time")
+        apart_ms = monitor.differences_ms.quantile(now, 0.5)
+        return stamps_level(apart_ms, settings.batch_max_stamp_difference_ms)
     limit = settings.diagnostics_max_processing_time_ms
     text = f"the last batch took {monitor.budget.took_ms:.0f} ms, limit {limit:.0f} ms"
     if over_for_ms > patience_ms:
@@ -181,6 +179,8 @@ def latency_status(monitor: Monitor, now: float, level: Level) -> DiagnosticStat
         name = "max" if q == 1 else f"p{q * 100:.0f}"
         values[f"total {name} [ms]"] = _number(monitor.total_ms.quantile(now, q))
         values[f"stamp to publication {name} [ms]"] = _number(monitor.latency_ms.quantile(now, q))
+        if (differ_ms := monitor.differences_ms.quantile(now, q)) is not None:
+            values[f"stamps differ {name} [ms]"] = _number(differ_ms)
     values["batches over the limit"] = monitor.over_limit
     values["batches without memory"] = monitor.out_of_memory
     return _status(level, values)

@@ -1,6 +1,7 @@
 """What people write for parameters, taken as it is meant; and what of it nobody reads, said.
 
-1 stands for 1.0, and an empty list, which has no type of its own, for one of the declared type.
+1 stands for 1.0, an empty list, which has no type of its own, for one of the declared type, and
+`car,bus` for the list of both.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ def as_declared(parameter: Parameter, kind: Parameter.Type) -> Parameter:
     """The parameter as one of the declared type, where that means the same; else as it is."""
     if kind is Parameter.Type.DOUBLE and parameter.type_ is Parameter.Type.INTEGER:
         return Parameter(parameter.name, kind, float(parameter.value))
+    if kind is Parameter.Type.STRING_ARRAY and parameter.type_ is Parameter.Type.STRING:
+        return Parameter(parameter.name, kind, parameter.value.split(","))
     if kind.value in _LISTS and parameter.type_.value in _LISTS and not len(parameter.value):
         return Parameter(parameter.name, kind, [])
     return parameter

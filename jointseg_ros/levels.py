@@ -113,3 +113,10 @@ def topic_level(rhythm: Rhythm, now: float, limits: Limits, topic: str, source: 
         if rate < limit:
             return Level(level, f"{rate:.1f} Hz on {topic}, limit {limit:g} Hz{comma}", state)
     return Level(OK, "in time")
+
+
+def stamps_level(apart_ms: float | None, limit_ms: float) -> Level:
+    """Whether frames of several cameras belong together; a limit of 0 is none."""
+    if apart_ms is None or not 0 < limit_ms < apart_ms:
+        return Level(OK, "in time")
+    return Level(WARN, f"stamps of the cameras differ by {apart_ms:.0f} ms, limit {limit_ms:g} ms")

@@ -1,10 +1,14 @@
-"""One slot per camera between executor and worker: the newest frame wins, all are accounted for."""
+"""One slot per camera between executor and worker: the newest frame, or the newest set, wins.
+
+Every frame is accounted for.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,10 +41,11 @@ class Counts:
 
 
 class Slot:
-    """The newest frame of one camera, and the count of all."""
+    """What waits of one camera, oldest first, and the count of all."""
 
     def __init__(self) -> None:
-        self.frame: Frame | None = None
+        self.frames: list[Frame] = []
+        self.arrived = -math.inf  # the newest frame, steady seconds
         self.in_work: set[Frame] = set()
         self.received = 0
         self.processed = 0
@@ -59,29 +64,47 @@ class Slot:
 
     def counts(self) -> Counts:
         """A copy of the counters."""
-        pending = len(self.in_work) + (self.frame is not None)
+        pending = len(self.in_work) + len(self.frames)
         return Counts(self.received, self.processed, dict(self.dropped), pending)
+
+    def drop_first(self, count: int, reason: str) -> None:
+        """Give up the oldest frames that wait."""
+        if count > 0:
+            self.dropped[reason] += count
+            self.frames = self.frames[count:]
 
 
 class Mailbox:
-    """Frames wait here, one per camera. Safe to use from any thread."""
+    """Frames wait here: of each camera the newest, or the few that a set is sought among.
 
-    def __init__(self, cameras: tuple[str, ...]) -> None:
+    A set is a frame of each camera that is not silent, with stamps that differ by no more than
+    `batch.max_stamp_difference_ms`. Safe to use from any thread.
+
+    differ: is told by how many ms the stamps of a batch differ, and those of the closest frames
+    when one is dropped because no set was found.
+    """
+
+    def __init__(
+        self, cameras: tuple[str, ...], differ: Callable[[float], None] = lambda ms: None
+    ) -> None:
+        self._differ = differ
         self._slots = {camera: Slot() for camera in cameras}
         self._changed = threading.Condition()
         self._open = True
 
-    def put(self, frame: Frame, max_rate_hz: float = 0.0) -> None:
-        """Keep the frame, in place of one that still waits."""
+    def put(self, frame: Frame, max_rate_hz: float = 0.0, keep: int = 1) -> None:
+        """Keep the frame, in place of the oldest where more than `keep` would wait."""
         with self._changed:
             slot = self._slots[frame.camera]
             slot.received += 1
             if not slot.admits(frame.arrived, max_rate_hz):
                 slot.dropped["rate"] += 1
                 return
-            if slot.frame is not None:
-                slot.dropped["overwritten"] += 1
-            slot.frame = frame
+            slot.frames.append(frame)
+            slot.arrived = frame.arrived
+            if len(slot.frames) > keep > 1:
+                self._differ(min(map(_difference_ms, self._sets(math.inf)), default=0.0))
+            slot.drop_first(len(slot.frames) - keep, "overwritten" if keep == 1 else "unmatched")
             self._changed.notify_all()
 
     def take(self, settings: Callable[[], Settings]) -> list[Frame] | None:
@@ -89,6 +112,7 @@ class Mailbox:
 
         The first frame (of the anchor camera, where one is named) starts it, the other cameras have
         `batch.max_wait_ms` to join. Of more frames than fit, those that wait longest go first.
+        With `batch.sync` approximate, the newest set is a batch as soon as there is one.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._open or self._triggered(settings()))
@@ -99,23 +123,49 @@ class Mailbox:
             return self._batch(now) if self._open else None
 
     def _triggered(self, settings: Settings) -> bool:
+        if settings.synchronised:
+            return bool(self._set(settings))
         anchor = settings.batch_anchor_camera
         waiting = self._waiting()
         return any(frame.camera == anchor for frame in waiting) if anchor else bool(waiting)
 
     def _complete(self, settings: Settings) -> bool:
-        return len(self._waiting()) >= min(settings.batch_size, len(self._slots))
+        waiting = len(self._waiting())
+        return settings.synchronised or waiting >= min(settings.batch_size, len(self._slots))
 
     def _waiting(self) -> list[Frame]:
-        return [slot.frame for slot in self._slots.values() if slot.frame is not None]
+        return [slot.frames[-1] for slot in self._slots.values() if slot.frames]
+
+    def _set(self, settings: Settings) -> list[Frame]:
+        """The newest set; empty when there is none."""
+        limit_ms = settings.batch_max_stamp_difference_ms
+        silent = settings.diagnostics_input_timeout_ms / 1e3
+        return next((s for s in self._sets(silent) if _difference_ms(s) <= limit_ms), [])
+
+    def _sets(self, silent: float) -> Iterator[list[Frame]]:
+        """What could be a set, newest first: to each frame of the camera that lags the nearest.
+
+        Cameras without a frame for `silent` seconds before the newest one are not waited for.
+        """
+        newest = max(slot.arrived for slot in self._slots.values())
+        slots = [slot for slot in self._slots.values() if newest - slot.arrived <= silent]
+        if not all(slot.frames for slot in slots):
+            return
+        lagging = min(slots, key=lambda slot: slot.frames[-1].stamp)
+        for frame in reversed(lagging.frames):
+            yield [min(s.frames, key=lambda f: abs(f.stamp - frame.stamp)) for s in slots]
 
     def _batch(self, settings: Settings) -> list[Frame]:
         anchor = settings.batch_anchor_camera
         waiting = sorted(self._waiting(), key=lambda f: (f.camera != anchor, f.arrived))
-        batch = waiting[: settings.batch_size]
+        batch = self._set(settings) if settings.synchronised else waiting[: settings.batch_size]
         for frame in batch:
-            self._slots[frame.camera].frame = None
-            self._slots[frame.camera].in_work.add(frame)
+            slot = self._slots[frame.camera]
+            slot.drop_first(slot.frames.index(frame), "unmatched")
+            slot.frames.remove(frame)
+            slot.in_work.add(frame)
+        if len(batch) > 1:
+            self._differ(_difference_ms(batch))
         return self._in_order(self._without_stragglers(batch, settings))
 
     def _without_stragglers(self, batch: list[Frame], settings: Settings) -> list[Frame]:
@@ -154,9 +204,7 @@ class Mailbox:
         """Drop what waits."""
         with self._changed:
             for slot in self._slots.values():
-                if slot.frame is not None:
-                    slot.dropped[reason] += 1
-                    slot.frame = None
+                slot.drop_first(len(slot.frames), reason)
 
     def close(self) -> None:
         """Send the worker home; frames that wait stay pending until `clear`."""
@@ -173,3 +221,8 @@ class Mailbox:
         """The counters of every camera, all of one moment."""
         with self._changed:
             return {camera: slot.counts() for camera, slot in self._slots.items()}
+
+
+def _difference_ms(frames: list[Frame]) -> float:
+    stamps = [frame.stamp for frame in frames]
+    return (max(stamps) - min(stamps)) / 1e6

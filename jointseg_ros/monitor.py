@@ -84,6 +84,7 @@ class Monitor:
         self.stages = {stage: Window() for stage in STAGES}
         self.total_ms = Window()
         self.latency_ms = Window()  # publication minus header.stamp
+        self.differences_ms = Window()  # between the stamps of several cameras' frames
         self.budget = Budget()
         self.busy_since: float | None = None  # the batch at hand, steady seconds
         self.failure = ""  # of the last batch, empty when it went well
@@ -124,6 +125,10 @@ class Monitor:
             facts = self.inputs[camera]
             facts.encoding, facts.bad_text = ascii(encoding[:40])[1:-1], text
             facts.last_bad = time.monotonic()
+
+    def differ(self, ms: float) -> None:
+        """The stamps of frames that belong together differ so much."""
+        self.differences_ms.add(time.monotonic(), ms)
 
     def begin(self) -> None:
         """A batch starts."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jointseg_msgs.msg import InstanceMaskArray, PanopticSegmentArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -23,7 +24,6 @@ from jointseg_core.classes import Classes
 from jointseg_ros import annotations, conversions
 from jointseg_ros.conversions import Result
 from jointseg_ros.levels import Rhythm
-from jointseg_ros.msg import InstanceMaskArray, PanopticSegmentArray
 
 
 @dataclass(frozen=True)

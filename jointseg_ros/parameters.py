@@ -18,14 +18,13 @@ from rclpy.parameter import Parameter
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from jointseg_core.errors import BadConfig
-from jointseg_ros import given
+from jointseg_ros import checks, given
 from jointseg_ros.levels import Limits
 from jointseg_ros.model_choices import DEFAULT_MODEL
 
-SHORTEST_TIMEOUT_MS = 1000.0
-"""What a healthy process on a busy machine may well stand still for is less."""
+KEPT_FRAMES = 5
+"""Of a camera, while others are waited for: what comes in 0.16 s at 30 Hz."""
 GROUPS = ("model", "batch", "overlay", "diagnostics", "watchdog")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def _parameter(default: Any, text: str, limits: tuple | None, choices: tuple, when: str) -> Any:
@@ -120,6 +119,14 @@ class Settings:
     batch_max_stamp_difference_ms: float = _now(
         0.0, "frames older than the newest of the batch by more are dropped; 0: none", 0.0, 60000.0
     )
+    batch_sync: str = _parameter(
+        "none",
+        "approximate: a batch is a frame of each camera that is not silent, with stamps that "
+        "differ by no more than batch.max_stamp_difference_ms",
+        None,
+        ("none", "approximate"),
+        "now",
+    )
     max_input_age_ms: float = _now(0.0, "older frames are dropped; 0: none", 0.0, 3.6e6)
     max_rate_hz: float = _now(
         0.0, "frames of one camera above this rate are dropped; 0: none", 0.0, 1e3
@@ -202,14 +209,20 @@ class Settings:
         cameras = len(self.camera_names)
         return min(self.batch_max_size or cameras, cameras)
 
+    @property
+    def synchronised(self) -> bool:
+        """Whether only frames that belong together are processed."""
+        return self.batch_sync == "approximate"
+
+    @property
+    def kept_frames(self) -> int:
+        """How many frames of a camera may wait for those of others."""
+        return KEPT_FRAMES if self.synchronised else 1
+
     def problem(self) -> str | None:
         """What is wrong between or within the values, apart from ranges."""
         return (
-            _bad_camera_names(self.camera_names)
-            or _bad_choice(self)
-            or _bad_device(self.device)
-            or _bad_anchor(self)
-            or _bad_timeout(self)
+            checks.bad_camera_names(self.camera_names) or _bad_choice(self) or checks.problem(self)
         )
 
 
@@ -239,7 +252,7 @@ def declare(node: Node) -> Settings:
         f.name: given.declare(node, name, _plain(f.default), _descriptor(f))
         for name, f in _FIELDS.items()
     }
-    if problem := _bad_camera_names(tuple(values["camera_names"])):
+    if problem := checks.bad_camera_names(tuple(values["camera_names"])):
         raise BadConfig(problem)
     settings = Settings(**values)
     cameras = tuple(_declare_camera(node, name) for name in settings.camera_names)
@@ -325,15 +338,6 @@ def _descriptor(spec: Field) -> ParameterDescriptor:
     return descriptor
 
 
-def _bad_camera_names(names: tuple[str, ...]) -> str | None:
-    if not names or len(set(names)) < len(names):
-        return f"camera_names is {list(names)}; give one or more names, each once"
-    for name in names:
-        if not _NAME.fullmatch(name):
-            return f"camera name {name!r} is not letters, digits and _, beginning with a letter"
-    return None
-
-
 def _bad_choice(settings: Settings) -> str | None:
     for name, spec in _FIELDS.items():
         choices, value = spec.metadata["choices"], getattr(settings, spec.name)
@@ -356,25 +360,4 @@ def _bad_topic(topic: str) -> str | None:
     except (InvalidTopicNameException, ValueError) as error:
         reason = re.search(r"(?:invalid|name): (.+?)(?:, at |: '|$)", " ".join(f"{error}".split()))
         return reason[1] if reason else f"{error}"
-    return None
-
-
-def _bad_device(device: str) -> str | None:
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        return None
-    return f"device is {device!r}; it is auto, cpu, cuda or cuda:N"
-
-
-def _bad_anchor(settings: Settings) -> str | None:
-    anchor = settings.batch_anchor_camera
-    if not anchor or anchor in settings.camera_names:
-        return None
-    return f"batch.anchor_camera is {anchor!r}; the cameras are {', '.join(settings.camera_names)}"
-
-
-def _bad_timeout(settings: Settings) -> str | None:
-    for name in ("watchdog_timeout_ms", "watchdog_loading_timeout_ms"):
-        if 0 < (value := getattr(settings, name)) < SHORTEST_TIMEOUT_MS:
-            least = f"0 for never, or at least {SHORTEST_TIMEOUT_MS:g}"
-            return f"{parameter_name(name)} is {value:g}; it is {least}"
     return None

@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the co
 
 import rclpy
 import torch
+from jointseg_msgs.msg import InferenceStats
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -43,7 +44,6 @@ from jointseg_ros.loader import BUSY, Loader
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.model_choices import DEFAULT_MODEL
 from jointseg_ros.monitor import Monitor
-from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs, reliable
 from jointseg_ros.parameters import Settings
 from jointseg_ros.requests import answer_all, spin
@@ -69,7 +69,8 @@ class PerceptionNode(LifecycleNode):
         if self._takes_after:
             self.add_post_set_parameters_callback(self._take_parameters)
         names = self.settings.camera_names
-        self.monitor, self._mailbox = Monitor(names), Mailbox(names)
+        self.monitor = Monitor(names)
+        self._mailbox = Mailbox(names, self.monitor.differ)
         self.predictor: Predictor | None = None
         self.trouble = ""  # why the last configure or reload failed
         self.warm_up_ms = 0.0
@@ -235,15 +236,8 @@ class PerceptionNode(LifecycleNode):
         model_type = self.predictor.model_type
         self._outputs = {c: CameraOutputs(self, c, model_type) for c in self.settings.camera_names}
         self._stats = self.create_publisher(InferenceStats, "~/stats", reliable(10))
-        self._worker = Worker(
-            self,
-            self._mailbox,
-            self.predictor,
-            self._outputs,
-            self._stats,
-            self.monitor,
-            lambda: self.settings,
-        )
+        parts = self._mailbox, self.predictor, self._outputs, self._stats, self.monitor
+        self._worker = Worker(self, *parts, lambda: self.settings)
 
     def _exchange(self, predictor: Predictor, warm_up_ms: float) -> None:
         """Another model from the next batch on."""
@@ -285,7 +279,7 @@ class PerceptionNode(LifecycleNode):
         now = self.get_clock().now().nanoseconds
         age_ms = (now - frame.stamp) / 1e6 if now else None  # below 0 where the clocks disagree
         self.monitor.arrived(frame.camera, frame.stamp, age_ms)
-        self._mailbox.put(frame, self.settings.max_rate_hz)
+        self._mailbox.put(frame, self.settings.max_rate_hz, self.settings.kept_frames)
 
     def _unsubscribe(self) -> None:
         self._inputs.unsubscribe()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jointseg_msgs.msg import InferenceStats
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage
@@ -22,7 +23,6 @@ from jointseg_ros.conversions import Result, without_nan
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.model import apply_settings
 from jointseg_ros.monitor import Monitor
-from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.overlay import OverlayThread
 from jointseg_ros.parameters import Settings

@@ -68,14 +68,15 @@ def paths(page: Path) -> Iterator[str]:
     """What looks like a file or folder of this repository."""
     for words in in_backticks(page):
         path = words.split(": ")[0]
-        if re.fullmatch(r"[\w./*-]+", path) and path.split("/")[0] in ROOMS and "/" in path:
+        room, slash, _ = path.partition("/")
+        if re.fullmatch(r"[\w./*-]+", path) and slash and room in {*ROOMS, "jointseg_msgs"}:
             yield path
 
 
 @each_page
 def test_files_in_backticks_exist(page: Path) -> None:
     for path in paths(page):
-        message = re.fullmatch(r"jointseg_ros/([A-Z]\w+)", path)  # a type of messages
+        message = re.fullmatch(r"jointseg_msgs/([A-Z]\w+)", path)  # a type of messages
         wanted = f"msg/{message[1]}.msg" if message else path.rstrip("/")
         assert list(ROOT.glob(wanted)), path
     for name in in_backticks(page):
@@ -230,7 +231,7 @@ def test_the_rooms_are_those_that_the_imports_are_held_to() -> None:
 
 
 def test_the_page_of_topics_has_each_topic_of_each_model() -> None:
-    pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+    pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
     from jointseg_ros.outputs import TOPICS
 
     page = (ROOT / "docs/topics.md").read_text()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 from sensor_msgs.msg import CompressedImage, Image
 

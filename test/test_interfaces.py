@@ -34,12 +34,12 @@ def as_built(kind: str, package: str) -> str:
     return PLAIN.get(base, base) + array
 
 
-@pytest.mark.parametrize("package", ["jointseg_ros", "vision_msgs"])
+@pytest.mark.parametrize("package", ["jointseg_msgs", "vision_msgs"])
 def test_the_built_messages_are_those_of_the_definitions(package: str) -> None:
     built = pytest.importorskip(f"{package}.msg", reason="the messages are not built")
-    folder = ROOT if package == "jointseg_ros" else ROOT / "tools" / "interfaces" / "vision_msgs"
+    folder = ROOT if package == "jointseg_msgs" else ROOT / "tools" / "interfaces" / "vision_msgs"
     files = sorted((folder / "msg").glob("*.msg"))
-    assert len(files) == {"jointseg_ros": 5, "vision_msgs": 16}[package]
+    assert len(files) == {"jointseg_msgs": 5, "vision_msgs": 16}[package]
     for file in files:
         wanted = {name: as_built(kind, package) for name, kind in fields(file).items()}
         found = built_fields(getattr(built, file.stem))
@@ -49,12 +49,12 @@ def test_the_built_messages_are_those_of_the_definitions(package: str) -> None:
 # The hashes by which two ROS 2 nodes recognise that they speak of the same type. Those of
 # vision_msgs are the public ones; changing one of ours breaks every recorded bag.
 TYPE_HASHES = {
-    "jointseg_ros": {
-        "InferenceStats": "364ed02056f3b171eb084578eca9d2c14636e550b1c2da82ae7cad3613958727",
-        "InstanceMask": "32309fb1c644b480706be7fe5f69d7b52daf3ca4f5ed6287b13a4c54dd9fecbe",
-        "InstanceMaskArray": "df80da6dadbd89533a999512a5314f364e13337b231c93af2ad85f92c25ef407",
-        "PanopticSegment": "349a605132885a79c2c171ae1bc5f4998e5bb42abc6d9f20bae8939da4d8fd5f",
-        "PanopticSegmentArray": "db260cc3a5f17de1c9d26d447acfa9e404fa7ad8e6d54982c76e423993d9e95f",
+    "jointseg_msgs": {
+        "InferenceStats": "94eb3e7a0509903708333a9ee7fbb7bf39cc990b1830bdbd7206cb15d7dd44fe",
+        "InstanceMask": "5998bb5bd9c5b8f7ebae0b58c6c926ceca92e0b1aba9f8ea5b279eb93489fdff",
+        "InstanceMaskArray": "9dc54a9ceaed98b3f6dda66dcbe6d74f10a1d5dd3198a93aabce81e47b92250a",
+        "PanopticSegment": "108266c682ec97ef9beb84a8f5aa02df081b8b511cdf730c82b3ef0e06244987",
+        "PanopticSegmentArray": "f6fb71fc01e4acfecf78333742d5701b0f98796d25aed49327051ea8098eec62",
     },
     "vision_msgs": {
         "Detection2DArray": "214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
@@ -68,7 +68,15 @@ TYPE_HASHES = {
 }
 
 
-@pytest.mark.parametrize("package", ["jointseg_ros", "vision_msgs"])
+def test_python_finds_the_messages_under_their_earlier_name_too() -> None:
+    built = pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
+    from jointseg_ros import msg
+
+    for file in (ROOT / "msg").glob("*.msg"):
+        assert getattr(msg, file.stem) is getattr(built, file.stem)
+
+
+@pytest.mark.parametrize("package", ["jointseg_msgs", "vision_msgs"])
 def test_the_types_keep_their_hashes(package: str) -> None:
     pytest.importorskip(f"{package}.msg", reason="the messages are not built")
     index = pytest.importorskip("ament_index_python", reason="no ROS 2")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 from rclpy.serialization import deserialize_message, serialize_message
 
@@ -114,7 +114,7 @@ def test_16_bits_a_pixel_are_sent_little_endian_by_both() -> None:
     [
         "sensor_msgs/msg/CameraInfo",
         "vision_msgs/msg/Detection2D",
-        "jointseg_ros/msg/InferenceStats",
+        "jointseg_msgs/msg/InferenceStats",
         "vision_msgs/msg/LabelInfo",
         DETECTIONS,
         IMAGE,

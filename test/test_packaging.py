@@ -233,7 +233,36 @@ def test_package_xml_is_valid() -> None:
     parsed = package.parse_package(str(ROOT / "package.xml"), warnings=warnings)
     assert warnings == []
     assert (parsed.name, parsed.get_build_type()) == ("jointseg_ros", "ament_cmake")
+
+
+def test_the_messages_are_a_package_that_needs_nothing_but_messages() -> None:
+    package = pytest.importorskip("catkin_pkg.package", reason="catkin_pkg is not installed")
+    warnings: list[str] = []
+    parsed = package.parse_package(str(ROOT / "msg" / "package.xml"), warnings=warnings)
+    assert warnings == []
+    assert (parsed.name, parsed.version) == ("jointseg_msgs", manifest().findtext("version"))
     assert "rosidl_interface_packages" in {group.name for group in parsed.member_of_groups}
+    needed = {depend.name for depend in parsed.build_depends + parsed.exec_depends}
+    assert needed == {"std_msgs", "sensor_msgs", "rosidl_default_runtime"}
+    assert "jointseg_msgs" in texts("depend")
+
+
+def test_colcon_finds_both_packages_in_a_workspace_laid_out_as_the_readme_says(
+    tmp_path: Path,
+) -> None:
+    colcon = shutil.which("colcon") or pytest.skip("colcon is not installed")
+    [link] = re.findall(r"^(ln -s .*?) +#", (ROOT / "README.md").read_text(), re.MULTILINE)
+    package = tmp_path / "src" / "jointseg"
+    (package / "msg").mkdir(parents=True)
+    for file in ("package.xml", "CMakeLists.txt", "msg/package.xml", "msg/CMakeLists.txt"):
+        shutil.copy(ROOT / file, package / file)
+    subprocess.run(link.split(), cwd=tmp_path, check=True)
+    variables = os.environ | {"COLCON_HOME": str(tmp_path), "COLCON_LOG_PATH": "/dev/null"}
+    found = subprocess.run(
+        [colcon, "list"], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60
+    ).stdout.split()
+    assert found[::3] == ["jointseg_msgs", "jointseg_ros"]
+    assert set(found[2::3]) == {"(ros.ament_cmake)"}
 
 
 def test_package_xml_names_every_ros_package_that_the_nodes_import() -> None:
@@ -268,12 +297,6 @@ def test_versions_and_licence_agree() -> None:
     assert f'version="{version}"' in setup
     assert manifest().findtext("license") == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text()
-
-
-def test_cmake_builds_every_message() -> None:
-    cmake = (ROOT / "CMakeLists.txt").read_text()
-    listed = set(re.findall(r'"(msg/\w+\.msg)"', cmake))
-    assert listed == {f"msg/{file.name}" for file in (ROOT / "msg").glob("*.msg")}
 
 
 # pip
@@ -349,7 +372,7 @@ def test_pip_asks_for_no_more_than_the_core_needs(installed: Path) -> None:
 def test_what_pip_installed_knows_the_messages(installed: Path) -> None:
     code = (
         "from jointseg_eval.recordings import types; print(types.__file__); "
-        "print(sum(n.startswith(('vision_msgs/', 'jointseg_ros/')) for n in "
+        "print(sum(n.startswith(('vision_msgs/', 'jointseg_msgs/')) for n in "
         "types.message_types().fielddefs))"
     )
     variables = {**os.environ, "PYTHONPATH": str(installed / "lib"), "AMENT_PREFIX_PATH": ""}
@@ -367,9 +390,9 @@ def test_where_colcon_installed_the_messages_are_in_the_share_folders(
 ) -> None:
     types = pytest.importorskip("jointseg_eval.recordings.types")
     share = tmp_path / "install" / "share"
-    shutil.copytree(ROOT / "msg", share / "jointseg_ros" / "msg")
+    shutil.copytree(ROOT / "msg", share / "jointseg_msgs" / "msg")
     monkeypatch.setattr(types, "ROOT", tmp_path)
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path / 'install'}")
     known = types.message_types.__wrapped__().fielddefs
-    assert "jointseg_ros/msg/InstanceMaskArray" in known
+    assert "jointseg_msgs/msg/InstanceMaskArray" in known
     assert "vision_msgs/msg/LabelInfo" not in known

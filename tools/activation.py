@@ -57,9 +57,9 @@ def prefixed(name: str, folders: list[Path]) -> str:
 
 def message_modules(place: Place) -> Path:
     """The folder that colcon installed the generated Python modules into."""
-    for module in place.install.glob("**/jointseg_ros/msg/__init__.py"):
+    for module in place.install.glob("**/jointseg_msgs/msg/__init__.py"):
         return module.parents[2]
     raise SetUpError(
-        f"colcon left no jointseg_ros/msg under {place.install}; "
+        f"colcon left no jointseg_msgs/msg under {place.install}; "
         f"remove {place.venv} and run the command again"
     )

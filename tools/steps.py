@@ -21,7 +21,7 @@ from tools.replacement import remove
 
 RECIPE = 2  # raise it when a step makes something else from the same files
 LINKED = ["launch", "jointseg_ros", "jointseg_core", "jointseg_eval", "benchmarks"]
-PACKAGE = ["CMakeLists.txt", "package.xml", "LICENSE", "NOTICE", "msg", *LINKED]
+PACKAGE = ["CMakeLists.txt", "package.xml", "LICENSE", "NOTICE", *LINKED]
 REQUIREMENTS = ["core", "eval", "test", "colcon", "opencv", "ros", "oracles"]
 QUIET = ["--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
 
@@ -101,7 +101,7 @@ def package_files(place: Place) -> list[Path]:
 
 def message_files(place: Place) -> list[Path]:
     names = ["package.xml", "CMakeLists.txt", "tools/steps.py", "tools/activation.py"]
-    found = [*place.root.glob("msg/*.msg"), *place.tool("interfaces").rglob("*")]
+    found = [*place.root.glob("msg/*"), *place.tool("interfaces").rglob("*")]
     return [place.root / name for name in names] + [file for file in found if file.is_file()]
 
 
@@ -150,6 +150,7 @@ def stage_sources(place: Place) -> None:
     package.mkdir(parents=True)
     for name in PACKAGE:
         (package / name).symlink_to(place.root / name)
+    (package.parent / "jointseg_msgs").symlink_to(place.root / "msg")
     if not (place.ros and has_ros_package("vision_msgs")):
         (package.parent / "vision_msgs").symlink_to(place.tool("interfaces") / "vision_msgs")
 

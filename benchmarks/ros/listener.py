@@ -7,11 +7,11 @@ from collections import Counter
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from jointseg_msgs.msg import InferenceStats
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from jointseg_ros.msg import InferenceStats
 from jointseg_ros.outputs import TOPICS
 
 NODE = "jointseg"

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from jointseg_msgs.msg import InferenceStats
 
 from benchmarks.ros.session import Session
 from jointseg_ros.monitor import STAGES
-from jointseg_ros.msg import InferenceStats
 
 MAX_LOSS = 0.05
 """The search wants results for all frames but this share."""

@@ -35,7 +35,7 @@ PARTS = {
     "semantic": "semantic/image",
     "foreground": "foreground/image",
 }
-STATS = "jointseg_ros/msg/InferenceStats"
+STATS = "jointseg_msgs/msg/InferenceStats"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from jointseg_eval.recordings.records import (
     expanded,
     one_line,
 )
-from jointseg_eval.recordings.types import message_types, new, types_of
+from jointseg_eval.recordings.types import message_types, new, present, types_of
 
 __all__ = ["BadBag", "BagReader", "BagWriter", "Message", "Topic", "merge", "message_types", "new"]
 
@@ -116,7 +116,7 @@ class BagReader:
         decoded is counted in `skipped`.
         """
         for channel, time, _, data in self.records(topics, start, stop):
-            content = None
+            channel, content = present(channel), None
             if (types := types_of(channel)) is not None:
                 # Damaged messages raise whatever the parser stumbled over.
                 with suppress(Exception):
@@ -154,7 +154,7 @@ class BagReader:
         for channel, count in (item for file in self._files for item in file.channels.items()):
             if known := self.topics.get(channel.topic):
                 count += known.count
-            self.topics[channel.topic] = Topic(channel.topic, channel.type, count)
+            self.topics[channel.topic] = Topic(channel.topic, present(channel).type, count)
         if not self.losses:
             spans = [(file.start, file.stop) for file in self._files if file.start is not None]
             self.start = min((start for start, _ in spans), default=None)

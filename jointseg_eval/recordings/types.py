@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from rosbags.typesys.store import Typestore
 from jointseg_eval.recordings.records import Channel
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKOUT = {"vision_msgs": "tools/interfaces/vision_msgs/msg", "jointseg_ros": "msg"}
+CHECKOUT = {"vision_msgs": "tools/interfaces/vision_msgs/msg", "jointseg_msgs": "msg"}
+BEFORE = "jointseg_ros"  # the package of our messages in older recordings
 MAX_DEFINITION, MAX_LINES = 1 << 18, 4000  # bytes and lines, which take the parser a second
 MAX_UNROLLED = 1 << 10  # elements of arrays for which the parser writes a line of code each
 
@@ -29,6 +31,14 @@ def message_types() -> Typestore:
         for path in _definitions(package):
             store.register(get_types_from_msg(path.read_text(), f"{package}/msg/{path.stem}"))
     return store
+
+
+def present(channel: Channel) -> Channel:
+    """A topic of a recording with the name that its type has today."""
+    if not channel.type.startswith(f"{BEFORE}/"):
+        return channel
+    kind, text = (t.replace(BEFORE, "jointseg_msgs") for t in (channel.type, channel.definition))
+    return replace(channel, type=kind, definition=text)
 
 
 def _definitions(package: str) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("rclpy", reason="no rclpy: neither a ROS 2 nor its wheels are here")
-pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 import rclpy
 from conftest import free_domain

@@ -23,7 +23,7 @@ from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.report import number
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
-pytest.importorskip("jointseg_ros.msg", reason="needs the messages of this package")
+pytest.importorskip("jointseg_msgs.msg", reason="needs the messages of this package")
 
 pytestmark = pytest.mark.timeout(600)  # nodes take their time to start on a busy machine
 

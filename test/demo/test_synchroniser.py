@@ -106,7 +106,7 @@ def test_pictures_without_truth_are_joined_too(tmp_path: Path):
         kind = "vision_msgs/msg/Detection2DArray"
         bag.write("/rdsnet/camera/detections", new(kind, header=header(), detections=[]), 2)
         masks = {"height": 20, "width": 30, "masks": []}
-        kind = "jointseg_ros/msg/InstanceMaskArray"
+        kind = "jointseg_msgs/msg/InstanceMaskArray"
         bag.write("/rdsnet/camera/instance_masks", new(kind, header=header(), **masks), 2)
     (frame,) = synchronised(tmp_path / "in.mcap", tmp_path / "out.mcap", ["rdsnet"])
     assert frame.truth is None and len(frame.results["rdsnet"]) == 0

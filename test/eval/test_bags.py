@@ -35,7 +35,7 @@ def masks() -> object:
         do_rectify=False,
     )
     one = new(
-        "jointseg_ros/msg/InstanceMask",
+        "jointseg_msgs/msg/InstanceMask",
         detection_index=0,
         class_id=2,
         score=0.5,
@@ -46,7 +46,7 @@ def masks() -> object:
         bitmap=np.zeros(0, np.uint8),
     )
     header = header_message(5 * SECOND + 7, "camera_optical")
-    return new("jointseg_ros/msg/InstanceMaskArray", header=header, height=6, width=8, masks=[one])
+    return new("jointseg_msgs/msg/InstanceMaskArray", header=header, height=6, width=8, masks=[one])
 
 
 def write_ours(path: Path) -> Path:
@@ -90,7 +90,7 @@ def test_what_was_written_is_read_back(tmp_path: Path):
     with BagReader(write_ours(tmp_path / "one.mcap")) as bag:
         assert {t.name: (t.type, t.count) for t in bag.topics.values()} == {
             "/camera/image_raw": ("sensor_msgs/msg/Image", 2),
-            "/masks": ("jointseg_ros/msg/InstanceMaskArray", 1),
+            "/masks": ("jointseg_msgs/msg/InstanceMaskArray", 1),
             "/label_info": ("vision_msgs/msg/LabelInfo", 1),
         }
         found = list(bag.messages())
@@ -104,6 +104,19 @@ def test_what_was_written_is_read_back(tmp_path: Path):
     assert stamp_ns(found[1].content.header) == 5 * SECOND + 7
     assert found[1].content.masks[0].rle.tolist() == [1, 6, 1]
     assert found[2].content.class_map[0].class_name == "car"
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_recordings_with_the_earlier_name_of_our_messages_are_read(tmp_path: Path, described: bool):
+    kind, store = "jointseg_msgs/msg/InstanceMaskArray", message_types()
+    text = store.generate_msgdef(kind, ros_version=2)[0] if described else ""
+    old, text = (words.replace("jointseg_msgs", "jointseg_ros") for words in (kind, text))
+    with BagWriter(tmp_path / "old.mcap") as bag:
+        bag.write_raw("/masks", old, store.serialize_cdr(masks(), kind), 200, text)
+    with BagReader(tmp_path / "old.mcap") as bag:
+        assert bag.topics["/masks"].type == kind
+        [found] = bag.messages()
+    assert found.type == kind and found.content.masks[0].rle.tolist() == [1, 6, 1]
 
 
 def test_topics_can_be_chosen(tmp_path: Path):
@@ -121,7 +134,7 @@ def test_other_readers_understand_what_we_write_and_find_checksums(tmp_path: Pat
         chunks = reader.get_summary().chunk_indexes
         schemas = {s.name: s.data.decode() for s in reader.get_summary().schemas.values()}
     assert {c.compression for c in chunks} == {"zstd"}
-    assert "MSG: jointseg_ros/InstanceMask\n" in schemas["jointseg_ros/msg/InstanceMaskArray"]
+    assert "MSG: jointseg_msgs/InstanceMask\n" in schemas["jointseg_msgs/msg/InstanceMaskArray"]
     masks_of = dict(decoded)["/masks"]
     assert list(masks_of.masks[0].rle) == [1, 6, 1] and masks_of.header.stamp.sec == 5
 
@@ -167,11 +180,11 @@ def test_the_files_of_a_split_recording_are_read_in_the_order_of_time(tmp_path: 
 
 def test_a_damaged_message_costs_that_message_only(tmp_path: Path):
     path, store = tmp_path / "one.mcap", message_types()
-    good = store.serialize_cdr(masks(), "jointseg_ros/msg/InstanceMaskArray")
-    text = store.generate_msgdef("jointseg_ros/msg/InstanceMaskArray", ros_version=2)[0]
+    good = store.serialize_cdr(masks(), "jointseg_msgs/msg/InstanceMaskArray")
+    text = store.generate_msgdef("jointseg_msgs/msg/InstanceMaskArray", ros_version=2)[0]
     with BagWriter(path) as bag:
         for time, data in enumerate((good, bytes(good)[:30], b"", good)):
-            bag.write_raw("/masks", "jointseg_ros/msg/InstanceMaskArray", data, time, text)
+            bag.write_raw("/masks", "jointseg_msgs/msg/InstanceMaskArray", data, time, text)
     with BagReader(path) as bag:
         assert [m.time for m in bag.messages()] == [0, 3]
         assert bag.skipped == {"/masks": 2}

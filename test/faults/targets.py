@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from dataset_trees import coco_document
+from jointseg_msgs.msg import InstanceMask, InstanceMaskArray
 from PIL import Image as Picture
 from recordings import recorded, texts
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
@@ -31,7 +32,6 @@ from jointseg_eval.datasets.coco_file import read_coco
 from jointseg_eval.input_validation import Defect
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.messages import to_rgb
-from jointseg_ros.msg import InstanceMask, InstanceMaskArray
 
 ENCODINGS = [*KNOWN, "16UC1", "", "foo8"]
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 rclpy = pytest.importorskip("rclpy", reason="no rclpy: neither a ROS 2 nor its wheels are here")
-pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")

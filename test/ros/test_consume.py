@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 import rclpy
 import torch
+from jointseg_msgs.msg import InstanceMask, InstanceMaskArray, PanopticSegmentArray
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -31,7 +32,6 @@ from jointseg_ros.conversions import (
     panoptic_message,
     panoptic_segments_message,
 )
-from jointseg_ros.msg import InstanceMask, InstanceMaskArray, PanopticSegmentArray
 from jointseg_ros.parameters import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "consume.md").read_text()
@@ -152,14 +152,14 @@ def cpp_mask(mask: InstanceMask) -> str:
     """The message as a C++ expression."""
     numbers = {name: ",".join(map(str, getattr(mask, name))) for name in ("rle", "bitmap")}
     return (
-        f"[] {{ jointseg_ros::msg::InstanceMask m; m.encoding = {mask.encoding}; "
+        f"[] {{ jointseg_msgs::msg::InstanceMask m; m.encoding = {mask.encoding}; "
         f"m.roi.height = {mask.roi.height}; m.roi.width = {mask.roi.width}; "
         f"m.rle = {{{numbers['rle']}}}; m.bitmap = {{{numbers['bitmap']}}}; return m; }}()"
     )
 
 
 def test_the_cpp_decoder_gives_the_same_pixels(tmp_path: Path) -> None:
-    needs("jointseg_ros/msg/instance_mask.hpp", "sensor_msgs/msg/region_of_interest.hpp")
+    needs("jointseg_msgs/msg/instance_mask.hpp", "sensor_msgs/msg/region_of_interest.hpp")
     masks = instance_masks_message(result(header(1), seen())).masks
     lines = [
         f'for (int p : decode({cpp_mask(m)})) {{std::cout << p;}} std::cout << "\\n";'
@@ -175,7 +175,7 @@ def test_the_cpp_decoder_gives_the_same_pixels(tmp_path: Path) -> None:
 
 
 def test_the_cpp_node_compiles(tmp_path: Path) -> None:
-    needs("rclcpp/rclcpp.hpp", "jointseg_ros/msg/instance_mask_array.hpp")
+    needs("rclcpp/rclcpp.hpp", "jointseg_msgs/msg/instance_mask_array.hpp")
     build = compiled(CONSUMER, tmp_path, "-fsyntax-only")
     assert build.returncode == 0, build.stderr
 
@@ -206,7 +206,7 @@ def test_the_python_example_takes_the_panoptic_picture_apart() -> None:
 
 
 def test_the_cpp_example_takes_the_panoptic_picture_apart(tmp_path: Path) -> None:
-    needs("jointseg_ros/msg/panoptic_segment_array.hpp", "sensor_msgs/msg/image.hpp")
+    needs("jointseg_msgs/msg/panoptic_segment_array.hpp", "sensor_msgs/msg/image.hpp")
     image, array = panoptic()
     sent = ",".join(map(str, bytes(image.data)))
     added = "".join(
@@ -219,8 +219,8 @@ int main() {{
   sensor_msgs::msg::Image image;
   image.step = {image.step};
   image.data = {{{sent}}};
-  jointseg_ros::msg::PanopticSegmentArray array;
-  jointseg_ros::msg::PanopticSegment segment;
+  jointseg_msgs::msg::PanopticSegmentArray array;
+  jointseg_msgs::msg::PanopticSegment segment;
   {added}
   std::map<uint16_t, size_t> areas;
   for (size_t k = 0; k < 60 * 90; ++k) {{++areas[id_at(image, k / 90, k % 90)];}}

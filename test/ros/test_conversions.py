@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
+from jointseg_msgs.msg import InstanceMask, PanopticSegmentArray
 from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -23,7 +24,6 @@ from jointseg_core.messages import read_masks
 from jointseg_core.visualize import instance_colors
 from jointseg_ros import conversions
 from jointseg_ros.conversions import Result
-from jointseg_ros.msg import InstanceMask, PanopticSegmentArray
 from jointseg_ros.parameters import Settings
 
 HEADER = Header(frame_id="camera_optical")

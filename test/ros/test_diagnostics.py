@@ -8,9 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
-from jointseg_ros.diagnostics import input_level, input_status, latency_level, model_level
+from jointseg_ros.diagnostics import (
+    input_level,
+    input_status,
+    latency_level,
+    latency_status,
+    model_level,
+)
 from jointseg_ros.inputs import Matched
 from jointseg_ros.levels import ERROR, OK, WARN, Level
 from jointseg_ros.mailbox import Counts
@@ -149,6 +155,19 @@ def test_a_batch_in_time_ends_the_delay() -> None:
     monitor = late(10.0, 11.5)
     monitor.budget.add(11.6, 20.0, SETTINGS.diagnostics_max_processing_time_ms)
     assert latency_level(monitor, 11.7, SETTINGS) == Level(OK, "in time")
+
+
+def test_cameras_whose_stamps_are_too_far_apart_are_a_warning_with_the_difference() -> None:
+    monitor = late()
+    for _ in range(3):
+        monitor.differ(35.0)
+    now = time.monotonic()
+    assert latency_level(monitor, now, SETTINGS) == Level(OK, "in time")
+    limited = replace(SETTINGS, batch_max_stamp_difference_ms=20.0)
+    level, text, _ = latency_level(monitor, now, limited)
+    assert (level, text) == (WARN, "stamps of the cameras differ by 35 ms, limit 20 ms")
+    values = {v.key: v.value for v in latency_status(monitor, now, Level(OK, "")).values}
+    assert values["stamps differ p50 [ms]"] == "35.0"
 
 
 def test_a_batch_that_does_not_end_is_an_error() -> None:

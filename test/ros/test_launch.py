@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 rclpy = pytest.importorskip("rclpy", reason="no rclpy: neither a ROS 2 nor its wheels are here")
-pytest.importorskip("jointseg_ros.msg", reason="the messages are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
+from jointseg_msgs.msg import InstanceMaskArray
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
@@ -29,7 +30,6 @@ from jointseg_ros.launching.arguments import misspelt, values
 from jointseg_ros.launching.program import Program
 from jointseg_ros.launching.supervisor import Supervisor
 from jointseg_ros.model_choices import DEFAULT_MODEL
-from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.parameters import Settings
 from jointseg_ros.perception_node import PerceptionNode

@@ -158,3 +158,67 @@ def test_received_is_processed_and_dropped_and_pending_at_every_moment(steps: li
         elif step == "clear":
             mailbox.clear("disabled")
         assert adds_up(mailbox.counts()["left"])
+
+
+# batch.sync approximate
+
+
+KEPT = Settings(batch_sync="approximate", batch_max_stamp_difference_ms=20.0).kept_frames
+TOGETHER = {"batch_sync": "approximate", "batch_max_stamp_difference_ms": 20.0}
+
+
+def sent(mailbox: Mailbox, camera: str, *stamps_ms: int, arrived: float = 0.0) -> None:
+    for stamp_ms in stamps_ms:
+        mailbox.put(frame(camera, stamp_ms, arrived), keep=KEPT)
+
+
+def stamps(frames: list[Frame]) -> dict[str, int]:
+    return {one.camera: one.stamp // 1_000_000 for one in frames}
+
+
+def test_a_camera_that_arrives_late_meets_the_frames_of_its_time() -> None:
+    apart: list[float] = []
+    mailbox = Mailbox(("left", "right"), apart.append)
+    sent(mailbox, "left", 0, 33, 67, 100)
+    sent(mailbox, "right", 5)
+    assert stamps(take(mailbox, **TOGETHER)) == {"left": 0, "right": 5}
+    sent(mailbox, "right", 38, 72)
+    assert stamps(take(mailbox, **TOGETHER)) == {"left": 67, "right": 72}  # the newest set
+    assert apart == [5.0, 5.0]
+    assert mailbox.counts()["left"] == Counts(4, 0, {"unmatched": 1}, 3)
+    assert mailbox.counts()["right"] == Counts(3, 0, {"unmatched": 1}, 2)
+
+
+def test_frames_that_nothing_belongs_to_are_counted_with_how_far_they_are_apart() -> None:
+    apart: list[float] = []
+    mailbox = Mailbox(("left", "right"), apart.append)
+    sent(mailbox, "right", 35)
+    sent(mailbox, "left", *range(100, 100 + 33 * (KEPT + 1), 33))
+    assert apart == [65.0]
+    assert mailbox.counts()["left"] == Counts(KEPT + 1, 0, {"unmatched": 1}, KEPT)
+    threading.Timer(0.05, sent, [mailbox, "right", 130]).start()
+    assert stamps(take(mailbox, **TOGETHER)) == {"left": 133, "right": 130}
+
+
+def test_a_camera_that_is_silent_is_not_waited_for() -> None:
+    mailbox = Mailbox(("left", "right"))
+    sent(mailbox, "left", 0, arrived=1.0)
+    sent(mailbox, "right", 0, arrived=1.0)
+    assert stamps(take(mailbox, **TOGETHER)) == {"left": 0, "right": 0}
+    sent(mailbox, "left", 1500, arrived=2.5)
+    assert stamps(take(mailbox, **TOGETHER, diagnostics_input_timeout_ms=1000.0)) == {"left": 1500}
+
+
+@given(st.lists(st.tuples(st.sampled_from(CAMERAS), st.integers(0, 99)), max_size=40))
+def test_a_set_has_a_frame_of_each_camera_and_none_too_far_apart(sends: list) -> None:
+    mailbox = Mailbox(CAMERAS)
+    settings = replace(SETTINGS, **TOGETHER)
+    heard = set()
+    for camera, stamp_ms in sends:
+        sent(mailbox, camera, stamp_ms)
+        heard.add(camera)
+        if mailbox._triggered(settings):
+            found = stamps(take(mailbox, **TOGETHER))
+            assert found.keys() == heard
+            assert max(found.values()) - min(found.values()) <= 20
+        assert all(map(adds_up, mailbox.counts().values()))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
@@ -52,6 +52,8 @@ DETECTIONS = "/jointseg/camera/detections"
         ("max_detections", 0, "out of range"),
         ("overlay.max_rate_hz", 1000.0, "out of range"),
         ("batch.anchor_camera", "rear", "the cameras are camera"),
+        ("batch.sync", "exact", "one of none, approximate"),
+        ("batch.sync", "approximate", "set batch.max_stamp_difference_ms"),
         ("classes_filter", ["unicorn"], "knows person, rider"),
         ("model.type", "segrpn", "the node is configured"),
         ("device", "cuda:0", "the node is configured"),
@@ -224,6 +226,10 @@ def test_numbers_and_lists_are_taken_as_they_are_meant(shared: Bench) -> None:
     as_the_tools_send = Parameter("classes_filter", Parameter.Type.BOOL_ARRAY, [])
     assert shared.node.set_parameters([as_the_tools_send])[0].successful
     assert shared.node.get_parameter("classes_filter").type_ == Parameter.Type.STRING_ARRAY
+    assert "names unicorn; " in shared.set("classes_filter", "car,unicorn").reason
+    assert shared.set("classes_filter", "car,bus").successful
+    assert shared.node.settings.classes_filter == ("car", "bus")
+    assert shared.set("classes_filter", []).successful
     assert shared.set("overlay.scale", 2).successful
     assert shared.node.settings.overlay_scale == 2.0
     assert shared.node.get_parameter("overlay.scale").type_ == Parameter.Type.DOUBLE

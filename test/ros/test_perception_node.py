@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
+from jointseg_msgs.msg import InferenceStats, InstanceMaskArray, PanopticSegmentArray
 from node_bench import PATIENCE, SOME, Bench, frame, send_until_heard, stamp_of, until
 from PIL import Image as Picture
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -26,7 +27,6 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import CITYSCAPES, PanopticFusion
 from jointseg_core.messages import read_masks
-from jointseg_ros.msg import InferenceStats, InstanceMaskArray, PanopticSegmentArray
 
 RDSNET = {
     "detections": Detection2DArray,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("jointseg_ros.msg", reason="the messages of jointseg_ros are not built")
+pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")

@@ -74,6 +74,7 @@ def test_the_python_that_looks_at_it_does_not_matter(
     ("file", "due"),
     [
         ("msg/A.msg", 1),
+        ("msg/CMakeLists.txt", 1),
         ("CMakeLists.txt", 1),
         ("tools/interfaces/B.msg", 1),
         ("tools/requirements-core.txt", 3),
@@ -278,7 +279,7 @@ def test_a_link_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 COLCON = """#!/bin/sh
 while [ "$1" != --install-base ]; do shift; done
-mkdir -p "$2/lib/site/jointseg_ros/msg" && touch "$2/lib/site/jointseg_ros/msg/__init__.py"
+mkdir -p "$2/lib/site/jointseg_msgs/msg" && touch "$2/lib/site/jointseg_msgs/msg/__init__.py"
 """
 
 

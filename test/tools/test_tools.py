@@ -111,7 +111,7 @@ def test_the_activation_puts_folders_in_front_also_with_spaces_and_of_nothing() 
 
 
 def test_an_empty_install_is_not_activated(tmp_path: Path) -> None:
-    with pytest.raises(SetUpError, match="colcon left no jointseg_ros/msg"):
+    with pytest.raises(SetUpError, match="colcon left no jointseg_msgs/msg"):
         message_modules(place_in(tmp_path))
 
 
