@@ -78,13 +78,9 @@ def message_to_rgb(message: Any, bits: int = 0, fallback: _Fallback | None = Non
 
     Of sensor_msgs Image and CompressedImage, foxglove_msgs RawImage and CompressedImage. bits: how
     many of 16 a sample uses, 0 for all; fallback: for encodings that are not in ENCODINGS. A view
-    of the message's data where possible. Raises BadImage, also for a frame_id that every detection
-    would repeat at length.
+    of the message's data where possible. Raises BadImage.
     """
-    frame_id = getattr(getattr(message, "header", message), "frame_id", "")
-    if (length := len(frame_id)) > _LONGEST_FRAME_ID:
-        text = f"frame_id has {length} characters, more than the {_LONGEST_FRAME_ID} allowed"
-        raise BadImage("frame_id", text)
+    check_frame_id(message)
     if hasattr(message, "format"):
         return _compressed_to_rgb(message.data, message.format, bits)
     if message.encoding in ENCODINGS:
@@ -95,6 +91,14 @@ def message_to_rgb(message: Any, bits: int = 0, fallback: _Fallback | None = Non
     known = f"not one of {known} or a bayer pattern of 8 or 16 bits"
     found = "depth or data, not a picture" if message.encoding in _DEPTH else known
     raise BadImage("encoding", f"encoding {message.encoding[:40]!a} is {found}")
+
+
+def check_frame_id(message: Any) -> None:
+    """Raises BadImage for a frame_id that every detection would repeat at length."""
+    frame_id = getattr(getattr(message, "header", message), "frame_id", "")
+    if (length := len(frame_id)) > _LONGEST_FRAME_ID:
+        text = f"frame_id has {length} characters, more than the {_LONGEST_FRAME_ID} allowed"
+        raise BadImage("frame_id", text)
 
 
 def _by_fallback(message: Any, fallback: _Fallback) -> np.ndarray:
