@@ -102,6 +102,7 @@ def test_no_module_needs_itself_however_late() -> None:
 
 
 RUNTIMES = {  # imported by those who ask for them, inside functions
+    "video.py": {"av"},
     "export/backends.py": {"onnxruntime", "openvino"},
     "export/writers.py": {"onnx", "openvino"},
     "export/quantization.py": {"nncf"},
@@ -134,7 +135,7 @@ def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
 LAYERS = (
     {"tensors", "errors", "files", "runtime.bf16", "runtime.malloc"},
     {"boxes", "layers", "classes", "letterbox", "predictions", "roi_align", "command"},
-    {"panoptic", "preprocessing", "targets", "images", "messages"},
+    {"panoptic", "preprocessing", "targets", "images", "messages", "video"},
     {"backbone", "refinement", "regions", "runtime.folding", "runtime.winograd", "scale_maps"},
     {"alignment", "correlation", "joint_config", "joint_layers", "rpn", "segmentation"},
     {"exchange", "rdsnet", "rdsnet_s", "segrpn"},

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
+from PIL import ImageOps
 
 from jointseg_core.errors import BadImage
 from jointseg_core.images import ENCODINGS, message_to_rgb, read_picture
@@ -57,8 +58,19 @@ def alpha(picture: np.ndarray) -> np.ndarray:
     return np.dstack([picture, np.full(picture.shape[:2], 77, np.uint8)])
 
 
-def of_16_bits(gray: np.ndarray, order: str) -> np.ndarray:
-    return (gray.astype(np.uint16) * 256 + 99).astype(f"{order}u2").view(np.uint8).reshape(7, 12, 2)
+def of_16_bits(samples: np.ndarray, order: str = "<", bits: int = 16) -> np.ndarray:
+    """The samples as the upper of so many bits, the lower ones full of noise; as bytes."""
+    lower = (1 << (bits - 8)) * 99 // 256
+    deep = (samples.astype(np.uint16) << (bits - 8)) + lower
+    return deep.astype(f"{order}u2").view(np.uint8).reshape(*samples.shape[:2], -1)
+
+
+def semi_planar(picture: np.ndarray, order: str) -> np.ndarray:
+    """Y of each pixel [H, W, 1], then U and V in this order of each square of four."""
+    y, *colours = chroma(picture)
+    u, v = (plane[::2, ::2] for plane in colours)
+    pairs = np.stack([u, v] if order == "uv" else [v, u], 2).reshape(len(y) // 2, -1)
+    return np.concatenate([y, pairs]).astype(np.uint8)[..., None]
 
 
 GRAYS = np.repeat(GRAY[..., None], 3, 2)
@@ -72,7 +84,15 @@ ENCODED = {
     "8UC4": (alpha(BGR), PICTURE, 0),
     "mono8": (GRAY[..., None], GRAYS, 0),
     "8UC1": (GRAY[..., None], GRAYS, 0),
-    "mono16": (of_16_bits(GRAY, "<"), GRAYS, 0),
+    "mono16": (of_16_bits(GRAY), GRAYS, 0),
+    "mono12": (of_16_bits(GRAY, bits=12), GRAYS, 0),
+    "mono10": (of_16_bits(GRAY, bits=10), GRAYS, 0),
+    "rgb16": (of_16_bits(PICTURE), PICTURE, 0),
+    "bgr16": (of_16_bits(BGR), PICTURE, 0),
+    "16UC3": (of_16_bits(BGR), PICTURE, 0),
+    "rgba16": (of_16_bits(alpha(PICTURE)), PICTURE, 0),
+    "bgra16": (of_16_bits(alpha(BGR)), PICTURE, 0),
+    "16UC4": (of_16_bits(alpha(BGR)), PICTURE, 0),
     "yuv422": (uyvy(PICTURE), PICTURE, 3),
     "uyvy": (uyvy(PICTURE), PICTURE, 3),
     "yuv422_yuy2": (uyvy(PICTURE)[..., ::-1], PICTURE, 3),
@@ -89,17 +109,68 @@ def test_every_encoding_of_one_picture_gives_that_picture(encoding: str, padding
     assert np.abs(rgb.astype(int) - expected).max() <= tolerance
 
 
+PLAIN = np.full((8, 10, 3), (200, 120, 40), np.uint8)
+
+
 @pytest.mark.parametrize("padding", [0, 20])
+@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_every_bayer_pattern_of_one_colour_gives_that_colour(pattern: str, padding: int) -> None:
-    picture = np.full((8, 10, 3), (200, 120, 40), np.uint8)
-    rgb = message_to_rgb(message(f"bayer_{pattern}8", bayer(picture, pattern), padding))
+def test_every_bayer_pattern_of_one_colour_gives_that_colour(
+    pattern: str, bits: int, padding: int
+) -> None:
+    mosaic = bayer(PLAIN, pattern)
+    samples = mosaic if bits == 8 else of_16_bits(mosaic)
+    rgb = message_to_rgb(message(f"bayer_{pattern}{bits}", samples, padding))
     assert rgb.shape == (8, 10, 3)
-    assert np.abs(rgb.astype(int) - picture).max() <= 1
+    assert np.abs(rgb.astype(int) - PLAIN).max() <= 1
+
+
+@pytest.mark.parametrize("padding", [0, 20])
+@pytest.mark.parametrize(("encoding", "order"), [("nv12", "uv"), ("nv21", "vu")])
+def test_colours_that_follow_the_brightness_give_the_picture(
+    encoding: str, order: str, padding: int
+) -> None:
+    samples = semi_planar(PICTURE[:6], order)
+    given = message(encoding, samples, padding, height=6)
+    assert np.abs(message_to_rgb(given).astype(int) - PICTURE[:6])[::2].max() <= 3
+    for size in ({"height": 5}, {"width": 11}):
+        with pytest.raises(BadImage, match="in pairs"):
+            message_to_rgb(SimpleNamespace(**vars(given) | size))
 
 
 def test_every_supported_encoding_is_tried_above() -> None:
-    assert {name for name in ENCODINGS if not name.startswith("bayer")} == set(ENCODED)
+    others = {name for name in ENCODINGS if name.startswith(("bayer", "nv"))}
+    assert len(others) == 10 and ENCODINGS.keys() - others == set(ENCODED)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_of_16_bits_that_are_not_all_used_the_upper_ones_are_told(bits: int) -> None:
+    given = message("mono16", of_16_bits(GRAY, bits=bits))
+    assert np.array_equal(message_to_rgb(given, bits), GRAYS)
+    mosaic = message("bayer_rggb16", of_16_bits(bayer(PLAIN, "rggb"), bits=bits))
+    assert np.abs(message_to_rgb(mosaic, bits).astype(int) - PLAIN).max() <= 1
+    assert np.array_equal(message_to_rgb(message("mono8", GRAY[..., None]), bits), GRAYS)
+    assert message_to_rgb(message("mono16", of_16_bits(GRAY)), bits).max() == 255  # not 0 again
+    png = compressed("PNG", Picture.fromarray(GRAY.astype(np.uint16) << (bits - 8)))
+    assert np.array_equal(message_to_rgb(SimpleNamespace(data=png, format=""), bits), GRAYS)
+
+
+def test_what_the_table_does_not_know_is_left_to_the_fallback_but_never_depth() -> None:
+    def fallback(given: SimpleNamespace) -> np.ndarray:
+        if given.encoding == "nv24":
+            raise RuntimeError("no such conversion\nat all")
+        return PICTURE if given.encoding == "yuv444" else PICTURE[1:]
+
+    assert message_to_rgb(message("yuv444", PICTURE), fallback=fallback) is PICTURE
+    for encoding, words in {
+        "nv24": "no such conversion",
+        "foo8": "no RGB picture",
+        "16UC1": "depth",
+        "32FC1": "depth",
+    }.items():
+        with pytest.raises(BadImage, match=words) as refused:
+            message_to_rgb(message(encoding, PICTURE), fallback=fallback)
+        assert refused.value.reason == "encoding"
 
 
 def test_big_endian_mono16_gives_the_same_picture() -> None:
@@ -227,6 +298,68 @@ def test_files_may_have_more_formats_than_messages(tmp_path, kind: str) -> None:
     assert picture.shape == (64, 96, 3) and picture.flags.writeable
     with pytest.raises(FileNotFoundError):
         read_picture(tmp_path / "b")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_a_compressed_mosaic_is_a_mosaic_unless_its_format_says_what_was_made_of_it(
+    kind: str, pattern: str
+) -> None:
+    smooth = np.full((32, 40, 3), (200, 120, 40), np.uint8)
+    mosaic = Picture.fromarray(bayer(smooth, pattern)[..., 0])
+    data = compressed(kind, mosaic, **({"quality": 100} if kind == "JPEG" else {}))
+    name, limit = f"bayer_{pattern}8; {kind.lower()} compressed ", 1 if kind == "PNG" else 3
+    for described in (name, f"{name}bayer_{pattern}8"):
+        rgb = compressed_to_rgb(data, described).astype(int)
+        assert np.abs(rgb - smooth).max() <= limit
+    gray = compressed_to_rgb(data, f"{name}mono8")
+    assert np.array_equal(gray, compressed_to_rgb(data, "mono8; jpeg compressed "))
+    assert np.array_equal(gray[..., 0], gray[..., 2])
+    colours = compressed("PNG", Picture.fromarray(smooth))
+    assert np.array_equal(compressed_to_rgb(colours, f"{name}bgr8"), smooth)
+    assert np.array_equal(compressed_to_rgb(colours, name), smooth)
+    deep = compressed("PNG", Picture.fromarray(bayer(smooth, pattern)[..., 0].astype("u2") << 8))
+    rgb = compressed_to_rgb(deep, f"bayer_{pattern}16; png compressed ")
+    assert np.abs(rgb.astype(int) - smooth).max() <= 1
+    with pytest.raises(BadImage, match="3 pixels each way"):
+        compressed_to_rgb(compressed("PNG", mosaic.crop((0, 0, 2, 2))), name)
+
+
+@pytest.mark.parametrize("described", ["16UC1; png compressed ", "32FC1; compressedDepth rvl"])
+def test_depth_is_refused_however_it_was_compressed(described: str) -> None:
+    deep = Picture.fromarray(photo()[..., 0].astype(np.uint16) * 256)
+    with pytest.raises(BadImage, match="depth") as refused:
+        compressed_to_rgb(compressed("PNG", deep), described)
+    assert refused.value.reason == "encoding"
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_picture_is_turned_upright_where_that_is_asked_for(tmp_path, orientation: int) -> None:
+    exif = Picture.Exif()
+    exif[0x0112] = orientation
+    for kind, mode in (("PNG", "RGB"), ("TIFF", "RGB"), ("PNG", "I;16")):
+        stored = Picture.fromarray(photo() if mode == "RGB" else photo()[..., 0].astype("u2") << 8)
+        (tmp_path / "a").write_bytes(compressed(kind, stored, exif=exif))
+        with Picture.open(tmp_path / "a") as file:
+            upright = np.asarray(ImageOps.exif_transpose(file))
+        if mode != "RGB":
+            upright = np.repeat((upright >> 8).astype(np.uint8)[..., None], 3, 2)
+        assert np.array_equal(read_picture(tmp_path / "a", upright=True), upright)
+        assert kind == "TIFF" or read_picture(tmp_path / "a").shape == (64, 96, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_turns_nothing(tmp_path) -> None:
+    png = compressed("PNG", exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+    (tmp_path / "a").write_bytes(png)
+    assert np.array_equal(read_picture(tmp_path / "a", upright=True), photo())
+
+
+def test_an_error_names_the_format_and_never_an_object() -> None:
+    for data in (b"no picture at all", b"", compressed("BMP")):
+        with pytest.raises(BadImage, match=r"^format 'foo8'.*none of JPEG, PNG, WEBP") as refused:
+            compressed_to_rgb(data, "foo8")
+        assert "0x" not in str(refused.value)
 
 
 def test_what_follows_the_end_of_a_picture_is_ignored() -> None:
