@@ -44,7 +44,7 @@ def open_dataset(
         expected: the classes of another split, which these are counted as, in any order and also
             where some do not occur; COCO only.
         held_out: what `val` is where a folder has one file for all splits (by default a tenth),
-            or, where a fraction is given, of any file that is not of one split.
+            or, where a fraction is given, of any file that is not of one split; 0 holds out none.
     """
     root = Path(root).expanduser()
     layout = fixed_layout(root)
@@ -57,6 +57,7 @@ def open_dataset(
         samples: Samples = layout(root, split, report)
     else:
         path, part = _find(root, split, held_out)
+        part = part and held_out.fraction != 0
         asked = split if not part else ""
         samples = CocoSamples(path, asked, classes, remap, report, known, expected)
         if part:
@@ -70,7 +71,7 @@ def _find(root: Path, split: str, held_out: HeldOut) -> tuple[Path, bool]:
     """What annotates a split, and whether only part of its pictures are of it."""
     given = held_out.fraction is not None and split in ("train", "val")
     if root.is_file():
-        return root, given
+        return root, given and root.suffix == ".json"
     if given and not annotations_of(root, "val") and annotations_of(root, "train"):
         return find_annotations(root, "train")[0], True
     return find_annotations(root, split)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jointseg_core import Classes
 from jointseg_core.errors import BadConfig, BadDataset
-from jointseg_eval.datasets import Samples, Subset, open_dataset, read_remap
+from jointseg_eval.datasets import Samples, Subset
 from training.loading.cache import DecodedCache
 from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks
+from training.runs.own_pictures import open_own
 from training.synthesize import SyntheticSet, synthesize
 
 SCENES = Path("out/data")
@@ -28,7 +30,8 @@ def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samp
     if recipe.overfit:
         few = _with_objects(training, recipe.overfit)
         return few, few
-    validation = _opened(recipe.validation_data or root, "val", recipe, True, cache)
+    other = recipe.validation_data or root
+    validation = _opened(other, "val", recipe, True, cache, training.classes)
     _check_classes(training, validation, learns_pixels(recipe.model))
     return training, validation
 
@@ -76,11 +79,14 @@ def decoded_beside(root: Path) -> Path:
 
 
 def _opened(
-    root: Path, split: str, recipe: Recipe, keep_empty: bool, cache: Path | None
+    root: Path,
+    split: str,
+    recipe: Recipe,
+    keep_empty: bool,
+    cache: Path | None,
+    expected: Classes | None = None,
 ) -> Samples:
-    classes = recipe.classes or None
-    remap = read_remap(recipe.remap)
-    samples = open_dataset(root, split, classes=classes, remap=remap, keep_empty=keep_empty)
+    samples = open_own(root, split, recipe, keep_empty, expected)
     return DecodedCache(samples, cache / split) if cache else samples
 
 
