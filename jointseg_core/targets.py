@@ -23,7 +23,7 @@ class Target:
 
     boxes     [N, 4]     float   x1, y1, x2, y2 in pixels
     labels    [N]        int64   0..K-1
-    masks     [N, H, W]  bool    visible pixels of each object
+    masks     [N, H, W]  bool    visible pixels of each object, none where its box alone is known
     semantic  [H, W]     int64   class of every pixel, 255 = ignore    (or None)
     crowd     [N]        bool    a group, ignored rather than sought   (default none)
     seed      int                of this image's random samples        (None: torch's own generator)
@@ -62,6 +62,11 @@ class Target:
     def sought(self) -> Target:
         """The same without its groups."""
         return self[~self.crowd]
+
+    def boxes_alone(self) -> Tensor:
+        """Which objects have a box and no pixel of a mask, bool [N]: these train no masks."""
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        return (sides > 0).all(1) & ~self.crowd & ~self.masks.flatten(1).any(1)
 
     def generator(self) -> torch.Generator | None:
         """A fresh generator that draws the same for this image in whatever batch it is."""

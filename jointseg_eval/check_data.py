@@ -25,10 +25,12 @@ from torchvision.ops import box_iou
 from jointseg_core import UNLABELLED, Classes
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig, BadInput
-from jointseg_eval.datasets import Sample, Samples, open_dataset, splits
+from jointseg_eval.arguments import add_held_out, held_out
+from jointseg_eval.datasets import HeldOut, Sample, Samples, open_dataset, splits
 from jointseg_eval.datasets.masks import pixel_counts, tight_boxes
+from jointseg_eval.datasets.sample import USUAL
 from jointseg_eval.datasets.workers import At, in_order
-from jointseg_eval.input_validation import Defect
+from jointseg_eval.input_validation import Defect, summed
 
 CLEAN, UNUSABLE, DEFECTS = 0, 3, 4
 SIZES = ("small", "medium", "large")
@@ -52,12 +54,12 @@ class Inspection:
 
 
 def check(
-    root: Path, split: str, workers: int, console: Console
+    root: Path, split: str, workers: int, console: Console, held: HeldOut = USUAL
 ) -> tuple[Samples | None, Inspection]:
     """Everything about a split, which is None if it cannot even be opened."""
     whole = Inspection()
     try:
-        samples = open_dataset(root, split, report=whole.defects.append)
+        samples = open_dataset(root, split, report=whole.defects.append, held_out=held)
         for part in _parts(samples, split, workers, console):
             whole.add(part)
     except BadInput as problem:
@@ -98,26 +100,31 @@ def inspect(sample: Sample, classes: Classes) -> Inspection:
     )
     if target.semantic is not None:
         found.pixels += torch.bincount(target.semantic.flatten(), minlength=256).numpy()
-    found.defects = [Defect(sample.name, what, usable=True) for what in _oddities(sample, classes)]
+    found.defects = [Defect(sample.name, *odd) for odd in _oddities(sample, classes)]
     return found
 
 
-def _oddities(sample: Sample, classes: Classes) -> Iterable[str]:
-    """What is strange about an annotation that can be used."""
+def _oddities(sample: Sample, classes: Classes) -> Iterable[tuple[str, bool, str]]:
+    """What is strange about an annotation that can be used, that it can, and the kind of it."""
     target = sample.target
+    alone = target.boxes_alone()  # told already, where the annotation was read
     tight = tight_boxes(target.masks)
     for k, label in enumerate(target.labels.tolist()):
         what = f"object {k + 1}, {classes.things[label]},"
+        if alone[k]:
+            continue
         if not target.masks[k].any():
-            yield f"{what} shows no pixel"
+            yield f"{what} shows no pixel", True, "objects show no pixel"
         elif _apart(target.boxes[k], tight[k]):
-            yield f"{what} has box {target.boxes[k].tolist()}, its pixels {tight[k].tolist()}"
+            told = f"{what} has box {target.boxes[k].tolist()}, its pixels {tight[k].tolist()}"
+            yield told, True, "objects have a box far from their pixels"
         elif target.semantic is not None and classes.thing_to_semantic:
             same = target.semantic[target.masks[k]] == classes.thing_to_semantic[label]
             if same.float().mean() < 0.5:
-                yield f"{what} covers pixels that are mostly of other classes"
+                told = f"{what} covers pixels that are mostly of other classes"
+                yield told, True, "objects cover pixels of other classes"
     if target.semantic is not None and (target.semantic == UNLABELLED).all():
-        yield "no pixel has a class"
+        yield "no pixel has a class", True, "pictures have no pixel with a class"
 
 
 def _apart(box: Tensor, tight: Tensor) -> bool:
@@ -168,9 +175,11 @@ def verdict(defects: Sequence[Defect]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path, help="a data set's folder, or its JSON (COCO)")
+    parser = argparse.ArgumentParser(prog="check_data", description=__doc__)
+    parser.add_argument("root", type=Path, help="a data set's folder, JSON (COCO) or data.yaml")
     parser.add_argument("--split", nargs="+", help="default: all that are there")
+    parser.add_argument("--every", action="store_true", help="name every defect, also of one kind")
+    add_held_out(parser)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     if options.workers < 0:
@@ -178,18 +187,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     defects: list[Defect] = []
     for split in options.split or splits(options.root) or ["train"]:
-        samples, found = check(options.root, split, options.workers, console)
+        samples, found = check(options.root, split, options.workers, console, held_out(options))
         if samples is not None:
             show(samples, found, console)
         defects += found.defects
-    _tell(defects, console.print)
+    _tell(defects, console.print, options.every)
     return verdict(defects)
 
 
-def _tell(defects: Sequence[Defect], out: Callable[..., None]) -> None:
-    for defect in defects:
-        mark = "defect" if defect.usable else "CANNOT BE USED"
-        out(f"{mark}: {defect}", markup=False, highlight=False, soft_wrap=True)
+def _tell(defects: Sequence[Defect], out: Callable[..., None], every: bool) -> None:
+    """One sentence for each kind, or for every defect."""
+    each = [(defect.usable, str(defect)) for defect in defects] if every else summed(defects)
+    for usable, text in each:
+        mark = "defect" if usable else "CANNOT BE USED"
+        out(f"{mark}: {text}", markup=False, highlight=False, soft_wrap=True)
     told = {CLEAN: "no defects", DEFECTS: "can be used", UNUSABLE: "cannot be used as it is"}
     count = f"{len(defects)} defect{'s' * (len(defects) > 1)}: " if defects else ""
     out(count + told[verdict(defects)])

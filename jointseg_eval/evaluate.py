@@ -17,10 +17,17 @@ from rich.table import Table
 
 from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
-from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded, weights
+from jointseg_eval.arguments import (
+    WEIGHTS,
+    add_held_out,
+    add_model_arguments,
+    bounded,
+    held_out,
+    weights,
+)
 from jointseg_eval.datasets import Samples, open_dataset, read_remap
 from jointseg_eval.evaluation import Evaluation, evaluate, spread
-from jointseg_eval.input_validation import held
+from jointseg_eval.input_validation import Noted, held
 from jointseg_eval.models import Models, asked_for_all, open_predictors
 from jointseg_eval.provenance import command_line
 from jointseg_eval.report import (
@@ -48,9 +55,18 @@ def _run(options: argparse.Namespace) -> int:
     predictor, other = open_predictors(options)
     remap = read_remap(options.remap or ())
     known = predictor.classes.things
+    noted = Noted()
     samples = open_dataset(
-        options.dataset, options.split, classes=options.classes, remap=remap, known=known
+        options.dataset,
+        options.split,
+        classes=options.classes,
+        remap=remap,
+        report=noted,
+        known=known,
+        held_out=held_out(options),
     )
+    for line in (*noted.lines(), *_learned(predictor, options)):
+        print(f"note: {line}", file=sys.stderr)
     evaluation = _with_progress(predictor, samples, other, options)
     console = Console(width=None if sys.stdout.isatty() else 140)
     _print(console, evaluation)
@@ -59,6 +75,18 @@ def _run(options: argparse.Namespace) -> int:
         _write(options.out, evaluation, _facts(predictor, samples, other), pictures)
         console.print(f"\n{options.out}/metrics.json and {options.out}/report.html are written.")
     return 0
+
+
+def _learned(predictor: Predictor, options: argparse.Namespace) -> list[str]:
+    """What to say of a file that the weights were trained on."""
+    data = str((predictor.manifest.training or {}).get("data", ""))
+    path = str(options.dataset)
+    if not (options.dataset.is_file() and f" at {path} " in data) or options.val_fraction:
+        return []
+    return [
+        f"the weights were trained on pictures of {path}: their scores say nothing about others;"
+        " --val-fraction 0.1 takes those that were held out, with the --split-seed of the training"
+    ]
 
 
 def illustrate(
@@ -144,11 +172,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=weights, help=WEIGHTS)
     parser.add_argument(
-        "dataset", type=Path, help="folder of Cityscapes, CamVid or COCO, or a COCO json"
+        "dataset", type=Path, help="a data set's folder, JSON (COCO) or data.yaml (YOLO)"
     )
     parser.add_argument("--split", default="val")
     parser.add_argument("--classes", nargs="+", help="names of the things to look for; COCO only")
     parser.add_argument("--remap", nargs="+", metavar="OLD=NEW", help="other names; COCO only")
+    add_held_out(parser)
     parser.add_argument("--limit", type=bounded(int, 1), help="so many pictures, evenly spread")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and report.html")
     add_model_arguments(parser)

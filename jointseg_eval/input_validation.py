@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,15 @@ class Defect:
     where   the file, and what of it
     what    what was found there
     usable  whether the data set can be trained on and evaluated in spite of it
+    kind    what it has in common with others, "objects have no outline"; empty: nothing
+    total   of how many, "12 of 99 objects have no outline"; 0: not known
     """
 
     where: str
     what: str
     usable: bool = False
+    kind: str = ""
+    total: int = 0
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
@@ -35,6 +39,46 @@ def refuse(defect: Defect) -> None:
     if not defect.usable:
         advice = "`python -m jointseg_eval.check_data ROOT` names every defect."
         raise BadDataset(f"{str(defect).rstrip('.')}; {advice}")
+
+
+def summed(defects: Iterable[Defect]) -> list[tuple[bool, str]]:
+    """Whether each can be used, and a sentence; one for all of a kind, in order of their first."""
+    kinds: dict[tuple[str, bool, str], list[Defect]] = {}
+    for number, defect in enumerate(defects):
+        key = defect.kind or f"#{number}", defect.usable, defect.kind and _part_of(defect)
+        kinds.setdefault(key, []).append(defect)
+    return [(some[0].usable, _sentence(some)) for some in kinds.values()]
+
+
+def _part_of(defect: Defect) -> str:
+    """The file: of two splits each has its own counts."""
+    return defect.where.partition(", ")[0] if defect.total else ""
+
+
+def _sentence(some: list[Defect]) -> str:
+    first = some[0]
+    if len(some) == 1:
+        return str(first)
+    total = f" of {first.total}" if first.total else ""
+    return f"{len(some)}{total} {first.kind}; the first: {first}"
+
+
+class Noted:
+    """What to tell of defects where one is to go on: those that can be used are counted.
+
+    Call it with a defect. Raises BadDataset for what cannot be used, as `refuse`.
+    """
+
+    def __init__(self) -> None:
+        self._defects: list[Defect] = []
+
+    def __call__(self, defect: Defect) -> None:
+        refuse(defect)
+        self._defects.append(defect)
+
+    def lines(self) -> list[str]:
+        """A sentence for each kind."""
+        return [text for _, text in summed(self._defects)]
 
 
 def check_folder(folder: Path, option: str) -> None:

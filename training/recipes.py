@@ -37,7 +37,11 @@ class Recipe:
     validation_data: Path | None = None  # another one to validate on; none = the val split of data
     classes: tuple[str, ...] = ()  # things to find in a COCO data set, with commas; none = all
     remap: tuple[str, ...] = ()  # other names there, OLD=NEW with commas; OLD= leaves one out
+    val_fraction: float | None = None  # share to validate on of data in one file; none = 0.1
+    split_seed: int = 0  # another choice of these pictures
     keep_empty: bool = True  # also train on pictures without objects
+    skip_boxes: bool = False  # leave out pictures that show objects without an outline
+    stuff: tuple[str, ...] = ()  # classes of pixels beside objects, where data has objects alone
     scenes: int = 0  # synthetic training scenes to make; 0 = the data set must be there
     styles: tuple[str, ...] = ("plain",)  # so many of each; the first is validated on
     validation_scenes: int = 500  # and validation scenes

@@ -1,20 +1,31 @@
-"""Pictures with annotations, in the published layouts of COCO, Cityscapes and CamVid."""
+"""Pictures with annotations, in the layouts of published sets and of tools that label pictures."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jointseg_core import Classes
 from jointseg_core.errors import BadConfig, BadDataset
 from jointseg_eval.datasets.camvid import CamVidSamples, camvid_splits
 from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
-from jointseg_eval.datasets.coco_file import is_panoptic
-from jointseg_eval.datasets.sample import Joined, Sample, Samples, Subset
+from jointseg_eval.datasets.finder import annotations_of, find_annotations, splits_in
+from jointseg_eval.datasets.sample import USUAL, HeldOut, Joined, Sample, Samples, Subset
 from jointseg_eval.input_validation import Defect, refuse
 
-__all__ = ["Joined", "Sample", "Samples", "Subset", "open_dataset", "read_remap", "splits"]
+__all__ = [
+    "HeldOut",
+    "Joined",
+    "Sample",
+    "Samples",
+    "Subset",
+    "open_dataset",
+    "read_remap",
+    "splits",
+]
 
 
 def open_dataset(
@@ -25,17 +36,24 @@ def open_dataset(
     keep_empty: bool = True,
     report: Callable[[Defect], None] = refuse,
     known: Sequence[str] = (),
+    expected: Classes | None = None,
+    held_out: HeldOut = USUAL,
 ) -> Samples:
     """The pictures of a split, in whichever layout `root` is; BadInput if there are none to use.
 
     Args:
-        root: a folder in the layout of Cityscapes, CamVid or COCO, or a JSON in COCO's format.
+        root: a folder in any layout of `finder`, of Cityscapes or of CamVid; or a JSON in COCO's
+            format, a data.yaml of YOLO.
         split: train, val or another one that is there.
         classes: names of the things to find, in the order of their labels; COCO only.
         remap: other names for categories, None for those to leave out; COCO only.
         keep_empty: also pictures without objects.
         report: is told of every defect; the default refuses what cannot be used.
         known: things of the network that is asked, which may know COCO by Cityscapes' names.
+        expected: the classes of another split, which these are counted as, in any order and also
+            where some do not occur; COCO only.
+        held_out: what `val` is where a folder has one file for all splits (by default a tenth),
+            or, where a fraction is given, of any file that is not of one split; 0 holds out none.
     """
     root = Path(root).expanduser()
     layout = fixed_layout(root)
@@ -47,10 +65,39 @@ def open_dataset(
             )
         samples: Samples = layout(root, split, report)
     else:
-        samples = CocoSamples(find_annotations(root, split), split, classes, remap, report, known)
+        path, part = _find(root, split, held_out)
+        part = part and held_out.fraction != 0
+        asked = split if not part else ""
+        samples = CocoSamples(path, asked, classes, remap, report, known, expected)
+        if part:
+            samples = _part(samples, split, held_out)
     if keep_empty:
         return samples
     return Subset(samples, [i for i in range(len(samples)) if samples.has_objects(i)])
+
+
+def _find(root: Path, split: str, held_out: HeldOut) -> tuple[Path, bool]:
+    """What annotates a split, and whether only part of its pictures are of it."""
+    given = held_out.fraction is not None and split in ("train", "val")
+    if root.is_file():
+        return root, given and root.suffix == ".json"
+    if given and not annotations_of(root, "val") and annotations_of(root, "train"):
+        return find_annotations(root, "train")[0], True
+    return find_annotations(root, split)
+
+
+def _part(samples: Samples, split: str, held_out: HeldOut) -> Subset:
+    """The pictures to train or to validate on, the same however many others come and go.
+
+    At least one of each; a picture that is alone is of both.
+    """
+    fraction = 0.1 if held_out.fraction is None else held_out.fraction
+    count = len(samples)
+    key = {i: f"{held_out.seed} {samples.sample_name(i)}".encode() for i in range(count)}
+    order = sorted(range(count), key=lambda i: hashlib.sha256(key[i]).digest())
+    held = min(max(1, round(fraction * count)), max(1, count - 1))
+    chosen = order[:held] if split == "val" else order[held if count > 1 else 0 :]
+    return Subset(samples, sorted(chosen))
 
 
 def read_remap(pairs: Sequence[str]) -> dict[str, str | None]:
@@ -70,7 +117,7 @@ def splits(root: Path | str) -> list[str]:
     elif there := camvid_splits(root):
         found = set(there)
     else:
-        found = {split for split in ("train", "val", "valid", "test") if _annotations(root, split)}
+        return splits_in(root)
     return sorted(found)
 
 
@@ -93,53 +140,3 @@ def fixed_layout(root: Path) -> type[CityscapesSamples | CamVidSamples] | None:
 def is_cityscapes(root: Path) -> bool:
     """Whether a folder is in the layout of Cityscapes, or half of it."""
     return (root / "gtFine").is_dir() or (root / "leftImg8bit").is_dir()
-
-
-def find_annotations(root: Path, split: str) -> Path:
-    """The JSON of a split: `root` itself, or the only one in the usual places with that name."""
-    if root.is_file():
-        return root
-    found = _annotations(root, split)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise BadDataset(
-            f"several files in {root} may be the {split} split,"
-            f" {', '.join(str(path.relative_to(root)) for path in found)}; name one of them."
-        )
-    raise BadDataset(_nothing(root, split))
-
-
-def _annotations(root: Path, split: str) -> list[Path]:
-    """The published name, else every JSON of objects in the usual places that names the split.
-
-    One of panoptic segments where there is none of objects.
-    """
-    published = root / f"annotations/instances_{split}2017.json"
-    if published.is_file():
-        return [published]
-    files = [*root.glob("annotations/*.json"), *root.glob("*.json"), *root.glob(f"{split}/*.json")]
-    others = ("captions", "person_keypoints", "stuff", "image_info")
-    word = re.compile(rf"(?<![a-z]){re.escape(split)}(?![a-z])")
-    found = sorted(
-        path
-        for path in files
-        if not path.name.startswith(others) and word.search(str(path.relative_to(root)))
-    )
-    return [path for path in found if not is_panoptic(path)] or found
-
-
-def _nothing(root: Path, split: str) -> str:
-    """What was looked for, what is there, and what to do."""
-    there = sorted(child.name for child in root.iterdir()) if root.is_dir() else []
-    found = ", ".join([*there[:8], "..."] if len(there) > 8 else there) or "an empty folder"
-    jsons = [str(path.relative_to(root)) for path in sorted(root.glob("annotations/*.json"))]
-    return (
-        f"no data set at {root}: looked for leftImg8bit/ and gtFine/ (Cityscapes),"
-        f" images/{split}/ and labels/{split}/ (CamVid) and"
-        f" annotations/instances_{split}2017.json or *{split}*.json (COCO), found"
-        f" {found if root.is_dir() else 'no such folder'}"
-        f"{' with ' + ', '.join(jsons[:8]) if jsons else ''}; name the folder that holds these or"
-        " the JSON itself; `python -m training.synthesize OUT --format cityscapes` makes a small"
-        " stand-in."
-    )

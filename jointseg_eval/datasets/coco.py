@@ -17,28 +17,35 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_masks
 from torch import Tensor
+from torchvision.ops.boxes import box_area
 
 from jointseg_core import Classes, Target
 from jointseg_core.errors import BadDataset
-from jointseg_eval.datasets.coco_file import CocoFile, CocoPicture, Outline, Segment, read_coco
+from jointseg_eval.datasets.coco_file import CocoFile, CocoPicture, coco_of, read_coco
 from jointseg_eval.datasets.coco_streets import NAMES, THINGS, are_streets
+from jointseg_eval.datasets.hints import class_hints
+from jointseg_eval.datasets.labelme import labelme_document
 from jointseg_eval.datasets.masks import pixel_counts
+from jointseg_eval.datasets.outlines import Outline, Segment
 from jointseg_eval.datasets.panoptic import Panoptic, Rename, find_panoptic
 from jointseg_eval.datasets.pictures import Size, fingerprint, read_picture
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.datasets.store import FlatStore
+from jointseg_eval.datasets.yolo import NAMES as YOLO_NAMES
+from jointseg_eval.datasets.yolo import yolo_document
 from jointseg_eval.input_validation import Defect, refuse
 
 
 class CocoSamples:
-    """Pictures with the objects of a COCO JSON.
+    """Pictures with the objects of a COCO JSON, or of what says the same: YOLO's and labelme's.
 
-    annotations  the JSON
+    annotations  the JSON; a data.yaml; a folder of labelme's
     split        what messages call it, and where its pictures may be
     classes      names of the things to find, in the order of their labels; None: all, by id
     remap        other names for categories (several may become one); None for those to leave out
     known        things of the network that is asked, if one is: to one of Cityscapes' things COCO
                  is what `coco_streets` tells, unless classes or remap choose otherwise
+    expected     the classes of another split: these labels, whatever occurs here in what order
 
     Boxes and areas are as annotated, objects of no extent included. Pixels have classes only where
     there is a panoptic annotation. What is wrong is told to `report`, and left out if that returns.
@@ -52,25 +59,29 @@ class CocoSamples:
         remap: Mapping[str, str | None] | None = None,
         report: Callable[[Defect], None] = refuse,
         known: Sequence[str] = (),
+        expected: Classes | None = None,
     ) -> None:
-        file = read_coco(annotations, report)
-        streets = not (classes or remap) and are_streets(file.categories, known)
+        file = read_annotations(annotations, split, report)
+        streets = not (classes or remap or expected) and are_streets(file.categories, known)
         classes = tuple(THINGS.values()) if streets else classes
         rename = NAMES.get if streets else lambda name: (remap or {}).get(name, name)
-        self.root = root_of(annotations)
-        self._folder = find_pictures(annotations, split, file)
+        self._folder = file.folder or find_pictures(annotations, split, file)
+        self.root = root_of(annotations) if file.folder is None else file.folder
         pictures = _present(file.pictures, self._folder, annotations, report)
-        self._panoptic = _open_panoptic(annotations, pictures, rename)
+        self._panoptic = _open_panoptic(annotations, pictures, rename, expected)
         pixels = self._panoptic.categories.values() if self._panoptic else ()
         _require("remap", remap or (), [*file.categories.values(), *pixels], file)
-        things, labels = choose_things(file, classes, rename)
+        things, labels = choose_things(file, classes, rename, expected)
+        if not (classes or expected or split in ("val", "test")):
+            class_hints(file, things, rename, report)
         self.classes = _classes(things, self._panoptic)
         self._store = FlatStore(_record(picture, labels) for picture in pictures)
         self._sizes = np.array([picture.size for picture in pictures], np.int32).reshape(-1, 2)
         self._has_objects = np.array([_sought(picture, labels) for picture in pictures], bool)
         self._facts = (file.digest, things, labels)
         chosen = f", {len(things)} street classes" if streets else ""
-        self.name = f"coco {split} at {annotations} ({len(pictures)} pictures{chosen})"
+        kind = " ".join(filter(None, ("coco" if file.folder is None else "", split)))
+        self.name = f"{kind or 'pictures'} at {annotations} ({len(pictures)} pictures{chosen})"
         if not pictures:
             raise BadDataset(
                 f"{annotations} lists {len(file.pictures)} pictures, none of them can be used; is"
@@ -100,7 +111,8 @@ class CocoSamples:
             crowd=torch.tensor(crowd, dtype=torch.bool),
         )
         annotated = torch.tensor(areas, dtype=torch.float32)
-        areas = torch.where(annotated.isnan(), pixel_counts(masks), annotated)
+        pixels = torch.where(target.boxes_alone(), box_area(target.boxes), pixel_counts(masks))
+        areas = torch.where(annotated.isnan(), pixels, annotated)
         return Sample(self.sample_name(index), image_id, image, target, areas)
 
     def image_size(self, index: int) -> Size:
@@ -127,17 +139,31 @@ class CocoSamples:
         return torch.from_numpy(self._panoptic.semantic(index, segments)).long()
 
 
+def read_annotations(path: Path, split: str, report: Callable[[Defect], None]) -> CocoFile:
+    """What annotates pictures, whichever of the formats it is in; BadInput where it is none."""
+    if path.is_dir():
+        document, digest, folder = labelme_document(path)
+    elif path.suffix in (".yaml", ".yml") or path.name in YOLO_NAMES:
+        document, digest, folder = yolo_document(path, split)
+    else:
+        return read_coco(path, report)
+    return coco_of(document, path, digest, report, folder)
+
+
 def paint(outlines: Sequence[Outline], size: Size, segments: np.ndarray | None = None) -> Tensor:
-    """Masks bool [N, H, W] of outlines, as pycocotools rasterises them.
+    """Masks bool [N, H, W] of outlines, as pycocotools rasterises them; of None without a pixel.
 
     segments: the panoptic map int64 [H, W], where outlines are segments of it.
     """
-    if not outlines:
-        return torch.zeros(0, *size, dtype=torch.bool)
-    if isinstance(outlines[0], Segment):
+    masks = torch.zeros(len(outlines), *size, dtype=torch.bool)
+    known = [k for k, outline in enumerate(outlines) if outline is not None]
+    if not known:
+        return masks
+    if isinstance(outlines[known[0]], Segment):
         return torch.from_numpy(segments == np.array(outlines)[:, None, None])
-    masks = coco_masks.decode([_run_lengths(outline, size) for outline in outlines])  # [H, W, N]
-    return torch.from_numpy(np.ascontiguousarray(masks.transpose(2, 0, 1)).view(bool))
+    bits = coco_masks.decode([_run_lengths(outlines[k], size) for k in known])  # [H, W, N]
+    masks[known] = torch.from_numpy(np.ascontiguousarray(bits.transpose(2, 0, 1)).view(bool))
+    return masks
 
 
 def _run_lengths(outline: Outline, size: Size) -> dict:
@@ -148,13 +174,17 @@ def _run_lengths(outline: Outline, size: Size) -> dict:
 
 
 def choose_things(
-    file: CocoFile, classes: Sequence[str] | None, rename: Rename
+    file: CocoFile,
+    classes: Sequence[str] | None,
+    rename: Rename,
+    expected: Classes | None = None,
 ) -> tuple[tuple[str, ...], dict[int, int]]:
     """Names of the things, and the label of each category id that is one of them."""
     renamed = {id: rename(name) for id, name in file.categories.items()}
     names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
-    _require("classes", classes or (), names, file)
-    things = tuple(classes) if classes else names
+    if expected is None:
+        _require("classes", classes or (), names, file)
+    things = expected.things if expected else tuple(classes) if classes else names
     if len(set(things)) < len(things):
         raise BadDataset(f"the classes {', '.join(things)} name one twice; name each once")
     return things, {id: things.index(name) for id, name in renamed.items() if name in things}
@@ -185,10 +215,13 @@ def _classes(things: tuple[str, ...], panoptic: Panoptic | None) -> Classes:
 
 
 def _open_panoptic(
-    annotations: Path, pictures: Sequence[CocoPicture], rename: Rename
+    annotations: Path,
+    pictures: Sequence[CocoPicture],
+    rename: Rename,
+    expected: Classes | None,
 ) -> Panoptic | None:
-    found = find_panoptic(annotations)
-    return found and Panoptic(*found, [picture.image_id for picture in pictures], rename)
+    found, names = find_panoptic(annotations), expected.semantic if expected else ()
+    return found and Panoptic(*found, [picture.image_id for picture in pictures], rename, names)
 
 
 def _record(picture: CocoPicture, labels: Mapping[int, int]) -> tuple:

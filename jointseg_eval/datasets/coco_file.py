@@ -16,23 +16,25 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
-from pycocotools import mask as coco_masks
-
 from jointseg_core.errors import BadDataset
 from jointseg_core.files import open_file
+from jointseg_eval.datasets.outlines import (
+    Outline,
+    Segment,
+    Unusable,
+    extent,
+    is_whole,
+    of_size,
+    read_outline,
+    rectangle,
+    short,
+)
 from jointseg_eval.datasets.pictures import Size
 from jointseg_eval.input_validation import Defect
 
 MAX_BYTES, MAX_NAME = 1 << 32, 1024
+NO_OUTLINE = "objects have no outline"
 Report = Callable[[Defect], None]
-
-
-class Segment(int):
-    """The id of an object's pixels in the panoptic map of its picture."""
-
-
-Outline = list[bytes] | bytes | Segment  # polygons of float64 x, y, ..., or one compressed RLE
 
 
 class CocoObject(NamedTuple):
@@ -56,13 +58,20 @@ class CocoPicture(NamedTuple):
 
 @dataclass
 class CocoFile:
-    """A file's categories (id to name, in order of id) and its pictures in the file's order."""
+    """A file's categories (id to name, in order of id) and its pictures in the file's order.
+
+    found   objects but crowds, by the name of their category
+    crowds  the same of crowds
+    folder  below which the pictures are, where that is known
+    """
 
     path: Path
     categories: dict[int, str]
     pictures: list[CocoPicture]
     digest: str
-    found: Counter[str] = field(default_factory=Counter)  # objects but crowds, by category's name
+    found: Counter[str] = field(default_factory=Counter)
+    crowds: Counter[str] = field(default_factory=Counter)
+    folder: Path | None = None
 
 
 def read_coco(path: Path, report: Report) -> CocoFile:
@@ -74,15 +83,28 @@ def read_coco(path: Path, report: Report) -> CocoFile:
         document, digest = read_json(path, ("images", "annotations", "categories"))
         if is_panoptic(path):
             document = _objects_of(document)
-        categories = read_categories(document["categories"], path, report)
-        pictures = _pictures(document["images"], path, report)
-        for entry, picture in _annotations(document["annotations"], pictures, path, report):
-            found = _object(entry, picture, categories, path, report)
-            if found is not None:
-                picture.objects.append(found)
-    objects = (o for picture in pictures.values() for o in picture.objects if not o.crowd)
-    found = Counter(categories[o.category] for o in objects)
-    return CocoFile(path, categories, list(pictures.values()), digest, found)
+        return coco_of(document, path, digest, report)
+
+
+def coco_of(
+    document: Mapping[str, Any],
+    path: Path,
+    digest: str,
+    report: Report,
+    folder: Path | None = None,
+) -> CocoFile:
+    """What a document of the "instances" kind says, wherever it is from."""
+    categories = read_categories(document["categories"], path, report)
+    pictures = _pictures(document["images"], path, report)
+    total = len(document["annotations"])
+    for entry, picture in _annotations(document["annotations"], pictures, path, report):
+        found = _object(entry, picture, categories, path, report, total)
+        if found is not None:
+            picture.objects.append(found)
+    file = CocoFile(path, categories, list(pictures.values()), digest, folder=folder)
+    for o in (o for picture in file.pictures for o in picture.objects):
+        (file.crowds if o.crowd else file.found)[categories[o.category]] += 1
+    return file
 
 
 def is_panoptic(path: Path) -> bool:
@@ -106,7 +128,7 @@ def _objects_of(document: dict[str, Any]) -> dict[str, Any]:
         for picture in document["annotations"]
         if has(picture, segments_info=lambda value: isinstance(value, list))
         for segment in picture["segments_info"]
-        if has(segment, id=whole) and segment.get("category_id") in ids
+        if has(segment, id=is_whole) and segment.get("category_id") in ids
     ]
     return {**document, "categories": things, "annotations": entries}
 
@@ -151,8 +173,8 @@ def read_categories(entries: list[Any], path: Path, report: Report) -> dict[int,
     names: dict[int, str] = {}
     for number, entry in enumerate(entries):
         where = f"{path}, category {number + 1} of the list"
-        if not (has(entry, id=whole, name=text)):
-            report(Defect(where, f"needs an id (whole number) and a name, is {_short(entry)}"))
+        if not (has(entry, id=is_whole, name=text)):
+            report(Defect(where, f"needs an id (whole number) and a name, is {short(entry)}"))
         elif entry["id"] in names:
             report(Defect(where, f"its id {entry['id']} is taken by {names[entry['id']]}"))
         else:
@@ -168,15 +190,19 @@ def _pictures(entries: list[Any], path: Path, report: Report) -> dict[int, CocoP
     files: set[str] = set()
     for number, entry in enumerate(entries):
         where = f"{path}, image {number + 1} of the list"
-        if not has(entry, id=whole, file_name=text, width=_positive, height=_positive):
+        if not has(entry, id=is_whole, file_name=text, width=_positive, height=_positive):
             wanted = "needs an id, a file_name, a width and a height"
-            report(Defect(where, f"{wanted}, is {_short(entry)}"))
+            report(Defect(where, f"{wanted}, is {short(entry)}"))
             continue
-        name, image_id = entry["file_name"], entry["id"]
-        if not _lies_below(name):
-            told = "leads out of the folder of the pictures, or is no name of a file"
-            report(Defect(where, f"its file_name {_short(name)} {told}"))
+        name, image_id = _inside(entry["file_name"]), entry["id"]
+        if not name:
+            told = f"its file_name {short(entry['file_name'])} is no name of a file"
+            report(Defect(where, told))
             continue
+        if name != entry["file_name"].replace("\\", "/"):
+            told = f"its file_name {short(entry['file_name'])} leads out of the folder of the"
+            kind = "pictures have names that lead out of their folder"
+            report(Defect(where, f"{told} pictures; {name} is looked for", True, kind))
         if image_id in pictures:
             taken = pictures[image_id].file_name
             report(Defect(where, f"its id {image_id} is taken by {taken}"))
@@ -194,20 +220,27 @@ def _annotations(
 ) -> Iterator[tuple[dict[str, Any], CocoPicture]]:
     """The annotations of pictures that exist."""
     ids: set[int] = set()
+    total = len(entries)
     for number, entry in enumerate(entries):
         where = f"{path}, annotation {number + 1} of the list"
-        if not has(entry, image_id=whole, category_id=whole):
-            report(Defect(where, f"needs an image_id and a category_id, is {_short(entry)}"))
+
+        def mention(what: str, kind: str, where: str = where) -> None:
+            report(Defect(where, what, True, kind, total))
+
+        if not has(entry, image_id=is_whole, category_id=is_whole):
+            told = f"needs an image_id and a category_id, is {short(entry)}"
+            mention(told, "annotations lack a picture or a category")
         elif entry["image_id"] not in pictures:
-            report(Defect(where, f"there is no image with its image_id {entry['image_id']}"))
+            told = f"there is no image with its image_id {entry['image_id']}"
+            mention(told, "annotations are of pictures that are not there")
         else:
             own = entry.get("id")
-            if whole(own) and own in ids:
-                report(Defect(where, f"its id {own} is there twice", usable=True))
-            if whole(own):
+            if is_whole(own) and own in ids:
+                mention(f"its id {own} is there twice", "annotations have an id that is taken")
+            if is_whole(own):
                 ids.add(own)
             elif own is not None:
-                report(Defect(where, f"its id is {_short(own)}, no whole number", usable=True))
+                mention(f"its id is {short(own)}, no whole number", "annotations have odd ids")
             yield entry, pictures[entry["image_id"]]
 
 
@@ -217,148 +250,122 @@ def _object(
     categories: Mapping[int, str],
     path: Path,
     report: Report,
+    total: int,
 ) -> CocoObject | None:
-    """An annotation, or None for one that cannot be used."""
+    """An annotation, or None for one that cannot be used: it is left out and told."""
     where = f"{path}, annotation {entry.get('id', 'without id')} of {picture.file_name}"
 
-    def mention(what: str) -> None:
-        report(Defect(where, what, usable=True))
+    def mention(what: str, kind: str) -> None:
+        report(Defect(where, what, True, kind, total))
 
     try:
         category = entry["category_id"]
         if category not in categories:
-            raise _Unusable(f"unknown category {category}; known are {_listed(categories)}")
-        box = _box(entry.get("bbox"), picture.size, mention)
-        outline = _outline(entry.get("segmentation"), picture.size)
+            told = f"unknown category {category}; known are {_listed(categories)}"
+            raise Unusable(told, "annotations are of unknown categories")
         crowd = _crowd(entry.get("iscrowd"), mention)
-    except _Unusable as problem:
-        report(Defect(where, str(problem)))
+        box, outline = _place(entry, picture.size, mention)
+    except Unusable as problem:
+        mention(f"{problem}; it is left out", problem.kind)
         return None
+    if crowd and outline is None:
+        outline = rectangle(box)  # in which nothing is sought
     return CocoObject(category, box, _area(entry.get("area"), mention), crowd, outline)
 
 
-class _Unusable(ValueError):
-    """Why an annotation cannot be used."""
+Mention = Callable[[str, str], None]
+"""Is told what is odd, and the kind of it."""
+
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
-def _box(
-    value: Any, size: Size, mention: Callable[[str], None]
-) -> tuple[float, float, float, float]:
+def _place(entry: Mapping[str, Any], size: Size, mention: Mention) -> tuple[Box, Outline]:
+    """Box and outline of an object, of which one may lack; Unusable where neither is known.
+
+    A box without an outline stays: what is in it is no background.
+    """
+    stray: list[str] = []
+    try:
+        outline = read_outline(entry.get("segmentation"), size, stray.append)
+        problem = ""
+    except Unusable as why:
+        outline, problem = None, stray[0] if stray else str(why)
+    try:
+        box = _box(entry.get("bbox"), size, mention)
+    except Unusable as why:
+        if outline is None or isinstance(outline, Segment) or isinstance(why, _Outside):
+            raise
+        mention(f"{why}; the box of its outline is taken", "objects have no usable bbox")
+        box = _box(list(extent(outline, size)), size, mention)
+    if outline is None and (box[0] == box[2] or box[1] == box[3]):
+        raise Unusable(f"{problem} and its bbox no extent", "objects show nothing")
+    if outline is None:
+        mention(f"{problem}: its box trains no mask, and is no background", NO_OUTLINE)
+    elif stray:
+        mention(f"{stray[0]}: that part is left out", "objects have stray polygons")
+    return box, outline
+
+
+class _Outside(Unusable):
+    """The object is not in the picture."""
+
+
+def _box(value: Any, size: Size, mention: Mention) -> Box:
     """x1, y1, x2, y2 of COCO's x, y, width, height."""
     if not (isinstance(value, list) and len(value) == 4 and all(map(_number, value))):
-        raise _Unusable(f"its bbox is {_short(value)}, expected x, y, width, height")
+        raise Unusable(f"its bbox is {short(value)}, expected x, y, width, height")
     x, y, width, height = value
     if width < 0 or height < 0:
-        raise _Unusable(f"its bbox has a negative size, {value}")
+        raise Unusable(f"its bbox has a negative size, {value}")
     if width == 0 or height == 0:
-        mention(f"its bbox has no extent, {value}")
+        mention(f"its bbox has no extent, {value}", "objects have a bbox without extent")
     elif x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
-        raise _Unusable(f"its bbox {value} lies outside the picture ({_of(size)})")
+        told = f"its bbox {value} lies outside the picture ({of_size(size)})"
+        raise _Outside(told, "objects lie outside of their picture")
     elif min(x, y) < -1 or x + width > size[1] + 1 or y + height > size[0] + 1:
-        mention(f"its bbox {value} sticks out of the picture ({_of(size)})")
+        told = f"its bbox {value} sticks out of the picture ({of_size(size)})"
+        mention(told, "objects have a bbox that sticks out of the picture")
     return x, y, x + width, y + height
 
 
-def _crowd(value: Any, mention: Callable[[str], None]) -> bool:
+def _crowd(value: Any, mention: Mention) -> bool:
     """Whether an annotation is of a group; one object where that is not said."""
     if value in ("0", "1"):
-        mention(f'its iscrowd is the text "{value}"; read as the number')
+        mention(f'its iscrowd is the text "{value}"; read as the number', "iscrowd are texts")
     elif value not in (None, 0, 1):
-        raise _Unusable(f"its iscrowd is {_short(value)}, expected 0 or 1")
+        raise Unusable(f"its iscrowd is {short(value)}, expected 0 or 1")
     return value in (1, "1")
 
 
-def _area(value: Any, mention: Callable[[str], None]) -> float:
+def _area(value: Any, mention: Mention) -> float:
     """Pixels; nan, for which those of the mask are counted, where they are not said."""
     if value is not None and not (_number(value) and value >= 0):
-        mention(f"its area is {_short(value)}, no number of pixels; those of its mask are counted")
+        told = f"its area is {short(value)}, no number of pixels; those of its mask are counted"
+        mention(told, "areas are no numbers")
         return math.nan
     return math.nan if value is None else float(value)
-
-
-def _outline(value: Any, size: Size) -> Outline:
-    """Polygons or RLE, checked as far as is possible without painting them, or a segment."""
-    if isinstance(value, Segment):
-        return value
-    if isinstance(value, list) and value:
-        return [_polygon(polygon, size) for polygon in value]
-    if isinstance(value, dict):
-        return _run_lengths(value, size)
-    raise _Unusable("it has no outline (segmentation is empty), and masks cannot be made of boxes")
-
-
-def _polygon(value: Any, size: Size) -> bytes:
-    try:
-        points = np.array(value, np.float64)
-    except (TypeError, ValueError):
-        points = np.zeros(0)
-    if points.ndim != 1 or len(points) < 6 or len(points) % 2:
-        raise _Unusable(f"a polygon is {_short(value)}, expected x, y of three points or more")
-    limit = 10 * max(size)  # painting what reaches further would take gigabytes
-    if not (points.min() >= -limit and points.max() <= limit):  # nor is that of nan
-        raise _Unusable(f"a polygon reaches beyond {limit} in a picture of {_of(size)}")
-    return points.tobytes()
-
-
-def _run_lengths(value: dict[str, Any], size: Size) -> bytes:
-    """Compressed run lengths (COCO's string) of either kind of RLE."""
-    counts, stated = value.get("counts"), value.get("size")
-    if stated != list(size):
-        raise _Unusable(f"its RLE is of {_short(stated)}, the picture of {list(size)}")
-    if isinstance(counts, str) and _decodable(counts, size):
-        return counts.encode()
-    plain = isinstance(counts, list) and all(whole(c) and c >= 0 for c in counts)
-    if plain and sum(counts) == size[0] * size[1]:
-        return coco_masks.frPyObjects(value, *size)["counts"]
-    raise _Unusable(f"the runs of its RLE do not add up to {_of(size)} pixels")
-
-
-def _decodable(counts: str, size: Size) -> bool:
-    """Whether a string is run lengths that fill a picture; on others pycocotools may crash."""
-    runs = string_runs(counts)
-    return runs is not None and bool((runs >= 0).all()) and int(runs.sum()) == size[0] * size[1]
-
-
-def string_runs(counts: str) -> np.ndarray | None:
-    """The run lengths [R] in COCO's string; None where it is none.
-
-    A letter holds five bits, lowest first, and whether more follow; the last one's upper bit is a
-    sign. From the fourth on, a run is told as its difference from the last but one.
-    """
-    letters = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero(~letters & 32)
-    if not len(letters) or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
-        return None
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > 6:  # 30 bits
-        return None
-    shifts = 5 * (np.arange(len(letters)) - np.repeat(starts, lengths))
-    runs = np.add.reduceat((letters & 31) << shifts, starts)
-    runs -= np.where(letters[ends] & 16, 1 << 5 * lengths, 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
 
 
 def has(entry: Any, **checks: Callable[[Any], bool]) -> bool:
     return isinstance(entry, dict) and all(check(entry.get(key)) for key, check in checks.items())
 
 
-def whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _positive(value: Any) -> bool:
     """A side in pixels; other tools write it as 640.0 too."""
-    return (whole(value) or isinstance(value, float)) and 0 < value < 1e6 and value == int(value)
+    return (is_whole(value) or isinstance(value, float)) and 0 < value < 1e6 and value == int(value)
 
 
-def _lies_below(name: str) -> bool:
-    """Whether a name stays in the folder that it belongs to."""
+def _inside(name: str) -> str:
+    """A name below the folder that it belongs to: its last part where it leads out; "" for none.
+
+    Windows' backslashes are slashes.
+    """
+    name = name.replace("\\", "/")
     path = PurePosixPath(name)
-    plain = len(name) <= MAX_NAME and "\0" not in name
-    return plain and not path.is_absolute() and ".." not in path.parts
+    if len(name) > MAX_NAME or "\0" in name:
+        return ""
+    outside = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+    return path.name if outside else name
 
 
 def text(value: Any) -> bool:
@@ -372,12 +379,3 @@ def _number(value: Any) -> bool:
 
 def _listed(categories: Mapping[int, str]) -> str:
     return ", ".join(f"{key} {name}" for key, name in list(categories.items())[:10]) or "none"
-
-
-def _of(size: Size) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
-def _short(value: Any) -> str:
-    told = json.dumps(value)
-    return told if len(told) <= 100 else f"{told[:97]}..."

@@ -9,7 +9,7 @@ A pixel's segment is R + 256 G + 65536 B; 0 is void, and so is what no segment e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from jointseg_eval.datasets.coco_file import (
     read_categories,
     read_json,
     text,
-    whole,
 )
+from jointseg_eval.datasets.outlines import is_whole
 from jointseg_eval.datasets.pictures import Size, fingerprint, read_segments
 from jointseg_eval.datasets.store import FlatStore
 from jointseg_eval.input_validation import refuse
@@ -38,18 +38,28 @@ class Panoptic:
     categories  names by id
     names       of the classes, in order of the ids of their categories
     rename      gives other names to categories; None to those that become unlabelled
+
+    Given `names` are the only classes, in their order.
     """
 
-    def __init__(self, path: Path, folder: Path, image_ids: Iterable[int], rename: Rename) -> None:
+    def __init__(
+        self,
+        path: Path,
+        folder: Path,
+        image_ids: Iterable[int],
+        rename: Rename,
+        names: Sequence[str] = (),
+    ) -> None:
         document, self._digest = read_json(path, ("annotations", "categories"))
         self.categories = read_categories(document["categories"], path, refuse)
         renamed = {id: rename(name) for id, name in self.categories.items()}
         self.path, self.folder = path, folder
-        self.names = tuple(dict.fromkeys(name for name in renamed.values() if name is not None))
+        here = dict.fromkeys(name for name in renamed.values() if name is not None)
+        self.names = tuple(names or here)
         if len(self.names) > UNLABELLED:
             raise BadDataset(f"{path} has {len(self.names)} classes; {UNLABELLED} are possible.")
         self._labels = {
-            id: UNLABELLED if name is None else self.names.index(name)
+            id: self.names.index(name) if name in self.names else UNLABELLED
             for id, name in renamed.items()
         }
         try:
@@ -96,10 +106,10 @@ def _entry(
 
     Raises KeyError and TypeError for what is missing, unknown or of another type.
     """
-    if not has(entry, image_id=whole, file_name=text):
+    if not has(entry, image_id=is_whole, file_name=text):
         raise TypeError("its image_id (whole number) or file_name (text)")
     segments = entry["segments_info"]
-    if not all(has(segment, id=whole, category_id=whole) for segment in segments):
+    if not all(has(segment, id=is_whole, category_id=is_whole) for segment in segments):
         raise TypeError("a segment's id or category_id (whole numbers)")
     classes = [(segment["id"], labels[segment["category_id"]]) for segment in segments]
     return entry["image_id"], (entry["file_name"], classes)

@@ -222,6 +222,8 @@ class AveragePrecision:
     ) -> None:
         """One more image; crowds of the target are ignored rather than sought.
 
+        So are, of masks, objects whose box alone is known.
+
         areas [N]: pixels of the objects as annotated; without them, those of their masks.
         shared: of both, where it is known already. ValueError when sizes differ or a score is not
         a number.
@@ -236,7 +238,7 @@ class AveragePrecision:
         best = self._best(labels, scores)
         same = labels[best, None] == wanted
 
-        def add(kind: Kind, sizes: np.ndarray, overlaps: np.ndarray) -> None:
+        def add(kind: Kind, sizes: np.ndarray, overlaps: np.ndarray, crowd: np.ndarray) -> None:
             counted = best[: len(sizes)]  # none of the masks that results do not have
             known = np.where(same[: len(sizes)], overlaps, -1)
             objects = wanted, object_areas(target, areas), crowd
@@ -245,13 +247,16 @@ class AveragePrecision:
         boxes = as_array(predictions.boxes)[best]
         sides = boxes[:, 2:] - boxes[:, :2]
         overlaps = box_overlaps(boxes, as_array(target.boxes), crowd)
-        add("box", sides[:, 0] * sides[:, 1], overlaps)
+        add("box", sides[:, 0] * sides[:, 1], overlaps, crowd)
         if predictions.masks is None:
-            add("mask", np.zeros(0), overlaps[:0])
+            add("mask", np.zeros(0), overlaps[:0], crowd)
         else:
             self.has_masks = True
             shared = shared or SharedPixels.of(predictions, target)
-            add("mask", shared.found.areas[best], shared.overlaps(crowd)[best])
+            found = shared.overlaps(crowd)
+            alone = as_array(target.boxes_alone())
+            found[:, alone] = shared.found.shares(as_array(target.boxes)[alone])
+            add("mask", shared.found.areas[best], found[best], crowd | alone)
 
     def boxes(self, images: Sequence[int] | None = None) -> Precision:
         """Precision by the overlap of boxes, of the images with these numbers or of all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -102,6 +103,14 @@ class Crops:
             other = others.pixels[m][y1 - v : y2 - v, x1 - u : x2 - u]
             table[n, m] = np.count_nonzero(ours & other)
         return table
+
+    def shares(self, boxes: np.ndarray) -> np.ndarray:
+        """Share [N, M] of each mask that lies in each of boxes [M, 4]."""
+        windows = [[int(x1), int(y1), math.ceil(x2), math.ceil(y2)] for x1, y1, x2, y2 in boxes]
+        windows = [[max(0, side) for side in window] for window in windows]
+        full = [np.ones((y2 - y1, x2 - x1), bool) for x1, y1, x2, y2 in windows]
+        wanted = np.ones((len(self.pixels), len(windows)), bool)
+        return self.shared(Crops(windows, full), wanted) / np.maximum(self.areas[:, None], 1)
 
 
 def _span(used: np.ndarray) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 from jointseg_core.errors import BadInput
 from jointseg_eval.datasets import open_dataset
-from jointseg_eval.datasets.coco_file import string_runs
+from jointseg_eval.datasets.outlines import string_runs
 
 
 @pytest.fixture(scope="module")
@@ -174,16 +174,29 @@ def put(**values):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (
-            put(category_id=5),
-            "annotation 1 of a.png: unknown category 5; known are 1 person, 18 do",
-        ),
+        (put(category_id=5), "annotation 1 of a.png: unknown category 5; known are 1 person, 18 d"),
         (put(image_id=100), "no image with its image_id 100"),
-        (put(bbox=[50, 4, 3, 3]), r"bbox \[50, 4, 3, 3\] lies outside the picture \(32 x 48\)"),
-        (put(bbox=[5, 4, -3, 3]), "negative size"),
-        (put(bbox=[5, 4, 3]), "expected x, y, width, height"),
-        (put(bbox=[5, 4, 3, float("nan")]), "expected x, y, width, height"),
-        (drop("bbox"), "expected x, y, width, height"),
+        (put(bbox=[50, 4, 3, 3]), "bbox [50, 4, 3, 3] lies outside the picture (32 x 48)"),
+        (put(bbox=None, segmentation=[]), "its bbox is null, expected x, y, width, height"),
+        (put(bbox=[5, 4, 0, 3], segmentation=[]), "no extent"),
+        (put(iscrowd="yes"), 'its iscrowd is "yes", expected 0 or 1'),
+        (put(iscrowd=2), "its iscrowd is 2, expected 0 or 1"),
+        (put(iscrowd=[]), "its iscrowd is [], expected 0 or 1"),
+        (put(category_id="1"), "needs an image_id and a category_id"),
+    ],
+)
+def test_an_annotation_that_is_none_is_left_out_alone(tmp_path, change, told):
+    defects = []
+    samples = open_dataset(changed(tmp_path, change), "train", report=defects.append)
+    assert samples[0].target.labels.tolist() == [2] and len(samples) == 3
+    assert all(defect.usable for defect in defects)
+    assert any(told in str(defect) for defect in defects), defects
+    assert len(open_dataset(tmp_path, "train")) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
         (put(segmentation=[]), "no outline"),
         (drop("segmentation"), "no outline"),
         (put(segmentation=[[1, 1, 5, 5]]), "three points or more"),
@@ -191,14 +204,46 @@ def put(**values):
         (put(segmentation=[["a", 1, 5, 5, 9, 9]]), "three points or more"),
         (put(segmentation=[[1, 1, 1e8, 5, 9, 9]]), "a polygon reaches beyond 480"),
         (put(segmentation=[[1, 1, float("nan"), 5, 9, 9]]), "a polygon reaches beyond 480"),
-        (put(segmentation={"size": [4, 4], "counts": [16]}), r"RLE is of \[4, 4\]"),
+        (put(segmentation={"size": [4, 4], "counts": [16]}), "RLE is of [4, 4]"),
         (put(segmentation={"size": list(SIZE), "counts": [9]}), "do not add up to 32 x 48"),
         (put(segmentation={"size": list(SIZE), "counts": "PPP"}), "do not add up to 32 x 48"),
-        (put(iscrowd="yes"), 'its iscrowd is "yes", expected 0 or 1'),
-        (put(iscrowd=2), "its iscrowd is 2, expected 0 or 1"),
-        (put(iscrowd=[]), r"its iscrowd is \[\], expected 0 or 1"),
-        (put(bbox=[5, 4, True, 3]), "expected x, y, width, height"),
-        (put(category_id="1"), "needs an image_id and a category_id"),
+    ],
+)
+def test_an_object_without_an_outline_keeps_its_box(tmp_path, change, told):
+    defects = []
+    samples = open_dataset(changed(tmp_path, change), "train", report=defects.append)
+    sample = samples[0]
+    assert sample.target.boxes[0].tolist() == [2.5, 4, 22.5, 14.25]
+    assert sample.target.boxes_alone().tolist() == [True, False]
+    assert not sample.target.masks[0].any() and sample.areas[0] == 199.5
+    (defect,) = defects
+    assert defect.usable and told in str(defect) and defect.kind == "objects have no outline"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [put(bbox=[5, 4, -3, 3]), put(bbox=[5, 4, 3]), put(bbox=[5, 4, 3, float("nan")]), drop("bbox"),
+     put(bbox=[5, 4, True, 3])],
+)  # fmt: skip
+def test_an_object_without_a_box_has_that_of_its_outline(tmp_path, change):
+    defects = []
+    samples = open_dataset(changed(tmp_path, change), "train", report=defects.append)
+    assert samples[0].target.boxes[0].tolist() == [2.5, 4, 22.5, 14.25]
+    assert [defect.usable for defect in defects] == [True] and "bbox" in str(defects[0])
+
+
+def test_a_stray_polygon_goes_and_the_others_stay(tmp_path):
+    whole = open_dataset(write_coco(tmp_path / "whole"), "train")[1]
+    stray = lambda d: d["annotations"][2]["segmentation"].append([1, 1, 5, 5])  # noqa: E731
+    defects = []
+    samples = open_dataset(changed(tmp_path / "b", stray), "train", report=defects.append)
+    assert torch.equal(samples[1].target.masks, whole.target.masks)
+    assert "that part is left out" in str(*defects)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
         (lambda d: d["images"][1].update(id=7), "its id 7 is taken by a.png"),
         (lambda d: d["images"][1].update(width=0), "needs an id, a file_name, a width"),
         (lambda d: d["categories"][1].update(id=90), "its id 90 is taken by toothbrush"),

@@ -91,7 +91,7 @@ class Augmentation:
         target = Target(
             boxes, sample.target.labels, masks, semantic, sample.target.crowd, sample.target.seed
         )
-        return self._canvas(image, self._pruned(target))
+        return self._canvas(image, self._pruned(target, sample.target.boxes_alone()))
 
     def output_size(self, image_size: Size, generator: torch.Generator) -> Size:
         """(h, w) of what a call with a generator in this state makes of a picture."""
@@ -131,15 +131,20 @@ class Augmentation:
             image = v2.RandomPhotometricDistort()(image)
         return image
 
-    def _pruned(self, target: Target) -> Target:
-        """Without what does not show; what shows too little becomes crowd and unlabelled."""
+    def _pruned(self, target: Target, alone: Tensor) -> Target:
+        """Without what does not show; what shows too little becomes crowd and unlabelled.
+
+        alone: bool [N], whose box is all that is known, so that the box has to show.
+        """
         height, width = target.masks.shape[1:]
         limits = target.boxes.new_tensor([width, height, width, height])
         target = replace(target, boxes=target.boxes.clamp(min=0).minimum(limits))
         counts = pixel_counts(target.masks)
-        target, counts = target[counts > 0], counts[counts > 0]
         sides = (target.boxes[:, 2:] - target.boxes[:, :2]).amin(1)
-        lost = ~target.crowd & ((counts < self.min_pixels) | (sides < self.min_box))
+        shown = torch.where(alone, sides > 0, counts > 0)
+        target, counts, sides, alone = (each[shown] for each in (target, counts, sides, alone))
+        few = (counts < self.min_pixels) & ~alone
+        lost = ~target.crowd & (few | (sides < self.min_box))
         semantic = target.semantic
         if semantic is not None and lost.any():
             semantic = semantic.masked_fill(target.masks[lost].any(0), UNLABELLED)

@@ -4,6 +4,7 @@ options.py       flags from the fields of dataclasses, and values from JSON
 command.py       the command line: a recipe, its changes, the options of a run
 preparation.py   builds a run and refuses what cannot be used
 sources.py       the pictures to learn from and to validate on
+own_pictures.py  what is said about pictures that people bring, and the classes they lack
 run.py           a run: its parts, one step, what is kept
 stages.py        what a step of either stage computes
 average.py       the moving average of the weights

@@ -20,6 +20,12 @@ from training.pretrained.imagenet import lite0_weights
 from training.recipes import Recipe, augmentation_of, check, fitted, learns_pixels
 from training.runs.command import Command, Options, config_document
 from training.runs.distributed import Ranks
+from training.runs.own_pictures import (
+    best_metric,
+    say_what_is_shared,
+    with_pixels,
+    with_stuff,
+)
 from training.runs.run import Run
 from training.runs.run_folder import RunFolder, as_json, replace_file
 from training.runs.sources import check_pictures, open_sources
@@ -39,9 +45,13 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     if saved is None:
         options = _with_backbone(recipe, options)
         _check_start(recipe, options)
+    recipe = with_stuff(recipe, options.init)
     training, validation = open_sources(recipe, ranks, options.cache)
+    say_what_is_shared(training, validation)
+    training = with_pixels(training, recipe)
+    recipe = best_metric(recipe, validation, "best" in command.changes or saved is not None)
     if options.dry_run:
-        validation = Subset(validation, range(2))
+        validation = Subset(validation, range(min(2, len(validation))))
     recipe = fitted(recipe, training.classes, training.name)
     if saved and recipe.model != command.recipe.model:
         raise BadInput(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jointseg_core import Classes
 from jointseg_core.errors import BadConfig, BadDataset
-from jointseg_eval.datasets import Joined, Samples, Subset, open_dataset, read_remap
+from jointseg_eval.datasets import Joined, Samples, Subset
 from jointseg_eval.datasets.camvid import CAMVID
 from training.loading.as_cityscapes import CAMVID_NAMES, AsCityscapes
 from training.loading.cache import DecodedCache
 from training.loading.real_streets import real_streets
 from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks
+from training.runs.own_pictures import open_own
 from training.synthesize import SyntheticSet, synthesize
 
 SCENES = Path("out/data")
@@ -32,7 +34,8 @@ def open_sources(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Samp
     if recipe.overfit:
         few = _with_objects(training, recipe.overfit)
         return few, few
-    validation = _opened(recipe.validation_data or root, "val", recipe, True, cache)
+    other = recipe.validation_data or root
+    validation = _opened(other, "val", recipe, True, cache, training.classes)
     _check_classes(training, validation, learns_pixels(recipe.model))
     return training, validation
 
@@ -101,11 +104,14 @@ def decoded_beside(root: Path) -> Path:
 
 
 def _opened(
-    root: Path, split: str, recipe: Recipe, keep_empty: bool, cache: Path | None
+    root: Path,
+    split: str,
+    recipe: Recipe,
+    keep_empty: bool,
+    cache: Path | None,
+    expected: Classes | None = None,
 ) -> Samples:
-    classes = recipe.classes or None
-    remap = read_remap(recipe.remap)
-    samples = open_dataset(root, split, classes=classes, remap=remap, keep_empty=keep_empty)
+    samples = open_own(root, split, recipe, keep_empty, expected)
     if samples.classes == CAMVID:
         samples = AsCityscapes(samples, CAMVID_NAMES)
     return DecodedCache(samples, cache / split) if cache else samples

@@ -1,0 +1,134 @@
+"""labelme's files, one JSON a picture, as a document of COCO's.
+
+Polygons, circles and painted masks are outlines, rectangles boxes alone; shapes of one label and
+group are one object. Points and lines are none.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_masks
+
+from jointseg_core.errors import BadDataset, BadInput
+from jointseg_core.images import open_picture
+from jointseg_eval.datasets.coco_file import has, read_json, text
+from jointseg_eval.datasets.outlines import is_whole
+from jointseg_eval.datasets.pictures import Size, picture_size
+
+CORNERS = 32  # of a circle
+RECTANGLES = ("rectangle", "oriented_rectangle")
+
+
+def labelme_document(folder: Path) -> tuple[dict[str, Any], str, Path]:
+    """COCO's document of a folder, its digest, and the folder; BadDataset for other files."""
+    images, annotations, names = [], [], set()
+    digest = hashlib.sha256()
+    for number, path in enumerate(sorted(folder.glob("*.json"))):
+        document, own = read_json(path, ("shapes",))
+        digest.update(f"{path.name} {own}\n".encode())
+        name = _picture_of(path, document)
+        size = _size(folder / name, document)
+        images.append({"id": number, "file_name": name, "width": size[1], "height": size[0]})
+        for label, entry in _objects(document["shapes"], size):
+            names.add(label)
+            annotations.append(
+                {"id": len(annotations), "image_id": number, "label": label, **entry}
+            )
+    ids = {name: k for k, name in enumerate(sorted(names))}
+    for entry in annotations:
+        entry["category_id"] = ids[entry.pop("label")]
+    categories = [{"id": k, "name": name} for name, k in ids.items()]
+    whole = {"images": images, "annotations": annotations, "categories": categories}
+    return whole, digest.hexdigest(), folder
+
+
+def _picture_of(path: Path, document: dict[str, Any]) -> str:
+    """The name of a picture below its folder: as it is told, else beside its JSON."""
+    told = document.get("imagePath")
+    told = told.replace("\\", "/") if text(told) else path.stem + ".jpg"
+    last = PurePosixPath(told).name
+    beside = (p.name for p in path.parent.glob(f"{path.stem}.*") if p.suffix != ".json")
+    names = [told, last, f"images/{last}", *sorted(beside)]
+    return next((n for n in names if n and ".." not in n and (path.parent / n).is_file()), last)
+
+
+def _size(picture: Path, document: dict[str, Any]) -> Size:
+    height, width = document.get("imageHeight"), document.get("imageWidth")
+    return (height, width) if is_whole(height) and is_whole(width) else picture_size(picture)
+
+
+def _objects(shapes: Iterable[Any], size: Size) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Label and annotation of each object; of what is none, an annotation that no reader takes."""
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for number, shape in enumerate(shapes):
+        if not has(shape, label=text):
+            raise BadDataset(f"a shape of labelme has no label: {str(shape)[:100]}")
+        group = shape.get("group_id")
+        key = ("alone", number) if group is None else (shape["label"], repr(group))
+        groups.setdefault(key, []).append(shape)
+    for some in groups.values():
+        yield some[0]["label"], _annotation(some, size)
+
+
+def _annotation(shapes: list[dict[str, Any]], size: Size) -> dict[str, Any]:
+    """The shapes of one object together."""
+    masks = [mask for shape in shapes if (mask := _mask(shape, size)) is not None]
+    polygons = [polygon for shape in shapes if (polygon := _polygon(shape)) is not None]
+    corners = [c for s in shapes if s.get("shape_type") in RECTANGLES for c in _points(s)]
+    if masks:
+        letters = coco_masks.merge([coco_masks.encode(np.asfortranarray(m)) for m in masks])
+        outline = {"size": list(size), "counts": letters["counts"].decode()}
+        return {"segmentation": outline, "bbox": coco_masks.toBbox(letters).tolist()}
+    points = [point for polygon in polygons for point in polygon] or corners
+    if len(points) < 2:
+        return {"segmentation": [], "bbox": None}
+    (x1, y1), (x2, y2) = np.min(points, 0).tolist(), np.max(points, 0).tolist()
+    outline = [[value for point in polygon for value in point] for polygon in polygons]
+    return {"segmentation": outline, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+
+
+def _points(shape: dict[str, Any]) -> list[tuple[float, float]]:
+    points = shape.get("points")
+    good = isinstance(points, list) and all(
+        isinstance(p, list) and len(p) == 2 and all(isinstance(v, int | float) for v in p)
+        for p in points
+    )
+    return [(float(x), float(y)) for x, y in points] if good else []
+
+
+def _polygon(shape: dict[str, Any]) -> list[tuple[float, float]] | None:
+    """The corners of a shape that is an outline."""
+    kind, points = shape.get("shape_type") or "polygon", _points(shape)
+    if kind == "polygon":
+        return points
+    if kind == "circle" and len(points) == 2:
+        (x, y), edge = points
+        radius = math.dist(points[0], edge)
+        turns = (2 * math.pi * k / CORNERS for k in range(CORNERS))
+        return [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
+    return None
+
+
+def _mask(shape: dict[str, Any], size: Size) -> np.ndarray | None:
+    """The pixels uint8 [H, W] of a painted shape, whose PNG lies at its first point."""
+    points, png = _points(shape), shape.get("mask")
+    if shape.get("shape_type") != "mask" or not points or not isinstance(png, str):
+        return None
+    try:
+        with open_picture(io.BytesIO(base64.b64decode(png))) as picture:
+            part = np.array(picture.convert("L")) > 0
+    except (ValueError, BadInput):
+        return None
+    whole = np.zeros(size, np.uint8)
+    x, y = (max(0, int(value)) for value in points[0])
+    window = whole[y : y + part.shape[0], x : x + part.shape[1]]
+    window[:] = part[: window.shape[0], : window.shape[1]]
+    return whole

@@ -1,0 +1,104 @@
+"""What tools export trains, with a few flags, and what cannot be used is said."""
+
+import json
+
+import pytest
+import torch
+from dataset_trees import SIZE, picture, save
+from labelled_sets import CAR, coco, label_studio, roboflow, write, yolo
+from tiny_run import run
+
+from jointseg_core import UNLABELLED, Target, load_model, shipped_weights
+from jointseg_eval.datasets import Sample, open_dataset
+from training.runs.own_pictures import ObjectPixels
+from training.runs.run_folder import RunFolder
+
+FEW = (
+    *("--input-size", "64x64", "--workers", "0", "--warm-up", "1", "--precision", "fp32"),
+    *("--steps", "1", "--refinement-steps", "0", "--batch", "2", "--log-every", "1"),
+    *("--pictures", "1"),
+)
+
+
+def trained(recipe, data, folder, *more):
+    arguments = [recipe, "--data", str(data), "--out", str(folder / "run"), *FEW]
+    assert run(*arguments, *map(str, more)) == 0
+    return load_model(folder / "run/weights.safetensors")[1]
+
+
+def test_the_joint_network_is_fine_tuned_on_polygons_alone(tmp_path, capsys):
+    start = shipped_weights("joint")
+    flags = ("--init", start, "--refinement-steps", 1, "--classes", "car,person")
+    manifest = trained("joint_tiny_synthetic", roboflow(tmp_path / "set"), tmp_path, *flags)
+    out = capsys.readouterr().out
+    before = load_model(start)[1].classes
+    assert manifest.classes.things == ("car", "person")
+    assert set(manifest.classes.semantic) - {"car", "person"} == set(before.semantic[:11])
+    assert "pixels outside of objects train nothing; road, " in out
+    assert "the best weights are those by mask_ap" in out
+    assert "train: 2 of 4 objects have no outline; the first: " in out
+    assert {"mask_ap", "box_ap"} <= manifest.training["validation"].keys()
+    (training,) = [r for r in RunFolder(tmp_path / "run").records() if r["kind"] == "training"][:1]
+    assert training["loss_semantic"] > 0 and training["loss_mask"] > 0
+
+
+def test_without_weights_that_know_stuff_there_is_nothing_to_keep(tmp_path, capsys):
+    words = ("joint_tiny_synthetic", "--data", str(roboflow(tmp_path / "set")), *FEW)
+    assert run(*words, "--out", str(tmp_path / "run")) == 3
+    assert "start from weights that know some, --init" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_boxes_alone_train_what_they_know(tmp_path):
+    trained("rdsnet_tiny_synthetic", yolo(tmp_path / "set", polygons=False), tmp_path)
+    (training,) = [r for r in RunFolder(tmp_path / "run").records() if r["kind"] == "training"]
+    assert training["loss_mask"] == 0 and training["loss_classification"] > 0
+
+
+def test_pictures_with_boxes_alone_can_be_left_out(tmp_path, capsys):
+    root = label_studio(tmp_path / "set")
+    document = json.loads((root / "result.json").read_text())
+    for entry in document["annotations"][:4]:
+        entry["segmentation"] = [CAR]
+    (root / "result.json").write_text(json.dumps(document))
+    trained("rdsnet_tiny_synthetic", root, tmp_path, "--skip-boxes", "--val-fraction", "0.3")
+    assert "pictures show boxes without an outline: out" in capsys.readouterr().out
+
+
+def test_one_picture_trains_and_it_is_said_what_it_is_validated_on(tmp_path, capsys):
+    root = tmp_path / "set"
+    save(root / "images/a.png", picture(0))
+    write(root / "result.json", coco(("images\\a.png",)))
+    manifest = trained("rdsnet_tiny_synthetic", root, tmp_path)
+    assert "1 pictures" in manifest.training["data"]
+    said = "1 of 1 validation pictures are training pictures"
+    assert said in capsys.readouterr().out
+    again = ["rdsnet_tiny_synthetic", "--data", str(root), *FEW, "--out", str(tmp_path / "other")]
+    assert run(*again, "--dry-run") == 0
+
+
+def test_classes_of_validation_come_in_any_order_or_not_at_all(tmp_path):
+    root = roboflow(tmp_path / "set")
+    path = root / "valid/_annotations.coco.json"
+    document = coco(("c.jpg",), ("person", "car"))
+    document["annotations"] = document["annotations"][:1]
+    path.write_text(json.dumps(document))
+    manifest = trained("rdsnet_tiny_synthetic", root, tmp_path, "--classes", "car,person")
+    assert manifest.classes.things == ("car", "person")
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_pixels_of_two_classes_and_of_none_train_nothing(tmp_path, label):
+    samples = open_dataset(roboflow(tmp_path), "train", classes=["car", "person"])
+    pixels = ObjectPixels(samples, ("road", "person"))
+    assert pixels.classes.semantic == ("road", "car", "person")
+    assert pixels.classes.thing_to_semantic == (1, 2)
+    masks = torch.zeros(2, *SIZE, dtype=torch.bool)
+    masks[0, :10], masks[1, 5:20] = True, True
+    boxes = torch.tensor([[0.0, 0, 48, 10], [0, 5, 48, 20]])
+    target = Target(boxes, torch.tensor([0, label]), masks)
+    sample = Sample("a", 0, samples[0].image, target)
+    pixels.samples = {0: sample}
+    rows = pixels[0].target.semantic[:, 0].tolist()
+    both = 1 if label == 0 else UNLABELLED
+    assert rows == [1] * 5 + [both] * 5 + [1 + label] * 10 + [UNLABELLED] * (SIZE[0] - 20)
