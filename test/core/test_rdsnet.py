@@ -183,6 +183,29 @@ def test_refinement_learns_without_moving_anything_else():
     assert network.refinement_loss(network(images), [nothing()]).item() == 0
 
 
+def test_boxes_are_refined_in_network_pixels_whatever_the_camera():
+    torch.manual_seed(0)
+    network = build_rdsnet(replace(TINY, score_threshold=0.005, max_detections=30)).eval()
+    output = network(torch.randn(1, 3, *SIZE))
+    (small,) = network.decode(output, [Letterbox(SIZE, SIZE)])
+    (large,) = network.decode(output, [Letterbox((3 * SIZE[0], 3 * SIZE[1]), SIZE)])
+    assert len(small) and small.boxes.equal(small.boxes.round())
+    torch.testing.assert_close(large.boxes, small.boxes * 3)
+    assert large.masks.windows[:, 2].max() > SIZE[1]  # masks are as fine as the camera
+    network.config = replace(network.config, gamma=0.0)
+    (as_regressed,) = network.decode(output, [Letterbox(SIZE, SIZE)])
+    assert not as_regressed.boxes.equal(small.boxes)
+
+
+def test_refined_boxes_stay_inside_an_image_with_padding():
+    torch.manual_seed(0)
+    network = build_rdsnet(replace(TINY, score_threshold=0.005)).eval()
+    frame = Letterbox((3 * SIZE[0], SIZE[1]), SIZE)  # the right of the input is padding
+    (seen,) = network.decode(network(torch.randn(1, 3, *SIZE)), [frame])
+    assert len(seen) and (seen.boxes[:, 2:] > seen.boxes[:, :2]).all()
+    assert (seen.boxes[:, 2] <= SIZE[1]).all() and (seen.boxes[:, 3] <= 3 * SIZE[0]).all()
+
+
 def test_thresholds_of_zero_and_one_are_thresholds_too():
     network = build_rdsnet(replace(TINY, score_threshold=0.0, mask_threshold=0.0)).eval()
     output, frame = network(torch.zeros(1, 3, *SIZE)), Letterbox(SIZE, SIZE)
