@@ -67,6 +67,7 @@ class RDSNetConfig:
     channels: int = 256  # of the pyramid and both streams
     head_depth: int = 4  # 3x3 convolutions in each tower of the object stream
     head_groups: int = 32  # groups of the heads' group norm, 0 = none
+    pixel_groups: int | None = None  # the same of the pixel stream; None = as many
     filter_size: int = 32  # d, length of a representation; 0 = RetinaNet, without masks
     anchor_size: float = 4.0  # side of a level's smallest anchor in strides
     pixel_level: int = 3  # finest level of the pixel stream: 3 as released, 2 as printed
@@ -328,6 +329,8 @@ class RDSNet(nn.Module):
 
 PRESETS = {
     "r101": RDSNetConfig(80),
+    # as printed (3.1, 4.1): towers as RetinaNet's, the pixel stream as PanopticFPN's
+    "printed": RDSNetConfig(80, pixel_level=2, head_groups=0, pixel_groups=32),
     "r50": RDSNetConfig(80, backbone="r50"),
     "r18": RDSNetConfig(80, backbone="r18", channels=128, head_depth=3),
     "tiny": RDSNetConfig(
@@ -349,16 +352,14 @@ PRESETS = {
 
 
 def build_rdsnet(config: RDSNetConfig) -> RDSNet:
-    """RDSNet as released: pixel stream on P3..P5, group norm in the heads.
-
-    As printed (3.1, 4.1) it is with pixel_level=2, as PanopticFPN, and head_groups=0, as RetinaNet.
-    """
+    """RDSNet as released, pixel stream on P3..P5, group norm in the heads; "printed" differs."""
     return RDSNet(config, **_parts(config, config.pixel_level if config.filter_size else 3))
 
 
 def _parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
     """The arguments of `RDSNet` beside its config, with a pyramid from P{finest} to P7."""
     channels, groups, d = config.channels, config.head_groups, config.filter_size
+    pixel_groups = groups if config.pixel_groups is None else config.pixel_groups
     backbone = build_backbone(config.backbone, config.norm, config.frozen_stages)
     coarser = StridedConvLevels(backbone.widths[-1], channels)
     anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=_OCTAVE_SCALES)
@@ -369,6 +370,6 @@ def _parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
         "pyramid": FeaturePyramid(backbone.widths[finest - 2 :], channels, coarser),
         "anchors": anchors,
         "object_stream": ObjectStream(channels, classes, cell, d, depth, groups),
-        "pixel_stream": PixelStream(channels, d, groups, levels) if d else NoPixelStream(),
+        "pixel_stream": PixelStream(channels, d, pixel_groups, levels) if d else NoPixelStream(),
         "refinement": BoundaryRefinement(config.gamma, config.refinement_reach),
     }

@@ -11,7 +11,7 @@ from jointseg_core.layers import per_anchor
 from jointseg_core.targets import NEGATIVE, assign_anchors
 
 TINY = preset("rdsnet", "tiny")
-PRINTED = replace(TINY, pixel_level=2, head_groups=0)
+PRINTED = replace(TINY, pixel_level=2, head_groups=0, pixel_groups=8)
 SIZE = (64, 128)
 
 
@@ -80,9 +80,13 @@ def test_the_forward_pass_has_the_shapes_it_names(config):
     assert output.pixels.shape == (2, 16, 16, 32)
 
 
-def test_the_printed_variant_has_no_norm_and_starts_at_p2():
-    printed = build_rdsnet(PRINTED)
-    assert not any(isinstance(m, torch.nn.GroupNorm) for m in printed.modules())
+def test_the_printed_variant_has_norms_in_the_pixel_stream_alone_and_starts_at_p2():
+    with torch.device("meta"):
+        printed = build_rdsnet(preset("rdsnet", "printed"))
+    streams = printed.object_stream, printed.pixel_stream
+    norms = [[m for m in s.modules() if isinstance(m, torch.nn.GroupNorm)] for s in streams]
+    assert not norms[0] and len(norms[1]) == 7  # P2: 1, P3: 1, P4: 2, P5: 3 convolutions
+    assert all(norm.num_groups == 32 for norm in norms[1])
     assert len(printed.pyramid.lateral) == 4
 
 
