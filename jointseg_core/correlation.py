@@ -157,14 +157,14 @@ def contrast(representations: Tensor) -> Tensor:
 
 
 def sample_masks(
-    representations: Tensor, pixels: Tensor, boxes: Tensor, margin: float, frame: Letterbox
+    logits: Tensor, boxes: Tensor, margin: float, frame: Letterbox
 ) -> tuple[list[Tensor], Tensor]:
     """Mask logits [h_i, w_i] inside windows [N, 4] around camera boxes [N, 4], and the windows.
 
-    representations [N, d], pixels [d, h, w] at MASK_STRIDE; margin as in `crop_windows`.
+    logits [N, h, w] at MASK_STRIDE; margin as in `crop_windows`.
     """
     windows = mask_windows(boxes, margin, frame)
-    return frame.sample(correlate(representations, pixels), MASK_STRIDE, windows), windows
+    return frame.sample(logits, MASK_STRIDE, windows), windows
 
 
 def mask_windows(boxes: Tensor, margin: float, frame: Letterbox) -> Tensor:

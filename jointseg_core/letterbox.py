@@ -53,6 +53,11 @@ class Letterbox:
         height, width = self.content_size
         return height / self.image_size[0], width / self.image_size[1]
 
+    @property
+    def content(self) -> Letterbox:
+        """The image as the network sees it: maps and boxes there, in network pixels."""
+        return Letterbox(self.content_size, self.content_size)
+
     def fit(self, image: Tensor) -> Tensor:
         """uint8 [3, H, W] resized to the content [3, h', w'] with anti-aliasing."""
         if tuple(image.shape[-2:]) == self.content_size:

@@ -34,6 +34,7 @@ from jointseg_core.correlation import (
     ObjectStream,
     PixelStream,
     contrast,
+    correlate,
     count_mask_samples,
     mask_losses,
     mask_samples,
@@ -66,6 +67,7 @@ class RDSNetConfig:
     channels: int = 256  # of the pyramid and both streams
     head_depth: int = 4  # 3x3 convolutions in each tower of the object stream
     head_groups: int = 32  # groups of the heads' group norm, 0 = none
+    pixel_groups: int | None = None  # the same of the pixel stream; None = as many
     filter_size: int = 32  # d, length of a representation; 0 = RetinaNet, without masks
     anchor_size: float = 4.0  # side of a level's smallest anchor in strides
     pixel_level: int = 3  # finest level of the pixel stream: 3 as released, 2 as printed
@@ -230,12 +232,11 @@ class RDSNet(nn.Module):
         if not len(sampled):  # 0, but with gradients, which every process of a step has to have
             return (self.refinement.kernel.sum() + self.refinement.bias.sum()) * 0
         height, width = (MASK_STRIDE * side for side in output.pixels.shape[-2:])
-        frame = Letterbox((height, width), (height, width))  # the kernel trains in network pixels
+        frame = Letterbox((height, width), (height, width))
         with torch.no_grad():
-            boxes = self._boxes_at(output, sampled, frame)
-            profiles = mask_profiles(
-                *self._masks_at(output, sampled, boxes, frame), (height, width)
-            )
+            boxes = frame.to_image(self._boxes_at(output, sampled))
+            crops = self._crops(self._mask_logits(output, sampled), boxes, frame)
+            profiles = mask_profiles(*crops, frame.image_size)
         wanted = target.boxes[assigned[sampled]]
         return self.refinement.loss(*profiles, boxes, wanted) * len(sampled)  # a sum, as others
 
@@ -253,27 +254,38 @@ class RDSNet(nn.Module):
         config = self.config
         # boxes for these anchors alone, representations for those alone that survive NMS
         anchors = self._candidates(output, config.score_threshold)
-        boxes = self._boxes_at(output, anchors, frame)
+        network_boxes = self._boxes_at(output, anchors)
+        boxes = frame.to_image(network_boxes)
         scores = output.class_logits[anchors].float().sigmoid()  # [n, K]
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
         found = Predictions(frame.image_size, boxes[rows], scores[rows, labels], labels)
         if not config.filter_size:
             return found
-        return self._with_masks(found, output, anchors[rows], frame)
+        logits = self._mask_logits(output, anchors[rows])
+        crops = self._crops(logits, found.boxes, frame)
+        found = replace(found, masks=threshold_masks(*crops, config.mask_threshold))
+        if not config.gamma:
+            return found
+        return replace(found, boxes=self._refined(logits, network_boxes[rows], crops, frame))
 
-    def _with_masks(
-        self, found: Predictions, output: RDSNetOutput, anchors: Tensor, frame: Letterbox
-    ) -> Predictions:
-        """The objects of these anchors with their masks, and with boxes refined by them (3.3).
+    def _refined(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        crops: tuple[list[Tensor], Tensor],
+        frame: Letterbox,
+    ) -> Tensor:
+        """Boxes [N, 4] in camera pixels, refined by the masks of these logits [N, h, w] (3.3).
 
-        Masks are cropped around the boxes as they were.
+        That is done in network pixels, for which the kernel was trained (3.4); crops are those of
+        the camera, which are the same where it has as many pixels.
         """
-        crops, windows = self._masks_at(output, anchors, found.boxes, frame)
-        boxes = self.refinement(*mask_profiles(crops, windows, frame.image_size), found.boxes)
-        return replace(
-            found, boxes=boxes, masks=threshold_masks(crops, windows, self.config.mask_threshold)
-        )
+        content = frame.content
+        boxes = content.to_image(boxes)
+        crops = crops if content == frame else self._crops(logits, boxes, content)
+        refined = self.refinement(*mask_profiles(*crops, content.image_size), boxes)
+        return frame.to_image(refined)
 
     @torch.no_grad()
     def proposals(
@@ -287,7 +299,8 @@ class RDSNet(nn.Module):
         for image, frame in ((output.image(i), frame) for i, frame in enumerate(frames)):
             anchors = self._candidates(image, threshold=0)
             scores = image.class_logits[anchors].amax(1).float().sigmoid()
-            results.append(of_any_class(self._boxes_at(image, anchors, frame), scores, limit))
+            boxes = frame.to_image(self._boxes_at(image, anchors))
+            results.append(of_any_class(boxes, scores, limit))
         return results
 
     def _candidates(self, output: RDSNetOutput, threshold: float) -> Tensor:
@@ -296,24 +309,28 @@ class RDSNet(nn.Module):
         # the sigmoid is monotonic: logits are compared, and only the winners become scores
         return best_of_levels(best, sizes, self.config.candidates, logit(threshold))[0]
 
-    def _boxes_at(self, output: RDSNetOutput, anchors: Tensor, frame: Letterbox) -> Tensor:
+    def _boxes_at(self, output: RDSNetOutput, anchors: Tensor) -> Tensor:
+        """Boxes [n, 4] of anchors [n] in network pixels."""
         deltas = self.object_stream.deltas_at(output.box_features, anchors)
-        return frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
+        return decode_boxes(deltas, torch.cat(output.anchors)[anchors])
 
-    def _masks_at(
-        self, output: RDSNetOutput, anchors: Tensor, boxes: Tensor, frame: Letterbox
+    def _mask_logits(self, output: RDSNetOutput, anchors: Tensor) -> Tensor:
+        """Those of the objects of anchors [n], [n, H/4, W/4]."""
+        values = self.object_stream.representations_at(output.filter_features, anchors)
+        return correlate(contrast(values), output.pixels)
+
+    def _crops(
+        self, logits: Tensor, boxes: Tensor, frame: Letterbox
     ) -> tuple[list[Tensor], Tensor]:
-        """Mask logits [h_i, w_i] of the anchors' objects inside windows [N, 4] around the boxes."""
-        representations = contrast(
-            self.object_stream.representations_at(output.filter_features, anchors)
-        )
-        return sample_masks(representations, output.pixels, boxes, self.config.test_margin, frame)
+        return sample_masks(logits, boxes, self.config.test_margin, frame)
 
 
 # -- building ---------------------------------------------------------------------------------
 
 PRESETS = {
     "r101": RDSNetConfig(80),
+    # as printed (3.1, 4.1): towers as RetinaNet's, the pixel stream as PanopticFPN's
+    "printed": RDSNetConfig(80, pixel_level=2, head_groups=0, pixel_groups=32),
     "r50": RDSNetConfig(80, backbone="r50"),
     "r18": RDSNetConfig(80, backbone="r18", channels=128, head_depth=3),
     "tiny": RDSNetConfig(
@@ -335,16 +352,14 @@ PRESETS = {
 
 
 def build_rdsnet(config: RDSNetConfig) -> RDSNet:
-    """RDSNet as released: pixel stream on P3..P5, group norm in the heads.
-
-    As printed (3.1, 4.1) it is with pixel_level=2, as PanopticFPN, and head_groups=0, as RetinaNet.
-    """
+    """RDSNet as released, pixel stream on P3..P5, group norm in the heads; "printed" differs."""
     return RDSNet(config, **_parts(config, config.pixel_level if config.filter_size else 3))
 
 
 def _parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
     """The arguments of `RDSNet` beside its config, with a pyramid from P{finest} to P7."""
     channels, groups, d = config.channels, config.head_groups, config.filter_size
+    pixel_groups = groups if config.pixel_groups is None else config.pixel_groups
     backbone = build_backbone(config.backbone, config.norm, config.frozen_stages)
     coarser = StridedConvLevels(backbone.widths[-1], channels)
     anchors = AnchorGrid((8, 16, 32, 64, 128), config.anchor_size, scales=_OCTAVE_SCALES)
@@ -355,6 +370,6 @@ def _parts(config: RDSNetConfig, finest: int) -> dict[str, Any]:
         "pyramid": FeaturePyramid(backbone.widths[finest - 2 :], channels, coarser),
         "anchors": anchors,
         "object_stream": ObjectStream(channels, classes, cell, d, depth, groups),
-        "pixel_stream": PixelStream(channels, d, groups, levels) if d else NoPixelStream(),
+        "pixel_stream": PixelStream(channels, d, pixel_groups, levels) if d else NoPixelStream(),
         "refinement": BoundaryRefinement(config.gamma, config.refinement_reach),
     }

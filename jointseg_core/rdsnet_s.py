@@ -28,6 +28,7 @@ from jointseg_core.boxes import (
 )
 from jointseg_core.correlation import (
     contrast,
+    correlate,
     count_mask_samples,
     mask_losses,
     mask_samples,
@@ -290,7 +291,8 @@ class RDSNetS(nn.Module):
         limits = config.score_threshold, config.nms_iou, config.max_detections
         rows, labels = detect(boxes, scores, *limits)
         representations = self.object_stream.representations_at(output.features, anchors[rows])
-        crops = sample_masks(representations, output.pixels, boxes[rows], config.test_margin, frame)
+        logits = correlate(representations, output.pixels)
+        crops = sample_masks(logits, boxes[rows], config.test_margin, frame)
         masks = threshold_masks(*crops, config.mask_threshold)
         return Predictions(frame.image_size, boxes[rows], scores[rows, labels], labels, masks)
 

@@ -22,6 +22,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
+from jointseg_core import Preprocessing, build_model, load_model
+from jointseg_core.checkpoint import Model, model_type
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device
@@ -29,12 +31,13 @@ from jointseg_eval.input_validation import check_folder
 from jointseg_eval.provenance import command_line, environment
 from training.ablations import joint, rdsnet, segrpn
 from training.ablations.figures import FIGURES, Finished
+from training.ablations.objects import objects_of
 from training.ablations.results import Measured, as_text, partners, table_document
-from training.ablations.runs import Base, Means, Run, run_of, train_all
+from training.ablations.runs import Base, Means, Run, run_of, train_all, validations_of
 from training.ablations.scoring import Task, score_all
 from training.ablations.statistics import MAX_SEEDS
-from training.ablations.study import Study, Table
-from training.recipes import RECIPES, Recipe, steps_of
+from training.ablations.study import Study, Table, of_given_weights, of_lengths
+from training.recipes import RECIPES, Recipe, preprocessing_of, steps_of
 from training.runs.distributed import Ranks
 from training.runs.options import Parser, add_flags, changed, described
 from training.runs.run_folder import as_json, replace_file
@@ -43,8 +46,6 @@ from training.runs.sources import decoded_beside, open_sources, scenes_of
 STUDIES = {study.name: study for study in (*rdsnet.STUDIES, *segrpn.STUDIES, *joint.STUDIES)}
 Size = Literal["tiny", "r18", "r50"]
 SIZES = get_args(Size)
-VALIDATIONS = 10
-"""A curve over training has so many points."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,11 @@ class Options(Means):
     """What is trained and scored, and with what; the recipe's own flags follow."""
 
     size: Size = "tiny"  # of the network: tiny, r18 or r50
+    recipe: str = ""  # of training/recipes.py, such as rdsnet_r101_coco_600; "" = by the size
     seeds: int = Study.seeds  # trainings of each row, with seeds from --seed on
     backbone: Path | None = None  # a published file for it, see docs/training.md
     cache: Path | None = None  # folder for decoded pictures; synthetic scenes have their own
+    weights: Path | None = None  # use this network, and leave out rows that need another training
     resamples: int = 1000  # draws of validation pictures behind an interval
     results: Path = Path("docs/results")  # folder for the numbers
 
@@ -75,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(command.options.threads)
     document = ablate(command)
     print(f"\n{as_text(document)}\n")
-    path = command.options.results / f"ablation_{command.study.name}_{command.options.size}.json"
+    options = command.options
+    what = options.weights.stem if options.weights else options.recipe or options.size
+    path = options.results / f"ablation_{command.study.name}_{what}.json"
     replace_file(path, as_json(document))
     print(f"{path} is written", *document["pictures"], sep="\n")
     return 0
@@ -96,16 +101,34 @@ def ablate(command: Command) -> dict[str, Any]:
     train_all(every, options, say)
     tables = {t.title: measure(t, runs[t.title], base, options) for t in study.tables}
     folder = options.out / "figures" / f"{study.name}_{options.size}"
-    draw = FIGURES.get(study.name, lambda finished: {"pictures": []})
+    draw = FIGURES.get(study.name, _no_pictures)
+    if options.weights and study != STUDIES[study.name]:  # a part of it
+        draw = _no_pictures
+    objects = objects_of(base.validation, *_network(command))
     return {
         "study": study.name,
         "title": study.title,
         "settings": settings(command, base),
         "notes": list(study.notes),
-        "tables": [table_document(table, tables[table.title]) for table in study.tables],
+        "objects": objects,
+        "tables": [
+            table_document(table, tables[table.title], objects["sizes"]) for table in study.tables
+        ],
         **draw(Finished(base, options, tables, folder)),
         "environment": environment(command.text, choose_device(options.device), 1),
     }
+
+
+def _network(command: Command) -> tuple[Model, Preprocessing]:
+    """What the study is of, with its input."""
+    if command.options.weights:
+        model, manifest = load_model(command.options.weights)
+        return model, manifest.preprocessing
+    return build_model(command.recipe.model), preprocessing_of(command.recipe)
+
+
+def _no_pictures(_: Finished) -> dict[str, Any]:
+    return {"pictures": []}
 
 
 def say(text: str) -> None:
@@ -120,7 +143,8 @@ def base_of(command: Command) -> Base:
     cache = command.options.cache or (None if recipe.data else decoded_beside(root))
     recipe = replace(recipe, data=root)
     training, validation = open_sources(recipe, here, cache)
-    return Base(command.name, recipe, training, validation, cache, command.options.backbone)
+    files = command.options.backbone, command.options.weights
+    return Base(command.name, recipe, training, validation, cache, *files)
 
 
 def measure(
@@ -132,6 +156,7 @@ def measure(
         Task(
             f"{row.name}, seed {run.recipe.seed}",
             run.weights(options.out),
+            run.folder(options.out).path,
             row,
             table.columns,
             options.resamples if row.name in resampled else 0,
@@ -158,18 +183,32 @@ def resampled_rows(table: Table, runs: Mapping[str, Sequence[Run]]) -> set[str]:
 
 def settings(command: Command, base: Base) -> dict[str, Any]:
     """What the numbers were measured with."""
-    recipe, options = base.recipe, command.options
+    options = command.options
     return {
         "command": command.text,
-        "recipe": command.name,
         "size": options.size,
-        "seeds": list(range(recipe.seed, recipe.seed + options.seeds)),
-        "steps": steps_of(recipe, len(base.training)),
+        **(_file(options.weights) if options.weights else _trainings(command, base)),
+        "validation_pictures": len(base.validation),
+        "resamples": options.resamples,
+    }
+
+
+def _file(weights: Path) -> dict[str, Any]:
+    """Given weights, and the size of their network's input."""
+    _, manifest = load_model(weights)
+    size = list(manifest.preprocessing.input_size)
+    return {"weights": weights.name, "sha256": manifest.sha256, "input_size": size}
+
+
+def _trainings(command: Command, base: Base) -> dict[str, Any]:
+    recipe, lengths = base.recipe, {table.steps for table in command.study.tables}
+    return {
+        "recipe": command.name,
+        "seeds": list(range(recipe.seed, recipe.seed + command.options.seeds)),
+        "steps": sorted(steps or steps_of(recipe, len(base.training)) for steps in lengths),
         "refinement_steps": recipe.refinement_steps,
         "input_size": list(recipe.input_size),
         "training_pictures": len(base.training),
-        "validation_pictures": len(base.validation),
-        "resamples": options.resamples,
     }
 
 
@@ -187,17 +226,38 @@ def parse_command(arguments: Sequence[str]) -> Command:
     usual = _usual(arguments)
     add_flags(parser, usual)
     study = STUDIES[parser.first(arguments, "study", STUDIES)]
-    name = recipe_name(study, _size(arguments))
-    add_flags(parser, RECIPES[name])
+    name = recipe_name(study, *_choice(arguments))
+    recipe = RECIPES[name]
+    fixed = name == f"{study.family}_tiny_synthetic"  # what the study is defined for
+    add_flags(parser, replace(recipe, input_size=study.input_size) if fixed else recipe)
     given = vars(parser.parse_args(arguments))
     options = changed(usual, {k: v for k, v in given.items() if k in described(usual)})
+    if options.weights:
+        study, options = _given(study, options), replace(options, seeds=1)
     changes = {k: v for k, v in given.items() if k in described(RECIPES[name])}
-    recipe = changed(RECIPES[name], changes)
+    recipe = changed(recipe, changes)
     if "validate_every" not in changes and recipe.steps:
-        recipe = replace(recipe, validate_every=max(1, recipe.steps // VALIDATIONS))
+        recipe = replace(recipe, validate_every=validations_of(recipe.steps))
+    if fixed and "input_size" not in changes:
+        recipe = replace(recipe, input_size=study.input_size)
+    if fixed and "steps" not in changes and not options.weights:
+        study = of_lengths(study)
     check(options)
     text = command_line("training.ablate", arguments)
     return Command(text, study, name, recipe, options)
+
+
+def _given(study: Study, options: Options) -> Study:
+    """What of a study given weights answer. Raises BadInput for no file, BadConfig for nothing."""
+    _, manifest = load_model(options.weights)
+    kept = of_given_weights(study)
+    if not kept.tables:
+        raise BadConfig(f"all of {study.name} needs trainings of its own; leave out --weights")
+    if (kind := manifest.model_type) != study.family:
+        raise BadConfig(
+            f"--weights: {options.weights} is {kind}, {study.name} is of {study.family}"
+        )
+    return kept
 
 
 def _usual(arguments: Sequence[str]) -> Options:
@@ -206,15 +266,22 @@ def _usual(arguments: Sequence[str]) -> Options:
     return Options(seeds=study.seeds) if study else Options()
 
 
-def _size(arguments: Sequence[str]) -> str:
-    """The value of --size, which decides what other flags there are."""
+def _choice(arguments: Sequence[str]) -> tuple[str, str]:
+    """The values of --size and --recipe, which decide what other flags there are."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--size", choices=SIZES, default=Options.size)
-    return parser.parse_known_args(list(arguments))[0].size
+    parser.add_argument("--recipe", default="")
+    given = parser.parse_known_args(list(arguments))[0]
+    return given.size, given.recipe
 
 
-def recipe_name(study: Study, size: str) -> str:
-    """The recipe of a study in a size. Raises BadConfig where there is none."""
+def recipe_name(study: Study, size: str, recipe: str = "") -> str:
+    """The recipe of a study: that of a size, or one by name. Raises BadConfig where none fits."""
+    if recipe:
+        fitting = [n for n in RECIPES if model_type(RECIPES[n].model) == study.family]
+        if recipe not in fitting:
+            raise BadConfig(f"--recipe {recipe}: {study.name} is for one of {', '.join(fitting)}")
+        return recipe
     wanted = f"{study.family}_{size}_synthetic"
     if wanted not in RECIPES:
         sizes = [s for s in SIZES if f"{study.family}_{s}_synthetic" in RECIPES]

@@ -3,11 +3,13 @@
     python -m training.train rdsnet_r50_coco_1x --data /data/coco --backbone resnet50.pth
     python -m training.train rdsnet_tiny_synthetic
     python -m training.train joint_r50_cityscapes --data /data/cityscapes --backbone resnet50.pth
+    python -m training.ablate rdsnet-table-4 --recipe rdsnet_r101_coco_600 --data /data/coco
 
-RDSNet: section 4.1 and the released configurations. RDSNet_s: YOLACT's training, to which that
-section refers. SegRPN: section IV-A. The joint network: as long as RDSNet, with AdamW. The papers
-start from ImageNet weights and, but for YOLACT, keep their norms fixed; on synthetic scenes all but
-the network named lite starts from scratch with trainable norms.
+RDSNet: section 4.1 and, where that is silent, the released configurations; of scale 600, which no
+configuration has, the long side is ours. RDSNet_s: YOLACT's training, to which that section refers.
+SegRPN: section IV-A. The joint network: as long as RDSNet, with AdamW. The papers start from
+ImageNet weights and, but for YOLACT, keep their norms fixed; on synthetic scenes all but the
+network named lite starts from scratch with trainable norms.
 """
 
 from __future__ import annotations
@@ -357,5 +359,6 @@ RECIPES: dict[str, Recipe] = {
         for size, lr in (("r18", 6e-4), ("r50", 4e-4))
     },
 }
-"""Recipes by name. The papers' are theirs to the number; the joint network's on published data and
-the lite and larger synthetic ones are untuned."""
+"""Recipes by name. The papers' are theirs in every number that they or their code state, see
+docs/faithfulness.md; the joint network's on published data and the lite and larger synthetic ones
+are untuned."""

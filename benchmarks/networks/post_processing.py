@@ -11,10 +11,16 @@ from torch import Tensor
 from benchmarks.networks.clock import StageClock
 from benchmarks.networks.models import letterbox
 from benchmarks.networks.planting import street_scene
-from benchmarks.networks.released import oracle_masks, released_masks
+from benchmarks.networks.released import in_network, oracle_masks, released_masks
 from benchmarks.networks.settings import Settings
 from jointseg_core.checkpoint import preset
-from jointseg_core.correlation import MASK_STRIDE, contrast, sample_masks, threshold_masks
+from jointseg_core.correlation import (
+    MASK_STRIDE,
+    contrast,
+    correlate,
+    sample_masks,
+    threshold_masks,
+)
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.predictions import Masks
 from jointseg_core.refinement import BoundaryRefinement, mask_profiles
@@ -36,9 +42,12 @@ def our_masks(
 
     representations [N, 2, d], pixels [d, h, w], boxes [N, 4] in camera pixels.
     """
-    crops, windows = sample_masks(contrast(representations), pixels, boxes, margin, frame)
-    refined = refinement(*mask_profiles(crops, windows, frame.image_size), boxes)
-    return threshold_masks(crops, windows, threshold), refined
+    logits, content = correlate(contrast(representations), pixels), frame.content
+    masks = threshold_masks(*sample_masks(logits, boxes, margin, frame), threshold)
+    boxes = in_network(boxes, frame)
+    crops = sample_masks(logits, boxes, margin, content)
+    refined = refinement(*mask_profiles(*crops, content.image_size), boxes)
+    return masks, frame.to_image(refined)
 
 
 def given(settings: Settings, count: int) -> tuple:

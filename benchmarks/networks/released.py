@@ -6,7 +6,8 @@ per object with the whole map, enlarges all of them to the padded input and agai
 takes the softmax over the two, cuts the crops out with full-size boolean masks and refines boxes on
 full maps (released code of RDSNet, mask head and detector; paper 3.1 and 3.3).
 
-`resizes=1` goes from the map to the picture in one step. That is what ours must equal bit by bit.
+`oracle_masks` goes from the map to the picture in one step, and refines in network pixels as the
+paper does (3.4). That is what ours must equal bit by bit.
 """
 
 from __future__ import annotations
@@ -95,28 +96,52 @@ def released_masks(
     refinement: BoundaryRefinement,
     margin: float,
     threshold: float,
-    resizes: int = 2,
 ) -> tuple[Tensor, Tensor]:
     """Masks, bool [N, H, W] of the picture, and refined boxes [N, 4].
 
     representations [N, 2, d], pixels [d, h, w], boxes [N, 4] in camera pixels.
     """
-    maps = torch.einsum("nkd,dhw->nkhw", representations, pixels)
-    enlarge = straight_to_picture if resizes == 1 else by_way_of_the_input
-    probability = enlarge(maps, frame).softmax(1)[:, 1]
-    probability = probability * crop_bitmaps(boxes, margin, frame)
+    maps = by_way_of_the_input(torch.einsum("nkd,dhw->nkhw", representations, pixels), frame)
+    probability = maps.softmax(1)[:, 1] * crop_bitmaps(boxes, margin, frame)
     return probability > threshold, released_refinement(probability, boxes, refinement)
 
 
 def oracle_masks(
     representations: Tensor, pixels: Tensor, boxes: Tensor, *rest: object
 ) -> tuple[Tensor, Tensor]:
-    """`released_masks` with one resize, a few objects at a time: the maps of all need gigabytes."""
+    """What ours computes, by published means; a few objects at a time, all would need gigabytes.
+
+    Takes and gives what `released_masks` does.
+    """
     parts = [
-        released_masks(some, pixels, theirs, *rest, resizes=1)
+        _oracle_masks(some, pixels, theirs, *rest)
         for some, theirs in zip(representations.split(10), boxes.split(10), strict=True)
     ]
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+def _oracle_masks(
+    representations: Tensor,
+    pixels: Tensor,
+    boxes: Tensor,
+    frame: Letterbox,
+    refinement: BoundaryRefinement,
+    margin: float,
+    threshold: float,
+) -> tuple[Tensor, Tensor]:
+    maps, content = torch.einsum("nkd,dhw->nkhw", representations, pixels), frame.content
+    seen, found = (
+        straight_to_picture(maps, at).softmax(1)[:, 1] * crop_bitmaps(there, margin, at)
+        for at, there in ((frame, boxes), (content, in_network(boxes, frame)))
+    )
+    refined = released_refinement(found, in_network(boxes, frame), refinement)
+    return seen > threshold, frame.to_image(refined)
+
+
+def in_network(boxes: Tensor, frame: Letterbox) -> Tensor:
+    """Boxes [N, 4] of the camera in network pixels."""
+    vertical, horizontal = frame.scale
+    return boxes * boxes.new_tensor([horizontal, vertical, horizontal, vertical])
 
 
 def by_way_of_the_input(maps: Tensor, frame: Letterbox) -> Tensor:

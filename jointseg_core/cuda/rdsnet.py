@@ -47,16 +47,16 @@ def decode_fixed(
 def _decode(
     model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits, capacity: int
 ) -> FixedFrame:
-    found, anchors = _detect(model, output, frame, limits, capacity)
+    found, anchors, boxes = _detect(model, output, frame, limits, capacity)
     if not model.config.filter_size:
         return found
-    return _with_masks(model, output, found, anchors, frame, limits)
+    return _with_masks(model, output, found, anchors, boxes, frame, limits)
 
 
 def _detect(
     model: RDSNet, output: RDSNetOutput, frame: Letterbox, limits: Limits, capacity: int
-) -> tuple[FixedFrame, Tensor]:
-    """The objects without masks, and their anchors [M]."""
+) -> tuple[FixedFrame, Tensor, Tensor]:
+    """The objects without masks, their anchors [M], and their boxes [M, 4] in network pixels."""
     config, stream = model.config, model.object_stream
     sizes = [len(level) for level in output.anchors]
     anchors = as_many_of_levels(output.class_logits.amax(1), sizes, config.candidates)
@@ -65,9 +65,10 @@ def _detect(
     anchors = anchors[rows]
     # a box for every pair, so an anchor's is computed once for each of its classes
     deltas = stream.box_deltas.at_each(output.box_features, anchors, stream.per_cell)
-    boxes = frame.to_image(decode_boxes(deltas, torch.cat(output.anchors)[anchors]))
+    network_boxes = decode_boxes(deltas, torch.cat(output.anchors)[anchors])
+    boxes = frame.to_image(network_boxes)
     kept = detect(boxes, scores, labels, found, limits, capacity)
-    return kept.frame(boxes, scores, labels), anchors[kept.rows]
+    return kept.frame(boxes, scores, labels), anchors[kept.rows], kept.select(network_boxes)
 
 
 def as_many_of_levels(scores: Tensor, sizes: list[int], limit: int) -> Tensor:
@@ -84,10 +85,14 @@ def _with_masks(
     output: RDSNetOutput,
     found: FixedFrame,
     anchors: Tensor,
+    boxes: Tensor,
     frame: Letterbox,
     limits: Limits,
 ) -> FixedFrame:
-    """The objects of these anchors with their masks, and the boxes that the masks refine."""
+    """The objects of these anchors with their masks, and the boxes that the masks refine.
+
+    boxes [M, 4] are those in network pixels, where they are refined.
+    """
     config, stream = model.config, model.object_stream
     values = stream.filters.at_each(output.filter_features, anchors, stream.per_cell)
     representations = contrast(values.view(-1, 2, config.filter_size))
@@ -95,20 +100,28 @@ def _with_masks(
     real = (torch.arange(len(anchors), device=anchors.device) < found.counts[0])[:, None]
     windows = mask_windows(found.boxes, config.test_margin, frame) * real
     logits = correlate(representations, output.pixels)
-    pixels, columns, rows = crop_masks(logits, windows, frame, limits.mask_logit)
-    return found.with_masks(windows, pixels, model.refinement(columns, rows, found.boxes) * real)
+    pixels, *profiles = crop_masks(logits, windows, frame, limits.mask_logit)
+    if not config.gamma:
+        return found.with_masks(windows, pixels, found.boxes)
+    content = frame.content
+    boxes = content.to_image(boxes)
+    if content != frame:
+        inside = mask_windows(boxes, config.test_margin, content) * real
+        _, *profiles = crop_masks(logits, inside, content, limits.mask_logit, room=2)
+    refined = frame.to_image(model.refinement(*profiles, boxes))
+    return found.with_masks(windows, pixels, refined * real)
 
 
 def crop_masks(
-    logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor
+    logits: Tensor, windows: Tensor, frame: Letterbox, threshold: Tensor, room: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mask pixels, bool [P] as in `Masks`, and the profiles of `mask_profiles`, [M, W] and [M, H].
 
     logits [M, h, w] at MASK_STRIDE; a pixel is set where its logit, sampled as `Letterbox.sample`
-    does, is above the threshold.
+    does, is above the threshold. room is a factor on P, for windows that no check of P sees.
     """
     crop = _kernel().crop_masks if logits.is_cuda and _kernel_works() else _crop_masks
-    pixels, columns, rows = crop(logits, windows, frame, threshold, _space(frame))
+    pixels, columns, rows = crop(logits, windows, frame, threshold, room * _space(frame))
     return pixels, columns.sigmoid(), rows.sigmoid()
 
 

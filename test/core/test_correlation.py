@@ -83,10 +83,10 @@ def test_masks_are_cut_at_the_camera_s_pixels():
     frame = Letterbox((32, 32), (16, 16))  # a cell is 8 camera pixels
     pixels = torch.full((1, 4, 4), 2.0)
     boxes = torch.tensor([[8.0, 8, 24, 24]])
-    crops, windows = sample_masks(torch.ones(1, 1), pixels, boxes, 0.0, frame)
+    crops, windows = sample_masks(pixels, boxes, 0.0, frame)
     assert windows.tolist() == [[8, 8, 24, 24]]
     assert crops[0].shape == (16, 16) and (crops[0] == 2).all()
-    grown = sample_masks(torch.ones(1, 1), pixels, boxes, 0.1, frame)[1]
+    grown = sample_masks(pixels, boxes, 0.1, frame)[1]
     assert grown.tolist() == [[0, 0, 32, 32]]  # at least a cell
     assert threshold_masks(crops, windows, 0.88).pixels.all()  # sigmoid(2) = 0.881
     assert not threshold_masks(crops, windows, 0.89).pixels.any()

@@ -11,7 +11,7 @@ from jointseg_core.layers import per_anchor
 from jointseg_core.targets import NEGATIVE, assign_anchors
 
 TINY = preset("rdsnet", "tiny")
-PRINTED = replace(TINY, pixel_level=2, head_groups=0)
+PRINTED = replace(TINY, pixel_level=2, head_groups=0, pixel_groups=8)
 SIZE = (64, 128)
 
 
@@ -80,9 +80,13 @@ def test_the_forward_pass_has_the_shapes_it_names(config):
     assert output.pixels.shape == (2, 16, 16, 32)
 
 
-def test_the_printed_variant_has_no_norm_and_starts_at_p2():
-    printed = build_rdsnet(PRINTED)
-    assert not any(isinstance(m, torch.nn.GroupNorm) for m in printed.modules())
+def test_the_printed_variant_has_norms_in_the_pixel_stream_alone_and_starts_at_p2():
+    with torch.device("meta"):
+        printed = build_rdsnet(preset("rdsnet", "printed"))
+    streams = printed.object_stream, printed.pixel_stream
+    norms = [[m for m in s.modules() if isinstance(m, torch.nn.GroupNorm)] for s in streams]
+    assert not norms[0] and len(norms[1]) == 7  # P2: 1, P3: 1, P4: 2, P5: 3 convolutions
+    assert all(norm.num_groups == 32 for norm in norms[1])
     assert len(printed.pyramid.lateral) == 4
 
 
@@ -181,6 +185,29 @@ def test_refinement_learns_without_moving_anything_else():
     network.refinement_loss(network(images), [target]).backward()
     assert network.refinement.kernel.grad.abs().sum() > 0
     assert network.refinement_loss(network(images), [nothing()]).item() == 0
+
+
+def test_boxes_are_refined_in_network_pixels_whatever_the_camera():
+    torch.manual_seed(0)
+    network = build_rdsnet(replace(TINY, score_threshold=0.005, max_detections=30)).eval()
+    output = network(torch.randn(1, 3, *SIZE))
+    (small,) = network.decode(output, [Letterbox(SIZE, SIZE)])
+    (large,) = network.decode(output, [Letterbox((3 * SIZE[0], 3 * SIZE[1]), SIZE)])
+    assert len(small) and small.boxes.equal(small.boxes.round())
+    torch.testing.assert_close(large.boxes, small.boxes * 3)
+    assert large.masks.windows[:, 2].max() > SIZE[1]  # masks are as fine as the camera
+    network.config = replace(network.config, gamma=0.0)
+    (as_regressed,) = network.decode(output, [Letterbox(SIZE, SIZE)])
+    assert not as_regressed.boxes.equal(small.boxes)
+
+
+def test_refined_boxes_stay_inside_an_image_with_padding():
+    torch.manual_seed(0)
+    network = build_rdsnet(replace(TINY, score_threshold=0.005)).eval()
+    frame = Letterbox((3 * SIZE[0], SIZE[1]), SIZE)  # the right of the input is padding
+    (seen,) = network.decode(network(torch.randn(1, 3, *SIZE)), [frame])
+    assert len(seen) and (seen.boxes[:, 2:] > seen.boxes[:, :2]).all()
+    assert (seen.boxes[:, 2] <= SIZE[1]).all() and (seen.boxes[:, 3] <= 3 * SIZE[0]).all()
 
 
 def test_thresholds_of_zero_and_one_are_thresholds_too():

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from jointseg_eval.metrics import Difference
+from training.ablations.objects import is_reported, size_of
 from training.ablations.statistics import (
     MAX_SEEDS,
     T_975,
+    Tested,
+    holm,
     mean_over_seeds,
     over_images_and_seeds,
     over_seeds,
@@ -48,7 +51,7 @@ def test_interval_of_pairs_is_that_of_their_differences():
 
 
 def test_what_seeds_have_in_common_cancels():
-    assert over_seeds([10, 50, 90], [11, 51, 91]) == Difference(1, 1, 1)
+    assert over_seeds([10, 50, 90], [11, 51, 91]) == Tested(1, 1, 1, 0)
 
 
 def test_one_seed_has_no_interval_and_claims_nothing():
@@ -79,7 +82,7 @@ def test_draws_are_paired():
 
 def test_unknown_resamples_are_left_out():
     draws = np.array([[1.0, np.nan, 1.0, 1.0]])
-    assert over_images_and_seeds([0], [1], np.zeros_like(draws), draws) == Difference(1, 1, 1)
+    assert over_images_and_seeds([0], [1], np.zeros_like(draws), draws) == Tested(1, 1, 1, 0)
     nothing = over_images_and_seeds([0], [1], draws, draws * np.nan)
     assert math.isnan(nothing.low)
 
@@ -95,3 +98,40 @@ def test_unknown_resamples_are_left_out():
 )
 def test_only_intervals_without_zero_are_claimed(difference: Difference, words: str):
     assert verdict(difference) == words
+
+
+def test_how_likely_a_difference_is_follows_student():
+    values = np.array([1.0, 2, 3, 4])
+    shifted = values - values.mean() + T_975[2] * values.std(ddof=1) / 2
+    assert mean_over_seeds(shifted).p == pytest.approx(0.05, abs=1e-4)
+    one_degree = mean_over_seeds([0.0, 2.0])  # t = 1, where Student's t is Cauchy's
+    assert one_degree.p == pytest.approx(0.5, abs=1e-6)
+    assert mean_over_seeds([-1.0, 1.0]).p == pytest.approx(1)
+    assert math.isnan(mean_over_seeds([1.0]).p)
+
+
+def test_resampled_pictures_count_as_normal():
+    drawn = np.random.default_rng(1).normal(1.96, 1, (1, 20000))
+    found = over_images_and_seeds([0.0], [1.96], np.zeros((1, 20000)), drawn)
+    assert found.p == pytest.approx(0.05, abs=0.005)
+
+
+def test_many_are_tested_together():
+    assert holm([0.01, 0.04, math.nan, 0.03])[:2] == pytest.approx([0.03, 0.06])
+    assert holm([0.01, 0.04, math.nan, 0.03])[3] == pytest.approx(0.06)
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+    clear = Difference(1, 0.1, 1.9)
+    assert verdict(clear, 0.04) == "higher"
+    assert verdict(clear, 0.06).startswith("not claimable")
+
+
+def test_a_size_class_with_few_objects_is_not_reported():
+    sizes = {"small": 200, "medium": 199, "large": 0}
+    columns = "box_ap", "box_ap_small", "box_ap_medium", "box_ap_large"
+    assert [is_reported(column, sizes) for column in columns] == [True, True, False, False]
+    assert [size_of(area) for area in (1023, 1024, 9215, 9216)] == [
+        "small",
+        "medium",
+        "medium",
+        "large",
+    ]

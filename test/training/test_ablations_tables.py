@@ -14,11 +14,18 @@ from training.ablations import runs, scoring
 from training.ablations.results import Measured, paper, partners
 from training.ablations.runs import Base, Run, run_of
 from training.ablations.scoring import Task
-from training.ablations.study import METRICS, Row, Study, Table
+from training.ablations.study import (
+    METRICS,
+    Row,
+    Study,
+    Table,
+    of_given_weights,
+    of_lengths,
+)
 from training.recipes import RECIPES
 
-NAMES = """rdsnet-table-2 rdsnet-table-3 rdsnet-table-4 rdsnet-fig-5 segrpn-table-1 segrpn-table-2
-segrpn-fig-3 segrpn-fig-6 rdsnet-fig-3 exchange joint"""
+NAMES = """rdsnet-table-2 rdsnet-table-3 rdsnet-table-4 rdsnet-pixels rdsnet-fig-5 segrpn-table-1
+segrpn-table-2 segrpn-fig-3 segrpn-fig-6 rdsnet-fig-3 exchange joint"""
 TABLES = [table for study in STUDIES.values() for table in study.tables]
 
 
@@ -75,14 +82,17 @@ def test_tables_are_whole(table: Table):
         ("rdsnet-table-2", (3, 3), 6),
         ("rdsnet-table-3", (7,), 1),
         ("rdsnet-table-4", (3,), 4),
-        ("segrpn-table-1", (5,), 4),
+        ("segrpn-table-1", (9,), 4),
         ("segrpn-table-2", (17,), 3),
     ],
 )
 def test_every_row_has_the_numbers_of_the_paper(study: str, rows: tuple[int, ...], columns: int):
     assert tuple(len(table.rows) for table in STUDIES[study].tables) == rows
     for table in STUDIES[study].tables:
-        assert all(len(row.paper) == columns for row in table.rows)
+        # the paper has no row of both ways at once with a learned branch
+        assert {len(r.paper) for r in table.rows if not r.name.startswith("+ ROI + RPN")} <= {
+            columns
+        }
 
 
 def numbers(study: str, row: str, table: int = 0) -> list[float]:
@@ -117,7 +127,8 @@ TABLES_1 = STUDIES["segrpn-table-1"].tables[0]
         ("rdsnet-table-4", 1),
         ("rdsnet-fig-3", 1),
         ("rdsnet-fig-5", 1 + 5 + 6 - 1),  # gamma 0.05 and s 4 are the same
-        ("segrpn-table-1", 3),
+        ("rdsnet-pixels", 1),
+        ("segrpn-table-1", 4),
         ("segrpn-table-2", 8),
         ("segrpn-fig-3", 1),
         ("segrpn-fig-6", 3),
@@ -136,7 +147,7 @@ def test_studies_share_trainings(bases: dict[str, Base]):
     }
     assert keys["rdsnet-table-4"] == keys["rdsnet-fig-5"] == keys["rdsnet-fig-3"]
     assert keys["rdsnet-table-4"] < keys["rdsnet-table-2"]
-    assert keys["segrpn-fig-3"] < keys["segrpn-fig-6"] == keys["segrpn-table-1"]
+    assert keys["segrpn-fig-3"] < keys["segrpn-fig-6"] < keys["segrpn-table-1"]
     assert len(keys["segrpn-table-2"] & keys["segrpn-table-1"]) == 1  # the baseline
 
 
@@ -165,6 +176,46 @@ def test_switches_are_resampled_and_trainings_are_not(bases: dict[str, Base]):
             assert same == (row.startswith(f"{other} (w/o"))
     for table in STUDIES["rdsnet-fig-5"].tables:
         assert all(pairs(table, bases["rdsnet"]).values())
+
+
+def test_masks_of_all_rows_of_table_3_are_cut_at_one_probability(bases: dict[str, Base]):
+    runs = trainings(bases["rdsnet_s"], STUDIES["rdsnet-table-3"]).values()
+    assert {run.recipe.model.mask_threshold for run in runs} == {0.4}
+    assert not any("mask_threshold" in row.use for row in STUDIES["rdsnet-table-3"].tables[0].rows)
+
+
+def test_the_default_segrpn_is_in_table_1(bases: dict[str, Base]):
+    base = bases["segrpn"]
+    run = trainings(base, STUDIES["segrpn-table-1"])["Table I", "+ ROI + RPN"]
+    assert run.recipe.model == base.recipe.model
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=lambda study: study.name)
+def test_what_a_study_is_was_decided_before_it_is_measured(study: Study):
+    assert study.seeds >= 8 and min(study.input_size) >= 256
+    retrained = {row.name for table in study.tables for row in table.rows if row.train}
+    if retrained and "table" in study.name:
+        assert len(study.lengths) == 2
+
+
+def test_every_table_is_measured_after_each_length(bases: dict[str, Base]):
+    study = of_lengths(STUDIES["rdsnet-table-3"])
+    assert [table.steps for table in study.tables] == [800, 1600]
+    first, second = (
+        run_of(bases["rdsnet_s"], table, table.rows[1], 0).recipe for table in study.tables
+    )
+    assert (first.steps, first.validate_every) == (800, 80)
+    assert replace(first, steps=1600, validate_every=160) == second
+    assert of_lengths(STUDIES["rdsnet-fig-5"]) == STUDIES["rdsnet-fig-5"]
+
+
+def test_given_weights_answer_for_rows_that_differ_in_use():
+    (table,) = of_given_weights(STUDIES["rdsnet-table-2"]).tables
+    assert [(row.name, row.against) for row in table.rows] == [
+        ("+ mask", ()),
+        ("+ MBRM", ("+ mask",)),
+    ]
+    assert of_given_weights(STUDIES["segrpn-fig-6"]).tables == ()
 
 
 def test_resamples_are_drawn_where_they_are_needed(bases: dict[str, Base]):
@@ -221,7 +272,7 @@ def test_what_other_code_made_is_not_used_again(
     bases: dict[str, Base], monkeypatch: pytest.MonkeyPatch
 ):
     base, table = bases["rdsnet"], Table("", (), ())
-    task = Task("", Path(), Row("a"), (), 0)
+    task = Task("", Path(), Path(), Row("a"), (), 0)
     before = run_of(base, table, Row("a"), 0).key, task.path(base.validation)
     for module in (runs, scoring):
         monkeypatch.setattr(module, "code_digest", lambda *places: "other code")
@@ -239,6 +290,6 @@ def test_seeds_see_the_same_pictures_in_the_same_order(bases: dict[str, Base]):
 def test_rows_can_be_scored_in_other_processes(bases: dict[str, Base], study: str):
     samples = bases[STUDIES[study].family].validation
     for table in STUDIES[study].tables:
-        tasks = [Task("", Path(), row, table.columns, 0) for row in table.rows]
+        tasks = [Task("", Path(), Path(), row, table.columns, 0) for row in table.rows]
         copies, pictures = pickle.loads(pickle.dumps((tasks, samples)))
         assert [task.path(pictures) for task in copies] == [task.path(samples) for task in tasks]

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from jointseg_eval.metrics import Difference
+from training.ablations.objects import FEWEST, is_reported
 from training.ablations.runs import Run
 from training.ablations.scoring import Scores
-from training.ablations.statistics import over_images_and_seeds, over_seeds, verdict
+from training.ablations.statistics import Tested, holm, over_images_and_seeds, over_seeds, verdict
 from training.ablations.study import METRICS, Row, Table
 
 DIGITS = 2
 SAME, RETRAINED = "the same weights", "trained separately"
+NOT_REPORTED = Tested(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ def partners(table: Table) -> Iterable[tuple[Row, Row]]:
     return ((row, table.row(name)) for row in table.rows for name in row.against)
 
 
-def difference(row: Measured, other: Measured, metric: str) -> Difference:
+def difference(row: Measured, other: Measured, metric: str) -> Tested:
     """How much higher a row's number is than another's, as sure as their trainings allow."""
     ours, theirs = row.values(metric), other.values(metric)
     if row.shares_weights(other):
@@ -57,21 +58,31 @@ def difference(row: Measured, other: Measured, metric: str) -> Difference:
     return over_seeds(theirs, ours)
 
 
-def table_document(table: Table, rows: Mapping[str, Measured]) -> dict[str, Any]:
-    """A table's part of the document."""
+def table_document(
+    table: Table, rows: Mapping[str, Measured], sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """A table's part of the document; sizes say how many objects of each there are."""
+    pairs = [(rows[row.name], rows[other.name]) for row, other in partners(table)]
+    reported = [name for name in table.columns if is_reported(name, sizes)]
+    found = [{name: difference(*pair, name) for name in reported} for pair in pairs]
+    together = iter(holm([one.p for numbers in found for one in numbers.values()]))
+    tested = [{name: (one, next(together)) for name, one in numbers.items()} for numbers in found]
     return {
         "title": table.title,
         "scale": table.scale,
         "columns": {name: METRICS[name] for name in table.columns},
-        "rows": [_row(table, rows[row.name]) for row in table.rows],
+        "rows": [_row(table, rows[row.name], reported) for row in table.rows],
         "differences": [
-            _comparison(table, rows[row.name], rows[other.name]) for row, other in partners(table)
+            _comparison(table, *pair, numbers) for pair, numbers in zip(pairs, tested, strict=True)
         ],
     }
 
 
-def _row(table: Table, measured: Measured) -> dict[str, Any]:
-    seeds = {name: measured.values(name) for name in table.columns}
+def _row(table: Table, measured: Measured, reported: Sequence[str]) -> dict[str, Any]:
+    seeds = {
+        name: measured.values(name) if name in reported else [math.nan] * len(measured.scores)
+        for name in table.columns
+    }
     return {
         "name": measured.row.name,
         "mean": {name: rounded(float(np.mean(values))) for name, values in seeds.items()},
@@ -87,15 +98,18 @@ def paper(table: Table, row: Row) -> dict[str, float]:
     return {name: value for name, value in pairs if value is not None}
 
 
-def _comparison(table: Table, row: Measured, other: Measured) -> dict[str, Any]:
+def _comparison(
+    table: Table, row: Measured, other: Measured, found: Mapping[str, tuple[Tested, float]]
+) -> dict[str, Any]:
     published, reference = paper(table, row.row), paper(table, other.row)
-    numbers = {}
+    numbers: dict[str, dict[str, Any]] = {}
     for name in table.columns:
-        found = difference(row, other, name)
+        one, together = found.get(name, (NOT_REPORTED, math.nan))
         numbers[name] = {
-            "difference": rounded(found.mean),
-            "interval": [rounded(found.low), rounded(found.high)],
-            "verdict": verdict(found),
+            "difference": rounded(one.mean),
+            "interval": [rounded(one.low), rounded(one.high)],
+            "p": rounded(together, 5),
+            "verdict": verdict(one, together) if name in found else f"fewer than {FEWEST} objects",
         }
         if name in published and name in reference:
             numbers[name]["paper"] = rounded(published[name] - reference[name])
@@ -103,9 +117,9 @@ def _comparison(table: Table, row: Measured, other: Measured) -> dict[str, Any]:
     return {"row": row.row.name, "against": other.row.name, "kind": kind, "numbers": numbers}
 
 
-def rounded(value: float) -> float | None:
+def rounded(value: float, digits: int = DIGITS) -> float | None:
     """As JSON can hold it."""
-    return round(value, DIGITS) if math.isfinite(value) else None
+    return round(value, digits) if math.isfinite(value) else None
 
 
 # -- for people -----------------------------------------------------------------------------------
@@ -113,8 +127,8 @@ def rounded(value: float) -> float | None:
 
 LEGEND = """\
 Differences of the same weights (=) have 95 % intervals over resampled pictures and seeds, those of
-separate trainings (t) by Student's t over seeds. * marks those whose interval excludes zero; the
-others are not claimable."""
+separate trainings (t) by Student's t over seeds. * marks those that are clear where all of a table
+are tested together (Holm); the others are not claimable. - is not reported: too few objects."""
 
 
 def as_text(document: Mapping[str, Any]) -> str:
@@ -122,6 +136,7 @@ def as_text(document: Mapping[str, Any]) -> str:
     parts = [f"# {document['study']}: {document['title']}", _setting(document)]
     for table in document["tables"]:
         parts += [f"## {table['title']}", _values(table), _differences(table)]
+    parts.append(_objects(document["objects"]))
     if any(table["differences"] for table in document["tables"]):
         parts.append(LEGEND)
     parts.append("\n".join(f"- {note}" for note in document["notes"]))
@@ -130,14 +145,24 @@ def as_text(document: Mapping[str, Any]) -> str:
 
 def _setting(document: Mapping[str, Any]) -> str:
     settings = document["settings"]
-    seeds = len(settings["seeds"])
     published = any(row["paper"] for table in document["tables"] for row in table["rows"])
-    return (
-        f"{settings['recipe']}, input {'x'.join(map(str, settings['input_size']))}, "
-        f"{settings['steps']} steps, {seeds} seed{'s' if seeds > 1 else ''}, "
-        f"{settings['validation_pictures']} validation pictures. In percent"
-        + ("; the paper's numbers in brackets." if published else ".")
+    size = "x".join(map(str, settings["input_size"]))
+    what = f"{settings['weights']}, input {size}" if "weights" in settings else _trained(settings)
+    return f"{what}, {settings['validation_pictures']} validation pictures. In percent" + (
+        "; the paper's numbers in brackets." if published else "."
     )
+
+
+def _objects(found: Mapping[str, Mapping[str, float]]) -> str:
+    sizes = ", ".join(f"{count} {size}" for size, count in found["sizes"].items())
+    levels = ", ".join(f"{name} {share:g} %" for name, share in found["levels"].items())
+    return f"Objects: {sizes}. By the level of their best anchor: {levels}."
+
+
+def _trained(settings: Mapping[str, Any]) -> str:
+    seeds, size = len(settings["seeds"]), "x".join(map(str, settings["input_size"]))
+    steps = " and ".join(map(str, settings["steps"]))
+    return f"{settings['recipe']}, input {size}, {steps} steps, {seeds} seed{'s' * (seeds > 1)}"
 
 
 def _values(table: Mapping[str, Any]) -> str:

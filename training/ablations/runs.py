@@ -68,6 +68,7 @@ class Base:
     validation  those to be scored on
     cache       folder for decoded pictures, or None
     backbone    a published file of weights for it, or None
+    weights     of a finished network that is used as it is, or None
     """
 
     name: str
@@ -76,6 +77,7 @@ class Base:
     validation: Samples
     cache: Path | None = None
     backbone: Path | None = None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Run:
     @cached_property
     def key(self) -> str:
         """Another one for every other result."""
+        if given := self.base.weights:
+            return f"{given.stem}_{str(_digest(given))[:12]}"
         fields = {k: v for k, v in as_values(self.recipe).items() if k not in PLACES}
         decisive = {
             "recipe": self.base.name,
@@ -121,11 +125,11 @@ class Run:
 
     def weights(self, out: Path) -> Path:
         """What it results in; there once it is finished."""
-        return self.folder(out).weights
+        return self.base.weights or self.folder(out).weights
 
     def finished(self, out: Path) -> bool:
         """Whether there is nothing left to train."""
-        return self.weights(out).with_suffix(".json").exists()
+        return bool(self.base.weights) or self.weights(out).with_suffix(".json").exists()
 
 
 def _digest(path: Path | None) -> str | None:
@@ -147,6 +151,8 @@ def run_of(base: Base, table: Table, row: Row, number: int) -> Run:
     base = replace(base, name=name)
     size = scaled(base.recipe, table.scale)
     recipe = replace(base.recipe, model=network, input_size=size, lr=lr, seed=seed)
+    if table.steps:
+        recipe = replace(recipe, steps=table.steps, validate_every=validations_of(table.steps))
     try:
         main = Run(label, base, changed(recipe, row.train))
         if row.refine is None:
@@ -154,6 +160,11 @@ def run_of(base: Base, table: Table, row: Row, number: int) -> Run:
         return Run(label, base, changed(main.recipe, {"steps": 0, **row.refine}), start=main)
     except (KeyError, AttributeError) as error:
         raise BadInput(f"row {row.name!r} does not fit {base.name}: {error}") from error
+
+
+def validations_of(steps: int) -> int:
+    """After how many steps each: a curve over training has ten points."""
+    return max(1, steps // 10)
 
 
 def scaled(recipe: Recipe, scale: float) -> tuple[int, int]:

@@ -13,13 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jointseg_core import Predictions, Predictor, build_model, load_model
-from jointseg_core.refinement import direct_boxes
+from jointseg_core import Letterbox, Predictions, Predictor, RDSNet, build_model, load_model
+from jointseg_core.refinement import direct_boxes, mask_profiles
 from jointseg_eval.datasets import Sample, Samples
 from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.models import SCORE_THRESHOLD
@@ -50,11 +51,13 @@ class Scores:
 class Task:
     """What is to be scored: weights, how a row uses them, which numbers, how many resamples.
 
-    pixels are weights of a network that adds the classes of pixels, or None.
+    They are kept in a folder. pixels are weights of a network that adds the classes of pixels, or
+    None.
     """
 
     label: str
     weights: Path
+    folder: Path
     row: Row
     columns: tuple[str, ...]
     resamples: int
@@ -66,14 +69,14 @@ class Task:
         decisive = {
             "code": code_digest(*SCORING_CODE),
             "use": dict(self.row.use),
-            "direct": self.row.direct,
+            "boxes": self.row.boxes,
             "pixels": self.pixels and self.pixels.parent.name,
             "columns": self.columns,
             "resamples": self.resamples,
             "pictures": samples.identity(),
         }
         key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-        return self.weights.parent / "scores" / f"{key[:16]}.npy"
+        return self.folder / "scores" / f"{key[:16]}.npy"
 
 
 def score_all(
@@ -121,18 +124,27 @@ def image_draws(pictures: int, resamples: int) -> list[np.ndarray]:
 def measured(task: Task, samples: Samples) -> Evaluation:
     """A row's network on every picture."""
     predictor = predictor_of(task.weights, task.row.use, task.device)
+    if task.row.boxes == "camera":
+        predictor.model._refined = MethodType(_refined_in_camera_pixels, predictor.model)
     other = predictor_of(task.pixels, {}, task.device) if task.pixels else None
     evaluation = Evaluation(samples.classes)
     proposing = bool(OF_PROPOSALS & set(task.columns))  # matching a thousand boxes takes long
     for number in range(len(samples)):
         sample = samples[number]
         found, proposals = see(predictor, sample)
-        found = direct_boxes(found) if task.row.direct else found
+        found = direct_boxes(found) if task.row.boxes == "direct" else found
         if other:
             maps, _ = see(other, sample)
             found = replace(found, semantic=maps.semantic, foreground=maps.foreground)
         evaluation.add(sample, found, proposals if proposing else None)
     return evaluation
+
+
+def _refined_in_camera_pixels(
+    model: RDSNet, _: Tensor, boxes: Tensor, crops: tuple[list[Tensor], Tensor], frame: Letterbox
+) -> Tensor:
+    """`RDSNet._refined` as the released code does it: by masks as fine as the camera's pixels."""
+    return model.refinement(*mask_profiles(*crops, frame.image_size), frame.to_image(boxes))
 
 
 def predictor_of(weights: Path, use: Mapping[str, float], device: str = "auto") -> Predictor:

@@ -32,8 +32,15 @@ TABLE_1 = Study(
                 train=RPN_ALONE),
             Row("+ RPN (w/o at test)",   (67.95, 94.40, 50.85, 79.40), ("+ RPN", "Baseline"),
                 train=RPN_ALONE, use=NO_RPN),
+            # the default, which the paper's table has not
+            Row("+ ROI + RPN",            against=("Baseline", "+ ROI", "+ RPN")),
+            Row("+ ROI + RPN (w/o ROI)",  against=("+ ROI + RPN",), use=NO_ROI),
+            Row("+ ROI + RPN (w/o RPN)",  against=("+ ROI + RPN",), use=NO_RPN),
+            Row("+ ROI + RPN (w/o both)", against=("+ ROI + RPN", "Baseline"),
+                use=NO_ROI | NO_RPN),
         )),
     ),
+    lengths=(650, 1300),
     notes=(
         "Prop. AR of the paper is compared with the recall at IoU 0.5 of at most 1000 proposals; "
         "COCO's AR@1000 stands beside it.",
@@ -87,6 +94,7 @@ TABLE_2 = Study(
                 CASE_3, RPN),
         )),
     ),
+    lengths=(650, 1300),
     notes=(
         "The maps come from the annotation, in training and at inference: a study of what perfect "
         "maps would do, and no result of a detector.",

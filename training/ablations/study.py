@@ -7,8 +7,8 @@ how sure the difference is, follows from what they say.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from jointseg_core.checkpoint import Config
 
@@ -52,7 +52,8 @@ class Row:
              finished weights of the first; None: there is no such training
     use      fields of the network's config that it is used with, over the weights as they are
     pixels   name of a row whose network adds the classes of pixels to this one's objects
-    direct   whether boxes are the tight rectangles of masks (RDSNet's baseline of Table 4)
+    boxes    where they come from: "" as the network gives them, "direct" as the tight rectangles
+             of masks (RDSNet's baseline of Table 4), "camera" refined in camera pixels
     """
 
     name: str
@@ -63,7 +64,13 @@ class Row:
     refine: Mapping[str, Any] | None = None
     use: Mapping[str, Any] = field(default_factory=dict)
     pixels: str = ""
-    direct: bool = False
+    boxes: Literal["", "direct", "camera"] = ""
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether its weights are others than those of the recipe."""
+        other = self.network is not of_the_recipe or self.refine is not None
+        return other or bool(self.train) or bool(self.pixels)
 
 
 @dataclass(frozen=True)
@@ -72,12 +79,14 @@ class Table:
 
     columns  names of scores, those of the paper first
     scale    share of the recipe's input size at which its networks see the pictures
+    steps    of the first stage; None: those of the recipe
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     scale: float = 1.0
+    steps: int | None = None
 
     def row(self, name: str) -> Row:
         """The row of that name."""
@@ -92,7 +101,12 @@ class Study:
     title   what it answers
     family  its recipes are FAMILY_SIZE_synthetic
     notes   where it differs from the paper
-    seeds   trainings of each row, unless the command says otherwise
+
+    What a study of the tiny networks is decided before it is measured; the command can differ:
+
+    seeds       trainings of each row
+    input_size  of the networks
+    lengths     steps of the first stage, each for all tables; none: those of the recipe, once
     """
 
     name: str
@@ -100,4 +114,29 @@ class Study:
     family: str
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
-    seeds: int = 3
+    seeds: int = 8
+    input_size: tuple[int, int] = (256, 512)
+    lengths: tuple[int, ...] = ()
+
+
+def of_lengths(study: Study) -> Study:
+    """The same with all tables for each of its lengths."""
+    tables = [
+        replace(table, title=f"{table.title}, {steps} steps", steps=steps)
+        for steps in study.lengths
+        for table in study.tables
+    ]
+    return replace(study, tables=tuple(tables)) if tables else study
+
+
+def of_given_weights(study: Study) -> Study:
+    """What of a study one network answers, trained elsewhere: rows that differ in use alone."""
+    tables = [_of_given_weights(table) for table in study.tables if table.scale == 1]
+    return replace(study, tables=tuple(table for table in tables if table.rows))
+
+
+def _of_given_weights(table: Table) -> Table:
+    rows = [row for row in table.rows if not row.needs_training]
+    names = {row.name for row in rows}
+    kept = [replace(row, against=tuple(a for a in row.against if a in names)) for row in rows]
+    return replace(table, rows=tuple(kept))
