@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,22 @@ class Manifest:
     def model_type(self) -> str:
         """`rdsnet`, `rdsnet_s`, `segrpn` or `joint`."""
         return model_type(self.config)
+
+    def at_size(self, size: str) -> Manifest:
+        """The same network with an input of HEIGHTxWIDTH pixels, or as it is for "".
+
+        Larger ones find smaller things, in more time. The self-test has numbers for the own size
+        alone. Raises BadConfig for what is no size, or none of this network.
+        """
+        height, _, width = size.partition("x")
+        if not size:
+            return self
+        try:
+            other = replace(self.preprocessing, input_size=(int(height), int(width)))
+        except ValueError as error:
+            raise BadConfig(f"the input size {size!r} is none, want 384x768: {error}") from error
+        same = other == self.preprocessing
+        return self if same else replace(self, preprocessing=other, self_test={})
 
 
 def model_type(config: Config) -> str:

@@ -96,24 +96,30 @@ class Predictor:
         sha256: str = "",
         model_type: str = "",
         backend: str = "auto",
+        input_size: str = "",
     ) -> Predictor:
         """The model of a checkpoint, see `load_model`, or of an export, see `open_export`.
 
         backend is "auto", which is torch or an export beside the checkpoint, see
         `export.choice`; "torch", which runs the checkpoint in an export's folder as well; or
-        "onnx", "aoti" or "openvino", for an export to it. Raises BadCheckpoint also when the file
-        holds another model type than the one asked for.
+        "onnx", "aoti" or "openvino", for an export to it. input_size is as in `Manifest.at_size`;
+        exports have one size. Raises BadCheckpoint also when the file holds another model type
+        than the one asked for.
         """
         exported, reason = None, ""
         if backend not in ("auto", "torch"):
             exported = open_export(path, backend, device, precision)
         file = Path(path) / CHECKPOINT if is_export(path) else path
         model, manifest = load_model(file, sha256)
+        own, manifest = manifest, manifest.at_size(input_size)
+        if exported and manifest is not own:
+            size = "x".join(map(str, own.preprocessing.input_size))
+            raise BadConfig(f"{path}: the export has an input of {size}, asked for {input_size}")
         if model_type and manifest.model_type != model_type:
             raise BadCheckpoint(
                 f"{Path(path).resolve()}: holds a {manifest.model_type} model, wanted {model_type}"
             )
-        if backend == "auto":
+        if backend == "auto" and manifest is own:
             exported, reason = _fastest(path, device, precision, sha256)
         weights = Path(path).resolve()
         return cls(model, manifest, device, precision, weights, exported, reason=reason)

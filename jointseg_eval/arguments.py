@@ -25,6 +25,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, device: str = "auto") -
     add("--with", dest="other", type=weights, help="weights for the class maps")
     add("--device", default=device, help="auto, cpu, cuda or cuda:N")
     add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
+    add("--input-size", default="", metavar="HxW", help="of the network; that of the weights")
     add("--backend", default="auto", help="auto, torch, or that of an export: docs/export.md")
 
 

@@ -30,6 +30,7 @@ class Chosen(Protocol):
     device: str
     precision: str
     backend: str
+    input_size: str
 
 
 def open_predictors(chosen: Chosen) -> tuple[Predictor, Predictor | None]:
@@ -41,7 +42,8 @@ def open_predictors(chosen: Chosen) -> tuple[Predictor, Predictor | None]:
 
 
 def _opened(path: Path, chosen: Chosen) -> Predictor:
-    predictor = Predictor.from_file(path, chosen.device, chosen.precision, backend=chosen.backend)
+    how = {"backend": chosen.backend, "input_size": chosen.input_size}
+    predictor = Predictor.from_file(path, chosen.device, chosen.precision, **how)
     check_model(predictor)
     return predictor
 

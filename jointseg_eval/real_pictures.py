@@ -57,7 +57,9 @@ def main() -> int:
     folder, problems = find_pictures(options.pictures), list[str]()
     sets = dict(open_sets(folder, problems.append))
     predictors = {
-        name: Predictor.from_file(path, options.device, options.precision)
+        name: Predictor.from_file(
+            path, options.device, options.precision, input_size=options.input_size
+        )
         for name, path in zip(_names(options.weights), options.weights, strict=True)
     }
     tables: dict[str, tuple[Table, int]] = {}
@@ -221,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, help="file for all numbers")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
+    add("--input-size", default="", metavar="HxW", help="of all networks; that of their weights")
     return parser
 
 

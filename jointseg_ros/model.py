@@ -65,6 +65,7 @@ def _opened(settings: Settings, backend: str) -> Predictor:
         sha256=settings.model_sha256,
         model_type=settings.model_type,
         backend=backend,
+        input_size=settings.model_input_size,
     )
 
 

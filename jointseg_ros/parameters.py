@@ -83,6 +83,9 @@ class Settings:
     )
     model_weights: str = _on_reload("", "path or name of the weights; empty: those of this package")
     model_sha256: str = _on_reload("", "SHA-256 that the weights must have; empty: not compared")
+    model_input_size: str = _on_reload(
+        "", "HEIGHTxWIDTH of the network's input in pixels, say 384x768; empty: as the weights say"
+    )
     device: str = _on_configure("auto", "auto (a GPU if there is one), cpu, cuda or cuda:N")
     precision: str = _on_configure(
         "auto",

@@ -48,6 +48,20 @@ def test_tall_images_are_seen_as_large_as_wide_ones_where_sides_are_given(rdsnet
     torch.testing.assert_close(alone.boxes, fixed([noise(1, 72, 48)])[0].boxes)
 
 
+def test_the_same_network_may_have_a_larger_input(rdsnet_weights):
+    own, larger, same = (
+        Predictor.from_file(rdsnet_weights, device="cpu", input_size=size)
+        for size in ("", "320x512", "256x512")
+    )
+    assert [p.input_size[0] for p in (own, larger, same)] == [256, 320, 256]
+    seen = [p.raw([noise(0, 48, 60)]).class_logits.shape[1] for p in (own, larger, same)]
+    assert seen[0] == seen[2] < seen[1]
+    assert same.manifest == own.manifest  # the numbers of its self-test as well
+    for size in ("96", "96x192x3", "ax2", "97x192", "0x0", "-32x32"):
+        with pytest.raises(BadConfig, match=f"the input size '{size}' is none, want 384x768"):
+            Predictor.from_file(rdsnet_weights, device="cpu", input_size=size)
+
+
 def test_an_image_alone_gives_what_it_gives_in_a_batch(rdsnet):
     images = [noise(seed, 64, 128) for seed in range(3)]
     for image, batched in zip(images, rdsnet(images), strict=True):
