@@ -3,7 +3,9 @@
 import importlib.util
 import inspect
 import itertools
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +20,7 @@ import yaml
 rclpy = pytest.importorskip("rclpy", reason="no rclpy: neither a ROS 2 nor its wheels are here")
 pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
-from jointseg_msgs.msg import InstanceMaskArray
+from jointseg_msgs.msg import InferenceStats, InstanceMaskArray
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
@@ -117,6 +119,23 @@ def test_every_view_of_rviz_has_a_panel_that_is_open(file: str) -> None:
         assert document["Window Geometry"][display["Name"]] == {"collapsed": False}
         name = display["Name"].encode("utf-16-be").hex()
         assert name in document["Window Geometry"]["QMainWindow State"]  # its place in the window
+
+
+def test_the_layout_of_foxglove_shows_what_the_node_publishes(ros: None) -> None:
+    layout = json.loads((LAUNCH / "foxglove" / "joint.json").read_text())
+    panels, placed = layout["configById"], set(re.findall(r"\w+!\w+", f"{layout['layout']}"))
+    assert placed == panels.keys()
+    topics = {name for name, _ in published(["camera"])}
+    topics |= {"/camera/image_raw", "/joint/camera/annotations", "/diagnostics"}
+    for panel in panels.values():
+        shown = panel.get(
+            "imageMode", {"imageTopic": panel.get("topicToRender"), "annotations": {}}
+        )
+        assert {shown["imageTopic"], *shown["annotations"]} <= topics | {None}
+        for path in panel.get("paths", ()):
+            topic, field = path["value"].split(".")
+            assert topic == "/joint/stats"
+            assert field in InferenceStats.get_fields_and_field_types()
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
