@@ -11,6 +11,8 @@ from jointseg_core.checkpoint import shipped_weights
 
 WEIGHTS = "a .safetensors with its manifest, an export, or the name of a model: those shipped"
 
+BITS = "of 16 that a sample of the images uses, such as 10 or 12; 0: all"
+
 
 def weights(text: str) -> Path:
     """A path; joint, rdsnet and segrpn, where nothing has that name, are the shipped weights."""

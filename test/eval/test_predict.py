@@ -147,15 +147,16 @@ def test_damaged_pictures_are_left_out_named_and_counted(
     assert "left out: broken.jpg" in capsys.readouterr().err
 
 
-def test_the_orientation_in_exif_changes_nothing(predict: Run, tmp_path: Path):
+def test_pictures_are_turned_upright_as_exif_says(predict: Run, tmp_path: Path):
     source = folder_of(tmp_path / "in")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     Image.fromarray(picture(0)).save(source / "turned.png", exif=exif)
     assert predict(source) == 0
     (image,) = results(tmp_path / "out")[0]["images"]
-    assert (image["height"], image["width"]) == SIZE
-    assert Image.open(tmp_path / "out/turned.png").size == SIZE[::-1]
+    assert (image["height"], image["width"]) == SIZE[::-1]
+    with Image.open(tmp_path / "out/turned.png") as drawn:
+        assert drawn.size == SIZE and drawn.getexif().get(0x0112, 1) == 1
 
 
 def test_a_video_becomes_a_video_of_the_same_rate_and_the_results_have_times(
