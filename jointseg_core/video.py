@@ -45,12 +45,18 @@ class CameraDecoder:
         self._held: deque[Any] = deque()
         self._video: _Video | None = None
 
+    @staticmethod
+    def is_video(message: Any) -> bool:
+        """Whether it is a packet of FFmpeg, or has the format of a video."""
+        text = getattr(message, "format", "").lower()
+        return hasattr(message, "pts") or any(name in text for name in _CODECS)
+
     def hold(self, message: Any) -> None:
         """Note a message that came, where not every one's picture is asked for; from any thread.
 
         Those of a video are decoded before the next picture is.
         """
-        if _is_video(message):
+        if self.is_video(message):
             if len(self._held) >= _MOST_HELD:
                 self._held.clear()
                 self._video = None  # which is then asked for the next key frame
@@ -61,7 +67,7 @@ class CameraDecoder:
 
         Of a video also where no key frame came before, or none since something was damaged.
         """
-        if not _is_video(message):
+        if not self.is_video(message):
             rgb = message_to_rgb(message, self._bits, self._fallback)
             self.hint = "" if self._bits else _hint(message, rgb)
             return rgb
@@ -81,12 +87,6 @@ class CameraDecoder:
             while (one := self._held.popleft()) is not message:
                 found.append(one)
         return found
-
-
-def _is_video(message: Any) -> bool:
-    """Whether it is a packet of FFmpeg, or has the format of a video."""
-    text = getattr(message, "format", "").lower()
-    return hasattr(message, "pts") or any(name in text for name in _CODECS)
 
 
 def _decoder_name(message: Any) -> str:

@@ -12,6 +12,8 @@ from jointseg_eval.datasets.sample import HeldOut
 
 WEIGHTS = "a .safetensors with its manifest, an export, or shipped ones by name: joint, joint_tiny"
 
+BITS = "of 16 that a sample of the images uses, such as 10 or 12; 0: all"
+
 
 def weights(text: str) -> Path:
     """A path; joint, joint_tiny and so on, where nothing has that name, are shipped weights."""

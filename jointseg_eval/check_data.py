@@ -28,6 +28,7 @@ from jointseg_core.errors import BadConfig, BadInput
 from jointseg_eval.arguments import add_held_out, held_out
 from jointseg_eval.datasets import HeldOut, Sample, Samples, open_dataset, splits
 from jointseg_eval.datasets.masks import pixel_counts, tight_boxes
+from jointseg_eval.datasets.pictures import is_turned
 from jointseg_eval.datasets.sample import USUAL
 from jointseg_eval.datasets.workers import At, in_order
 from jointseg_eval.input_validation import Defect, summed
@@ -45,6 +46,7 @@ class Inspection:
     objects: Counter[tuple[int, int]] = field(default_factory=Counter)  # by label, size of SIZES
     crowds: Counter[int] = field(default_factory=Counter)  # by label
     empty: int = 0  # pictures without an object
+    turned: int = 0  # pictures that viewers turn
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))  # by class
     defects: list[Defect] = field(default_factory=list)
 
@@ -65,6 +67,12 @@ def check(
     except BadInput as problem:
         whole.defects.append(Defect(split, str(problem)))
         return None, whole
+    if whole.turned:
+        told = (
+            f"{whole.turned} of {len(samples)} pictures are stored turned, as EXIF says, which "
+            "viewers undo and nothing here does: save them upright where they were annotated so"
+        )
+        whole.defects.append(Defect(split, told, usable=True))
     if whole.sizes and samples.classes.things and not whole.objects:
         told = "no picture shows an object that is not a crowd, so that nothing can learn from it"
         whole.defects.append(Defect(split, told, usable=True))
@@ -77,13 +85,20 @@ def _parts(samples: Samples, split: str, workers: int, console: Console) -> Iter
     def job(index: int, at: At) -> Inspection:
         at(index)
         try:
-            return inspect(samples[index], samples.classes)
+            found = inspect(samples[index], samples.classes)
+            found.turned = int(is_turned(_folder(samples) / samples.sample_name(index)))
+            return found
         except BadInput as problem:
             return Inspection(defects=[Defect(samples.sample_name(index), str(problem))])
 
     parts = in_order(job, range(len(samples)), workers, samples.sample_name)
     hidden = not console.is_terminal
     return track(parts, f"reading {split}", len(samples), console=console, disable=hidden)
+
+
+def _folder(samples: Samples) -> Path:
+    """What the names of pictures are below."""
+    return Path(getattr(getattr(samples, "samples", samples), "root", ""))
 
 
 def inspect(sample: Sample, classes: Classes) -> Inspection:

@@ -28,7 +28,7 @@ from rich.table import Table
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, BadConfig, BadInput
 from jointseg_core.files import completed
-from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded, weights
+from jointseg_eval.arguments import BITS, WEIGHTS, add_model_arguments, bounded, weights
 from jointseg_eval.bag_evaluation.bag_result import BagResult
 from jointseg_eval.bag_evaluation.examples import examples
 from jointseg_eval.bag_evaluation.headline import Run
@@ -73,7 +73,8 @@ def _run(options: argparse.Namespace) -> int:
     models = settings.models()
     began = time.perf_counter()
     result = _evaluate(options, recordings, settings, models)
-    result.losses[:0] = refused
+    unscored = result.unscored() if settings.truth != "none" else []
+    result.losses[:0] = [*unscored, *refused]
     timeline = result.timeline()
     if not len(timeline):
         told = "; ".join(result.losses) or "there is no frame in them"
@@ -103,7 +104,10 @@ def _run(options: argparse.Namespace) -> int:
         shown,
         result.losses,
     )
-    _print(Console(width=None if sys.stdout.isatty() else 120), document, options.out)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for sentence in unscored:
+        console.print(sentence, style="red", highlight=False, soft_wrap=True)
+    _print(console, document, options.out)
     return EXIT_LOSSES if result.losses else 0
 
 
@@ -145,7 +149,7 @@ def _settings(options: argparse.Namespace, recordings: Sequence[Recording]) -> S
         truth = str(Path(truth).absolute())
         document, _ = read_json(Path(truth), ("images", "annotations", "categories"))
         read_categories(document["categories"], Path(truth), refuse)
-    same = ("device", "precision", "backend", "batch", "strict")
+    same = ("device", "precision", "backend", "batch", "strict", "bits")
     return Settings(
         options.weights.absolute(),
         options.other.absolute() if options.other else None,
@@ -278,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate_bag", description=__doc__.splitlines()[0])
     add = parser.add_argument
     count, above_0 = bounded(int, 0), bounded(float, 1e-3)
-    add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
+    add("bags", nargs="+", type=Path, metavar="BAG", help="folder, .mcap, .db3 or ROS 1 .bag file")
     add("--weights", type=weights, required=True, help=WEIGHTS)
     add("--topic", help="the images, where a recording has several")
     add("--truth", default="topics", help="of the bag, none, or a COCO JSON that names stamps")
@@ -298,6 +302,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("out/bag_evaluation"))
     add_model_arguments(parser, device="cpu")
     add("--batch", type=count, default=4, help="frames that go through the network together")
+    add("--bits", type=bounded(int, 0, 16), default=0, help=BITS)
     add("--strict", action="store_true", help="refuse a damaged recording instead of salvaging it")
     return parser
 

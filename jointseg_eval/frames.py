@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,16 +13,17 @@ import numpy as np
 
 from jointseg_core.errors import BadImage, BadInput
 from jointseg_core.images import read_picture
-from jointseg_core.messages import stamp_ns
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.messages import to_rgb
+from jointseg_eval.recordings.files import storage
+from jointseg_eval.recordings.pictures import pictures
 from jointseg_eval.recordings.topics import FRAME_ID, START_NS, image_topic
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-RECORDINGS = (".mcap", ".db3")
+DARK = 16
+"""Where no sample of 8 bits reaches this, a picture may be one of 12 bits."""
 ACCEPTED = (
-    "a video file, a picture or a folder of pictures (" + " ".join(PICTURES) + "), or a ROS 2 "
-    "recording (.mcap, .db3 or its folder) with sensor_msgs/Image or CompressedImage"
+    "a video file, a picture or a folder of pictures (" + " ".join(PICTURES) + "), or a "
+    "recording (.mcap, .db3 or its folder; .bag of ROS 1) with images"
 )
 TIMED_FRAMES = 50
 """So many frames of a recording tell its rate."""
@@ -29,7 +31,7 @@ TIMED_FRAMES = 50
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture (uint8 RGB [H, W, 3]) as it is stored, whatever its EXIF says.
+    """A picture (uint8 RGB [H, W, 3]), upright as its EXIF says.
 
     time, stamp  when it came, and its stamp (ns)
     name         of its file, where it has one of its own
@@ -49,34 +51,42 @@ class Frames:
     kind     pictures, video or recording
     rate_hz  frames a second
     lost     what could not be read so far, a sentence each
+    hints    what was strange and could be read, and how often
     """
 
     kind: str
     rate_hz: float
     frames: Iterator[Frame]
     lost: list[str] = field(default_factory=list)
+    hints: Counter[str] = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames
 
 
-def open_frames(source: Path, topic: str | None = None, rate_hz: float = 10.0) -> Frames:
+def open_frames(
+    source: Path, topic: str | None = None, rate_hz: float = 10.0, bits: int = 0
+) -> Frames:
     """The pictures of `source`, which are read while one iterates.
 
     topic: which images of a recording, needed if it has several; rate_hz: of pictures, which have
-    no times of their own. BadInput when there is nothing that can be read.
+    no times of their own; bits: of 16 that a sample uses, 0 for all. BadInput when there is nothing
+    that can be read.
     """
     if not (source.is_file() or source.is_dir()):
         raise BadInput(f"there is no file or folder at {source.absolute()}; {accepted()}")
     lost: list[str] = []
-    if source.suffix.lower() in RECORDINGS or _is_recording(source):
+    hints: Counter[str] = Counter()
+    if _is_recording(source):
         chosen, rate = _survey(source, topic)
-        return Frames("recording", rate or rate_hz, _of_recording(source, chosen, lost), lost)
+        found = _of_recording(source, chosen, bits, lost, hints)
+        return Frames("recording", rate or rate_hz, found, lost, hints)
     if source.is_dir() or source.suffix.lower() in PICTURES:
         paths = _pictures_in(source) if source.is_dir() else [source]
-        return Frames("pictures", rate_hz, _of_pictures(paths, rate_hz, lost), lost)
+        found = _of_pictures(paths, rate_hz, bits, lost, hints)
+        return Frames("pictures", rate_hz, found, lost, hints)
     rate = _video_rate(source) or rate_hz
-    return Frames("video", rate, _of_video(source, rate, lost), lost)
+    return Frames("video", rate, _of_video(source, rate, lost), lost, hints)
 
 
 def accepted() -> str:
@@ -86,9 +96,8 @@ def accepted() -> str:
 
 def _is_recording(source: Path) -> bool:
     if not source.is_dir():
-        return False
-    parts = [path for suffix in RECORDINGS for path in source.glob(f"*{suffix}")]
-    return bool(parts) or (source / "metadata.yaml").is_file()
+        return storage(source) is not None
+    return any(map(storage, source.iterdir())) or (source / "metadata.yaml").is_file()
 
 
 def _pictures_in(folder: Path) -> list[Path]:
@@ -104,15 +113,19 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
     return [(0, int(p)) if p.isdecimal() else (1, p) for p in pieces]
 
 
-def _of_pictures(paths: list[Path], rate_hz: float, lost: list[str]) -> Iterator[Frame]:
+def _of_pictures(
+    paths: list[Path], rate_hz: float, bits: int, lost: list[str], hints: Counter[str]
+) -> Iterator[Frame]:
     """Pictures that cannot be decoded are left out."""
     period, number = int(1e9 / rate_hz), 0
     for path in paths:
         try:
-            picture = read_picture(path)
+            picture = read_picture(path, upright=True, bits=bits)
         except (BadImage, FileNotFoundError) as error:
             lost.append(f"{error}.")
             continue
+        if not bits and picture.max() < DARK:
+            hints["nearly black; if a sample holds 10 or 12 bits of 16, say so by bits"] += 1
         stamp = START_NS + number * period
         number += 1
         yield Frame(stamp, stamp, FRAME_ID, picture, path.name)
@@ -159,16 +172,16 @@ def _survey(path: Path, topic: str | None) -> tuple[str, float | None]:
     return chosen, 1e9 / gap if gap > 0 else None
 
 
-def _of_recording(path: Path, topic: str, lost: list[str]) -> Iterator[Frame]:
+def _of_recording(
+    path: Path, topic: str, bits: int, lost: list[str], hints: Counter[str]
+) -> Iterator[Frame]:
     """The images of one topic; what is damaged is left out."""
     with BagReader(path) as bag:
-        for message in bag.messages([topic]):
-            try:
-                picture = to_rgb(message.content)
-            except BadImage as error:
-                lost.append(f"{topic} at {message.time / 1e9:.3f} s: {error}")
+        for one in pictures(bag, topic, bits=bits):
+            if one.pixels is None:
+                lost.append(f"{topic} at {one.time / 1e9:.3f} s: {one.word}")
                 continue
-            header = message.content.header
-            frame_id = header.frame_id or FRAME_ID
-            yield Frame(message.time, stamp_ns(header), frame_id, picture)
+            if one.word:
+                hints[f"{topic}: {one.word}"] += 1
+            yield Frame(one.time, one.stamp, one.frame_id or FRAME_ID, one.pixels)
         lost += bag.defects()

@@ -3,9 +3,9 @@
 python -m jointseg_eval.predict INPUT --weights WEIGHTS --out DIR
 
 DIR gets the drawn pictures under their names, or one .mp4 video, and `predictions.json` with
-`images.json` (see jointseg_eval/coco_results.py). All coordinates are pixels of the picture as it
-is stored. Exit code 0; 2 for a wrong argument, 3 for an input that cannot be used, 4 when parts of
-it were damaged and left out, 5 when the disk or the rights do not suffice.
+`images.json` (see jointseg_eval/coco_results.py). All coordinates are pixels of the picture turned
+upright, as its EXIF says. Exit code 0; 2 for a wrong argument, 3 for an input that cannot be used,
+4 when parts of it were damaged and left out, 5 when the disk or the rights do not suffice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jointseg_core.command import run_program
 from jointseg_core.errors import BadInput
 from jointseg_core.predictions import Predictions
 from jointseg_core.visualize import draw
-from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded, weights
+from jointseg_eval.arguments import BITS, WEIGHTS, add_model_arguments, bounded, weights
 from jointseg_eval.coco_results import CocoResults
 from jointseg_eval.frames import Frame, Frames, accepted, open_frames
 from jointseg_eval.input_validation import check_folder, working_folder
@@ -48,7 +48,10 @@ def main() -> int:
     """Predict as the command line says; BadInput for what cannot be used."""
     options = _parser().parse_args()
     with _progress(options.input.name) as done:
-        images, objects, lost = run(options, done)
+        images, objects, frames = run(options, done)
+    lost = frames.lost
+    for hint, count in frames.hints.items():
+        print(f"warning: {hint} ({count} images)", file=sys.stderr)
     print(f"{images} images with {objects} objects are in {options.out}")
     for sentence in lost[:NAMED_LOSSES]:
         print(f"left out: {sentence}", file=sys.stderr)
@@ -59,16 +62,16 @@ def main() -> int:
 
 def run(
     options: argparse.Namespace, done: Callable[[], None] = lambda: None
-) -> tuple[int, int, list[str]]:
+) -> tuple[int, int, Frames]:
     """Do everything in a folder beside DIR, then move it there; DIR is untouched by a failure.
 
-    done is called after every image. Returns how many images and objects there are, and what was
-    lost. BadInput for what cannot be used.
+    done is called after every image. Returns how many images and objects there are, and the frames
+    with what was lost of them. BadInput for what cannot be used.
     """
     out = options.out.absolute()
     _check_output(out)
     models, classes = _models(options)
-    frames = open_frames(options.input, options.topic)
+    frames = open_frames(options.input, options.topic, bits=options.bits)
     about = _about(options, models)
     with working_folder(out) as temporary, ExitStack() as stack:
         folder = Path(temporary) / "out"
@@ -87,7 +90,7 @@ def run(
             raise BadInput(f"{where} holds no picture that can be read; {accepted()}")
         stack.close()
         _move(folder, out)
-    return results.images, results.objects, frames.lost
+    return results.images, results.objects, frames
 
 
 Taker = Callable[[Frame, Predictions], None]
@@ -199,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", type=weights, required=True, help=WEIGHTS)
     add("--out", type=Path, required=True, help="folder for the results: a new or an empty one")
     add("--topic", help="the images of a recording that has several")
+    add("--bits", type=bounded(int, 0, 16), default=0, help=BITS)
     add("--score", type=bounded(float, 0, 1), default=0.3, help="less certain objects are left out")
     add("--semantic", action="store_true", help="write the class maps as well, as PNG")
     add_model_arguments(parser)

@@ -60,6 +60,8 @@ def _of_input(facts: Input, now: float, settings: Settings, matched: Matched) ->
         yield Level(WARN, f"{facts.late_text} are allowed", rhythm.state)
     if off := _off_the_clock(facts, now, settings):
         yield Level(WARN, off, rhythm.state)
+    if facts.hint:
+        yield Level(WARN, facts.hint, rhythm.state)
     if now - facts.last_backwards < RECENT:
         yield Level(WARN, "stamps went backwards", rhythm.state)
     yield Level(OK, "receiving", rhythm.state) if facts.rhythm.last else rhythm

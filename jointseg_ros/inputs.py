@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import (
@@ -16,15 +17,20 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
 
 try:
     from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
+from jointseg_core.video import CameraDecoder
 from jointseg_ros.mailbox import Frame
 from jointseg_ros.parameters import Camera
+from jointseg_ros.serialized import message_class
+from jointseg_ros.transports import by_cv_bridge, transport_of
+
+WAITING = 30
+"""Compressed images that wait for the node at most: of a video none may be missed."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def matched_publishers(node: Node, topic: str, kind: str, qos: QoSProfile) -> Ma
 
 
 class CameraInputs:
-    """Subscriptions to camera topics: best effort, the newest image only, QoS overridable.
+    """Subscriptions to camera topics: best effort, QoS overridable; of raw images the newest only.
 
     cameras: is asked what to subscribe to whenever that begins; parameters may have changed it.
     receive: is called with each frame, on the thread that spins the node.
@@ -88,15 +94,22 @@ class CameraInputs:
         topic = self._node.resolve_topic_name(settings.topic(self._node))
         if (subscription := self._subscriptions.get(camera)) is None:
             return Matched(topic)
-        kind = f"sensor_msgs/msg/{_message_type(settings).__name__}"
+        kind = transport_of(settings.transport).type
         return matched_publishers(self._node, topic, kind, subscription.qos_profile)
 
     def _subscription(self, camera: Camera) -> Subscription:
+        decoder = CameraDecoder(camera.bits, by_cv_bridge)
+
+        def receive(message: Any) -> None:
+            decoder.hold(message)
+            self._receive(Frame(camera.name, message, time.monotonic(), decoder))
+
+        depth = 1 if camera.transport == "raw" else WAITING
         return self._node.create_subscription(
-            _message_type(camera),
+            message_class(transport_of(camera.transport).type),
             camera.topic(self._node),
-            lambda message: self._receive(Frame(camera.name, message, time.monotonic())),
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            receive,
+            QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._incompatible(camera.name, event)
@@ -110,7 +123,3 @@ class CameraInputs:
             f"a publisher on {topic} offers an incompatible {policy}: nothing arrives from it; "
             f"change it or qos_overrides.{topic}.subscription"
         )
-
-
-def _message_type(camera: Camera) -> type:
-    return Image if camera.transport == "raw" else CompressedImage

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from std_msgs.msg import Header
+
 from jointseg_core.messages import stamp_ns
+from jointseg_core.video import CameraDecoder
 from jointseg_ros.parameters import Settings
 
 
@@ -21,13 +24,21 @@ class Frame:
     """A camera message on its way."""
 
     camera: str
-    message: Any  # sensor_msgs Image or CompressedImage
+    message: Any  # of a type that the transports send
     arrived: float  # seconds on the steady clock
+    decoder: CameraDecoder = field(default_factory=CameraDecoder)  # which has seen those before
+
+    @property
+    def header(self) -> Header:
+        """The message's, or one of what it says without a header."""
+        if hasattr(self.message, "header"):
+            return self.message.header
+        return Header(stamp=self.message.timestamp, frame_id=self.message.frame_id)
 
     @property
     def stamp(self) -> int:
         """Nanoseconds, as the camera set it."""
-        return stamp_ns(self.message.header)
+        return stamp_ns(self.header)
 
 
 @dataclass(frozen=True)

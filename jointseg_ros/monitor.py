@@ -45,6 +45,7 @@ class Input:
     backwards: int = 0  # stamps older than the one before
     last_backwards: float = -1e9
     encoding: str = ""
+    hint: str = ""  # what was strange about the last good frame
     size: str = ""
     last_bad: float = -1e9
     bad_text: str = ""
@@ -112,11 +113,12 @@ class Monitor:
             if age_ms is not None:
                 facts.ages_ms.add(now, age_ms)
 
-    def good(self, camera: str, encoding: str, height: int, width: int) -> None:
-        """A frame was decoded."""
+    def good(self, camera: str, encoding: str, height: int, width: int, hint: str = "") -> None:
+        """A frame was decoded; hint: what is strange about it."""
         with self.lock:
             facts = self.inputs[camera]
             facts.encoding, facts.size = encoding, f"{width}x{height}"
+            facts.hint = hint
             facts.last_good = time.monotonic()
 
     def bad(self, camera: str, encoding: str, text: str) -> None:

@@ -18,9 +18,10 @@ from rclpy.parameter import Parameter
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from jointseg_core.errors import BadConfig
-from jointseg_ros import checks, given
+from jointseg_ros import checks, given, transports
 from jointseg_ros.levels import Limits
 from jointseg_ros.model_choices import DEFAULT_MODEL
+from jointseg_ros.transports import TRANSPORTS, transport_of
 
 KEPT_FRAMES = 5
 """Of a camera, while others are waited for: what comes in 0.16 s at 30 Hz."""
@@ -60,7 +61,8 @@ class Camera:
 
     name: str
     image_topic: str
-    transport: str  # raw or compressed
+    transport: str  # one of TRANSPORTS or TYPES
+    bits: int = 0  # of 16 that a sample uses; 0: all
 
     def topic(self, node: Node) -> str:
         """What `node` has to subscribe to; a remapping of the raw images is one of these too.
@@ -68,8 +70,8 @@ class Camera:
         Compressed images lie beside the raw ones by convention.
         """
         resolved = node.resolve_topic_name(self.image_topic)
-        raw = self.transport == "raw" or resolved.endswith("/compressed")
-        return resolved if raw else f"{resolved}/compressed"
+        suffix = transport_of(self.transport).suffix
+        return resolved if resolved.endswith(suffix) else f"{resolved}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -263,19 +265,22 @@ def declare(node: Node) -> Settings:
 
 
 def _declare_camera(node: Node, name: str) -> Camera:
-    topic = _on_configure("", "topic of the images; compressed ones lie at this name + /compressed")
-    transport = _on_configure("raw", "kind of the images", choices=("raw", "compressed"))
-    image_topic = f"{name}/image_raw"
-    return Camera(
-        name,
-        *(
-            given.declare(node, f"cameras.{name}.{key}", default, _descriptor(spec))
-            for key, default, spec in (
-                ("image_topic", image_topic, topic),
-                ("transport", "raw", transport),
-            )
+    specs = {
+        "image_topic": _on_configure(
+            f"{name}/image_raw", "topic of the images; others lie at this name + /compressed, ..."
         ),
-    )
+        "transport": _on_configure(
+            "raw", f"kind of the images: {', '.join(TRANSPORTS)}, or a message type of the topic"
+        ),
+        "bits": _on_configure(
+            0, "of 16 that a sample of the images uses, such as 10 or 12; 0: all", limits=(0, 16)
+        ),
+    }
+    values = {
+        key: given.declare(node, f"cameras.{name}.{key}", spec.default, _descriptor(spec))
+        for key, spec in specs.items()
+    }
+    return Camera(name, **values)
 
 
 def checked(settings: Settings) -> Settings:
@@ -306,7 +311,7 @@ def _when(name: str) -> str:
     return _FIELDS[name].metadata["when"] if name in _FIELDS else "configure"
 
 
-def _with(cameras: tuple[Camera, ...], name: str, value: str) -> tuple[Camera, ...]:
+def _with(cameras: tuple[Camera, ...], name: str, value: str | int) -> tuple[Camera, ...]:
     """The cameras with `cameras.<camera>.<key>` set."""
     _, camera, key = name.split(".")
     return tuple(replace(c, **{key: value}) if c.name == camera else c for c in cameras)
@@ -347,10 +352,8 @@ def _bad_choice(settings: Settings) -> str | None:
         if choices and value not in choices:
             return f"{name} is {value!r}; it is one of {', '.join(choices)}"
     for camera in settings.cameras:
-        if camera.transport not in ("raw", "compressed"):
-            return (
-                f"cameras.{camera.name}.transport is {camera.transport!r}; it is raw or compressed"
-            )
+        if problem := transports.problem(camera.transport):
+            return f"cameras.{camera.name}.transport is {camera.transport!r}; {problem}"
         if problem := _bad_topic(camera.image_topic):
             return f"cameras.{camera.name}.image_topic is {camera.image_topic!r}; {problem}"
     return None

@@ -30,9 +30,9 @@ from jointseg_core.files import open_file
 from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import message_class, stamp_ns
 from jointseg_ros.start import own_arguments
+from jointseg_ros.transports import TYPES
 
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-CAMERA_TYPES = (*IMAGE_TYPES, "sensor_msgs/msg/CameraInfo")
+CAMERA_TYPES = (*TYPES, "sensor_msgs/msg/CameraInfo")
 CLOCK_PERIOD_NS = 15_000_000
 READ_AHEAD_BYTES = 256 << 20
 EXIT_INTERRUPTED = 130
@@ -101,13 +101,15 @@ class Recording:
         summary = reader.get_summary()
         if summary is None or summary.statistics is None:
             raise PlayerError(f"{self.path} has no summary; complete it with 'mcap recover'.")
-        found = {c.topic: summary.schemas[c.schema_id].name for c in summary.channels.values()}
+        channels = [c for c in summary.channels.values() if c.message_encoding == "cdr"]
+        found = {c.topic: summary.schemas[c.schema_id].name for c in channels}
         topics = (
             {t: k for t, k in found.items() if t in wanted} if wanted else _camera_topics(found)
         )
         if not topics or (wanted and len(topics) < len(set(wanted))):
             asked = ", ".join(wanted or ["images"])
-            raise PlayerError(f"{self.path} does not hold {asked}; it holds {', '.join(found)}.")
+            holds = ", ".join(found) or "no message of ROS 2"
+            raise PlayerError(f"{self.path} does not hold {asked}; it holds {holds}.")
         statistics = summary.statistics
         size = sum(c.uncompressed_size for c in summary.chunk_indexes)
         mean = max(1, size // max(1, statistics.message_count))
@@ -145,7 +147,7 @@ class Player:
             topic: node.create_publisher(message_class(kind), topic, qos)
             for topic, kind in recording.topics.items()
         }
-        self._images = {t for t, kind in recording.topics.items() if kind in IMAGE_TYPES}
+        self._images = {t for t, kind in recording.topics.items() if kind in TYPES}
         clock_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._clock = node.create_publisher(Clock, "/clock", clock_qos)
 

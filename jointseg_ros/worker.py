@@ -13,10 +13,8 @@ import torch
 from jointseg_msgs.msg import InferenceStats
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import CompressedImage
 
 from jointseg_core.errors import BadImage
-from jointseg_core.images import message_to_rgb
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_ros.conversions import Result, without_nan
@@ -149,16 +147,18 @@ class Worker:
         """The frames with a usable picture [H, W, 3]; the others are dropped."""
         pictures = []
         for frame in frames:
-            compressed = isinstance(frame.message, CompressedImage)
-            encoding = frame.message.format if compressed else frame.message.encoding
+            packed = getattr(frame.message, "format", None)
+            encoding = frame.message.encoding if packed is None else packed
             try:
-                image = message_to_rgb(frame.message)
+                image = frame.decoder(frame.message)
             except BadImage as error:
                 self._mailbox.drop(frame, f"bad_image:{error.reason}")
                 self._monitor.bad(frame.camera, encoding, str(error))
                 self._complain(error.reason, f"{frame.camera}: frame dropped: {error}")
                 continue
-            self._monitor.good(frame.camera, encoding, *image.shape[:2])
+            if hint := frame.decoder.hint:
+                self._complain("hint", f"{frame.camera}: {hint}")
+            self._monitor.good(frame.camera, encoding, *image.shape[:2], hint)
             pictures.append((frame, image))
         return pictures
 
@@ -190,7 +190,7 @@ class Worker:
     ) -> bool:
         classes = predictor.classes
         predictions = _wanted(without_nan(predictions), classes.things, settings.classes_filter)
-        result = Result(frame.message.header, image, predictions, classes, settings)
+        result = Result(frame.header, image, predictions, classes, settings)
         try:
             self._outputs[frame.camera].publish(result)
         except Exception as error:
@@ -227,7 +227,7 @@ class Worker:
         limit_ms = settings.diagnostics_max_processing_time_ms
         self._monitor.finished(stages, total_ms, latency_ms, limit_ms)
         message = InferenceStats(
-            header=newest.message.header,
+            header=newest.header,
             model=predictor.model_type,
             device=str(predictor.device),
             batch_size=len(frames),

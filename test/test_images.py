@@ -19,7 +19,7 @@ from jointseg_eval.datasets.pictures import read_picture
 from jointseg_eval.frames import open_frames
 from jointseg_eval.recordings.bags import BagReader, BagWriter, new
 from jointseg_eval.recordings.messages import header_message, to_rgb
-from jointseg_ros import worker
+from jointseg_ros.mailbox import Frame
 
 SIDES = (6, 8)
 SAMPLES = np.random.default_rng(5).integers(0, 256, (*SIDES, 4)).astype(np.uint8)
@@ -47,7 +47,7 @@ def as_a_frame_of_a_recording(tmp_path: Path, kind: str, fields: dict) -> np.nda
 
 def in_the_node(_: Path, kind: str, fields: dict) -> np.ndarray:
     message = {"Image": Image, "CompressedImage": CompressedImage}[kind.split("/")[-1]](**fields)
-    return worker.message_to_rgb(message)
+    return Frame("camera", message, 0.0).decoder(message)
 
 
 def in_a_data_set(tmp_path: Path, _: str, fields: dict) -> np.ndarray:

@@ -101,6 +101,25 @@ class BagResult:
             },
         }
 
+    def unscored(self) -> list[str]:
+        """A sentence about each recording with annotations none of which belongs to a frame."""
+        return [told for n, r in enumerate(self.recordings) if (told := self._unscored(n, r))]
+
+    def _unscored(self, number: int, recording: Recording) -> str:
+        where, advice = recording.path, "name others by --truth-topics detections=TOPIC"
+        if recording.spare_truth:
+            spare = ", ".join(recording.spare_truth)
+            return f"{where}: {spare} belongs to no camera, so that nothing is scored; {advice}"
+        seen = np.array([stamp for n, stamp in self._seen if n == number])
+        if not len(seen) or any(n == number for n, _ in self._used):
+            return ""
+        stamps = [columns["stamp"] for n, columns in self._windows if n == number]
+        stamps = np.concatenate([*stamps, np.zeros(0, np.int64)])
+        gap = min((int(np.abs(seen - stamp).min()) for stamp in stamps), default=0)
+        told = f"none of the {len(seen)} annotations belongs to one of the {len(stamps)} frames"
+        near = f"the nearest stamps are {gap / 1e9:.3f} s apart"
+        return f"{where}: {told}, so that nothing is scored: {near}; see --tolerance, or {advice}"
+
     def _lose(self, told: Iterable[str]) -> None:
         self.losses += [one for one in told if one not in self.losses]
 

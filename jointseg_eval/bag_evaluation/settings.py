@@ -24,6 +24,7 @@ class Settings:
     tolerance  between the stamps of a frame and of its annotation, ns
     batch      frames that go through the network together
     strict     whether damage of a recording is an error
+    bits       of 16 that a sample of the images uses; 0: all
     """
 
     weights: Path
@@ -36,6 +37,7 @@ class Settings:
     tolerance: int = 10_000_000
     batch: int = 4
     strict: bool = False
+    bits: int = 0
 
     def models(self) -> Models:
         """The model, or two; BadInput for what cannot be loaded.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,6 +55,15 @@ class Pairing:
     unknown: Counter[str] = field(default_factory=Counter)  # objects of classes of no model
 
 
+class _Annotated(NamedTuple):
+    """An annotation's message: its stamp, else the time of reception, that time (ns), and which."""
+
+    stamp: int
+    time: int
+    stamped: bool
+    content: Any
+
+
 class TopicTruth:
     """Annotations on topics of the recording itself, by a reader for them alone.
 
@@ -73,7 +82,7 @@ class TopicTruth:
         self._window, self._classes, self._tolerance = window, classes, tolerance
         topics = window.recording.truth.named() if window.recording.truth else {}
         self._kinds = {topics[kind]: kind for kind in kinds}
-        self._near: dict[str, dict[int, Message]] = {kind: {} for kind in kinds}
+        self._near: dict[str, dict[int, _Annotated]] = {kind: {} for kind in kinds}
         self._read_until = -1
         self._messages = self._of_the_window(bag)
 
@@ -87,12 +96,12 @@ class TopicTruth:
                 break
             self._take(message)
         self._forget_before(time - LATE_NS)
-        found = {kind: self._nearest(near, stamp) for kind, near in self._near.items()}
+        found = {kind: self._nearest(near, time, stamp) for kind, near in self._near.items()}
         if not found or None in found.values():
             return None
-        self.pairing.used.append(stamp_ns(found["detections"].header))
+        self.pairing.used.append(found["detections"].stamp)
         try:
-            return self._read(size, **found)
+            return self._read(size, **{kind: one.content for kind, one in found.items()})
         except (ValueError, IndexError) as error:
             raise BadTruth(f"the annotation of the frame at {stamp} ns: {error}") from error
 
@@ -104,8 +113,10 @@ class TopicTruth:
 
     def _take(self, message: Message) -> None:
         self._read_until = message.time
-        stamp, kind = stamp_ns(message.content.header), self._kinds[message.topic]
-        self._near[kind][stamp] = message
+        kind = self._kinds[message.topic]
+        own = stamp_ns(message.content.header)
+        stamp = own or message.time  # as of images without one
+        self._near[kind][stamp] = _Annotated(stamp, message.time, own != 0, message.content)
         start, stop = self._window.start, self._window.stop
         mine = start is None or stop is None or start <= message.time < stop
         if kind == "detections" and mine:
@@ -118,11 +129,13 @@ class TopicTruth:
         for kind, near in self._near.items():
             self._near[kind] = {s: m for s, m in near.items() if m.time >= time}
 
-    def _nearest(self, near: Mapping[int, Message], stamp: int) -> Any | None:
-        best = min(near, key=lambda other: (abs(other - stamp), other), default=None)
-        if best is None or abs(best - stamp) > self._tolerance:
-            return None
-        return near[best].content
+    def _nearest(self, near: Mapping[int, _Annotated], time: int, stamp: int) -> _Annotated | None:
+        """By the stamps; what has none of its own, by when it came."""
+        apart = [
+            (abs(one.stamp - (stamp if one.stamped else time)), one.stamp) for one in near.values()
+        ]
+        gap, best = min(apart, default=(self._tolerance + 1, 0))
+        return near[best] if gap <= self._tolerance else None
 
     def _read(
         self,

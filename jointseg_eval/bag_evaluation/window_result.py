@@ -13,9 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jointseg_core.classes import Classes
-from jointseg_core.errors import BadImage
 from jointseg_core.files import completed
-from jointseg_core.messages import stamp_ns
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import FrameColumns
@@ -33,7 +31,7 @@ from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.metrics.columns import Columns, as_one
 from jointseg_eval.models import Models, asked_for_all
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.messages import to_rgb
+from jointseg_eval.recordings.pictures import pictures
 
 WindowResult = Columns
 """`frames.*` as FrameColumns has them, `evaluation.*` as Evaluation, `truth.*`, losses, seconds."""
@@ -59,7 +57,7 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Windo
     losses: Counter[str] = Counter()
     times = [time.perf_counter()]
     with _opened(window, settings, classes) as (bag, truth), asked_for_all(models.predictor):
-        frames = _frames(bag, window, truth, losses)
+        frames = _frames(bag, window, settings, truth, losses)
         while group := list(islice(frames, max(1, settings.batch))):
             times.append(time.perf_counter())
             seen = [frame for frame in group if frame.image is not None]
@@ -88,7 +86,7 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Windo
 def frames_of(window: Window, settings: Settings, classes: Classes) -> Iterator[Frame]:
     """The frames of a window as they are evaluated."""
     with _opened(window, settings, classes) as (bag, truth):
-        yield from _frames(bag, window, truth, Counter())
+        yield from _frames(bag, window, settings, truth, Counter())
 
 
 def score(
@@ -120,17 +118,23 @@ def load(path: Path) -> WindowResult | None:
 
 
 def _frames(
-    bag: BagReader, window: Window, truth: Truth | None, losses: Counter[str]
+    bag: BagReader,
+    window: Window,
+    settings: Settings,
+    truth: Truth | None,
+    losses: Counter[str],
 ) -> Iterator[Frame]:
-    for message in bag.messages([window.recording.topic], window.start, window.stop):
-        stamp = stamp_ns(message.content.header) or message.time
-        image = known = None
-        try:
-            image = to_rgb(message.content)
-            known = truth.at(message.time, stamp, image.shape[:2]) if truth else None
-        except (BadImage, BadTruth) as error:
-            losses[str(error)] += 1
-        yield Frame(message.time, stamp, image, known)
+    span = window.start, window.stop
+    for one in pictures(bag, window.recording.topic, *span, settings.bits):
+        known = None
+        if one.word:
+            losses[one.word] += 1
+        if one.pixels is not None and truth:
+            try:
+                known = truth.at(one.time, one.stamp, one.pixels.shape[:2])
+            except BadTruth as error:
+                losses[str(error)] += 1
+        yield Frame(one.time, one.stamp, one.pixels, known)
 
 
 @contextmanager

@@ -11,10 +11,17 @@ from jointseg_core.errors import BadBag
 from jointseg_core.files import open_file
 from jointseg_core.messages import DETECTIONS, MASKS
 from jointseg_eval.recordings.bags import BagReader
-from jointseg_eval.recordings.files import KINDS
-from jointseg_eval.recordings.topics import IMAGE, IMAGE_TYPES, TRUTH, image_topic
+from jointseg_eval.recordings.files import storage
+from jointseg_eval.recordings.pictures import is_video
+from jointseg_eval.recordings.topics import (
+    IMAGE_TYPES,
+    TRUE_DETECTIONS,
+    image_topic,
+    truth_topics,
+)
 
 EDGE_BYTES = 64 << 10
+TRUE_END = TRUE_DETECTIONS.removeprefix("/camera")
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Recording:
     """A bag to be evaluated: where it is, its images, its annotations, and what identifies it.
 
     start and stop are the first reception time and the one after the last (ns); None where damage
-    hides them, so that the recording can only be read from its start.
+    hides them, or the images are a video's, so that it can only be read from its start.
+    spare_truth: topics of annotations that belong to no camera, where there are no others.
     """
 
     path: Path
@@ -45,6 +53,7 @@ class Recording:
     fingerprint: str
     start: int | None
     stop: int | None
+    spare_truth: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,11 +81,14 @@ def survey(
     """
     with BagReader(path, strict) as bag:
         images = image_topic(bag, topic)
-        found = truth or _truth_beside(bag, images)
+        beside = truth_topics(bag, images)
+        found = truth or (TruthTopics(**beside) if beside else None)
         for name in found.named().values() if found else ():
             if name not in bag.topics:
                 raise BadBag(f"{path.absolute()} has no topic {name}; {_truth_candidates(bag)}.")
-        return Recording(path, images, found, fingerprint(path), bag.start, bag.stop)
+        span = (None, None) if is_video(bag, images) else (bag.start, bag.stop)
+        spare = () if found else tuple(name for name in bag.topics if name.endswith(TRUE_END))
+        return Recording(path, images, found, fingerprint(path), *span, spare)
 
 
 def windows(recording: Recording, length: int) -> list[Window]:
@@ -103,7 +115,7 @@ def fingerprint(path: Path) -> str:
 
 def files_of(path: Path) -> set[tuple[int, int]]:
     """The storage files of a recording, by device and number: the same under every name."""
-    files = [file for kind in KINDS for file in path.glob(f"*{kind}*")] if path.is_dir() else [path]
+    files = [file for file in path.iterdir() if storage(file)] if path.is_dir() else [path]
     found = [file.stat() for file in files if file.exists()]
     return {(file.st_dev, file.st_ino) for file in found}
 
@@ -112,14 +124,6 @@ def common_truth(recordings: Sequence[Recording]) -> tuple[str, ...]:
     """The kinds of annotation that every annotated recording has: what can be scored over all."""
     kinds = [set(r.truth.named()) for r in recordings if r.truth is not None]
     return tuple(sorted(set.intersection(*kinds))) if kinds else ()
-
-
-def _truth_beside(bag: BagReader, images: str) -> TruthTopics | None:
-    """Annotations on the topics below the camera's, named as in the synthetic drives."""
-    camera, shown = (name.rsplit("/", 1)[0] for name in (images, IMAGE))
-    names = {kind: camera + topic.removeprefix(shown) for kind, topic in TRUTH.items()}
-    found = {kind: name for kind, name in names.items() if name in bag.topics}
-    return TruthTopics(**found) if "detections" in found else None
 
 
 def _truth_candidates(bag: BagReader) -> str:

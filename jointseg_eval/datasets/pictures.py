@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,13 @@ def picture_size(path: Path) -> Size:
     """(height, width) from the header alone."""
     with _opened(path) as image:
         return image.height, image.width
+
+
+def is_turned(path: Path) -> bool:
+    """Whether viewers show a picture in another way than it is stored, as its EXIF says."""
+    with suppress(BadImage, OSError), open_picture(path) as image:
+        return image.getexif().get(ORIENTATION, 1) in range(2, 9)
+    return False
 
 
 def read_picture(path: Path, size: Size | None = None) -> np.ndarray:

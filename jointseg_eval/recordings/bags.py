@@ -1,8 +1,8 @@
 """Bags without ROS: the only reader and writer of recordings.
 
-Reads rosbag2 directories, split or not, with or without metadata.yaml, and single .mcap and .db3
-files; writes .mcap with checksums, compressed chunks and the text of every message type, so that
-ROS tools and viewers read what we write.
+Reads rosbag2 directories, split or not, with or without metadata.yaml, single .mcap and .db3 files,
+and the .bag files of ROS 1; writes .mcap with checksums, compressed chunks and the text of every
+message type, so that ROS tools and viewers read what we write.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ from jointseg_eval.recordings.records import (
     expanded,
     one_line,
 )
-from jointseg_eval.recordings.types import message_types, new, present, types_of
+from jointseg_eval.recordings.serialization import reader_of
+from jointseg_eval.recordings.types import message_types, new, present
 
 __all__ = ["BadBag", "BagReader", "BagWriter", "Message", "Topic", "merge", "message_types", "new"]
 
+ZSTD = b"\x28\xb5\x2f\xfd"
+"""What packed messages begin with, and none of ROS: where metadata.yaml is lost, this tells."""
 END_OF_TIME = 1 << 64  # ns; no storage has later times
 
 
@@ -117,10 +120,10 @@ class BagReader:
         """
         for channel, time, _, data in self.records(topics, start, stop):
             channel, content = present(channel), None
-            if (types := types_of(channel)) is not None:
+            if (read := reader_of(channel)) is not None:
                 # Damaged messages raise whatever the parser stumbled over.
                 with suppress(Exception):
-                    content = types.deserialize_cdr(data, channel.type)
+                    content = read(data)
             if content is None:
                 self.skipped[channel.topic] += 1
             else:
@@ -134,7 +137,8 @@ class BagReader:
         try:
             for file in self._files:
                 for record in file.records(topics, *window, self._lost):
-                    yield self._unpacked(record) if self._messages_packed else record
+                    packed = self._messages_packed or record.data[:4] == ZSTD
+                    yield self._unpacked(record) if packed else record
         except BadBag as error:
             raise _unreadable(self.path, error) from error
 

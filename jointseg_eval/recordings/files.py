@@ -15,12 +15,14 @@ from jointseg_core.errors import BadBag
 from jointseg_core.files import open_file
 from jointseg_eval.recordings.mcap_file import McapFile
 from jointseg_eval.recordings.records import Damaged, Loss, Lost, one_line
+from jointseg_eval.recordings.ros1_file import Ros1File
 from jointseg_eval.recordings.sqlite_file import SqliteFile
 
-ACCEPTED = "a rosbag2 directory, a .mcap file or a .db3 file"
-KINDS = {".mcap": McapFile, ".db3": SqliteFile}
+ACCEPTED = "a rosbag2 directory, a .mcap or .db3 file, or a .bag of ROS 1"
+KINDS = {".mcap": McapFile, ".db3": SqliteFile, ".bag": Ros1File}
+PACKED = (".zstd", ".zst")  # behind them, of files that were compressed as a whole
 MAX_DESCRIPTION, MAX_MARKS = 1 << 22, 40_000  # bytes and marks of metadata.yaml: some 3,500 files
-BagFile = McapFile | SqliteFile
+BagFile = McapFile | SqliteFile | Ros1File
 
 
 class Part(NamedTuple):
@@ -37,6 +39,14 @@ class Layout(NamedTuple):
 
     parts: list[Part]
     packed: str = ""
+
+
+def storage(path: Path) -> str | None:
+    """Which of KINDS a file is by its name, in letters of any case; None for another file."""
+    name = path.name.lower()
+    for suffix in PACKED:
+        name = name.removesuffix(suffix)
+    return next((kind for kind in KINDS if name.endswith(kind)), None)
 
 
 def open_files(path: Path, stack: ExitStack, lost: Lost) -> tuple[list[BagFile], bool]:
@@ -67,7 +77,7 @@ def _layout(path: Path, lost: Lost) -> Layout:
     if not path.exists():
         raise BadBag(f"no recording at {path.absolute()}; give {ACCEPTED}.")
     if path.is_file():
-        if path.suffix not in KINDS:
+        if storage(path) is None:
             raise BadBag(f"{path.absolute()} is no recording that can be read; give {ACCEPTED}.")
         return Layout([Part(path)])
     if (path / "metadata.yaml").exists():
@@ -76,7 +86,7 @@ def _layout(path: Path, lost: Lost) -> Layout:
         except Exception as error:  # whatever the parser or the wrong types in it raise
             what = f"it cannot be used ({one_line(error)}); the files beside it were read instead"
             lost(Loss("metadata.yaml", what, messages=0))
-    files = sorted(file for kind in KINDS for file in path.glob(f"*{kind}"))
+    files = sorted(file for file in path.iterdir() if storage(file))
     if not files:
         found = f"neither metadata.yaml nor .mcap nor .db3 files in {path.absolute()}"
         raise BadBag(f"{found}; give {ACCEPTED}.")
@@ -109,10 +119,12 @@ def _part(path: Path, about: dict[str, Any] | None) -> Part:
 
 def _open(path: Path, packed: bool, stack: ExitStack, lost: Lost) -> BagFile:
     try:
-        path = _unpacked(path, stack, lost) if packed else path
-        if path.suffix not in KINDS:
-            raise BadBag("it is neither .mcap nor .db3")
-        return KINDS[path.suffix](path, stack, lost)
+        kind = storage(path)
+        if packed or path.suffix.lower() in PACKED:
+            path = _unpacked(path, stack, lost)
+        if kind is None:
+            raise BadBag(f"it is none of {', '.join(KINDS)}")
+        return KINDS[kind](path, stack, lost)
     except BadBag:
         raise
     except Exception as error:  # the operating system's, and what no reader foresaw

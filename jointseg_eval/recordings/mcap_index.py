@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from mcap.opcode import Opcode
 from mcap.records import Channel as ChannelRecord
 from mcap.records import ChunkIndex, Schema, Statistics
+from rosbags.typesys.msg import normalize_msgtype
 
 from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.mcap_records import (
@@ -56,7 +57,10 @@ class Index:
             if (schema := self._schemas.get(found.schema_id)) is not None:
                 text = schema.data.decode(errors="replace")
                 metadata = tuple(found.metadata.items())
-                kind = schema.name, text, schema.encoding, found.message_encoding, metadata
+                name = schema.name
+                if found.message_encoding == "ros1":
+                    name = normalize_msgtype(name)  # as ROS 2 calls it
+                kind = name, text, schema.encoding, found.message_encoding, metadata
                 self.channels.setdefault(found.id, Channel(found.topic, *kind))
 
 

@@ -23,6 +23,17 @@ MAX_DEFINITION, MAX_LINES = 1 << 18, 4000  # bytes and lines, which take the par
 MAX_UNROLLED = 1 << 10  # elements of arrays for which the parser writes a line of code each
 
 
+_STAMPED = "builtin_interfaces/Time timestamp\nstring frame_id\n"
+PICTURES = {  # of other packages; older recordings hold no definitions
+    "foxglove_msgs/msg/RawImage": f"{_STAMPED}uint32 width\nuint32 height\nstring encoding\n"
+    "uint32 step\nuint8[] data",
+    "foxglove_msgs/msg/CompressedImage": f"{_STAMPED}uint8[] data\nstring format",
+    "foxglove_msgs/msg/CompressedVideo": f"{_STAMPED}uint8[] data\nstring format",
+    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket": "std_msgs/Header header\nint32 width\n"
+    "int32 height\nstring encoding\nuint64 pts\nuint8 flags\nbool is_bigendian\nuint8[] data",
+}
+
+
 @cache
 def message_types() -> Typestore:
     """The messages of ROS 2 Jazzy, vision_msgs and this package."""
@@ -30,6 +41,8 @@ def message_types() -> Typestore:
     for package in CHECKOUT:
         for path in _definitions(package):
             store.register(get_types_from_msg(path.read_text(), f"{package}/msg/{path.stem}"))
+    for name, text in PICTURES.items():
+        store.register(get_types_from_msg(text, name))
     return store
 
 
@@ -91,9 +104,9 @@ def types_of(channel: Channel) -> Typestore | None:
     They are as the file itself defines them, else as we know them, else as the ROS workspaces do
     that have been sourced.
     """
-    if channel.encoding != "cdr":
+    if channel.encoding not in ("cdr", "ros1"):
         return None
-    if (own := _defined(channel)) is not None:
+    if (own := _defined(channel)) is not None or channel.encoding == "ros1":
         return own
     if channel.type in message_types().fielddefs:
         return message_types()
@@ -101,7 +114,8 @@ def types_of(channel: Channel) -> Typestore | None:
 
 
 def _defined(channel: Channel) -> Typestore | None:
-    readers = {"ros2msg": get_types_from_msg, "ros2idl": lambda text, _: get_types_from_idl(text)}
+    readers = dict.fromkeys(("ros2msg", "ros1msg"), get_types_from_msg)
+    readers["ros2idl"] = lambda text, _: get_types_from_idl(text)
     parse = readers.get(channel.format)
     text = channel.definition
     if parse is None or not 0 < len(text) <= MAX_DEFINITION:

@@ -14,6 +14,7 @@ from jointseg_ros import large_images
 from jointseg_ros.launching.arguments import YES_OR_NO, Argument, positive_seconds
 from jointseg_ros.launching.program import Program, Value, is_installed, launch_folder
 from jointseg_ros.model_choices import DEFAULT_MODEL, MODELS
+from jointseg_ros.transports import TRANSPORTS, problem
 
 IN_FILE = "as in params_file when empty"
 
@@ -52,7 +53,7 @@ ARGUMENTS = (
         "topic of the images; with several cameras it holds {camera}, as in /{camera}/image_raw; "
         + IN_FILE,
     ),
-    Argument("transport", "", ("", "raw", "compressed"), f"kind of the images; {IN_FILE}"),
+    Argument("transport", "", (), f"kind of the images: {', '.join(TRANSPORTS)}; {IN_FILE}"),
     Argument("namespace", "", (), "namespace of the nodes"),
     Argument(
         "name",
@@ -128,6 +129,8 @@ def check(given: Mapping[str, str]) -> None:
             f"image_topic:={given['image_topic']} is one topic, and {', '.join(cameras(given))} "
             "are several cameras; write {camera} where their names differ"
         )
+    if given["transport"] and (reason := problem(given["transport"])):
+        raise BadConfig(f"transport:={given['transport']}: {reason}")
     positive_seconds("respawn_delay", given["respawn_delay"])
 
 

@@ -9,6 +9,7 @@ from jointseg_core.errors import BadConfig
 from jointseg_ros.launching.arguments import Argument
 from jointseg_ros.launching.program import Program, is_installed
 from jointseg_ros.model_choices import DEFAULT_MODEL, MODELS
+from jointseg_ros.transports import TRANSPORTS, transport_of
 
 RESULTS = {
     "rdsnet": ("camera/detections", "camera/instance_masks", "camera/label_info", "stats"),
@@ -31,7 +32,7 @@ ARGUMENTS = (
     Argument("out", "replayed", (), "the results become OUT.mcap, which must not be there yet"),
     Argument("model", DEFAULT_MODEL, tuple(MODELS), "which nodes it is played to"),
     Argument("image_topic", "/camera/image_raw", (), "the images in it"),
-    Argument("transport", "raw", ("raw", "compressed"), "kind of the images"),
+    Argument("transport", "raw", (), f"kind of the images: {', '.join(TRANSPORTS)}"),
     Argument("rate", "1.0", (), "how many times faster than it was"),
     Argument("weights", "", (), "path of the weights of one model; the shipped ones when empty"),
     Argument("device", "", (), "auto, cpu, cuda or cuda:N; auto when empty"),
@@ -55,7 +56,7 @@ def check(given: Mapping[str, str]) -> None:
 
 def perception(given: Mapping[str, str]) -> dict[str, str]:
     """The arguments of perception.launch.py for the nodes."""
-    topic = given["image_topic"].removesuffix("/compressed")
+    topic = given["image_topic"].removesuffix(transport_of(given["transport"]).suffix)
     passed_on = {k: given[k] for k in ("model", "transport", "weights", "device")}
     return passed_on | {"image_topic": topic, "use_sim_time": "true", "respawn": "false"}
 
@@ -67,7 +68,7 @@ def recorded(given: Mapping[str, str]) -> Path:
 
 def is_ours(bag: str) -> bool:
     """Whether the player of this package plays it, which waits until every node listens."""
-    return Path(bag).suffix == ".mcap" and not Path(bag).is_dir()
+    return Path(bag).suffix.lower() == ".mcap" and not Path(bag).is_dir()
 
 
 def recorder(given: Mapping[str, str]) -> Program:
@@ -88,11 +89,12 @@ def bag_player(given: Mapping[str, str]) -> list[str]:
     """The command that plays the images of a folder or a .db3 file, once RESUME was called."""
     paused = ("--start-paused", "--disable-keyboard-controls", "--clock", "1000")
     images = _images(given)
-    info = f"{images.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+    suffix = transport_of(given["transport"]).suffix
+    info = f"{images.removesuffix(suffix).rpartition('/')[0]}/camera_info"
     command = ["ros2", "bag", "play", given["bag"], *paused]
     return [*command, "--rate", given["rate"], "--topics", images, info]
 
 
 def _images(given: Mapping[str, str]) -> str:
-    name = given["image_topic"].removesuffix("/compressed")
-    return f"{name}/compressed" if given["transport"] == "compressed" else name
+    suffix = transport_of(given["transport"]).suffix
+    return given["image_topic"].removesuffix(suffix) + suffix

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from dataset_trees import SIZE, cityscapes_maps, coco_document, picture, save, write_cityscapes
 from dataset_trees import write_coco as write
+from PIL import Image
 
 from jointseg_eval.check_data import inspect, main, verdict
 from jointseg_eval.datasets import open_dataset
@@ -148,6 +149,21 @@ def test_what_is_only_odd_can_be_used(tmp_path, capsys):
     document["annotations"][0]["bbox"] = [30, 20, 10, 10]
     code, out = check(capsys, write(tmp_path, document))
     assert code == 4 and "1 defect: can be used" in out
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 8])
+def test_pictures_that_viewers_turn_are_a_defect_with_a_count(tmp_path, capsys, orientation):
+    root, exif = write(tmp_path), Image.Exif()
+    exif[0x0112] = orientation  # 3: upside down, of the same size
+    files = [file for file in sorted(root.rglob("*")) if file.suffix in (".jpg", ".png")][:2]
+    for file in files:
+        with Image.open(file) as stored:
+            stored.copy().save(file, exif=exif)
+    code, out = check(capsys, root)
+    if orientation == 1:
+        assert code == 0 and "turned" not in out
+    else:
+        assert code == 4 and "2 of 3 pictures are stored turned, as EXIF says" in out
 
 
 def test_a_data_set_without_objects_tells_why(tmp_path, capsys):

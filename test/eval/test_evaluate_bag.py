@@ -18,11 +18,13 @@ from jointseg_eval import evaluate_bag as command
 from jointseg_eval.bag_evaluation.flicker import flicker
 from jointseg_eval.bag_evaluation.processes import in_processes
 from jointseg_eval.bag_evaluation.settings import Settings
-from jointseg_eval.bag_evaluation.windows import common_truth, survey, windows
+from jointseg_eval.bag_evaluation.truth import TopicTruth
+from jointseg_eval.bag_evaluation.windows import Window, common_truth, survey, windows
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.evaluation import evaluate
 from jointseg_eval.recordings.bags import BagReader, BagWriter
-from jointseg_eval.recordings.messages import header_message, image_message
+from jointseg_eval.recordings.messages import detections_message, header_message, image_message
+from jointseg_eval.recordings.pictures import pictures
 from jointseg_eval.recordings.topics import IMAGE, START_NS, TRUE_DETECTIONS
 from training.scenes import render_drive
 from training.scenes.driving_bag import RATE_HZ, scene_target, write_driving_bag
@@ -167,6 +169,41 @@ def test_boxes_alone_are_annotation_enough_and_unpaired_ones_are_counted(
     assert found["annotated_objects_of_unknown_classes"] == {"dragon": 1}
     assert "box_ap" in found["metrics"] and "mask_ap" not in found["metrics"]
     assert abs(found["metrics"]["box_ap"] - numbers(scored)["metrics"]["box_ap"]) < 0.25
+
+
+def of_one_frame(path: Path, frame: int, truth: int, time: int = START_NS) -> Path:
+    """A recording of a frame and its truth with these stamps, both received at one time."""
+    with BagWriter(path) as bag:
+        picture = image_message(np.zeros((64, 64, 3), np.uint8), header_message(frame, "front"))
+        boxes = [[8.0, 8.0, 40.0, 40.0]]
+        known = detections_message(header_message(truth, "front"), boxes, ["car"], ["1"])
+        bag.write("/front/image_raw", picture, time)
+        bag.write("/front/ground_truth/detections", known, time)
+    return path
+
+
+def test_annotations_none_of_which_pairs_are_said_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = of_one_frame(tmp_path / "late.mcap", START_NS, START_NS + 1_500_000_000)
+    assert run(late, "--workers", "0", "--out", tmp_path / "out") == 4
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "none of the 1 annotations belongs to one of the 1 frames" in first
+    assert "1.500 s apart" in first and "--truth-topics detections=TOPIC" in first
+    assert numbers(tmp_path / "out")["losses"][0] == first
+    assert run(late, "--workers", "0", "--truth", "none", "--out", tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize("frame", [0, START_NS - 5_000_000_000])
+def test_annotations_without_stamps_pair_by_when_they_came(tmp_path: Path, frame: int) -> None:
+    path = of_one_frame(tmp_path / "one.mcap", frame, 0)
+    window = Window(survey(path))
+    with BagReader(path) as bag:
+        truth = TopicTruth(bag, window, ("detections",), CITYSCAPES, 10_000_000)
+        (one,) = pictures(bag, "/front/image_raw")
+        found = truth.at(one.time, one.stamp, (64, 64))
+    assert found.target.labels.tolist() == [2]
+    assert truth.pairing.seen == truth.pairing.used == [START_NS]
 
 
 def test_recall_by_distance_is_there_where_the_annotation_tells_distances(

@@ -19,6 +19,7 @@ from jointseg_core import CITYSCAPES, Preprocessing, build_model, preset, save_m
 from jointseg_core.command import exit_code
 from jointseg_core.predictor import Predictor
 from jointseg_eval.coco_results import compressed
+from jointseg_eval.frames import open_frames
 from jointseg_eval.predict import main
 from jointseg_eval.recordings.bags import BagWriter
 from jointseg_eval.recordings.messages import header_message, image_message
@@ -147,15 +148,31 @@ def test_damaged_pictures_are_left_out_named_and_counted(
     assert "left out: broken.jpg" in capsys.readouterr().err
 
 
-def test_the_orientation_in_exif_changes_nothing(predict: Run, tmp_path: Path):
+def test_pictures_are_turned_upright_as_exif_says(predict: Run, tmp_path: Path):
     source = folder_of(tmp_path / "in")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     Image.fromarray(picture(0)).save(source / "turned.png", exif=exif)
     assert predict(source) == 0
     (image,) = results(tmp_path / "out")[0]["images"]
-    assert (image["height"], image["width"]) == SIZE
-    assert Image.open(tmp_path / "out/turned.png").size == SIZE[::-1]
+    assert (image["height"], image["width"]) == SIZE[::-1]
+    with Image.open(tmp_path / "out/turned.png") as drawn:
+        assert drawn.size == SIZE and drawn.getexif().get(0x0112, 1) == 1
+
+
+def test_16_bits_are_no_white_and_12_of_them_are_no_black_picture(
+    predict: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    source = folder_of(tmp_path / "in")
+    gray = picture(0)[..., 0].astype(np.uint16)
+    Image.fromarray(gray << 8 | 0xFF).save(source / "a16.png")
+    Image.fromarray(gray << 4).save(source / "b12.tif")
+    assert predict(source) == 0
+    assert "nearly black; if a sample holds 10 or 12 bits of 16" in capsys.readouterr().err
+    upper = [frame.picture for frame in open_frames(source)]
+    told = [frame.picture for frame in open_frames(source, bits=12)]
+    assert (upper[0][..., 0] == gray).all() and upper[1].max() < 16
+    assert (told[1][..., 2] == gray).all()
 
 
 def test_a_video_becomes_a_video_of_the_same_rate_and_the_results_have_times(

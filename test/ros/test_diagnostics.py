@@ -58,6 +58,11 @@ def test_publishers_that_cannot_be_heard_are_an_error() -> None:
     assert input_level(camera(), 10.5, SETTINGS, matched) == Level(ERROR, matched.problems[0])
 
 
+def test_what_is_strange_about_a_frame_is_a_warning() -> None:
+    hint = "of 16 bits no more than 12 are used"
+    assert input_level(camera(hint=hint), 10.1, SETTINGS, TOPIC) == Level(WARN, hint)
+
+
 def test_a_bad_frame_is_an_error_until_a_good_one_and_a_warning_for_a_while() -> None:
     facts = {"last_bad": 10.2, "bad_text": "step is 7"}
     bad = camera(10.2, last_good=10.1, **facts)

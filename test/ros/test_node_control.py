@@ -250,7 +250,8 @@ def test_a_start_takes_whole_numbers_where_others_may_be(bench: Bench) -> None:
         ({"precision": "fp8"}, "one of auto, fp32"),
         ({"camera_names": ["front", "front"]}, "each once"),
         ({"camera_names": ["front left"]}, "letters, digits and _"),
-        ({"cameras__camera__transport": "smoke"}, "raw or compressed"),
+        ({"cameras__camera__transport": "theora"}, "in_transport:=theora"),
+        ({"cameras__camera__bits": 17}, "17"),
         ({"watchdog__timeout_ms": 1.0}, "at least 1000"),
         (
             {"cameras__camera__image_topic": "front camera"},

@@ -20,6 +20,7 @@ pytest_plugins = ["node_bench"]
 from jointseg_msgs.msg import InferenceStats, InstanceMaskArray, PanopticSegmentArray
 from node_bench import PATIENCE, SOME, Bench, frame, send_until_heard, stamp_of, until
 from PIL import Image as Picture
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
@@ -27,6 +28,8 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import CITYSCAPES, PanopticFusion
 from jointseg_core.messages import read_masks
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
 
 RDSNET = {
     "detections": Detection2DArray,
@@ -278,6 +281,43 @@ def test_compressed_images_are_decoded_and_a_damaged_one_is_dropped(bench: Bench
     until(lambda: node.counts()["camera"].dropped.get("bad_image:undecodable") == 1)
     message.header = frame(3).header
     send_until_heard(camera, message, detections)
+
+
+def test_a_video_is_decoded_though_most_of_its_pictures_are_overwritten(bench: Bench) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    from videos import SIZE, packets
+
+    # The topic is of any name where its type is given.
+    bench.active(
+        cameras__camera__transport="sensor_msgs/msg/CompressedImage",
+        cameras__camera__image_topic="/camera/h264",
+        **SOME,
+    )
+    masks = bench.listen("/jointseg/camera/instance_masks", InstanceMaskArray)
+    camera = bench.camera("/camera/h264", CompressedImage)
+    for number, data in enumerate(packets("h264", count=60, key_every=100)):
+        camera.publish(CompressedImage(header=frame(number).header, format="h264", data=data))
+        time.sleep(0.005)
+    last = until(lambda: [m for m in masks if stamp_of(m) == 59])
+    assert (last[0].height, last[0].width) == SIZE
+
+
+def test_16_bits_of_which_12_are_used_are_a_warning_until_bits_says_so(bench: Bench) -> None:
+    node = bench.active(**SOME)
+    detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
+    camera = bench.camera()
+    deep = (np.arange(48 * 96, dtype="<u2") % 4096).tobytes()
+    image = Image(header=frame(1).header, height=48, width=96, step=192, data=deep)
+    image.encoding = "mono16"
+    send_until_heard(camera, image, detections)
+    facts = node.monitor.inputs["camera"]
+    assert "no more than 12 are used" in facts.hint
+    assert bench.run(node.trigger_deactivate) == bench.run(node.trigger_cleanup) == SUCCESS
+    assert bench.set("cameras.camera.bits", 12).successful
+    assert bench.run(node.trigger_configure) == bench.run(node.trigger_activate) == SUCCESS
+    image.header = frame(2).header
+    send_until_heard(camera, image, detections)
+    assert not facts.hint
 
 
 def test_the_size_of_the_images_may_change(bench: Bench) -> None:
