@@ -13,7 +13,8 @@ from jointseg_eval.datasets.camvid import CamVidSamples, camvid_splits
 from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
 from jointseg_eval.datasets.finder import annotations_of, find_annotations, splits_in
-from jointseg_eval.datasets.sample import USUAL, HeldOut, Sample, Samples, Subset
+from jointseg_eval.datasets.sample import Sample, Samples, Subset
+from jointseg_eval.held_out import USUAL, HeldOut
 from jointseg_eval.input_validation import Defect, refuse
 
 __all__ = ["HeldOut", "Sample", "Samples", "Subset", "open_dataset", "read_remap", "splits"]
