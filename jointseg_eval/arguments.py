@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jointseg_core.checkpoint import shipped_weights
-from jointseg_eval.datasets.sample import HeldOut
 
 WEIGHTS = "a .safetensors with its manifest, an export, or shipped ones by name: joint, joint_tiny"
 
@@ -29,18 +28,6 @@ def add_model_arguments(parser: argparse.ArgumentParser, device: str = "auto") -
     add("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
     add("--input-size", default="", metavar="HxW", help="of the network; that of the weights")
     add("--backend", default="auto", help="auto, torch, or that of an export: docs/export.md")
-
-
-def add_held_out(parser: argparse.ArgumentParser) -> None:
-    """The options that say which pictures of one file are to validate on; see `held_out`."""
-    add, share = parser.add_argument, bounded(float, 0, 1)
-    add("--val-fraction", type=share, help="share of one file that is to validate on [0.1]")
-    add("--split-seed", type=int, default=0, help="another choice of these pictures")
-
-
-def held_out(options: argparse.Namespace) -> HeldOut:
-    """What the options of `add_held_out` say."""
-    return HeldOut(options.val_fraction, options.split_seed)
 
 
 def bounded(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:

@@ -25,12 +25,11 @@ from torchvision.ops import box_iou
 from jointseg_core import UNLABELLED, Classes
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig, BadInput
-from jointseg_eval.arguments import add_held_out, held_out
 from jointseg_eval.datasets import HeldOut, Sample, Samples, open_dataset, splits
 from jointseg_eval.datasets.masks import pixel_counts, tight_boxes
 from jointseg_eval.datasets.pictures import is_turned
-from jointseg_eval.datasets.sample import USUAL
 from jointseg_eval.datasets.workers import At, in_order
+from jointseg_eval.held_out import USUAL, add_held_out, held_out
 from jointseg_eval.input_validation import Defect, summed
 
 CLEAN, UNUSABLE, DEFECTS = 0, 3, 4

@@ -17,16 +17,10 @@ from rich.table import Table
 
 from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
-from jointseg_eval.arguments import (
-    WEIGHTS,
-    add_held_out,
-    add_model_arguments,
-    bounded,
-    held_out,
-    weights,
-)
+from jointseg_eval.arguments import WEIGHTS, add_model_arguments, bounded, weights
 from jointseg_eval.datasets import Samples, open_dataset, read_remap
 from jointseg_eval.evaluation import Evaluation, evaluate, spread
+from jointseg_eval.held_out import add_held_out, held_out
 from jointseg_eval.input_validation import Noted, held
 from jointseg_eval.models import Models, asked_for_all, open_predictors
 from jointseg_eval.provenance import command_line

@@ -23,6 +23,7 @@ from jointseg_core.visualize import draw
 from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.metrics.distances import EDGES, RANGES
 
+HERE = Path(__file__).parent
 PICTURE_WIDTH = 720
 COLORS = (
     *("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951"),
@@ -108,12 +109,13 @@ COLUMNS = {
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A picture of the report: what was found in it beside what is there, RGB [H, W, 3]."""
+    """A picture of the report, what is there and what was found in it, RGB [H, W, 3]."""
 
     name: str
     quality: float
-    found: np.ndarray
+    image: np.ndarray
     truth: np.ndarray
+    found: np.ndarray
 
 
 def write_report(
@@ -135,10 +137,13 @@ def write_report(
     )
 
 
-def write_page(path: Path, template: str, **content: Any) -> None:
-    """Fill in a page of this package; what is put into it is text, and never becomes markup."""
+def write_page(path: Path, template: str, place: Path = HERE, **content: Any) -> None:
+    """Fill in a page, of this package unless another `place` has it.
+
+    What is put into it is text, and never becomes markup.
+    """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([place, HERE]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -205,8 +210,9 @@ def show(
     return Shown(
         name,
         quality,
-        draw(image, found, classes),
+        image,
         draw(image, truth, classes, show_scores=False),
+        draw(image, found, classes),
     )
 
 

@@ -6,12 +6,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jointseg_core import Manifest, load_model
 from jointseg_core.command import exit_code
 from training import train
 from training.synthesize import SyntheticSet, synthesize
 
 SMALL = ("--input-size", "64x128", "--workers", "0", "--warm-up", "2", "--precision", "fp32",
          "--log-every", "1", "--pictures", "1")  # fmt: skip
+
+FEW = (
+    *("--input-size", "64x64", "--workers", "0", "--warm-up", "1", "--precision", "fp32"),
+    *("--steps", "1", "--refinement-steps", "0", "--batch", "2", "--log-every", "1"),
+    *("--pictures", "1"),
+)
+"""One step on pictures of any size."""
 
 
 def scenes(folder: Path) -> Path:
@@ -30,3 +38,10 @@ def words(recipe: str, data: Path, out: Path, **flags: Any) -> list[str]:
 def run(*arguments: str) -> int:
     """The command in this process; its exit code."""
     return exit_code(partial(train.main, arguments))
+
+
+def trained(recipe: str, data: Path, folder: Path, *more: object) -> Manifest:
+    """A run of FEW in folder/run; what its weights are."""
+    arguments = [recipe, "--data", str(data), "--out", str(folder / "run"), *FEW]
+    assert run(*arguments, *map(str, more)) == 0
+    return load_model(folder / "run/weights.safetensors")[1]

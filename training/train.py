@@ -68,7 +68,7 @@ def learn(run: Run, stop: StopSignals) -> None:
         start=progress.step,
         multiple=32 if augmentation.scales else 1,
     )
-    run.records.begin(progress.step, run.total)
+    run.records.begin(progress.step, run.total, recipe.batch)
     while True:
         if run.validation_due:
             validate(run, stop)

@@ -13,7 +13,8 @@ from jointseg_eval.datasets.camvid import CamVidSamples, camvid_splits
 from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
 from jointseg_eval.datasets.finder import annotations_of, find_annotations, splits_in
-from jointseg_eval.datasets.sample import USUAL, HeldOut, Joined, Sample, Samples, Subset
+from jointseg_eval.datasets.sample import Joined, Sample, Samples, Subset
+from jointseg_eval.held_out import USUAL, HeldOut
 from jointseg_eval.input_validation import Defect, refuse
 
 __all__ = [

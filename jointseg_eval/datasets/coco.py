@@ -71,8 +71,10 @@ class CocoSamples:
         self._panoptic = _open_panoptic(annotations, pictures, rename, expected)
         pixels = self._panoptic.categories.values() if self._panoptic else ()
         _require("remap", remap or (), [*file.categories.values(), *pixels], file)
+        if known and not (classes or expected):
+            classes = _worth_asking(file, rename, known)
         things, labels = choose_things(file, classes, rename, expected)
-        if not (classes or expected or split in ("val", "test")):
+        if not (classes or expected or known or split in ("val", "test")):
             class_hints(file, things, rename, report)
         self.classes = _classes(things, self._panoptic)
         self._store = FlatStore(_record(picture, labels) for picture in pictures)
@@ -188,6 +190,16 @@ def choose_things(
     if len(set(things)) < len(things):
         raise BadDataset(f"the classes {', '.join(things)} name one twice; name each once")
     return things, {id: things.index(name) for id, name in renamed.items() if name in things}
+
+
+def _worth_asking(file: CocoFile, rename: Rename, known: Sequence[str]) -> list[str]:
+    """The classes but those that no object has and that the network which is asked does not know.
+
+    Some tools write one that stands for all.
+    """
+    seen = {rename(name) for name in (*file.found, *file.crowds)} | set(known)
+    names = (rename(name) for name in file.categories.values())
+    return list(dict.fromkeys(name for name in names if name is not None and name in seen))
 
 
 def _require(option: str, wanted: Iterable[str], names: Iterable[str], file: CocoFile) -> None:

@@ -28,36 +28,44 @@ RECTANGLES = ("rectangle", "oriented_rectangle")
 
 
 def labelme_document(folder: Path) -> tuple[dict[str, Any], str, Path]:
-    """COCO's document of a folder, its digest, and the folder; BadDataset for other files."""
+    """COCO's document of a folder, its digest, and the folder below which its pictures are.
+
+    BadDataset for other files.
+    """
     images, annotations, names = [], [], set()
     digest = hashlib.sha256()
-    for number, path in enumerate(sorted(folder.glob("*.json"))):
-        document, own = read_json(path, ("shapes",))
+    read = [(path, *read_json(path, ("shapes",))) for path in sorted(folder.glob("*.json"))]
+    pictures = [_picture_of(path, document) for path, document, _ in read]
+    beside = all(picture.is_relative_to(folder) for picture in pictures)
+    base = folder if beside else folder.parent
+    for number, ((path, document, own), picture) in enumerate(zip(read, pictures, strict=True)):
         digest.update(f"{path.name} {own}\n".encode())
-        name = _picture_of(path, document)
-        size = _size(folder / name, document)
-        images.append({"id": number, "file_name": name, "width": size[1], "height": size[0]})
+        size = _size(picture, document)
+        image = {"id": number, "file_name": str(picture.relative_to(base))}
+        images.append(image | {"width": size[1], "height": size[0]})
         for label, entry in _objects(document["shapes"], size):
             names.add(label)
-            annotations.append(
-                {"id": len(annotations), "image_id": number, "label": label, **entry}
-            )
+            entry |= {"id": len(annotations), "image_id": number, "label": label}
+            annotations.append(entry)
     ids = {name: k for k, name in enumerate(sorted(names))}
     for entry in annotations:
         entry["category_id"] = ids[entry.pop("label")]
     categories = [{"id": k, "name": name} for name, k in ids.items()]
     whole = {"images": images, "annotations": annotations, "categories": categories}
-    return whole, digest.hexdigest(), folder
+    return whole, digest.hexdigest(), base
 
 
-def _picture_of(path: Path, document: dict[str, Any]) -> str:
-    """The name of a picture below its folder: as it is told, else beside its JSON."""
+def _picture_of(path: Path, document: dict[str, Any]) -> Path:
+    """A picture as it is told, else beside its JSON, in images/ there or one folder higher."""
     told = document.get("imagePath")
-    told = told.replace("\\", "/") if text(told) else path.stem + ".jpg"
-    last = PurePosixPath(told).name
-    beside = (p.name for p in path.parent.glob(f"{path.stem}.*") if p.suffix != ".json")
-    names = [told, last, f"images/{last}", *sorted(beside)]
-    return next((n for n in names if n and ".." not in n and (path.parent / n).is_file()), last)
+    told = PurePosixPath(told.replace("\\", "/") if text(told) else f"{path.stem}.jpg")
+    last = told.name or "picture without a name"
+    beside = sorted(p for p in path.parent.glob(f"{path.stem}.*") if p.suffix != ".json")
+    places = [path.parent, path.parent / "images", path.parent.parent / "images"]
+    usual = [*(place / last for place in (*places, path.parent.parent)), *beside]
+    if not told.is_absolute() and ".." not in told.parts:
+        usual.insert(0, path.parent / told)
+    return next((picture for picture in usual if picture.is_file()), usual[0])
 
 
 def _size(picture: Path, document: dict[str, Any]) -> Size:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -35,16 +35,6 @@ class Sample:
     areas: Tensor | None = None
     void: np.ndarray | None = None
     distances: Tensor | None = None
-
-
-class HeldOut(NamedTuple):
-    """Which pictures of a file without splits are to validate on: a share, chosen by a seed."""
-
-    fraction: float | None = None
-    seed: int = 0
-
-
-USUAL = HeldOut()
 
 
 class Samples(Protocol):

@@ -118,6 +118,14 @@ def test_shapes_of_labelme_are_outlines_or_boxes(tmp_path):
     assert len(sample.target.labels) == 3
 
 
+def test_pictures_of_labelme_may_lie_in_a_folder_beside(tmp_path):
+    labelme(tmp_path / "annotations")
+    (tmp_path / "images").mkdir()
+    for path in (tmp_path / "annotations").glob("*.jpg"):
+        path.rename(tmp_path / "images" / path.name)
+    assert open_dataset(tmp_path, "val").sample_name(0).startswith("images/")
+
+
 def test_names_that_lead_out_of_a_folder_are_looked_for_in_it(tmp_path):
     noted = Noted()
     root = label_studio(tmp_path, "../../data/upload/1/{}")

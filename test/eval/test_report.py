@@ -40,7 +40,7 @@ def test_the_report_needs_nothing_else(tmp_path: Path):
     seen = page(tmp_path / "new" / "report.html", evaluation(), shown)
     assert seen.open == [] and seen.tags.count("html") == 1
     links = [value for name, value in seen.attributes if name in ("src", "href", "srcset")]
-    assert len(links) == 2 and all(link.startswith("data:image/jpeg") for link in links)
+    assert len(links) == 3 and all(link.startswith("data:image/jpeg") for link in links)
     assert not {"link", "script", "iframe", "object"} & set(seen.tags)
     text = (tmp_path / "new" / "report.html").read_text()
     assert not re.search(r"@import|url\(|https?:", text)

@@ -6,24 +6,14 @@ import pytest
 import torch
 from dataset_trees import SIZE, picture, save
 from labelled_sets import CAR, coco, label_studio, roboflow, write, yolo
-from tiny_run import run
+from tiny_run import FEW, run, trained
 
 from jointseg_core import UNLABELLED, Target, load_model, shipped_weights
+from jointseg_core.command import exit_code
+from jointseg_eval import evaluate, predict
 from jointseg_eval.datasets import Sample, open_dataset
 from training.runs.own_pictures import ObjectPixels
 from training.runs.run_folder import RunFolder
-
-FEW = (
-    *("--input-size", "64x64", "--workers", "0", "--warm-up", "1", "--precision", "fp32"),
-    *("--steps", "1", "--refinement-steps", "0", "--batch", "2", "--log-every", "1"),
-    *("--pictures", "1"),
-)
-
-
-def trained(recipe, data, folder, *more):
-    arguments = [recipe, "--data", str(data), "--out", str(folder / "run"), *FEW]
-    assert run(*arguments, *map(str, more)) == 0
-    return load_model(folder / "run/weights.safetensors")[1]
 
 
 def test_the_joint_network_is_fine_tuned_on_polygons_alone(tmp_path, capsys):
@@ -40,6 +30,27 @@ def test_the_joint_network_is_fine_tuned_on_polygons_alone(tmp_path, capsys):
     assert {"mask_ap", "box_ap"} <= manifest.training["validation"].keys()
     (training,) = [r for r in RunFolder(tmp_path / "run").records() if r["kind"] == "training"][:1]
     assert training["loss_semantic"] > 0 and training["loss_mask"] > 0
+
+
+def test_an_export_is_trained_evaluated_and_seen_without_a_flag_about_it(
+    tmp_path, capsys, monkeypatch
+):
+    root = roboflow(tmp_path / "set")
+    start = shipped_weights("joint")
+    manifest = trained("joint_tiny_synthetic", root, tmp_path, "--init", start)
+    assert manifest.classes.things == ("things-kxqz", "car", "person")
+    out = capsys.readouterr().out
+    assert "'things-kxqz' is no class of any object" in out and "--classes car person" in out
+    weights = str(tmp_path / "run/weights.safetensors")
+    for program, *words in (
+        (evaluate, weights, str(root), "--out", str(tmp_path / "evaluation")),
+        (predict, str(root / "valid"), "--weights", weights, "--out", str(tmp_path / "seen")),
+    ):
+        monkeypatch.setattr("sys.argv", ["program", *words, "--device", "cpu"])
+        assert exit_code(program.main) == 0, capsys.readouterr().err
+    scores = json.loads((tmp_path / "evaluation/metrics.json").read_text())
+    assert scores["pictures"] == 1 and "mask_ap" in scores["metrics"]
+    assert list((tmp_path / "seen").glob("c*"))
 
 
 def test_without_weights_that_know_stuff_there_is_nothing_to_keep(tmp_path, capsys):

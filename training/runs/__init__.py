@@ -9,7 +9,11 @@ run.py           a run: its parts, one step, what is kept
 stages.py        what a step of either stage computes
 average.py       the moving average of the weights
 validation.py    scores and draws validation pictures
-records.py       metrics.jsonl, TensorBoard, the progress bar
+records.py       metrics.jsonl, the progress line
+loggers.py       TensorBoard, MLflow, Weights & Biases
+panels.py        pictures side by side, with captions
+curves.py        losses and scores over steps as a picture
+page.py, .html   the page at the end of a run
 run_folder.py    the files of a run, and checkpoints that survive kills
 distributed.py   the processes that torchrun starts
 stopping.py      SIGTERM and SIGINT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,12 @@ from training.runs.run_folder import CONFIG
 from training.synthesize import SyntheticSet, synthesize
 
 RUNS = Path("out/runs")
+SHIPPED = "jointseg_core/weights/joint_tiny.safetensors"
+NEEDED = (
+    *("data", "init", "out", "classes", "remap"),
+    *("steps", "batch", "lr", "input_size", "resume"),
+)
+"""What people set first; the other flags are for who knows what they do."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Options:
     save_every: int = 250  # steps between checkpoints
     keep: int = 2  # newest checkpoints that stay
     log_every: int = 25  # steps between lines in metrics.jsonl
+    log: tuple[str, ...] = ()  # also mlflow or wandb, with commas; TensorBoard where it is there
     minutes: float = math.inf  # stop and save after so long
     dry_run: bool = False  # two steps and a small validation, leaving nothing
 
@@ -59,6 +67,8 @@ def parse_command(arguments: Sequence[str]) -> Command:
         prog="python -m training.train",
         usage="%(prog)s RECIPE [--field value ...]",
         description="Train a network by a recipe: " + ", ".join(RECIPES) + ".",
+        epilog=_needed_first(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", help="one of these, or the config.json of a run to repeat")
     if arguments and arguments[0].endswith(".json"):
@@ -76,6 +86,24 @@ def parse_command(arguments: Sequence[str]) -> Command:
         recipe = _of_run(folder / CONFIG, name, changes)
     text = command_line("training.train", arguments)
     return Command(text, name, changed(recipe, changes), options, changes, folder)
+
+
+def _needed_first() -> str:
+    """The flags that people need first, with an example."""
+    known = described(Options()) | described(next(iter(RECIPES.values())))
+    flags = [f"  --{name.replace('_', '-'):14}{known[name][1]}" for name in NEEDED]
+    return "\n".join(
+        [
+            "the flags that are needed first:",
+            *flags,
+            "",
+            "for example, on what a labelling tool exported, from weights that know streets:",
+            f"  python -m training.train joint_tiny_synthetic --data my_export --init {SHIPPED} \\",
+            "    --steps 2000 --lr 3e-4 --warm-up 50 --out out/runs/mine",
+            "",
+            "RECIPE --help lists every flag; --dry-run rehearses two steps and leaves nothing.",
+        ]
+    )
 
 
 def _of_run(config: Path, name: str, changes: Mapping[str, Any]) -> Recipe:

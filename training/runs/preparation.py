@@ -20,6 +20,7 @@ from training.pretrained.imagenet import lite0_weights
 from training.recipes import Recipe, augmentation_of, check, fitted, learns_pixels
 from training.runs.command import Command, Options, config_document
 from training.runs.distributed import Ranks
+from training.runs.loggers import check_loggers
 from training.runs.own_pictures import (
     best_metric,
     say_what_is_shared,
@@ -39,6 +40,7 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     """
     recipe, options = command.recipe, command.options
     check(recipe)
+    check_loggers(options.log)
     if recipe.batch < ranks.world:
         raise BadConfig(f"--batch is {recipe.batch}, fewer pictures than processes: {ranks.world}")
     saved = _checked(RunFolder(command.folder), options)

@@ -1,17 +1,17 @@
-"""What is told as a run goes on: metrics.jsonl, TensorBoard where installed, a progress bar."""
+"""What is told as a run goes on: metrics.jsonl, loggers, a progress bar."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
+from training.runs.loggers import Logger, open_loggers
 from training.runs.run_folder import RunFolder
 from training.runs.stages import Step
 
@@ -22,28 +22,29 @@ PAUSE = 30.0
 class Records:
     """Means over the steps since the last line, every `every` steps; nothing where not `first`."""
 
-    def __init__(self, folder: RunFolder, every: int, first: bool) -> None:
+    def __init__(
+        self, folder: RunFolder, every: int, first: bool, loggers: tuple[str, ...] = ()
+    ) -> None:
         self.folder, self.every, self.first = folder, every, first
+        self._names = loggers
         self.console = Console(quiet=not first, soft_wrap=True)
         self._bar = Progress(
-            BarColumn(30),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            BarColumn(20),
             TextColumn("{task.description}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._board: Any | None = None
+        self._loggers: list[Logger] = []
         self._sums: dict[str, float] = {}
         self._count = 0
 
-    def begin(self, step: int, total: int) -> None:
-        """`step` of `total` steps are done, the others follow."""
-        self._total, self._start = total, step
+    def begin(self, step: int, total: int, pictures: int) -> None:
+        """`step` of `total` steps are done, the others follow, each of so many pictures."""
+        self._total, self._start, self._pictures = total, step, pictures
         self._began = self._spoke = time.monotonic()
         self._task = self._bar.add_task("", total=total, completed=step)
         self._bar.start()
-        self._board = _tensorboard(self.folder.path / "tensorboard") if self.first else None
+        self._loggers = open_loggers(self._names, self.folder.path) if self.first else []
 
     def step(self, step: int, outcome: Step, waited: float, spent: float) -> None:
         """The step-th step was taken: seconds waited for its pictures, and spent on it."""
@@ -65,15 +66,14 @@ class Records:
             self._sums, self._count = {}, 0
 
     def _show(self, step: int, means: Mapping[str, float], seconds: float) -> None:
-        loss = f"loss {means['loss']:.3f}" if means else "no finite loss"
-        text, now = f"{loss}, {seconds:.2f} s a step", time.monotonic()
+        now = time.monotonic()
+        left = (now - self._began) / max(1, step - self._start) * (self._total - step)
+        pace = self._pictures / max(seconds, 1e-9)
+        text = progress_line(step, self._total, means, pace, left)
         self._bar.update(self._task, completed=step, description=text)
         if not self.console.is_terminal and now - self._spoke >= PAUSE:
             self._spoke = now
-            left = (now - self._began) / max(1, step - self._start) * (self._total - step)
-            losses = {name[5:]: v for name, v in means.items() if name.startswith("loss_")}
-            details = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            self.say(f"{step}/{self._total}, {left / 60:.0f} min left, {text}: {details}")
+            self.say(text)
 
     def say(self, text: str) -> None:
         """A line for people that stays, from the first process."""
@@ -85,20 +85,41 @@ class Records:
             return
         self.folder.record(kind, step, **finite(values))
         for name, value in values.items():
-            if self._board and isinstance(value, int | float) and math.isfinite(value):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+            if isinstance(value, int | float) and math.isfinite(value):
+                for logger in self._loggers:
+                    logger.number(f"{kind}/{name}", value, step)
 
     def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """uint8 [H, W, 3] by name, for TensorBoard."""
+        """uint8 [H, W, 3] by name, for whoever shows pictures."""
         for name, picture in pictures.items():
-            if self._board:
-                self._board.add_image(name, picture, step, dataformats="HWC")
+            for logger in self._loggers:
+                logger.picture(name, picture, step)
 
     def close(self) -> None:
-        """Flush what TensorBoard holds back, and leave the terminal as it was."""
+        """Flush what loggers hold back, and leave the terminal as it was."""
         self._bar.stop()
-        if self._board:
-            self._board.close()
+        for logger in self._loggers:
+            logger.close()
+
+
+def progress_line(
+    step: int, total: int, means: Mapping[str, float], pace: float, left: float
+) -> str:
+    """Step, losses, learning rate, pictures a second and the time left, for people.
+
+    means are those of `Records.step`, none where no step had a finite loss; left in seconds.
+    """
+    parts = {name[5:]: value for name, value in means.items() if name.startswith("loss_")}
+    losses = " ".join(f"{name} {value:.3g}" for name, value in parts.items())
+    loss = f"loss {means['loss']:.3f} ({losses}), rate {means['lr']:.2g}" if means else "no loss"
+    return f"step {step}/{total}, {loss}, {pace:.1f} pictures/s, {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def finite(value: Any) -> Any:
@@ -106,12 +127,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: finite(v) for name, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _tensorboard(folder: Path) -> Any | None:
-    """A SummaryWriter, or None where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))

@@ -24,12 +24,15 @@ from training.recipes import preprocessing_of, rate, steps_of
 from training.runs.average import Average
 from training.runs.command import Command
 from training.runs.distributed import Ranks
+from training.runs.panels import batch_sheet
 from training.runs.records import Records, finite
 from training.runs.run_folder import RunFolder
 from training.runs.stages import JointStage, RefinementStage, Step, freeze_norms
 
 NAMES_SHOWN = 8
 """Pictures that a message names."""
+FIRST_BATCHES = 2
+"""Batches that are drawn as the network is given them."""
 
 
 class Diverged(SegError):
@@ -73,7 +76,8 @@ class Run:
             RefinementStage(self.average.model, recipe, ranks) if recipe.refinement_steps else None
         )
         self.folder = RunFolder(command.folder, command.options.keep)
-        self.records = Records(self.folder, command.options.log_every, ranks.first)
+        options = command.options
+        self.records = Records(self.folder, options.log_every, ranks.first, options.log)
         self.progress, self.began = Progress(), time.monotonic()
 
     @property
@@ -104,6 +108,9 @@ class Run:
         """
         began, step = time.monotonic(), self.progress.step
         seed_everything(self.recipe.seed, step)
+        if step < FIRST_BATCHES and self.ranks.first:
+            sheet = batch_sheet(images, targets, names, self.training.classes)
+            self.folder.save_batch(step + 1, sheet)
         targets = [target.to(self.ranks.device) for target in targets]
         learn = self._joint_step if step < self.steps else self._second_step
         outcome = learn(images, targets)

@@ -7,7 +7,9 @@
     RUN/checkpoints/step_00000500.pt   everything a run needs to go on, and a .json manifest each
     RUN/best.safetensors               averaged weights of the best validation, and its manifest
     RUN/weights.safetensors            the result, and its manifest
+    RUN/batches/                       the first batches, as the network is given them
     RUN/pictures/                      the same validation pictures as training goes on
+    RUN/report.html, curves.png        how it went, at the end
 
 A file is written beside its place, forced to disk and moved there; its manifest follows. So a
 checkpoint is whole if its manifest fits it, and otherwise the one before it is taken.
@@ -24,7 +26,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from jointseg_core.errors import BadCheckpoint
 from jointseg_core.files import open_file
@@ -39,6 +43,8 @@ class RunFolder:
     def __init__(self, path: Path, keep: int = 2) -> None:
         self.path, self.keep = path, keep
         self.checkpoints, self.pictures = path / "checkpoints", path / "pictures"
+        self.batches, self.report = path / "batches", path / "report.html"
+        self.curves = path / "curves.png"
         self.config, self.environment = path / CONFIG, path / "environment.json"
         self.attributions = path / "attributions.json"
         self.weights = path / "weights.safetensors"
@@ -105,6 +111,11 @@ class RunFolder:
             path.unlink()
         for part in self.checkpoints.glob("*.part"):
             part.unlink()
+
+    def save_batch(self, step: int, sheet: np.ndarray) -> None:
+        """Write what a step was given, uint8 RGB [H, W, 3]."""
+        self.batches.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sheet).save(self.batches / f"step_{step:08}.jpg", quality=90)
 
     # -- records ------------------------------------------------------------------------------
 

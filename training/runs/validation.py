@@ -12,14 +12,14 @@ from jointseg_core import Predictor, SegRPNConfig
 from jointseg_core.errors import BadConfig
 from jointseg_core.visualize import draw
 from jointseg_eval.datasets import Samples
-from jointseg_eval.evaluation import evaluate, spread
+from jointseg_eval.evaluation import Evaluation, evaluate, spread
+from training.runs.page import write_run_page
+from training.runs.panels import captioned
 from training.runs.run import Run
 from training.runs.stopping import StopSignals
 
 SHOWN = ("box_ap", "box_ap50", "mask_ap", "miou", "foreground_miou", "pq")
 """Metrics that a line on the terminal has room for."""
-GAP = 4
-"""Pixels between the two halves of a drawn picture."""
 
 
 class _Stopped(Exception):
@@ -44,12 +44,12 @@ def validate(run: Run, stop: StopSignals) -> None:
 
     The first process alone does it. Nothing is kept of a validation that a signal stopped.
     """
-    metrics = None
+    evaluation = None
     if run.ranks.first:
-        metrics = _evaluate(run, stop, run.recipe.validation_images or None)
-    if metrics is not None:
-        _keep(run, metrics)
-    if run.ranks.highest(metrics is not None):
+        evaluation = _evaluate(run, stop, run.recipe.validation_images or None)
+    if evaluation is not None:
+        _keep(run, evaluation.metrics)
+    if run.ranks.highest(evaluation is not None):
         run.progress.validated = run.progress.step
 
 
@@ -62,7 +62,7 @@ def _keep(run: Run, metrics: dict[str, float]) -> None:
     best = f"best {name} {progress.best:.3f} at step {progress.best_step}"
     run.say(f"step {progress.step}: {_shown(metrics)}; {best}")
     chosen = spread(len(run.validation), run.recipe.pictures)
-    pictures = drawn(run.validation, chosen, run.predictor())
+    pictures = drawn(run.validation, chosen, run.predictor(), progress.step)
     for name, picture in pictures.items():
         path = run.folder.pictures / name / f"{progress.step:08}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,42 +70,47 @@ def _keep(run: Run, metrics: dict[str, float]) -> None:
     run.records.pictures(progress.step, pictures)
 
 
-def drawn(samples: Samples, indices: Sequence[int], predictor: Predictor) -> dict[str, np.ndarray]:
-    """Annotation | prediction of some samples, uint8 RGB [H, 2 W + GAP, 3] by name."""
+def drawn(
+    samples: Samples, indices: Sequence[int], predictor: Predictor, step: int
+) -> dict[str, np.ndarray]:
+    """Picture, annotation and prediction of some samples side by side, uint8 RGB, by name."""
     pictures = {}
     for sample in (samples[index] for index in indices):
         (found,) = predictor([sample.image])
         truth = sample.target.as_predictions(found)
-        halves = [
-            draw(sample.image, truth, samples.classes, show_scores=False),
-            np.full((len(sample.image), GAP, 3), 255, np.uint8),
-            draw(sample.image, found, samples.classes),
-        ]
-        pictures[Path(sample.name).stem] = np.concatenate(halves, 1)
+        pictures[Path(sample.name).stem] = captioned(
+            {
+                "picture": sample.image,
+                "annotated": draw(sample.image, truth, samples.classes, show_scores=False),
+                f"found after step {step}": draw(sample.image, found, samples.classes),
+            }
+        )
     return pictures
 
 
 def finish(run: Run, stop: StopSignals) -> None:
-    """Score all validation pictures with what training ended with, and write it."""
+    """Score all validation pictures with what training ended with; write that, and a page."""
     if run.ranks.first:
-        metrics = _evaluate(run, stop, None)
-        if metrics is None:
+        evaluation = _evaluate(run, stop, None)
+        if evaluation is None:
             return
+        metrics = evaluation.metrics
         run.records.write("result", run.progress.step, **metrics)
         run.export("weights", metrics)
         run.say(f"{run.folder.weights}: {_shown(metrics)}")
+        run.say(f"{write_run_page(run, evaluation)} shows how it went")
     run.ranks.wait()
 
 
-def _evaluate(run: Run, stop: StopSignals, limit: int | None) -> dict[str, float] | None:
-    """The metrics of the averaged weights; None where a signal stopped the validation."""
+def _evaluate(run: Run, stop: StopSignals, limit: int | None) -> Evaluation | None:
+    """The scores of the averaged weights; None where a signal stopped the validation."""
 
     def go_on(count: int) -> None:
         if stop.number:
             raise _Stopped
 
     try:
-        return evaluate(run.predictor(), run.validation, limit=limit, on_pictures=go_on).metrics
+        return evaluate(run.predictor(), run.validation, limit=limit, on_pictures=go_on)
     except _Stopped:
         return None
 

@@ -39,7 +39,7 @@ def contact_sheet(scenes: list[Scene], columns: int) -> np.ndarray:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="contact_sheet", description=__doc__.splitlines()[0])
     parser.add_argument("out", help="picture to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="index of the first scene")

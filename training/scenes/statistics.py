@@ -110,7 +110,7 @@ def _scenes(arguments: argparse.Namespace) -> Iterator[Scene]:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="statistics", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--count", type=int, default=100, help="scenes")
     parser.add_argument(
