@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
         options.dataset, options.split, classes=options.classes, remap=remap, known=known
     )
     evaluation = _with_progress(predictor, samples, other, options)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(markup=False, width=None if sys.stdout.isatty() else 140)
     _print(console, evaluation)
     if options.out:
         pictures = illustrate(evaluation, predictor, samples, other, options.limit)

@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         shown,
         result.losses,
     )
-    _print(Console(width=None if sys.stdout.isatty() else 120), document, options.out)
+    _print(Console(markup=False, width=None if sys.stdout.isatty() else 120), document, options.out)
     return EXIT_LOSSES if result.losses else 0
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_masks
 
-from jointseg_core.errors import BadDataset
+from jointseg_core.errors import BadDataset, in_words
 from jointseg_core.files import open_file
 from jointseg_eval.datasets.pictures import Size
-from jointseg_eval.input_validation import Defect
+from jointseg_eval.input_validation import Defect, parse_json
 
-MAX_BYTES, MAX_NAME = 1 << 32, 1024
+MAX_BYTES, MAX_NAME, MAX_PART = 1 << 32, 1024, 255  # the last two of a path
 Report = Callable[[Defect], None]
 
 
@@ -82,6 +82,9 @@ def read_coco(path: Path, report: Report) -> CocoFile:
                 picture.objects.append(found)
     objects = (o for picture in pictures.values() for o in picture.objects if not o.crowd)
     found = Counter(categories[o.category] for o in objects)
+    if found and all(_normalised(o.box) for picture in pictures.values() for o in picture.objects):
+        told = "its boxes look normalised, all of them lie within 0 and 1; COCO's are in pixels"
+        report(Defect(str(path), told))
     return CocoFile(path, categories, list(pictures.values()), digest, found)
 
 
@@ -128,12 +131,13 @@ def read_json(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     try:
         with open_file(path, MAX_BYTES) as file:
             content = file.read()
-        document = json.loads(content)
+        document = parse_json(content)
     except OSError as error:
         raise BadDataset(f"{path} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise BadDataset(
-            f"{path} is no complete JSON ({error}; {len(content)} bytes); unpack or write it again."
+            f"{path} is no complete JSON ({in_words(error)}; {len(content)} bytes);"
+            " unpack or write it again."
         ) from error
     held = {
         key for key in keys if isinstance(document, dict) and isinstance(document.get(key), list)
@@ -161,6 +165,10 @@ def read_categories(entries: list[Any], path: Path, report: Report) -> dict[int,
                 report(Defect(where, told, usable=True))
             names[entry["id"]] = entry["name"]
     return dict(sorted(names.items()))
+
+
+def _normalised(box: Sequence[float]) -> bool:
+    return min(box) >= 0 and max(box) <= 2 and max(box[2] - box[0], box[3] - box[1]) <= 1
 
 
 def _pictures(entries: list[Any], path: Path, report: Report) -> dict[int, CocoPicture]:
@@ -290,7 +298,7 @@ def _outline(value: Any, size: Size) -> Outline:
 def _polygon(value: Any, size: Size) -> bytes:
     try:
         points = np.array(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.zeros(0)
     if points.ndim != 1 or len(points) < 6 or len(points) % 2:
         raise _Unusable(f"a polygon is {_short(value)}, expected x, y of three points or more")
@@ -325,7 +333,7 @@ def string_runs(counts: str) -> np.ndarray | None:
     A letter holds five bits, lowest first, and whether more follow; the last one's upper bit is a
     sign. From the fourth on, a run is told as its difference from the last but one.
     """
-    letters = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
+    letters = np.frombuffer(counts.encode(errors="replace"), np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(~letters & 32)
     if not len(letters) or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
         return None
@@ -346,7 +354,9 @@ def has(entry: Any, **checks: Callable[[Any], bool]) -> bool:
 
 
 def whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """A number that fits 64 bits, as every reader can hold it."""
+    fits = isinstance(value, int) and -(1 << 63) <= value < 1 << 63
+    return fits and not isinstance(value, bool)
 
 
 def _positive(value: Any) -> bool:
@@ -357,12 +367,14 @@ def _positive(value: Any) -> bool:
 def _lies_below(name: str) -> bool:
     """Whether a name stays in the folder that it belongs to."""
     path = PurePosixPath(name)
-    plain = len(name) <= MAX_NAME and "\0" not in name
+    parts = [len(part.encode(errors="replace")) <= MAX_PART for part in path.parts]
+    plain = len(name) <= MAX_NAME and "\0" not in name and all(parts)
     return plain and not path.is_absolute() and ".." not in path.parts
 
 
 def text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+    """Some letters that can be written: JSON also holds halves of them."""
+    return isinstance(value, str) and "" != value == value.encode(errors="replace").decode()
 
 
 def _number(value: Any) -> bool:

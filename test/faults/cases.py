@@ -19,6 +19,7 @@ GROUPS = {
     "programs": "J reports, command line, supply chain",
     "openings": "K files that are none",
     "bombs": "L small files that want much",
+    "damage": "M damage that nothing shows",
 }
 WITHOUT = {"rclpy", "sensor_msgs", "rosbags", "mcap", "pycocotools", "rich", "av", "cv2", "jinja2"}
 
