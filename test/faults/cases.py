@@ -20,8 +20,11 @@ GROUPS = {
     "openings": "K files that are none",
     "bombs": "L small files that want much",
     "damage": "M damage that nothing shows",
+    "runtimes": "N files of other runtimes",
+    "peers": "O peers that stop, and full disks",
 }
 WITHOUT = {"rclpy", "sensor_msgs", "rosbags", "mcap", "pycocotools", "rich", "av", "cv2", "jinja2"}
+WITHOUT |= {"onnx", "openvino"}
 
 
 def _cases(module: str) -> list[Case]:
