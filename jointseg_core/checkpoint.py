@@ -26,7 +26,7 @@ from safetensors.torch import save as tensors_to_bytes
 from jointseg_core import joint_config, rdsnet, rdsnet_s, segrpn
 from jointseg_core.backbone import Backbone
 from jointseg_core.classes import Classes
-from jointseg_core.errors import BadCheckpoint, BadConfig
+from jointseg_core.errors import BadCheckpoint, BadConfig, in_words
 from jointseg_core.files import open_file
 from jointseg_core.joint import Joint, build_joint
 from jointseg_core.joint_config import JointConfig
@@ -82,7 +82,7 @@ class Manifest:
 
     training  free-form facts: data, steps, command, results
     sha256    of the weights file, in hexadecimal digits
-    self_test  how large the network's output is on a fixed picture, see `model_check`
+    self_test  what the network computes of a fixed picture, see `model_check`
     """
 
     config: Config
@@ -90,7 +90,7 @@ class Manifest:
     preprocessing: Preprocessing
     training: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
-    self_test: Mapping[str, float] = field(default_factory=dict)
+    self_test: Mapping[str, float | list[float]] = field(default_factory=dict)
 
     @property
     def model_type(self) -> str:
@@ -221,8 +221,13 @@ def save_model(
 
 def _write_files(contents: Mapping[Path, bytes]) -> None:
     """Write files beside their places first, then put each there in one step, in this order."""
-    for path, data in contents.items():
-        _write(_part(path), data)
+    try:
+        for path, data in contents.items():
+            _write(_part(path), data)
+    except BaseException:  # a full disk keeps no half of a file
+        for path in contents:
+            _part(path).unlink(missing_ok=True)
+        raise
     for path in contents:
         _part(path).replace(path)
 
@@ -325,15 +330,22 @@ def _read_manifest(path: Path) -> Manifest:
         )
         if not re.fullmatch("[0-9a-fA-F]{64}", manifest.sha256):
             raise ValueError(f"sha256 is {manifest.sha256!r}")
-        for name, size in manifest.self_test.items():
-            if isinstance(size, bool) or not 0 < size < math.inf:
-                raise ValueError(f"self_test of {name} is {size!r}")
+        for name, said in manifest.self_test.items():
+            size, *numbers = said if isinstance(said, list) else [said]
+            if (
+                isinstance(size, bool)
+                or not 0 < size < math.inf
+                or not all(map(math.isfinite, numbers))
+            ):
+                raise ValueError(f"self_test of {name} is {str(said)[:80]}")
     except BadCheckpoint:
         raise
     except BadConfig as error:
         raise BadCheckpoint(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadCheckpoint(f"{path}: not a manifest of this package ({error!r})") from error
+        raise BadCheckpoint(
+            f"{path}: not a manifest of this package ({in_words(error)})"
+        ) from error
     _check_classes(manifest, path)
     return manifest
 

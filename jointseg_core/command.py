@@ -7,6 +7,8 @@ sentence on the error output; the option --debug, which every program takes, add
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -15,10 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from jointseg_core.errors import ResourceError, SegError
+from jointseg_core.errors import BadInput, ResourceError, SegError
 
 _STOPPED = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM)}
 _DEBUG = "--debug"
+_OF_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+"""System's errors that no space and no rights would mend."""
 
 
 def run_program(main: Callable[[], int | None], interrupted: str = "") -> NoReturn:
@@ -29,6 +33,8 @@ def run_program(main: Callable[[], int | None], interrupted: str = "") -> NoRetu
     """
     debug = _DEBUG in sys.argv
     sys.argv[:] = [word for word in sys.argv if word != _DEBUG]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
     for number in _STOPPED.values():
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
@@ -62,6 +68,8 @@ def _code_of(error: Exception) -> int:
     """The exit code that an error calls for."""
     if isinstance(error, SegError):
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in _OF_NAMES:
+        return BadInput.exit_code
     return ResourceError.exit_code if _is_of_resources(error) else SegError.exit_code
 
 
@@ -71,7 +79,10 @@ def _sentence(error: Exception) -> str:
         return str(error)
     text = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, OSError):
-        return f"{_name()}: {text}; check the space and the rights there."
+        where, said = str(error.filename or "")[:300], error.strerror or text
+        of_name = error.errno in _OF_NAMES
+        advice = "give another name" if of_name else "check the space and the rights there"
+        return f"{_name()}: {where and f'{where}: '}{said}; {advice}."
     if _is_of_resources(error):
         return f"{_name()}: out of memory ({text}); take smaller pictures or batches."
     return f"{_name()}: nobody foresaw {type(error).__name__}: {text}; {_DEBUG} shows where it was."

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 
-from jointseg_core.errors import BadImage, BadInput
+from jointseg_core.errors import BadImage, BadInput, in_words
 from jointseg_core.files import open_file
 
 MAX_PIXELS = 1 << 26
@@ -269,6 +269,5 @@ def _turned(rgb: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _one_line(error: Exception) -> str:
-    """The first line of an error's text, at most 120 characters, without odd characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ascii(lines[0][:120])[1:-1]
+    """What an error says, at most 120 characters, without odd characters."""
+    return ascii(in_words(error)[:120])[1:-1]

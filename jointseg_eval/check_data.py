@@ -148,7 +148,7 @@ def _apart(box: Tensor, tight: Tensor) -> bool:
 
 def show(samples: Samples, found: Inspection, console: Console) -> None:
     """Statistics as tables."""
-    console.print(f"\n{samples.name}", markup=False, soft_wrap=True)
+    console.print(f"\n{samples.name}", soft_wrap=True)
     shapes = ", ".join(f"{n} of {h}x{w}" for (h, w), n in found.sizes.most_common(5))
     more = f", {len(found.sizes) - 5} other sizes" if len(found.sizes) > 5 else ""
     pictures = f"pictures: {found.sizes.total()} ({shapes or 'none can be read'}{more})"
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.workers < 0:
         raise BadConfig(f"--workers is {options.workers}; 0 or more processes can look")
-    console = Console()
+    console = Console(markup=False)
     defects: list[Defect] = []
     for split in options.split or splits(options.root) or ["train"]:
         samples, found = check(options.root, split, options.workers, console, held_out(options))
@@ -214,7 +214,7 @@ def _tell(defects: Sequence[Defect], out: Callable[..., None], every: bool) -> N
     each = [(defect.usable, str(defect)) for defect in defects] if every else summed(defects)
     for usable, text in each:
         mark = "defect" if usable else "CANNOT BE USED"
-        out(f"{mark}: {text}", markup=False, highlight=False, soft_wrap=True)
+        out(f"{mark}: {text}", highlight=False, soft_wrap=True)
     told = {CLEAN: "no defects", DEFECTS: "can be used", UNUSABLE: "cannot be used as it is"}
     count = f"{len(defects)} defect{'s' * (len(defects) > 1)}: " if defects else ""
     out(count + told[verdict(defects)])

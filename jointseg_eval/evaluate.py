@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
     for line in (*noted.lines(), *_learned(predictor, options)):
         print(f"note: {line}", file=sys.stderr)
     evaluation = _with_progress(predictor, samples, other, options)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(markup=False, width=None if sys.stdout.isatty() else 140)
     _print(console, evaluation)
     if options.out:
         pictures = illustrate(evaluation, predictor, samples, other, options.limit)

@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
         shown,
         result.losses,
     )
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(markup=False, width=None if sys.stdout.isatty() else 120)
     for sentence in unscored:
         console.print(sentence, style="red", highlight=False, soft_wrap=True)
     _print(console, document, options.out)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jointseg_core.errors import BadDataset, BadInput
 
@@ -32,6 +35,16 @@ class Defect:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
+
+
+def parse_json(content: bytes) -> Any:
+    """The document; a number of thousands of digits, on which Python gives up, is infinite."""
+    try:
+        return json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:
+        return json.loads(content, parse_int=lambda d: int(d) if len(d) < 1000 else math.inf)
 
 
 def refuse(defect: Defect) -> None:

@@ -189,7 +189,7 @@ def _move(folder: Path, out: Path) -> None:
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[], None]]:
     """A count on a terminal; nothing where nobody looks."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(name, total=None)
         yield lambda: progress.advance(task)

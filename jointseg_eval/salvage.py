@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jointseg_core.command import run_program
-from jointseg_core.errors import BadBag, ResourceError
+from jointseg_core.errors import BadBag, ResourceError, in_words
 from jointseg_eval.recordings.bags import BagReader, BagWriter, Topic
 from jointseg_eval.recordings.records import Loss, Record
 
 NOTHING_LOST, LOST = 0, 4
+_UNPROVEN = "nothing is known to be lost; the recording has no checksums that would tell"
 
 
 @dataclass
@@ -40,11 +41,15 @@ class Tally:
 
 @dataclass(frozen=True)
 class Salvaged:
-    """What was recovered: messages by topic; what the recording says it holds; what was lost."""
+    """What was recovered: messages by topic; what the recording says it holds; what was lost.
+
+    proven  whether all that was read was compared with a checksum
+    """
 
     recovered: Counter[str]
     topics: dict[str, Topic]
     losses: tuple[Loss, ...]
+    proven: bool
 
 
 def salvage(source: Path, out: Path) -> Salvaged:
@@ -62,6 +67,7 @@ def salvage(source: Path, out: Path) -> Salvaged:
             if reader.losses and not written.counts:
                 losses = " ".join(map(str, reader.losses))
                 raise BadBag(f"{source.absolute()} holds no message that can be read: {losses}")
+            proven = reader.is_proven
         with BagReader(unproven, strict=True) as copy:
             for record in copy.records():
                 read.add(record)
@@ -70,7 +76,7 @@ def salvage(source: Path, out: Path) -> Salvaged:
         os.replace(unproven, out)
     finally:
         unproven.unlink(missing_ok=True)
-    return Salvaged(written.counts, reader.topics, tuple(reader.losses))
+    return Salvaged(written.counts, reader.topics, tuple(reader.losses), proven)
 
 
 def report(found: Salvaged) -> Iterable[str]:
@@ -81,7 +87,8 @@ def report(found: Salvaged) -> Iterable[str]:
         of = f" of {topic.count}" if topic.count > count else ""
         yield f"  {name:{width}}  {count}{of} messages of {topic.type}"
     yield f"recovered: {found.recovered.total()} messages"
-    yield from [f"lost: {loss}" for loss in found.losses] or ["nothing was lost"]
+    sound = "nothing was lost" if found.proven else _UNPROVEN
+    yield from [f"lost: {loss}" for loss in found.losses] or [sound]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = salvage(options.bag, options.out)
     except OSError as error:
         where = options.out.absolute()
-        raise ResourceError(f"{where} cannot be written ({error}); give another place.") from error
+        reason = in_words(error)
+        raise ResourceError(f"{where} cannot be written ({reason}); give another place.") from error
     print(*report(found), sep="\n")
     print(f"written to {options.out.absolute()}")
     return LOST if found.losses else NOTHING_LOST

@@ -211,7 +211,7 @@ def _settle() -> None:
 
 def _terminal() -> dict[str, Any]:
     """Where rich shows its bar; nowhere without a terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     return {"console": console, "disable": not console.is_terminal}
 
 

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointseg_core.checkpoint import Model
-from jointseg_core.errors import BadCheckpoint, BadConfig
+from jointseg_core.errors import BadCheckpoint, BadConfig, SegError, in_words
 from jointseg_core.export.graphs import Output, assemble
 from jointseg_core.export.limits import LIMITS
 from jointseg_core.files import open_file
@@ -99,7 +99,9 @@ class Export:
         except BadCheckpoint:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadCheckpoint(f"{folder / _MANIFEST}: not of this package ({error!r})") from error
+            raise BadCheckpoint(
+                f"{folder / _MANIFEST}: not of this package ({in_words(error)})"
+            ) from error
         for name, wanted in files:
             if _sha256(folder, name) != wanted:
                 raise BadCheckpoint(
@@ -273,7 +275,9 @@ def _source(weights: Path) -> dict[str, Any]:
         found = {key: document[key] for key in ("sha256", "model", "config", "preprocessing")}
         return found | {"sha256": found["sha256"].lower()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadCheckpoint(f"{file}: not a manifest of this package ({error!r})") from error
+        raise BadCheckpoint(
+            f"{file}: not a manifest of this package ({in_words(error)})"
+        ) from error
 
 
 def _sha256(folder: Path, name: str) -> str:
@@ -293,9 +297,16 @@ def open_graph(file: Path, form: str, precision: str) -> _Graph:
 
     form is one of SUFFIXES and says which runtime opens the file; OpenVINO opens ONNX files too.
     It computes in that precision, the others in what the file was written in. Raises BadConfig for
-    a precision that this machine lacks.
+    a precision that this machine lacks, BadCheckpoint for a file that its runtime does not open.
     """
-    return _OPENERS[form](file, precision)
+    try:
+        return _OPENERS[form](file, precision)
+    except (SegError, MemoryError):
+        raise
+    except Exception as error:  # a runtime raises what it likes
+        raise BadCheckpoint(
+            f"{file}: {form} cannot open it ({in_words(error)}); copy it again, or export again"
+        ) from error
 
 
 def _open_onnx(file: Path, precision: str) -> _Graph:

@@ -35,6 +35,7 @@ from jointseg_core.export.limits import problem
 from jointseg_core.export.quantization import calibration_inputs
 from jointseg_core.export.self_check import compare, drawn_pictures
 from jointseg_core.export.writers import REQUIRED, write
+from jointseg_core.model_check import sign
 from jointseg_core.predictor import (
     PRECISIONS,
     Predictor,
@@ -142,6 +143,8 @@ def export_model(request: Request, model: Model | None = None) -> Export:
         checkpoint = folder / CHECKPOINT
         shutil.copy(request.weights, checkpoint)
         shutil.copy(request.weights.with_suffix(".json"), checkpoint.with_suffix(".json"))
+        if model is None and not manifest.self_test:
+            sign(checkpoint)
         export = write_graphs(request, manifest, model or loaded, folder, pictures)
         export = _checked(folder, export.signed(folder), pictures)
         export.save(folder)

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from jointseg_core.errors import BadDataset
+from jointseg_core.errors import BadDataset, in_words
 from jointseg_core.files import open_file
 from jointseg_eval.datasets.outlines import (
     Outline,
@@ -30,9 +29,9 @@ from jointseg_eval.datasets.outlines import (
     short,
 )
 from jointseg_eval.datasets.pictures import Size
-from jointseg_eval.input_validation import Defect
+from jointseg_eval.input_validation import Defect, parse_json
 
-MAX_BYTES, MAX_NAME = 1 << 32, 1024
+MAX_BYTES, MAX_NAME, MAX_PART = 1 << 32, 1024, 255  # the last two of a path
 NO_OUTLINE = "objects have no outline"
 Report = Callable[[Defect], None]
 
@@ -102,8 +101,12 @@ def coco_of(
         if found is not None:
             picture.objects.append(found)
     file = CocoFile(path, categories, list(pictures.values()), digest, folder=folder)
-    for o in (o for picture in file.pictures for o in picture.objects):
+    objects = [o for picture in file.pictures for o in picture.objects]
+    for o in objects:
         (file.crowds if o.crowd else file.found)[categories[o.category]] += 1
+    if file.found and all(_normalised(o.box) for o in objects):
+        told = "its boxes look normalised, all of them lie within 0 and 1; COCO's are in pixels"
+        report(Defect(str(path), told))
     return file
 
 
@@ -150,12 +153,13 @@ def read_json(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     try:
         with open_file(path, MAX_BYTES) as file:
             content = file.read()
-        document = json.loads(content)
+        document = parse_json(content)
     except OSError as error:
         raise BadDataset(f"{path} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise BadDataset(
-            f"{path} is no complete JSON ({error}; {len(content)} bytes); unpack or write it again."
+            f"{path} is no complete JSON ({in_words(error)}; {len(content)} bytes);"
+            " unpack or write it again."
         ) from error
     held = {
         key for key in keys if isinstance(document, dict) and isinstance(document.get(key), list)
@@ -183,6 +187,10 @@ def read_categories(entries: list[Any], path: Path, report: Report) -> dict[int,
                 report(Defect(where, told, usable=True))
             names[entry["id"]] = entry["name"]
     return dict(sorted(names.items()))
+
+
+def _normalised(box: Sequence[float]) -> bool:
+    return min(box) >= 0 and max(box) <= 2 and max(box[2] - box[0], box[3] - box[1]) <= 1
 
 
 def _pictures(entries: list[Any], path: Path, report: Report) -> dict[int, CocoPicture]:
@@ -362,14 +370,16 @@ def _inside(name: str) -> str:
     """
     name = name.replace("\\", "/")
     path = PurePosixPath(name)
-    if len(name) > MAX_NAME or "\0" in name:
+    parts = [len(part.encode(errors="replace")) <= MAX_PART for part in path.parts]
+    if len(name) > MAX_NAME or "\0" in name or not all(parts):
         return ""
     outside = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
     return path.name if outside else name
 
 
 def text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+    """Some letters that can be written: JSON also holds halves of them."""
+    return isinstance(value, str) and "" != value == value.encode(errors="replace").decode()
 
 
 def _number(value: Any) -> bool:

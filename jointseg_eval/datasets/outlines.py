@@ -67,7 +67,7 @@ def extent(outline: Outline, size: Size) -> tuple[float, float, float, float]:
 def _polygon(value: Any, size: Size) -> bytes:
     try:
         points = np.array(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.zeros(0)
     if points.ndim != 1 or len(points) < 6 or len(points) % 2:
         raise Unusable(f"a polygon is {short(value)}, expected x, y of three points or more")
@@ -104,7 +104,7 @@ def string_runs(counts: str) -> np.ndarray | None:
     A letter holds five bits, lowest first, and whether more follow; the last one's upper bit is a
     sign. From the fourth on, a run is told as its difference from the last but one.
     """
-    letters = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
+    letters = np.frombuffer(counts.encode(errors="replace"), np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(~letters & 32)
     if not len(letters) or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
         return None
@@ -121,7 +121,9 @@ def string_runs(counts: str) -> np.ndarray | None:
 
 
 def is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """A number that fits 64 bits, as every reader can hold it."""
+    fits = isinstance(value, int) and -(1 << 63) <= value < 1 << 63
+    return fits and not isinstance(value, bool)
 
 
 def of_size(size: Size) -> str:

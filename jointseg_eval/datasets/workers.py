@@ -2,12 +2,14 @@
 
 A worker is forked, so that it shares what is in memory, and hands its results over in anonymous
 files, so that neither the size of /dev/shm nor that of a pipe matters. It dies with its parent; if
-it dies before, that is an error at once, which says at what it was.
+it dies before, that is an error at once, which says at what it was; and so is, after a while, that
+it stands still.
 """
 
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import io
 import mmap
@@ -25,12 +27,15 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from jointseg_core.errors import BadDataset, BadInput
+from jointseg_core.errors import BadDataset, BadInput, ResourceError, SegError
 
 T = TypeVar("T")
 AHEAD = 2  # results that each worker may have finished or begun before they are asked for
 IDLE = -1
+PATIENCE_S = 300.0
+"""Seconds that a worker may be at the same item."""
 ALIGNMENT = 64
+_FEWER = "use fewer --workers, smaller pictures or smaller batches"
 
 At = Callable[[int], None]
 """What a job calls to tell which item it is at."""
@@ -42,7 +47,8 @@ def in_order(
     """job(task, at) of each task, in order, computed ahead by `workers` processes (0: by this one).
 
     The tasks may be endless; arrays and tensors in results are not copied. What a job raises is
-    raised here. BadInput for a worker that died, with the `name` of the item that it was at.
+    raised here. With the `name` of the item that it was at: BadInput for a worker that died, and
+    ResourceError for one that was killed, is out of memory or stands still.
     """
     if not workers:
         yield from (job(task, lambda item: None) for task in tasks)
@@ -96,13 +102,35 @@ class Worker:
         """The result of the oldest task whose result has not been taken."""
         files: list[int] = []
         with suppress(ConnectionError):
-            files = socket.recv_fds(self._socket, 16, 1)[1]
+            files = self._answer(name)
         if not files:
-            raise BadDataset(self._death(name))
+            raise self._death(name)
         result = _received(files[0])
+        if isinstance(result, MemoryError):
+            at = f" while it read {name(result.args[0])}" if result.args[0] != IDLE else ""
+            raise ResourceError(f"a loading worker ran out of memory{at}; {_FEWER}")
         if isinstance(result, BaseException):
             raise result
         return result
+
+    def _answer(self, name: Callable[[int], str]) -> list[int]:
+        """The files of the next result, as long as the worker moves.
+
+        It is looked at ten times, so that a computer that slept does not count as one of them.
+        """
+        self._socket.settimeout(PATIENCE_S / 10)
+        seen, looks = int(self._at[0]), 0
+        while looks < 10:
+            try:
+                return socket.recv_fds(self._socket, 16, 1)[1]
+            except TimeoutError:
+                looks = looks + 1 if self._at[0] == seen else 0
+                seen = int(self._at[0])
+        at = "between two pictures" if seen == IDLE else f"at {name(seen)}"
+        raise ResourceError(
+            f"a loading worker has stood still {at} for {PATIENCE_S:g} s; it was stopped, or the "
+            "disk does not answer: look at that, and go on with --resume"
+        )
 
     def stop(self) -> None:
         """End the process."""
@@ -110,15 +138,15 @@ class Worker:
         self._process.join()
         self._socket.close()
 
-    def _death(self, name: Callable[[int], str]) -> str:
+    def _death(self, name: Callable[[int], str]) -> SegError:
         self._process.join(1)
         code, item = self._process.exitcode, int(self._at[0])
         how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
         at = "between two pictures" if item == IDLE else f"while it read {name(item)}"
-        return (
-            f"a loading worker died ({how}) {at}; if that is SIGKILL, memory may have run out: use"
-            " fewer workers; `python -m jointseg_eval.check_data ROOT` reads every picture."
-        )
+        told = f"a loading worker died ({how}) {at};"
+        if code == -signal.SIGKILL:
+            return ResourceError(f"{told} memory may have run out: {_FEWER}")
+        return BadDataset(f"{told} `python -m jointseg_eval.check_data ROOT` reads every picture.")
 
     def _work(self, job: Callable[[Any, At], Any], there: socket.socket) -> None:
         """The process: until nobody is left to give tasks."""
@@ -130,18 +158,25 @@ class Worker:
         with suppress(ConnectionError):
             while task := there.recv(1 << 16):
                 try:
-                    result = job(pickle.loads(task), self._tell)
+                    _send(there, job(pickle.loads(task), self._tell))
+                except ConnectionError:
+                    raise
                 except Exception as error:
-                    result = _sendable(error)
+                    _send(there, _sendable(error, int(self._at[0])))
                 self._tell(IDLE)
-                _send(there, result)
 
     def _tell(self, item: int) -> None:
         self._at[0] = item
 
 
-def _sendable(error: Exception) -> Exception:
-    """The error, with its traceback unless it is a sentence for the user."""
+def _sendable(error: Exception, item: int) -> Exception:
+    """The error, with its traceback unless it is a sentence for the user; of memory, the item."""
+    cause: BaseException | None = error
+    while cause is not None:
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOMEM, errno.ENOSPC)
+        if full or isinstance(cause, MemoryError) or "can't allocate memory" in str(cause):
+            return MemoryError(item)
+        cause = cause.__cause__
     return error if isinstance(error, BadInput) else RuntimeError(traceback.format_exc())
 
 

@@ -32,7 +32,7 @@ from jointseg_eval.recordings.records import (
     one_line,
 )
 from jointseg_eval.recordings.serialization import reader_of
-from jointseg_eval.recordings.types import message_types, new, present
+from jointseg_eval.recordings.types import contradicts, message_types, new, present
 
 __all__ = ["BadBag", "BagReader", "BagWriter", "Message", "Topic", "merge", "message_types", "new"]
 
@@ -95,6 +95,11 @@ class BagReader:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether all that was read so far was compared with a checksum that its file has."""
+        return all(file.is_proven for file in self._files)
+
     def beside(self) -> BagReader:
         """Another reader of the same open files, with losses of its own, which are no errors.
 
@@ -107,7 +112,10 @@ class BagReader:
 
     def defects(self) -> list[str]:
         """A sentence about each loss so far, and about each topic with skipped messages."""
-        skipped = (f"{t}: {n} messages could not be decoded" for t, n in self.skipped.items())
+        skipped = (
+            f"{topic}: {count} messages could not be decoded{self._reasons.get(topic, '')}"
+            for topic, count in self.skipped.items()
+        )
         return [*map(str, self.losses), *skipped]
 
     def messages(
@@ -120,7 +128,9 @@ class BagReader:
         """
         for channel, time, _, data in self.records(topics, start, stop):
             channel, content = present(channel), None
-            if (read := reader_of(channel)) is not None:
+            if contradicts(channel):
+                self._reasons[channel.topic] = f": the file's {channel.type} is not the known one"
+            elif (read := reader_of(channel)) is not None:
                 # Damaged messages raise whatever the parser stumbled over.
                 with suppress(Exception):
                     content = read(data)
@@ -144,6 +154,7 @@ class BagReader:
 
     def _lose_nothing_yet(self) -> None:
         self.skipped: Counter[str] = Counter()
+        self._reasons: dict[str, str] = {}
         self.losses: list[Loss] = []
         self._known_losses: set[Loss] = set()
 

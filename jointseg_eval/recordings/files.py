@@ -54,7 +54,8 @@ def open_files(path: Path, stack: ExitStack, lost: Lost) -> tuple[list[BagFile],
 
     They are open as long as `stack` is. BadBag, with the reason only, if none can be read.
     """
-    parts, packed = _layout(path, lost)
+    listed, packed = _layout(path, lost)
+    parts = [*{_identity(part.path): part for part in listed}.values()]
     opened: list[tuple[int, BagFile]] = []
     reasons = []
     for part in parts:
@@ -70,6 +71,15 @@ def open_files(path: Path, stack: ExitStack, lost: Lost) -> tuple[list[BagFile],
     if not opened:
         raise BadBag(reasons[0])
     return [file for _, file in sorted(opened, key=lambda pair: pair[0])], packed == "message"
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """The same of a file under two names; one that is not there is itself."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path
+    return found.st_dev, found.st_ino
 
 
 def _layout(path: Path, lost: Lost) -> Layout:

@@ -47,6 +47,11 @@ class McapFile:
         for number, channel in self._index.channels.items():
             self.channels[channel] += self._index.counts[number]
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether all that was read so far was compared with a checksum."""
+        return self._source.is_proven
+
     def records(self, topics: Topics, start: int, stop: int, lost: Lost) -> Iterator[Record]:
         """The messages received in [start, stop), in the order of their times.
 

@@ -50,10 +50,14 @@ class Place:
 
 
 class Source:
-    """A file that is read at given offsets; what is not there, or cannot be read, is Damaged."""
+    """A file that is read at given offsets; what is not there, or cannot be read, is Damaged.
+
+    is_proven  whether all contents so far were compared with a checksum
+    """
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self.name = name
+        self.is_proven = True
         self.size = os.fstat(file.fileno()).st_size
         self._file = file
         self._last: tuple[int, memoryview] | None = None  # offset and contents of a place
@@ -90,6 +94,7 @@ class Source:
             self.forget()  # two of them may be too many
             body = memoryview(self.read(place.offset, place.length))
             self._last = place.offset, _expanded(body) if place.is_chunk else body
+            self.is_proven &= place.is_chunk and CHUNK.unpack_from(body)[3] != 0
         return self._last[1]
 
     def forget(self) -> None:

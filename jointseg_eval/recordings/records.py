@@ -9,6 +9,8 @@ from typing import NamedTuple
 import lz4.frame
 import zstandard
 
+from jointseg_core.errors import in_words
+
 # No chunk or message may expand to more: what the largest picture takes that is accepted.
 # Recorders cut chunks at about 1 MB, or after one message.
 MAX_BYTES = 5 << 26
@@ -94,8 +96,8 @@ def expanded(
 
 
 def one_line(error: Exception) -> str:
-    """The text of an error without line breaks and without the point at its end."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    """What an error says, without line breaks and without the point at its end."""
+    return in_words(error).rstrip(".")
 
 
 def _expand(compression: str, data: bytes | memoryview, size: int) -> bytes | memoryview:

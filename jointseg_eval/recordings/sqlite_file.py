@@ -27,6 +27,7 @@ from jointseg_eval.recordings.records import (
 CLOSE_FAILURES = 1 << 10  # after so many in a row, a damaged place is searched half as closely
 MAX_FAILURES = 1 << 14
 MAX_INTEGER = (1 << 63) - 1
+_WAL_HEAD, _FRAME = 32, 4096  # bytes; what is settled has a head alone, or one of zeros
 ERRORS = (apsw.Error, UnicodeDecodeError)
 TABLES = "SELECT count(*) FROM sqlite_master WHERE type='table' AND name IN ('topics', 'messages')"
 TOPIC = ["name", "type", "serialization_format", "offered_qos_profiles", "type_description_hash"]
@@ -51,10 +52,14 @@ class SqliteFile:
     BadBag if nothing can be read.
     """
 
+    is_proven = False  # a database has no checksums
+
     def __init__(self, path: Path, stack: ExitStack, lost: Lost) -> None:
         self._name = path.name
         self._damage: Loss | None = None  # then rows are looked for one by one
         self._database = _connect(path)
+        for loss in _left_beside(path):
+            lost(loss)
         stack.callback(self._database.close)
         try:
             self._topics = self._describe()
@@ -201,6 +206,16 @@ def _connect(path: Path) -> apsw.Connection:
     name = f"file:{quote(str(path.absolute()))}?immutable=1"
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     return apsw.Connection(name, flags, vfs=_whole_pages().name if is_cut else None)
+
+
+def _left_beside(path: Path) -> Iterator[Loss]:
+    """What a recorder that was killed had not put into the database, which alone is read."""
+    for beside in (path.with_name(path.name + end) for end in ("-wal", "-journal")):
+        with suppress(OSError), open_file(beside) as file:
+            if any(file.read(_FRAME)[_WAL_HEAD:]):
+                what = f"{beside.name} was not read, which holds what was recorded last"
+                advice = "let sqlite3 open a copy of both, which merges them"
+                yield Loss(path.name, f"{what}; {advice}")
 
 
 def _page_size(head: bytes) -> int:

@@ -113,7 +113,25 @@ def types_of(channel: Channel) -> Typestore | None:
     return _installed(channel.type)
 
 
-def _defined(channel: Channel) -> Typestore | None:
+@lru_cache(256)
+def contradicts(channel: Channel) -> bool:
+    """Whether a file defines a type that is known with the same fields in another order.
+
+    Then one of the two orders is wrong, and nothing tells which one.
+    """
+    if channel.format == "ros1msg":
+        return False
+    known = message_types().fielddefs
+    return any(
+        fields != known[name][1] and sorted(map(repr, fields)) == sorted(map(repr, known[name][1]))
+        for name, (_, fields) in (_definition(channel) or {}).items()
+        if name in known
+    )
+
+
+@lru_cache(256)
+def _definition(channel: Channel) -> dict[str, Any] | None:
+    """The types that a file defines for a topic; None where it cannot be parsed with little."""
     readers = dict.fromkeys(("ros2msg", "ros1msg"), get_types_from_msg)
     readers["ros2idl"] = lambda text, _: get_types_from_idl(text)
     parse = readers.get(channel.format)
@@ -123,14 +141,22 @@ def _defined(channel: Channel) -> Typestore | None:
     if text.count("\n") + text.count(";") > MAX_LINES:
         return None
     try:
-        own = get_typestore(Stores.EMPTY)
         types = parse(channel.definition, channel.type)
-        if sum(_unrolled(f) for _, fields in types.values() for _, f in fields) > MAX_UNROLLED:
-            return None
+        unrolled = sum(_unrolled(f) for _, fields in types.values() for _, f in fields)
+    except Exception:  # a definition that cannot be parsed is worth no more than none
+        return None
+    return types if unrolled <= MAX_UNROLLED else None
+
+
+def _defined(channel: Channel) -> Typestore | None:
+    if (types := _definition(channel)) is None:
+        return None
+    try:
+        own = get_typestore(Stores.EMPTY)
         own.register({name: t for name, t in types.items() if name not in own.fielddefs})
         own.get_msgdef(channel.type)
         return own
-    except Exception:  # a definition that cannot be parsed is worth no more than none
+    except Exception:  # nor is one that names types which it lacks
         return None
 
 

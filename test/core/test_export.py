@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from jointseg_core.export.graphs import named_tensors
 from jointseg_core.export.limits import problem
 from jointseg_core.export.model import Request, export_model
 from jointseg_core.export.self_check import drawn_pictures
+from jointseg_core.model_check import check_model
 
 SIZE = (64, 128)
 pytestmark = pytest.mark.timeout(600)  # tracing alone takes minutes on a busy machine
@@ -124,6 +126,33 @@ def test_a_file_that_was_changed_is_refused(
     with pytest.raises(BadCheckpoint, match=name) as refused:
         Predictor.from_file(folder, device="cpu", backend="onnx")
     assert "\n" not in str(refused.value)
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    ("model_type", "file"),
+    [("rdsnet", "dense.onnx"), ("segrpn", "dense.onnx"), ("segrpn", "regions.onnx")],
+)
+def test_a_changed_weight_whose_checksum_was_made_to_fit_is_noticed(
+    model_type: str, file: str, onnx_exports: dict[str, Path], tmp_path: Path
+) -> None:
+    """One byte of the graph: the exponent of the largest number of its largest tensor."""
+    import onnx
+
+    folder = shutil.copytree(onnx_exports[model_type], tmp_path / "export")
+    check_model(Predictor.from_file(folder, device="cpu", backend="onnx"))
+    model = onnx.load(folder / file)
+    tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    at = 4 * int(np.abs(np.frombuffer(tensor.raw_data, np.float32)).argmax()) + 3
+    data = bytearray(tensor.raw_data)
+    data[at] ^= 0x08  # 2^16 times as large
+    tensor.raw_data = bytes(data)
+    onnx.save(model, folder / file)
+    document = json.loads((folder / "export.json").read_text())
+    document["files"][file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+    (folder / "export.json").write_text(json.dumps(document))
+    with pytest.raises(BadCheckpoint, match="failed its self-test"):
+        check_model(Predictor.from_file(folder, device="cpu", backend="onnx"))
 
 
 @needs_onnx

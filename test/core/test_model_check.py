@@ -12,7 +12,7 @@ import torch
 
 from jointseg_core import Predictor, shipped_weights
 from jointseg_core.errors import BadCheckpoint
-from jointseg_core.model_check import _fixed_picture, _sign, _sizes, check_model
+from jointseg_core.model_check import _fixed_picture, _numbers, check_model, sign
 
 MODELS = ("rdsnet", "segrpn", "joint")
 
@@ -36,7 +36,7 @@ def test_the_shipped_weights_compute_what_their_manifest_says(model_type: str) -
     predictor = Predictor.from_file(shipped_weights(model_type), device="cpu", precision="fp32")
     assert len(predictor.manifest.self_test) >= 4
     check_model(predictor)
-    assert set(_sizes(predictor)) == set(predictor.manifest.self_test)
+    assert set(_numbers(predictor)) == set(predictor.manifest.self_test)
 
 
 def test_a_manifest_that_says_nothing_is_no_reason(rdsnet_weights: Path) -> None:
@@ -46,17 +46,37 @@ def test_a_manifest_that_says_nothing_is_no_reason(rdsnet_weights: Path) -> None
 
 
 def test_what_is_signed_passes_and_something_else_does_not(weights: Path) -> None:
-    signed = _sign(weights)
+    signed = sign(weights)
     predictor = Predictor.from_file(weights, device="cpu", precision="fp32")
     assert predictor.manifest.self_test == signed
     check_model(predictor)
     name = next(iter(signed))
     document = json.loads(weights.with_suffix(".json").read_text())
-    document["self_test"][name] *= 1.01
+    document["self_test"][name][0] *= 1.01
     weights.with_suffix(".json").write_text(json.dumps(document))
     predictor = Predictor.from_file(weights, device="cpu", precision="fp32")
     with pytest.raises(BadCheckpoint, match=f"{name} is off by 0.0099"):
         check_model(predictor)
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_numbers_of_the_same_size_in_other_places_are_noticed(model_type: str) -> None:
+    """Two filters that changed places: every tensor is as large as before."""
+    predictor = Predictor.from_file(shipped_weights(model_type), device="cpu", precision="fp32")
+    weight = next(p for p in reversed([*predictor.model.pyramid.parameters()]) if p.dim() == 4)
+    with torch.no_grad():
+        weight[[0, 1]] = weight[[1, 0]]
+    with pytest.raises(BadCheckpoint, match=r"is off by|has other numbers"):
+        check_model(predictor)
+
+
+def test_a_manifest_may_say_sizes_alone(weights: Path) -> None:
+    """As those of earlier versions do."""
+    signed = sign(weights)
+    document = json.loads(weights.with_suffix(".json").read_text())
+    document["self_test"] = {name: size for name, (size, *_) in signed.items()}
+    weights.with_suffix(".json").write_text(json.dumps(document))
+    check_model(Predictor.from_file(weights, device="cpu", precision="fp32"))
 
 
 @pytest.mark.parametrize("model_type", MODELS)

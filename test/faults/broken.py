@@ -32,6 +32,10 @@ def _long_story() -> None:
     raise BadImage("step", "one line\nand another")
 
 
+def _python() -> None:
+    raise BadImage("step", "cannot be read ([Errno 21] Is a directory: 'a')")
+
+
 def _litter() -> None:
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
@@ -51,6 +55,7 @@ BROKEN = [
     _broken("raises another kind", _other_kind, error=BadImage),
     _broken("tells a long story", _long_story, error=BadImage),
     _broken("says something else", _other_kind, error=BadBag, words=("metadata",)),
+    _broken("speaks Python", _python, error=BadImage),
     _broken("leaves a process", _litter),
     _broken("ends with 2", "jointseg_eval.salvage", code=3),
 ]

@@ -19,8 +19,12 @@ GROUPS = {
     "programs": "J reports, command line, supply chain",
     "openings": "K files that are none",
     "bombs": "L small files that want much",
+    "damage": "M damage that nothing shows",
+    "runtimes": "N files of other runtimes",
+    "peers": "O peers that stop, and full disks",
 }
 WITHOUT = {"rclpy", "sensor_msgs", "rosbags", "mcap", "pycocotools", "rich", "av", "cv2", "jinja2"}
+WITHOUT |= {"onnx", "openvino"}
 
 
 def _cases(module: str) -> list[Case]:

@@ -8,6 +8,7 @@ assert.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ from typing import Any
 
 from jointseg_core.errors import SegError
 
+_FOREIGN = re.compile(
+    r"set_int_max|PYTHONIOENCODING|\[Errno|\w+Error\(|has no attribute|positional argument|"
+    r"unexpected keyword|not subscriptable|not iterable|can't decode|can't encode|nobody foresaw"
+)
+"""Texts of Python and its libraries, which tell a user nothing."""
 Made = Callable[[Path], Sequence[Any]]
 
 
@@ -75,6 +81,8 @@ def verdict(case: Case, found: Outcome) -> str:
     wrong = _program(case, found) if isinstance(case.run, str) else _function(case, found)
     if wrong:
         return wrong
+    if foreign := _FOREIGN.search(found.text):
+        return f"speaks Python ({foreign[0]}): {found.text[-600:]}"
     if missing := [word for word in case.words if word not in found.text]:
         return f"does not say {missing[0]!r}: {found.text[-600:]}"
     if found.megabytes > case.megabytes:

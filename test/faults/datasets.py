@@ -186,6 +186,56 @@ JSON = [
 ]
 
 
+# One entry of which nothing can be used: its defect is named, and the others are read
+
+
+def digits(key: str) -> Callable[[Path], Path]:
+    """The first number of that name in the file has 5000 digits, which json cannot write."""
+    text = json.dumps(coco_document()).replace(f'"{key}": ', f'"{key}": {"7" * 5000}', 1)
+    return with_text(text)
+
+
+def entry(name: str, made: Callable[[Path], Path], *words: str, code: int = 3, **more: Any) -> Case:
+    """The picture b.png of the same file is read all the same."""
+    read = "pictures: 3" if {"category", "annotation"} & {*words[0].split()} else "pictures: 2"
+    return checked(f"one entry: {name}", made, code, read, *words, **more)
+
+
+def near(scale: float) -> Callable[[Path], Path]:
+    """Every box in shares of the picture, times `scale`."""
+
+    def edit(found: Document) -> None:
+        for annotation in found["annotations"]:
+            annotation["bbox"] = [scale * value / 48 for value in annotation["bbox"]]
+
+    return document(edit)
+
+
+HALF = "\ud800"  # of a pair; JSON holds such letters, and no file can
+BIG = 10**400
+ENTRIES = [
+    entry("a name of 300 letters", first("images", file_name="a" * 300), "image 1", often=True),
+    entry("a folder of 300 letters", first("images", file_name="b" * 300 + "/a.png"), "image 1"),
+    entry("a name of 130 wide letters", first("images", file_name="\u4e16" * 130), "image 1"),
+    entry("half a letter in a name", first("images", file_name=HALF + ".png"), "image 1"),
+    entry("an id of 5000 digits", digits("id"), "image 1", "Infinity", often=True),
+    entry("a height of 5000 digits", digits("height"), "image 1"),
+    entry("a width of 10^400", first("images", width=BIG), "image 1"),
+    entry("a name in a file", first("images", file_name="a.png/a.png"), "such picture"),
+    entry("half a letter in a class", first("categories", name=HALF), "category 1"),
+    checked(
+        "one entry: a class in markup", first("categories", name="[/x]"), 0, "[/x]", "pictures: 3"
+    ),
+    entry("a category of 10^400", first("annotations", category_id=BIG), "annotation 1"),
+    entry("a box of 10^400", first("annotations", bbox=[1, 2, 3, BIG]), "annotation 1"),
+    entry("a polygon of 10^400", outline([[1, 2, 3, BIG, 5, 6]]), "annotation 1", often=True),
+    entry("runs of 10^400", outline(rle([BIG, 3])), "annotation 1", "runs"),
+    entry("runs of half a letter", outline(rle(HALF)), "annotation 1", "runs"),
+    checked("boxes of 0 to 1", near(1), 3, "look normalised", often=True),
+    checked("boxes of 0 to 4", near(4), 4),
+]
+
+
 # The maps of Cityscapes
 
 
@@ -226,6 +276,7 @@ def _wanted(folder: Path) -> None:
 CASES = [
     *PATHS,
     *JSON,
+    *ENTRIES,
     *MAPS,
     Case(
         "datasets",

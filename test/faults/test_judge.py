@@ -21,6 +21,7 @@ SAYS = {
     "raises another kind": "raises BadBag, expected BadImage",
     "tells a long story": "several lines",
     "says something else": "does not say 'metadata'",
+    "speaks Python": "speaks Python ([Errno)",
     "leaves a process": "leaves processes",
     "ends with 2": "ends with 2, expected 3",
 }

@@ -19,6 +19,7 @@ from PIL import Image
 from tiny_run import run, scenes, words
 
 from jointseg_core import Predictor, load_model, shipped_weights
+from jointseg_core.model_check import check_model
 from training.runs.command import parse_command
 from training.runs.distributed import Ranks
 from training.runs.preparation import prepare
@@ -209,6 +210,36 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, data, capsys):
     assert run(*arguments, "--resume") == 0
     assert "step_00000006.pt is damaged" in capsys.readouterr().err
     assert RunFolder(tmp_path / "run").newest()["step"] == 6
+
+
+def resumed(data, folder, **changes):
+    """A run that goes on from there, before its next step."""
+    arguments = words("rdsnet_tiny_synthetic", data, folder, **LOOP | {"steps": 20} | changes)
+    with ExitStack() as stack:
+        prepare(parse_command([*arguments, "--resume"]), Ranks(torch.device("cpu")), stack)
+
+
+def test_a_run_that_goes_on_in_another_way_says_in_which(tmp_path, data, whole, capsys):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    changes = {"batch": 3, "lr": 0.5, "seed": 9}
+    resumed(data, folder, **changes)
+    said = capsys.readouterr().out
+    assert "warning: from here on it is another run: " in said
+    for part in ("batch 3 instead of 2", "lr 0.5 instead of", "seed 9 instead of 0", "steps 20"):
+        assert part in said, said
+    resumed(data, folder, **changes)
+    assert "another run" not in capsys.readouterr().out
+    other = shutil.copytree(data, tmp_path / "other")
+    resumed(other, folder, **changes)
+    said = capsys.readouterr().out
+    assert f"data {other} instead of {data}; pictures cityscapes train" in said, said
+
+
+def test_weights_of_a_run_say_what_they_compute(whole):
+    for name in ("best", "weights"):
+        predictor = Predictor.from_file(whole / f"{name}.safetensors", device="cpu")
+        assert len(predictor.manifest.self_test) >= 4
+        check_model(predictor)
 
 
 def test_a_run_that_diverged_names_the_pictures(tmp_path, data, capsys):

@@ -120,7 +120,7 @@ class _Maker:
             sample = self.samples[index]
             image, target = self.augmentation(sample, torch.Generator().manual_seed(seed))
             image, target = padded(image, target, size)
-        except BadInput:
+        except (BadInput, MemoryError):
             raise
         except Exception as error:
             name = self.samples.sample_name(index)

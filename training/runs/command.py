@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jointseg_core.errors import BadConfig
+from jointseg_core.errors import BadConfig, in_words
 from jointseg_core.files import open_file
 from jointseg_eval.provenance import command_line
 from training.recipes import RECIPES, Recipe
@@ -151,7 +151,7 @@ def stored(path: Path) -> tuple[str, Recipe]:
         return name, from_values(RECIPES[name], document["fields"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadConfig(
-            f"{path} is not the config.json of a run of this version ({error!r}); "
+            f"{path} is not the config.json of a run of this version ({in_words(error)}); "
             "name a recipe or another run"
         ) from error
 

@@ -6,6 +6,7 @@ torchrun --nproc-per-node=8 -m training.train rdsnet_r50_coco_1x --data /data/co
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from jointseg_core.errors import BadConfig
+from jointseg_core.errors import BadConfig, ResourceError
 from jointseg_core.predictor import choose_device
 
 PATIENCE = timedelta(hours=2)
@@ -81,8 +82,25 @@ def joined(device: str) -> Iterator[Ranks]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    with _told_of_peers(world):
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+        try:
+            yield Ranks(chosen, dist.get_rank(), world)
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _told_of_peers(world: int) -> Iterator[None]:
+    """ResourceError in the place of what the library raises when another process is gone."""
     try:
-        yield Ranks(chosen, dist.get_rank(), world)
-    finally:
-        dist.destroy_process_group()
+        yield
+    except RuntimeError as error:
+        of_peers = isinstance(error, dist.DistError) or re.search("gloo|nccl", str(error), re.I)
+        if isinstance(error, ResourceError) or not of_peers:
+            raise
+        rank = os.environ.get("RANK", "0")
+        raise ResourceError(
+            f"process {rank} of {world} gets no answer from another one, which died or was "
+            "stopped; its own output says why; --resume goes on from the last checkpoint"
+        ) from error

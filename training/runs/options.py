@@ -176,4 +176,4 @@ def _from_json(value: Any, kind: Any, name: str) -> Any:
         return value
     elif not origin and isinstance(value, plain) and isinstance(value, bool) == (kind is bool):
         return Path(value) if kind is Path else value
-    raise TypeError(f"{name} is {value!r}, expected {kind}")
+    raise TypeError(f"{name} is {value!r}, expected {getattr(kind, '__name__', kind)}")

@@ -18,9 +18,10 @@ from training.loading.real_streets import attributions
 from training.pretrained import Table, load_pretrained
 from training.pretrained.imagenet import lite0_weights
 from training.recipes import Recipe, augmentation_of, check, fitted, learns_pixels
-from training.runs.command import Command, Options, config_document
+from training.runs.command import Command, Options, config_document, stored
 from training.runs.distributed import Ranks
 from training.runs.loggers import check_loggers
+from training.runs.options import as_values
 from training.runs.own_pictures import (
     best_metric,
     say_what_is_shared,
@@ -163,10 +164,20 @@ def start_model(
     return model, [load_pretrained(model, classes, path) for path in files]
 
 
+def _differences(run: Run) -> list[str]:
+    """What a run that goes on does in another way than when it was started last."""
+    was, now = (as_values(recipe) for recipe in (stored(run.folder.config)[1], run.recipe))
+    data = (run.folder.starts() or [{}])[-1].get("data", run.training.name)
+    was, now = was | {"pictures": data}, now | {"pictures": run.training.name}
+    return [f"{key} {now[key]} instead of {was[key]}" for key in now if now[key] != was.get(key)]
+
+
 def _begin(run: Run, command: Command, resumed: bool) -> None:
     """Write down what runs, where and with what; the checkpoint first, since a config means one."""
     folder = run.folder
     if resumed:
+        if other := _differences(run):
+            run.say(f"warning: from here on it is another run: {'; '.join(other)}")
         folder.forget_after(run.progress.step, run.progress.validated)
         run.records.write("resumed", run.progress.step, changes=sorted(command.changes))
     else:
@@ -177,6 +188,7 @@ def _begin(run: Run, command: Command, resumed: bool) -> None:
     replace_file(folder.config, as_json(document))
     starts = folder.starts()
     facts = environment(command.text, run.ranks.device, run.ranks.world)
+    facts["data"] = run.training.name
     replace_file(folder.environment, as_json({"starts": [*starts, facts]}))
     at = f"from step {run.progress.step} on" if resumed else "from the first step on"
     run.say(

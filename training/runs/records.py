@@ -27,7 +27,7 @@ class Records:
     ) -> None:
         self.folder, self.every, self.first = folder, every, first
         self._names = loggers
-        self.console = Console(quiet=not first, soft_wrap=True)
+        self.console = Console(quiet=not first, soft_wrap=True, markup=False)
         self._bar = Progress(
             BarColumn(20),
             TextColumn("{task.description}"),
@@ -77,7 +77,7 @@ class Records:
 
     def say(self, text: str) -> None:
         """A line for people that stays, from the first process."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """A line of metrics.jsonl, and a point of each curve; numbers that are none become null."""

@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from jointseg_core.errors import BadCheckpoint
-from jointseg_core.files import open_file
+from jointseg_core.errors import BadCheckpoint, in_words
+from jointseg_core.files import completed, open_file
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -90,8 +90,7 @@ class RunFolder:
             except BadCheckpoint:
                 raise
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-                reason = " ".join(str(error).split())[:200]
-                print(f"warning: {path} is damaged: {reason}", file=sys.stderr)
+                print(f"warning: {path} is damaged: {in_words(error)}", file=sys.stderr)
         if paths:
             raise BadCheckpoint(
                 f"no usable checkpoint: looked in {self.checkpoints}, found {len(paths)}, all of "
@@ -181,13 +180,8 @@ def as_json(document: Mapping[str, Any]) -> bytes:
 
 def replace_file(path: Path, data: bytes | memoryview) -> None:
     """Write a file in one step, on disk when this returns: a reader sees the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with completed(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
