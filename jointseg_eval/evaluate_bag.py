@@ -149,7 +149,7 @@ def _settings(options: argparse.Namespace, recordings: Sequence[Recording]) -> S
         truth = str(Path(truth).absolute())
         document, _ = read_json(Path(truth), ("images", "annotations", "categories"))
         read_categories(document["categories"], Path(truth), refuse)
-    same = ("device", "precision", "backend", "batch", "strict", "bits")
+    same = ("device", "precision", "input_size", "backend", "batch", "strict", "bits")
     return Settings(
         options.weights.absolute(),
         options.other.absolute() if options.other else None,

@@ -32,6 +32,7 @@ class Settings:
     device: str = "cpu"
     precision: str = "fp32"
     backend: str = "auto"
+    input_size: str = ""
     truth: str = "topics"
     kinds: tuple[str, ...] = ()
     tolerance: int = 10_000_000

@@ -25,6 +25,6 @@ def test_weights_that_compute_nonsense_are_not_evaluated(
             parameter.fill_(value)
     path = tmp_path / "a.safetensors"
     save_model(model, path, CITYSCAPES, Preprocessing((64, 128)))
-    how = {"device": "cpu", "precision": "fp32", "backend": "torch"}
+    how = {"device": "cpu", "precision": "fp32", "backend": "torch", "input_size": ""}
     with pytest.raises(BadCheckpoint, match=reason):
         open_predictors(SimpleNamespace(weights=path, other=None, **how))
