@@ -27,9 +27,9 @@ def check_results(settings: Settings) -> dict:
     """Compare our results in fp32 with those of another computation of the same network.
 
     RDSNet: mask post-processing alone has to give the bits and boxes of the published computation
-    with one resize; the whole pipeline its objects, and its masks and boxes up to rounding. The
-    others: the prepared model has to give what the network gives as trained, up to rounding. The
-    answer holds `passed`, `reason` ("" if passed) and the counts.
+    with one resize, refined in network pixels; the whole pipeline its objects, and its masks and
+    boxes up to rounding. The others: the prepared model has to give what the network gives as
+    trained, up to rounding. The answer holds `passed`, `reason` ("" if passed) and the counts.
     """
     torch.backends.cudnn.allow_tf32 = False  # fp32 has to be fp32 to be compared
     report, reasons = {}, []

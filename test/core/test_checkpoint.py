@@ -164,7 +164,7 @@ def test_baselines_are_saved_and_loaded_too(tmp_path):
 
 def test_presets_have_names():
     assert preset("rdsnet", "r50").backbone == "r50"
-    with pytest.raises(ValueError, match="want one of r101, r50, r18, tiny"):
+    with pytest.raises(ValueError, match="want one of r101, printed, r50, r18, tiny"):
         preset("rdsnet", "r999")
     with pytest.raises(ValueError, match="want one of rdsnet, rdsnet_s, segrpn, joint"):
         preset("yolo", "tiny")
