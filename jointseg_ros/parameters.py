@@ -24,7 +24,7 @@ from jointseg_ros.model_choices import DEFAULT_MODEL
 
 SHORTEST_TIMEOUT_MS = 1000.0
 """What a healthy process on a busy machine may well stand still for is less."""
-GROUPS = ("model", "batch", "overlay", "diagnostics", "watchdog")
+GROUPS = ("model", "batch", "tracking", "overlay", "diagnostics", "watchdog")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -126,6 +126,12 @@ class Settings:
     max_rate_hz: float = _now(
         0.0, "frames of one camera above this rate are dropped; 0: none", 0.0, 1e3
     )
+    tracking_enabled: bool = _now(False, "objects keep an id from frame to frame")
+    tracking_low_score: float = _now(
+        0.1, "objects down to this score continue tracks, and are published then", 0.0, 1.0
+    )
+    tracking_high_score: float = _now(0.4, "objects from this score on begin tracks", 0.0, 1.0)
+    tracking_max_gap_ms: float = _now(1000.0, "a track not seen for longer ends", 0.0, 60000.0)
     overlay_alpha: float = _now(0.5, "opacity of masks in the overlay", 0.0, 1.0)
     overlay_min_score: float = _now(0.3, "objects with lower scores are not drawn", 0.0, 1.0)
     overlay_max_rate_hz: float = _now(
@@ -179,6 +185,12 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("camera_names", "classes_filter"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def lowest_score(self) -> float:
+        """Of an object that may be published."""
+        low = self.tracking_low_score if self.tracking_enabled else 1.0
+        return min(self.score_threshold, low)
 
     @property
     def input_limits(self) -> Limits:
