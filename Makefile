@@ -25,4 +25,4 @@ soak:
 docs:
 	@tools/run sh -c 'command -v pydoctor >/dev/null || python -m pip install -q -r tools/requirements-docs.txt; \
 	  pydoctor -q --project-name=jointseg --docformat=plaintext --html-output=out/docs \
-	  jointseg_core jointseg_ros jointseg_eval training demo benchmarks && echo out/docs/index.html'
+	  jointseg_core jointseg_objects jointseg_ros jointseg_eval training demo benchmarks && echo out/docs/index.html'

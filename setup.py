@@ -32,7 +32,10 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.10",
-    packages=[*find_packages(include=["jointseg_core*", "jointseg_eval*"]), *MESSAGES],
+    packages=[
+        *find_packages(include=["jointseg_core*", "jointseg_objects*", "jointseg_eval*"]),
+        *MESSAGES,
+    ],
     package_dir=MESSAGES,
     package_data={
         "jointseg_core": ["weights/*.safetensors", "weights/*.json"],

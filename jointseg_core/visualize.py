@@ -35,6 +35,7 @@ def draw(
     alpha: float = 0.5,
     min_score: float = 0.3,
     show_scores: bool = True,
+    tracks: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw `predictions` over `image` and return a new picture.
 
@@ -42,6 +43,7 @@ def draw(
     alpha        opacity of the masks and of the class map, 0 to 1
     min_score    objects below it are not shown
     show_scores  whether captions say how certain an object is, beside what it is
+    tracks       int [N], numbers by which objects keep their colours; 0 for none
 
     A pixel shows the mask of its most certain object alone, without the class map below. Lines
     and letters grow with the image. A caption that has no place beside those of more certain
@@ -56,9 +58,12 @@ def draw(
     else:
         semantic = predictions.semantic.cpu().numpy()
         canvas = _blended(image, semantic, classes.semantic_colors, alpha)
-    shown = predictions[predictions.scores >= min_score].to("cpu")
+    chosen = predictions.scores >= min_score
+    shown = predictions[chosen].to("cpu")
     if len(shown):
-        lines = _draw_objects(canvas, image, shown, classes, alpha)
+        known = None if tracks is None else tracks[chosen.cpu().numpy()]
+        colors = instance_colors(shown.labels.numpy(), shown.boxes.float().numpy(), classes, known)
+        lines = _draw_objects(canvas, image, shown, colors, alpha)
         _draw_captions(canvas, shown, classes, lines, show_scores)
     return canvas
 
@@ -78,17 +83,20 @@ def colorize(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
     return padded[np.where(known, labels, len(colors))]
 
 
-def instance_colors(labels: np.ndarray, boxes: np.ndarray, classes: Classes) -> np.ndarray:
+def instance_colors(
+    labels: np.ndarray, boxes: np.ndarray, classes: Classes, tracks: np.ndarray | None = None
+) -> np.ndarray:
     """A colour for each object, uint8 RGB [N, 3]: shades of its class's, counted from the left.
 
     labels: int [N]; boxes: float [N, 4]. From frame to frame, the order in the image changes less
-    than that of the scores.
+    than that of the scores. tracks: int [N]; an object whose number is not 0 has the shade of it.
     """
     colors = np.zeros((len(labels), 3), np.uint8)
     seen = [0] * len(classes.things)
     for i in np.argsort(boxes[:, 0], kind="stable"):
         label = int(labels[i])
-        colors[i] = _shade(tuple(int(c) for c in classes.thing_colors[label]), seen[label])
+        number = seen[label] if tracks is None or not tracks[i] else int(tracks[i])
+        colors[i] = _shade(tuple(int(c) for c in classes.thing_colors[label]), number)
         seen[label] += 1
     return colors
 
@@ -139,11 +147,10 @@ def _blended(
 
 
 def _draw_objects(
-    canvas: np.ndarray, image: np.ndarray, shown: Predictions, classes: Classes, alpha: float
+    canvas: np.ndarray, image: np.ndarray, shown: Predictions, shades: np.ndarray, alpha: float
 ) -> list[_Color]:
     """Masks, then boxes, from the least certain object up; returns the colours of their lines."""
     boxes = shown.boxes.float().numpy()
-    shades = instance_colors(shown.labels.numpy(), boxes, classes)
     colors = [tuple(color) for color in shades.tolist()]
     lines = [line_color(color) for color in colors]
     thickness = line_width(canvas.shape[:2])

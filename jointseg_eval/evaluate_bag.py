@@ -264,6 +264,8 @@ def _print(console: Console, document: dict, out: Path) -> None:
     counts = ("frames_with_annotation", "annotations_without_frame", "frames_damaged")
     for name in (*counts, "confidence", "flicker"):
         table.add_row(name.replace("_", " "), number(document[name]))
+    for name, value in document["tracking"].items():
+        table.add_row(f"tracks: {name.replace('_', ' ')}", number(value))
     console.print(table)
     for name, count in document["annotated_objects_of_unknown_classes"].items():
         console.print(f"{count} annotated objects of class {name!r}, which the model does not know")

@@ -38,11 +38,16 @@ def annotations_message(messages: ModuleType, result: Result) -> Any:
     joins them to the image.
     """
     predictions = result.predictions
-    shown = predictions[predictions.scores >= result.settings.overlay_min_score]
+    chosen = predictions.scores >= result.settings.overlay_min_score
+    shown, kept = predictions[chosen], chosen.numpy()
+    tracks = None if result.tracks is None else result.tracks[kept]
     pen = _Pen(messages, result.header, shown.image_size)
     message = messages.ImageAnnotations()
     boxes = shown.boxes.float().numpy()
-    colors = instance_colors(shown.labels.numpy(), boxes, result.classes).tolist()
+    colors = instance_colors(shown.labels.numpy(), boxes, result.classes, tracks).tolist()
+    names = [result.classes.things[label] for label in shown.labels.tolist()]
+    if tracks is not None:
+        names = [f"{n} {t}" if t else n for n, t in zip(names, tracks.tolist(), strict=True)]
     crops = shown.masks.crops() if shown.masks is not None else None
     for k in reversed(range(len(shown))):  # the most certain one comes last and lies on top
         color = line_color(tuple(colors[k]))
@@ -51,8 +56,7 @@ def annotations_message(messages: ModuleType, result: Result) -> Any:
             message.points += [pen.loop(o, color) for o in outlines(crops[k].numpy(), window)]
         x1, y1, x2, y2 = boxes[k].tolist()
         message.points.append(pen.loop([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], color))
-        name = result.classes.things[int(shown.labels[k])]
-        message.texts.append(pen.text(f"{name} {float(shown.scores[k]):.2f}", x1, y1, color))
+        message.texts.append(pen.text(f"{names[k]} {float(shown.scores[k]):.2f}", x1, y1, color))
     return message
 
 

@@ -36,6 +36,12 @@ class Result:
     predictions: Predictions
     classes: Classes
     settings: Settings
+    tracks: np.ndarray | None = None  # int64 [N], 0 for an object without; None: nothing tracks
+
+    def track_ids(self) -> list[str]:
+        """The track of each object as messages have it, empty for none."""
+        tracks = [0] * len(self.predictions) if self.tracks is None else self.tracks.tolist()
+        return [str(track) if track else "" for track in tracks]
 
 
 def without_nan(predictions: Predictions) -> Predictions:
@@ -50,7 +56,10 @@ def detections_message(result: Result) -> Detection2DArray:
     labels = predictions.labels.tolist()
     names = [result.classes.things[n] if named else str(n) for n in labels]
     boxes, scores = predictions.boxes.tolist(), predictions.scores.tolist()
-    return messages.detections_message(message_class, result.header, boxes, scores, names)
+    message = messages.detections_message(message_class, result.header, boxes, scores, names)
+    for detection, track in zip(message.detections, result.track_ids(), strict=True):
+        detection.id = track
+    return message
 
 
 def instance_masks_message(result: Result) -> InstanceMaskArray:
@@ -58,9 +67,12 @@ def instance_masks_message(result: Result) -> InstanceMaskArray:
     predictions = result.predictions
     masks = predictions.masks or Masks.empty()
     labels, scores = predictions.labels.tolist(), predictions.scores.tolist()
-    return messages.masks_message(
+    message = messages.masks_message(
         message_class, result.header, predictions.image_size, masks, labels, scores
     )
+    for mask, track in zip(message.masks, result.track_ids(), strict=False):  # or no masks at all
+        mask.track_id = track
+    return message
 
 
 def semantic_message(result: Result) -> Image:
@@ -102,17 +114,18 @@ def instance_labels(predictions: Predictions) -> np.ndarray:
 
 
 def instance_color_message(result: Result) -> Image:
-    """rgb8: a colour of its own for every object, black where there is none."""
-    table = np.array([(0, 0, 0), *_hues(len(result.predictions))], np.uint8)
+    """rgb8: a colour of its own for every object or track, black where there is none."""
+    count, tracks = len(result.predictions), result.tracks
+    table = np.array([(0, 0, 0), *_hues(range(count) if tracks is None else tracks)], np.uint8)
     labels = instance_labels(result.predictions)
     if len(table) <= 256:
         labels = labels.astype(np.uint8)  # for which there is a fast way
     return image_message(result.header, colorize(labels, table), "rgb8")
 
 
-def _hues(count: int) -> Iterable[tuple[int, ...]]:
-    """Colours far from each other for neighbours in the order (steps of the golden angle)."""
-    for index in range(count):
+def _hues(numbers: Iterable[int]) -> Iterable[tuple[int, ...]]:
+    """Colours far from each other for numbers in a row (steps of the golden angle)."""
+    for index in numbers:
         rgb = colorsys.hsv_to_rgb(index * 0.618 % 1, 0.8, 1)
         yield tuple(round(255 * c) for c in rgb)
 
@@ -146,7 +159,8 @@ def panoptic_color_message(result: Result) -> Image:
     segments = predictions.panoptic.segments
     objects = [segment.object for segment in segments if segment.is_thing]
     colors = classes.semantic_colors[[segment.label for segment in segments]]
-    shades = instance_colors(predictions.labels.numpy(), predictions.boxes.numpy(), classes)
+    seen = predictions.labels.numpy(), predictions.boxes.numpy()
+    shades = instance_colors(*seen, classes, result.tracks)
     colors[: len(objects)] = shades[objects]  # as in the overlay, where it shows the same objects
     few = len(segments) < 256  # for which there is a fast way
     places = np.full(VOID + 1, len(segments), np.uint8 if few else np.uint16)

@@ -115,7 +115,7 @@ def apply_settings(predictor: Predictor, settings: Settings) -> None:
         if hasattr(own, name)
     }
     predictor.configure(
-        score_threshold=settings.score_threshold,
+        score_threshold=settings.lowest_score,
         max_detections=settings.max_detections,
         **tuned,
     )

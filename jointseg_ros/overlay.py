@@ -65,6 +65,7 @@ class OverlayThread:
             result.classes,
             alpha=settings.overlay_alpha,
             min_score=settings.overlay_min_score,
+            tracks=result.tracks,
         )
         if settings.overlay_scale != 1:
             picture = _resized(picture, settings.overlay_scale)

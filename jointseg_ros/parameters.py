@@ -25,7 +25,7 @@ from jointseg_ros.transports import TRANSPORTS, transport_of
 
 KEPT_FRAMES = 5
 """Of a camera, while others are waited for: what comes in 0.16 s at 30 Hz."""
-GROUPS = ("model", "batch", "overlay", "diagnostics", "watchdog")
+GROUPS = ("model", "batch", "tracking", "overlay", "diagnostics", "watchdog")
 
 
 def _parameter(default: Any, text: str, limits: tuple | None, choices: tuple, when: str) -> Any:
@@ -136,6 +136,12 @@ class Settings:
     max_rate_hz: float = _now(
         0.0, "frames of one camera above this rate are dropped; 0: none", 0.0, 1e3
     )
+    tracking_enabled: bool = _now(False, "objects keep an id from frame to frame")
+    tracking_low_score: float = _now(
+        0.1, "objects down to this score continue tracks, and are published then", 0.0, 1.0
+    )
+    tracking_high_score: float = _now(0.4, "objects from this score on begin tracks", 0.0, 1.0)
+    tracking_max_gap_ms: float = _now(1000.0, "a track not seen for longer ends", 0.0, 60000.0)
     overlay_alpha: float = _now(0.5, "opacity of masks in the overlay", 0.0, 1.0)
     overlay_min_score: float = _now(0.3, "objects with lower scores are not drawn", 0.0, 1.0)
     overlay_max_rate_hz: float = _now(
@@ -189,6 +195,12 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("camera_names", "classes_filter"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def lowest_score(self) -> float:
+        """Of an object that may be published."""
+        low = self.tracking_low_score if self.tracking_enabled else 1.0
+        return min(self.score_threshold, low)
 
     @property
     def input_limits(self) -> Limits:

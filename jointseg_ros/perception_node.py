@@ -249,9 +249,7 @@ class PerceptionNode(LifecycleNode):
     def _publish_label_info(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
         for outputs in self._outputs.values():
-            outputs.publish_label_info(
-                header, self.predictor.classes, self.settings.score_threshold
-            )
+            outputs.publish_label_info(header, self.predictor.classes, self.settings.lowest_score)
 
     def _tear_down(self) -> None:
         for outputs in self._outputs.values():
@@ -307,9 +305,9 @@ class PerceptionNode(LifecycleNode):
 
     def _take_parameters(self, changes: Sequence[Parameter]) -> None:
         """Use what was checked, and what no other callback has refused, in one step."""
-        told = self.settings.score_threshold
+        told = self.settings.lowest_score
         self.settings, _ = parameters.changed(self.settings, changes, configured=False)  # checked
-        if self.settings.score_threshold != told:
+        if self.settings.lowest_score != told:
             self._publish_label_info()
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:

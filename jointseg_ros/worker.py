@@ -24,6 +24,7 @@ from jointseg_ros.monitor import Monitor
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.overlay import OverlayThread
 from jointseg_ros.parameters import Settings
+from jointseg_ros.tracking import CameraTracks
 
 
 class Complaints:
@@ -61,6 +62,7 @@ class Worker:
         self.predictor = predictor  # may be exchanged at any time; the next batch uses the new one
         self._node, self._mailbox, self._outputs = node, mailbox, outputs
         self._stats, self._monitor, self._settings = stats, monitor, settings
+        self._tracks = CameraTracks()
         self._complain = Complaints(node.get_logger().warning)
         self.device_error = ""  # until somebody has loaded the model anew: no frame is tried
         self._applied: tuple[Predictor, Settings] | None = None
@@ -190,8 +192,11 @@ class Worker:
     ) -> bool:
         classes = predictor.classes
         predictions = _wanted(without_nan(predictions), classes.things, settings.classes_filter)
-        result = Result(frame.header, image, predictions, classes, settings)
         try:
+            predictions, tracks = self._tracks(
+                frame.camera, frame.stamp, predictions, settings, predictor
+            )
+            result = Result(frame.header, image, predictions, classes, settings, tracks)
             self._outputs[frame.camera].publish(result)
         except Exception as error:
             self._failed(frame, Failure.of(error, "publish"))

@@ -22,7 +22,8 @@ WIDTH = 120
 OF_OTHERS = {"pip", "pytest", "venv"}
 """Modules that commands in the pages start and that are not ours."""
 ROOMS = {
-    *("benchmarks", "demo", "jointseg_core", "jointseg_eval", "jointseg_ros", "tools", "training"),
+    *("benchmarks", "demo", "jointseg_core", "jointseg_eval", "jointseg_objects"),
+    *("jointseg_ros", "tools", "training"),
     *(".ci", "docs", "launch", "msg", "test"),
 }
 

@@ -51,10 +51,13 @@ def foreign(package: str) -> dict[str, set[str]]:
 
 ARROWS = {  # who may import whom
     "jointseg_core": set(),
-    "jointseg_ros": {"jointseg_core"},
-    "jointseg_eval": {"jointseg_core"},
+    "jointseg_objects": {"jointseg_core"},
+    "jointseg_ros": {"jointseg_core", "jointseg_objects"},
+    "jointseg_eval": {"jointseg_core", "jointseg_objects"},
     "training": {"jointseg_core", "jointseg_eval"},
-    "demo": {"jointseg_core", "jointseg_eval", "training"},  # it starts the nodes as processes
+    "demo": {  # it starts the nodes as processes
+        *("jointseg_core", "jointseg_objects", "jointseg_eval", "training")
+    },
     "benchmarks": {"jointseg_core", "jointseg_ros"},
     "tools": set(),
 }
@@ -120,12 +123,20 @@ def test_the_core_imports_nothing_but_torch_torchvision_numpy_and_safetensors() 
         assert not names & at_the_top(ROOT / "jointseg_core" / file), file
 
 
+def test_what_follows_from_results_needs_numpy_alone() -> None:
+    for file, names in foreign("jointseg_objects").items():
+        assert names <= {"jointseg_core", "numpy"}, file
+
+
 def at_the_top(file: Path) -> set[str]:
     """The packages that a file imports as soon as it is imported."""
     return set(re.findall(r"^(?:from|import) (\w+)", file.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("package", ["jointseg_core", "jointseg_eval", "training", "demo"])
+WITHOUT_ROS = ["jointseg_core", "jointseg_objects", "jointseg_eval", "training", "demo"]
+
+
+@pytest.mark.parametrize("package", WITHOUT_ROS)
 def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
     for file, names in foreign(package).items():
         assert {name for name in names if ROS_PACKAGE.fullmatch(name)} == set(), file
@@ -356,9 +367,10 @@ def data_of(root: Path, package: str) -> set[str]:
 
 def test_pip_installs_the_core_and_the_evaluation_with_their_data(installed: Path) -> None:
     lib = installed / "lib"
-    assert {entry.name for entry in lib.iterdir()} == {"jointseg_core", "jointseg_eval"}
+    packages = {"jointseg_core", "jointseg_objects", "jointseg_eval"}
+    assert {entry.name for entry in lib.iterdir()} == packages
     messages = data_of(lib, "jointseg_eval/recordings/msg")
-    for package in ("jointseg_core", "jointseg_eval"):
+    for package in packages:
         assert data_of(lib, package) - messages == data_of(ROOT, package)
         modules = {str(file.relative_to(ROOT)) for file in sources(package)}
         assert {str(file.relative_to(lib)) for file in (lib / package).rglob("*.py")} == modules

@@ -15,7 +15,7 @@ from jointseg_eval.__main__ import PROGRAMS
 from jointseg_eval.arguments import weights
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("jointseg_core", "jointseg_eval", "jointseg_ros")
+PACKAGES = ("jointseg_core", "jointseg_objects", "jointseg_eval", "jointseg_ros")
 
 
 def outside(path: Iterable[Path], cwd: Path, *command: object) -> subprocess.CompletedProcess[str]:
@@ -46,8 +46,8 @@ def test_the_set_up_has_all_that_cmake_installs() -> None:
     cmake = (ROOT / "CMakeLists.txt").read_text()
     installed = set(re.findall(r"install\(DIRECTORY (\w+) ", cmake))
     installed |= set(re.findall(r"ament_python_install_package\((\w+)\)", cmake))
-    assert installed == {"launch", "benchmarks", "jointseg_core", "jointseg_eval", "jointseg_ros"}
-    assert installed <= set(PACKAGE)
+    python = {"jointseg_core", "jointseg_objects", "jointseg_eval", "jointseg_ros"}
+    assert installed == {"launch", "benchmarks", *python} <= set(PACKAGE)
 
 
 @pytest.fixture(scope="module")

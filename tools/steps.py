@@ -20,7 +20,14 @@ from tools.place import Place, digest, made, write_whole
 from tools.replacement import remove
 
 RECIPE = 2  # raise it when a step makes something else from the same files
-LINKED = ["launch", "jointseg_ros", "jointseg_core", "jointseg_eval", "benchmarks"]
+LINKED = [
+    "launch",
+    "jointseg_ros",
+    "jointseg_core",
+    "jointseg_objects",
+    "jointseg_eval",
+    "benchmarks",
+]
 PACKAGE = ["CMakeLists.txt", "package.xml", "LICENSE", "NOTICE", *LINKED]
 REQUIREMENTS = ["core", "eval", "test", "colcon", "opencv", "ros", "oracles"]
 QUIET = ["--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]

@@ -11,6 +11,7 @@ import numpy as np
 from jointseg_core.classes import Classes
 from jointseg_eval.bag_evaluation.processes import Failure
 from jointseg_eval.bag_evaluation.timeline import Timeline, joined
+from jointseg_eval.bag_evaluation.tracks import TrackColumns, tracking
 from jointseg_eval.bag_evaluation.window_result import WindowResult
 from jointseg_eval.bag_evaluation.windows import Recording, Window
 from jointseg_eval.evaluation import Evaluation
@@ -36,6 +37,7 @@ class BagResult:
         self.over_time: list[dict[str, float | int | None]] = []
         self.losses: list[str] = []
         self.seconds = np.zeros(3)
+        self._tracks = [TrackColumns() for _ in recordings]
         self._failed = 0
         self._unknown: Counter[str] = Counter()
         self._windows: list[tuple[int, Columns]] = []
@@ -56,6 +58,7 @@ class BagResult:
         self._seen |= {(number, stamp) for stamp in found["truth.seen"].tolist()}
         self._used |= {(number, stamp) for stamp in found["truth.used"].tolist()}
         self._windows.append((number, part_of(found, "frames")))
+        self._tracks[number].extend(part_of(found, "tracks"))
         own = Evaluation(self.classes)
         own.extend(part_of(found, "evaluation"))
         self.evaluation.extend(own.columns())
@@ -94,6 +97,7 @@ class BagResult:
             "classes": {name: _plain(row) for name, row in table.items()},
             "over_time": self.over_time,
             "flicker": known_or_none(mean(timeline.flicker)),
+            "tracking": _plain(tracking(self._tracks)),
             "confidence": known_or_none(mean(timeline.confidence)),
             "objects_per_frame": {
                 name: known_or_none(mean(timeline.objects[:, k].astype(float)))

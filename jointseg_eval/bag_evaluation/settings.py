@@ -63,7 +63,7 @@ class Settings:
             str((recording.fingerprint, recording.topic, recording.truth)),
             window.start,
             window.stop,
-            code_digest("jointseg_core", "jointseg_eval"),
+            code_digest("jointseg_core", "jointseg_objects", "jointseg_eval"),
         ]
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,11 +36,15 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """What is known of a frame: its objects with their areas [N] and, in m, their distances [N]."""
+    """What is known of a frame: its objects with their areas [N] and, in m, their distances [N].
+
+    ids: of those that are no crowds, which object each is from frame to frame; None if unknown.
+    """
 
     target: Target
     areas: Tensor
     distances: Tensor | None = None
+    ids: tuple[str, ...] | None = None
 
 
 class BadTruth(BadDataset):
@@ -164,7 +169,9 @@ class TopicTruth:
             torch.arange(len(boxes) + len(groups)) >= len(boxes),
         )
         far = read_distances(detections)[torch.tensor(known, dtype=torch.bool)]
-        return Annotation(target, areas, torch.cat([far, torch.full((len(groups),), torch.nan)]))
+        distances = torch.cat([far, torch.full((len(groups),), torch.nan)])
+        ids = tuple(one.id for one in compress(detections.detections, known))
+        return Annotation(target, areas, distances, ids if all(ids) else None)
 
     def _known(self, detections: Any) -> list[bool]:
         """Which objects are of a class of the model; the others are counted and left out."""

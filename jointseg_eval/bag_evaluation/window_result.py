@@ -17,6 +17,7 @@ from jointseg_core.files import completed
 from jointseg_core.predictions import Predictions
 from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import FrameColumns
+from jointseg_eval.bag_evaluation.tracks import TrackColumns
 from jointseg_eval.bag_evaluation.truth import (
     Annotation,
     BadTruth,
@@ -34,7 +35,8 @@ from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.pictures import pictures
 
 WindowResult = Columns
-"""`frames.*` as FrameColumns has them, `evaluation.*` as Evaluation, `truth.*`, losses, seconds."""
+"""`frames.*` as FrameColumns has them, `evaluation.*` as Evaluation, `tracks.*` as TrackColumns,
+`truth.*`, losses, seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Windo
     Raises BadBag when nothing of the window can be read, or, if strict, not all.
     """
     classes = models.predictor.classes
-    columns, evaluation = FrameColumns(), Evaluation(classes)
+    columns, evaluation, tracks = FrameColumns(), Evaluation(classes), TrackColumns()
     losses: Counter[str] = Counter()
     times = [time.perf_counter()]
     with _opened(window, settings, classes) as (bag, truth), asked_for_all(models.predictor):
@@ -65,8 +67,9 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Windo
             times.append(time.perf_counter())
             for frame in group:
                 number = columns.add(frame.time, frame.stamp, frame.truth is not None)
-                if frame.image is not None:
-                    result, _ = next(found)
+                result = next(found)[0] if frame.image is not None else None
+                tracks.add(frame.stamp, result, frame.truth)
+                if result is not None:
                     columns.process(number, result)
                     score(evaluation, window, frame, result, settings)
             times.append(time.perf_counter())
@@ -74,7 +77,13 @@ def evaluate_window(window: Window, settings: Settings, models: Models) -> Windo
         told = [one if n == 1 else f"{one} ({n} times)" for one, n in sorted(losses.items())]
     pairing = truth.pairing if truth else Pairing()
     return {
-        **as_one({"frames": columns.arrays(), "evaluation": evaluation.columns()}),
+        **as_one(
+            {
+                "frames": columns.arrays(),
+                "evaluation": evaluation.columns(),
+                "tracks": tracks.columns(),
+            }
+        ),
         "truth.seen": np.array(pairing.seen, np.int64),
         "truth.used": np.array(pairing.used, np.int64),
         "truth.unknown": np.array([*pairing.unknown.elements()], str),

@@ -102,6 +102,12 @@ def test_scores_are_those_of_the_same_pictures_as_a_data_set(scored: Path) -> No
         assert found["metrics"][name] == pytest.approx(value, abs=1e-9), name
 
 
+def test_drives_are_scored_for_their_tracks(scored: Path) -> None:
+    found = numbers(scored)["tracking"]
+    assert 0 < found["hota"] < 1 and found["objects"] > 5
+    assert found["flicker"] <= numbers(scored)["flicker"]
+
+
 def test_there_is_a_line_for_every_frame_and_a_row_for_every_window(scored: Path) -> None:
     with (scored / "frames.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,6 +121,12 @@ def test_every_object_has_a_box_a_caption_and_its_outlines(messages: ModuleType)
         assert one.timestamp == HEADER.stamp
     color = message.points[-1].outline_color
     assert color.b > color.r and color.a == 1  # the blue of cars
+
+
+def test_a_caption_has_the_track(messages: ModuleType) -> None:
+    tracked = replace(result(ring()), tracks=np.array([31, 0]))
+    texts = annotations_message(messages, tracked).texts
+    assert [text.text for text in texts] == ["person 0.40", "car 31 0.90"]
 
 
 def test_a_caption_at_the_upper_edge_goes_below_it(messages: ModuleType) -> None:

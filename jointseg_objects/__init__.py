@@ -1,0 +1,1 @@
+"""What follows from results of more than one picture: objects in time, without ROS or data sets."""
