@@ -53,10 +53,12 @@ def align(scores: Tensor, boxes: Tensor, anchors: Tensor, side: float, target: T
     `side` strides around the cells. The best cell of an object should score as its box
     overlaps it, others less in proportion.
     """
+    groups, target = target.masks[target.crowd], target.sought()
     count, cells = len(target.labels), len(anchors)
     if not count:
         none = anchors.new_zeros(cells)
-        return Aligned(none.long() + NEGATIVE, none, none.bool())
+        owner = _leave_groups_out(none.long() + NEGATIVE, boxes, groups)
+        return Aligned(owner, none, none.bool())
     overlaps = box_iou(target.boxes, boxes)  # [N, A]
     near, distance = _near(anchors, target.boxes, side)
     certainty = scores.T[target.labels]
@@ -70,7 +72,9 @@ def align(scores: Tensor, boxes: Tensor, anchors: Tensor, side: float, target: T
     mine = chosen * (F.one_hot(owner, count).T * found)  # [N, A]
     most, overlap = mine.amax(1), (overlaps * (mine > 0)).amax(1)
     quality = (best * overlap[owner] / most[owner].clamp(min=1e-12)).clamp(max=1) * found
-    return Aligned(torch.where(found, owner, NEGATIVE), quality, found & (best == most[owner]))
+    best_of_all = found & (best == most[owner])
+    owner = _leave_groups_out(torch.where(found, owner, NEGATIVE), boxes, groups)
+    return Aligned(owner, quality, best_of_all)
 
 
 def _near(anchors: Tensor, boxes: Tensor, side: float) -> tuple[Tensor, Tensor]:
@@ -84,22 +88,25 @@ def _near(anchors: Tensor, boxes: Tensor, side: float) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def match(boxes: Tensor, scores: Tensor, labels: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-    """The object of each box that was found, or NEGATIVE, and how well they overlap, else 0: [n].
+    """The object of each box, NEGATIVE or IGNORED, and how well they overlap, else 0: [n].
 
     Of boxes [n, 4] of an object's class that overlap it by half, the most certain one has it, as
     where they are scored.
     """
+    groups, target = target.masks[target.crowd], target.sought()
     if not len(boxes) or not len(target.labels):
-        return labels.new_full((len(boxes),), NEGATIVE), scores.new_zeros(len(boxes))
+        owner = _leave_groups_out(labels.new_full((len(boxes),), NEGATIVE), boxes, groups)
+        return owner, scores.new_zeros(len(boxes))
     overlaps, owner = (box_iou(boxes, target.boxes) * (labels[:, None] == target.labels)).max(1)
     certain = scores.masked_fill(overlaps < _MATCH, -1)
     most = scores.new_full((len(target.labels),), -1.0).scatter_reduce(0, owner, certain, "amax")
     found = (certain >= 0) & (certain == most[owner])
-    return torch.where(found, owner, NEGATIVE), overlaps * found
+    owner = torch.where(found, owner, NEGATIVE)
+    return _leave_groups_out(owner, boxes, groups), overlaps * found
 
 
 @torch.no_grad()
-def leave_groups_out(owner: Tensor, boxes: Tensor, groups: Tensor) -> Tensor:
+def _leave_groups_out(owner: Tensor, boxes: Tensor, groups: Tensor) -> Tensor:
     """The owners [n] of boxes [n, 4], IGNORED for those of nothing that lie in groups by half.
 
     groups [G, H, W] are pixels of objects that nobody can tell apart: what is found there is not

@@ -22,7 +22,6 @@ from jointseg_core.alignment import (
     Aligned,
     align,
     covered,
-    leave_groups_out,
     mask_losses,
     match,
     overlap_loss,
@@ -200,12 +199,10 @@ class Joint(nn.Module):
     def _losses(self, output: JointOutput, target: Target) -> dict[str, Tensor]:
         """Sums over one image."""
         config, logits = self.config, output.class_logits
-        groups, target = target.masks[target.crowd], target.sought()
         anchors = torch.cat(output.anchors)
         boxes = decode_boxes(output.deltas, anchors)
         aligned = align(logits.sigmoid(), boxes, anchors, config.anchor_size, target)
-        aligned = aligned._replace(owner=leave_groups_out(aligned.owner, boxes, groups))
-        owner, quality = aligned.owner, aligned.quality
+        owner, quality, target = aligned.owner, aligned.quality, target.sought()
         positive = (owner >= 0).nonzero().flatten()
         wanted = target.boxes[owner[positive]]
         look, cells = self._seen_in_training(output, aligned)
@@ -281,8 +278,7 @@ class Joint(nn.Module):
             height, width = (MASK_STRIDE * side for side in output.pixels.shape[-2:])
             found, labels = self._found(output, Letterbox((height, width), (height, width)))
             scores = found.class_logits.sigmoid().gather(1, labels[:, None])[:, 0]
-            owner, quality = match(found.boxes, scores, labels, target.sought())
-            owner = leave_groups_out(owner, found.boxes, target.masks[target.crowd])
+            owner, quality = match(found.boxes, scores, labels, target)
         look = self.second_look(output, found)
         return self._look_losses(output, look, owner, quality, target.sought())
 

@@ -81,6 +81,16 @@ class SegRPNConfig:
     nms_iou: float = 0.5
     max_detections: int = 100
 
+    def with_true_scale_maps(self, case: int) -> SegRPNConfig:
+        """The study of Table II: maps of the truth take the place of all that is class-agnostic.
+
+        case 1, 2 or 3 says which level an object belongs to (see `scale_maps`); in the third,
+        regions of 128 pixels instead of 224 are pooled from P4. The fuse_* switches choose the
+        table's rows. The network needs `SegRPN.true_scale_maps` wherever a switch is on.
+        """
+        size = self.canonical_size * (128 / 224 if case == 3 else 1)
+        return replace(self, class_agnostic=False, scale_case=case, canonical_size=size)
+
 
 class SegRPNOutput(NamedTuple):
     """What `forward` computes over the whole image; regions follow in `loss` and `decode`."""
@@ -351,17 +361,6 @@ PRESETS = {
     ),
 }
 """Networks by name; `dataclasses.replace` changes single numbers."""
-
-
-def with_true_scale_maps(config: SegRPNConfig, case: int) -> SegRPNConfig:
-    """The study of Table II: maps of the truth take the place of all that is class-agnostic.
-
-    case 1, 2 or 3 says which level an object belongs to (see `scale_maps`); in the third,
-    regions of 128 pixels instead of 224 are pooled from P4. The fuse_* switches choose the
-    table's rows. The network needs `SegRPN.true_scale_maps` wherever a switch is on.
-    """
-    size = config.canonical_size * (128 / 224 if case == 3 else 1)
-    return replace(config, class_agnostic=False, scale_case=case, canonical_size=size)
 
 
 def build_segrpn(config: SegRPNConfig) -> SegRPN:

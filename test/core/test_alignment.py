@@ -9,7 +9,6 @@ from jointseg_core import Target
 from jointseg_core.alignment import (
     align,
     covered,
-    leave_groups_out,
     mask_losses,
     match,
     overlap_loss,
@@ -161,19 +160,45 @@ def test_half_covered_cells_want_a_probability_of_a_half():
     assert logits.grad.abs().max() < 1e-6
 
 
-def test_what_is_found_in_a_group_is_not_asked_for():
+def with_groups(wanted):
+    """The same with a group from 0 to 20 and another from 20 to 40, from row 8 to 16."""
     groups = torch.zeros(2, 64, 64, dtype=torch.bool)
     groups[0, 8:16, 0:20] = groups[1, 8:16, 20:40] = True
-    boxes = torch.tensor([[2.0, 8, 38, 16], [2, 4, 38, 24], [2, 9, 8, 14], [-9, 8, 70, 17]])
-    owner = torch.tensor([-1, -1, 0, -1])  # covered whole, by less than half, an object's, by half
-    assert leave_groups_out(owner, boxes, groups).tolist() == [IGNORED, -1, 0, IGNORED]
-    assert leave_groups_out(owner, boxes, groups[:0]).equal(owner)
-    logits = torch.full((4, 2), 3.0)
-    asked = quality_focal_loss(logits, owner, torch.zeros(4), torch.tensor([1]))
-    some = quality_focal_loss(
-        logits, leave_groups_out(owner, boxes, groups), torch.zeros(4), torch.tensor([1])
+    count = len(wanted.labels)
+    return Target(
+        torch.cat([wanted.boxes, torch.tensor([[0.0, 8, 20, 16], [20, 8, 40, 16]])]),
+        torch.cat([wanted.labels, torch.zeros(2, dtype=torch.long)]),
+        torch.cat([wanted.masks, groups]),
+        crowd=torch.tensor([False] * count + [True] * 2),
     )
-    assert some == pytest.approx(float(asked) / 2)
+
+
+def test_what_is_found_in_a_group_is_not_asked_for():
+    boxes = torch.tensor([[2.0, 8, 38, 16], [2, 4, 38, 24], [2, 9, 8, 14], [-9, 8, 70, 17]])
+    scores, labels = torch.ones(4), torch.zeros(4, dtype=torch.long)
+    wanted = target([2, 9, 8, 14])
+    owner = match(boxes, scores, labels, with_groups(wanted))[0]
+    # covered whole, by less than half, an object's, by half
+    assert owner.tolist() == [IGNORED, -1, 0, IGNORED]
+    assert match(boxes, scores, labels, wanted)[0].tolist() == [-1, -1, 0, -1]
+    assert match(boxes, scores, labels, with_groups(target()))[0].tolist()[0] == IGNORED
+    logits, quality = torch.full((4, 2), 3.0), torch.zeros(4)
+    asked = quality_focal_loss(logits, owner.clamp(min=-1), quality, torch.tensor([1]))
+    assert quality_focal_loss(logits, owner, quality, torch.tensor([1])) == pytest.approx(
+        float(asked) / 2
+    )
+
+
+def test_cells_in_groups_find_nothing_and_objects_keep_theirs():
+    wanted = target([0, 0, 40, 40])
+    middles = centers(slice(None))
+    boxes = torch.cat([middles - 2, middles + 2], 1)
+    alone, among = aligned(wanted, boxes), aligned(with_groups(wanted), boxes)
+    taken = alone.owner >= 0
+    assert torch.equal(among.owner[taken], alone.owner[taken])
+    assert IGNORED in among.owner
+    nothing = aligned(with_groups(target()), boxes).owner
+    assert (nothing == IGNORED).sum() == 5  # cells of stride 8, 12 pixels down
 
 
 def test_cells_in_groups_train_no_second_look():

@@ -20,7 +20,6 @@ from jointseg_core import (
     shipped_weights,
 )
 from jointseg_core.rdsnet_s import as_yolact
-from jointseg_core.segrpn import with_true_scale_maps
 
 PREPROCESSING = Preprocessing((64, 128))
 
@@ -153,7 +152,7 @@ def test_baselines_are_saved_and_loaded_too(tmp_path):
         replace(preset("rdsnet", "tiny"), filter_size=0),
         as_yolact(preset("rdsnet_s", "tiny")),
         replace(preset("segrpn", "tiny"), class_agnostic=False),
-        with_true_scale_maps(preset("segrpn", "tiny"), 3),
+        preset("segrpn", "tiny").with_true_scale_maps(3),
     ):
         model = build_model(config)
         save_model(model, tmp_path / "weights.safetensors", CITYSCAPES, PREPROCESSING)

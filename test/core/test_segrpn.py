@@ -9,7 +9,6 @@ from one_car import SIZE, picture
 from jointseg_core import Letterbox, Target, build_segrpn, preset
 from jointseg_core.regions import _assign_regions
 from jointseg_core.rpn import ScaleMapHead, fuse_features, fuse_scores
-from jointseg_core.segrpn import with_true_scale_maps
 
 TINY = preset("segrpn", "tiny")
 
@@ -56,7 +55,7 @@ def test_nothing_is_fused_in_the_baseline():
 
 @pytest.mark.parametrize(("case", "level", "canonical"), [(1, 4, 112), (2, 2, 112), (3, 3, 64)])
 def test_the_truth_may_say_where_objects_of_each_level_are(case, level, canonical):
-    config = with_true_scale_maps(TINY, case)  # anchors of half the paper's size, so are the cases
+    config = TINY.with_true_scale_maps(case)  # anchors of half the paper's size, so are the cases
     assert config.canonical_size == canonical
     network = build_segrpn(config).eval()
     images, target = picture()  # 48 x 32 pixels are 39, or 78 at the paper's size
@@ -81,7 +80,7 @@ def test_features_are_doubled_where_the_truth_has_an_object():
 
 
 def test_a_network_that_is_told_the_truth_asks_for_it():
-    network = build_segrpn(with_true_scale_maps(TINY, 1)).eval()
+    network = build_segrpn(TINY.with_true_scale_maps(1)).eval()
     images, target = picture()
     with pytest.raises(ValueError, match=r"scale_case=1.*true_scale_maps"):
         network(images)

@@ -15,7 +15,8 @@ from faults.contract import Case
 from jointseg_core import Masks, Predictions, Predictor, shipped_weights
 from jointseg_core.boxes import crop_windows, detect, has_area
 from jointseg_core.errors import BadConfig, SegError
-from jointseg_core.refinement import BoundaryRefinement, direct_boxes
+from jointseg_core.refinement import BoundaryRefinement
+from training.ablations.direct_boxes import direct_boxes
 
 
 def predictor(folder: Path) -> tuple[Predictor]:

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from jointseg_core import Letterbox, Predictions, Predictor, RDSNet, build_model, load_model
-from jointseg_core.refinement import direct_boxes, mask_profiles
+from jointseg_core.refinement import mask_profiles
 from jointseg_eval.datasets import Sample, Samples
 from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.models import SCORE_THRESHOLD
 from jointseg_eval.provenance import code_digest
+from training.ablations.direct_boxes import direct_boxes
 from training.ablations.study import Row
 from training.loading.augmentation import as_input
 from training.runs.options import changed

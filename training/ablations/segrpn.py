@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from jointseg_core.segrpn import with_true_scale_maps
+from jointseg_core import SegRPNConfig
 from training.ablations.study import Row, Study, Table
 
 ROI_ALONE = {"model.fuse_features_train": False, "model.fuse_features_test": False}
@@ -51,7 +51,9 @@ MAPS = {"model.fuse_features_test": False, "model.fuse_scores_test": False}
 """Validation during training knows no true maps; rows switch them on where they use them."""
 ROI, RPN = {"model.fuse_features_train": False} | MAPS, {"model.fuse_scores_train": False} | MAPS
 WITH_ROI, WITH_RPN = {"fuse_scores_test": True}, {"fuse_features_test": True}
-CASE_1, CASE_2, CASE_3 = (partial(with_true_scale_maps, case=case) for case in (1, 2, 3))
+CASE_1, CASE_2, CASE_3 = (
+    partial(SegRPNConfig.with_true_scale_maps, case=case) for case in (1, 2, 3)
+)
 
 TABLE_2 = Study(
     "segrpn-table-2", "Maps of the true objects, split by size into levels in three ways",
