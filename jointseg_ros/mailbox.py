@@ -160,7 +160,7 @@ class Mailbox:
         """
         newest = max(slot.arrived for slot in self._slots.values())
         slots = [slot for slot in self._slots.values() if newest - slot.arrived <= silent]
-        if not all(slot.frames for slot in slots):
+        if not slots or not all(slot.frames for slot in slots):  # no slots: nothing ever came
             return
         lagging = min(slots, key=lambda slot: slot.frames[-1].stamp)
         for frame in reversed(lagging.frames):

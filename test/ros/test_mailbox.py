@@ -214,6 +214,7 @@ def test_a_set_has_a_frame_of_each_camera_and_none_too_far_apart(sends: list) ->
     mailbox = Mailbox(CAMERAS)
     settings = replace(SETTINGS, **TOGETHER)
     heard = set()
+    assert not mailbox._triggered(settings)
     for camera, stamp_ms in sends:
         sent(mailbox, camera, stamp_ms)
         heard.add(camera)

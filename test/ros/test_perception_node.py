@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +241,25 @@ def test_two_cameras_in_one_batch_keep_their_names(bench: Bench) -> None:
     assert any(s.batch_size == 2 for s in stats)
     assert {m.header.frame_id for m in heard["left"]} == {"left_optical"}
     assert {m.header.frame_id for m in heard["right"]} == {"right_optical"}
+
+
+def test_frames_of_one_time_are_one_batch_though_a_camera_is_late(bench: Bench) -> None:
+    limits = {"batch__sync": "approximate", "batch__max_stamp_difference_ms": 20.0}
+    bench.active(camera_names=["left", "right"], **limits)
+    topics = [f"/jointseg/{name}/detections" for name in ("left", "right")]
+    heard = [bench.listen(topic, Detection2DArray) for topic in topics]
+    left, right = bench.camera("/left/image_raw"), bench.camera("/right/image_raw")
+    for k in range(5, 50):
+        left.publish(frame(k * 33_000_000))
+        right.publish(frame((k - 3) * 33_000_000 + 5_000_000))
+        with suppress(AssertionError):
+            until(lambda: len(heard[1]) > 2, 0.1)
+            break
+    until(lambda: heard[1] and heard[0])
+    at = [{stamp_of(message) for message in messages} for messages in heard]
+    assert {stamp - 5_000_000 for stamp in at[1]} <= at[0]
+    until(lambda: bench.status("latency"))
+    assert until(lambda: bench.status("latency")[1].get("stamps differ p50 [ms]")) == "5.0"
 
 
 def test_bad_frames_are_counted_by_reason_and_the_next_good_one_is_processed(bench: Bench) -> None:
