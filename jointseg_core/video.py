@@ -6,9 +6,9 @@ frames, which need none.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ _CODECS = {  # FFmpeg's decoders by what is in the names that drivers and encode
     "vp9": "vp9",
     "av1": "libdav1d",
 }
-_MOST_HELD = 256  # packets
+_MOST_HELD = 1 << 26  # bytes of packets
 _DARK = ((4, 10), (16, 12))
 """Where no upper byte reaches the first number, a sample has these bits at most."""
 
@@ -42,7 +42,10 @@ class CameraDecoder:
     def __init__(self, bits: int = 0, fallback: Callable[[Any], np.ndarray] | None = None) -> None:
         self.hint = ""
         self._bits, self._fallback = bits, fallback
-        self._held: deque[Any] = deque()
+        self._lock = Lock()
+        self._held: list[Any] = []
+        self._held_bytes = 0
+        self._lost = False  # of the held ones
         self._video: _Video | None = None
 
     @staticmethod
@@ -57,10 +60,11 @@ class CameraDecoder:
         Those of a video are decoded before the next picture is.
         """
         if self.is_video(message):
-            if len(self._held) >= _MOST_HELD:
-                self._held.clear()
-                self._video = None  # which is then asked for the next key frame
-            self._held.append(message)
+            with self._lock:
+                self._held_bytes += len(message.data)
+                if self._held_bytes > _MOST_HELD:
+                    self._held, self._held_bytes, self._lost = [], len(message.data), True
+                self._held.append(message)
 
     def __call__(self, message: Any) -> np.ndarray:
         """The message's picture, uint8 [H, W, 3] RGB. Raises BadImage.
@@ -73,20 +77,22 @@ class CameraDecoder:
             return rgb
         self.hint = ""
         check_frame_id(message)
-        name = _decoder_name(message)
-        if self._video is None or self._video.name != name:
-            self._video = _Video(name)
-        for earlier in self._before(message):
-            self._video.skip(earlier.data)
+        name, (earlier, is_whole) = _decoder_name(message), self._before(message)
+        if self._video is None or self._video.name != name or not is_whole:
+            self._video = _Video(name)  # which waits for a key frame
+        for packet in earlier:
+            self._video.skip(packet.data)
         return self._video.picture(message.data)
 
-    def _before(self, message: Any) -> list[Any]:
-        """The held messages before this one, which is no longer held either."""
-        found: list[Any] = []
-        if any(one is message for one in list(self._held)):
-            while (one := self._held.popleft()) is not message:
-                found.append(one)
-        return found
+    def _before(self, message: Any) -> tuple[list[Any], bool]:
+        """The held messages before this one, no longer held; whether none of them was lost."""
+        with self._lock:
+            is_whole, self._lost = not self._lost, False
+            places = [k for k, one in enumerate(self._held) if one is message]
+            found = self._held[: places[0]] if places else []
+            self._held = self._held[places[0] + 1 :] if places else self._held
+            self._held_bytes = sum(len(one.data) for one in self._held)
+        return found, is_whole
 
 
 def _decoder_name(message: Any) -> str:

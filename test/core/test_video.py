@@ -65,7 +65,8 @@ def test_packets_whose_pictures_nobody_asked_for_are_seen_none_the_less() -> Non
 
 
 def test_what_waits_too_long_is_forgotten_until_a_key_frame(monkeypatch) -> None:
-    monkeypatch.setattr("jointseg_core.video._MOST_HELD", 4)
+    most = sum(map(len, packets("h264")[:4]))
+    monkeypatch.setattr("jointseg_core.video._MOST_HELD", most)
     decoder, last = CameraDecoder(), None
     for data in packets("h264")[:5]:
         decoder.hold(last := message(data))
