@@ -331,7 +331,7 @@ def _read_manifest(path: Path) -> Manifest:
         if not re.fullmatch("[0-9a-fA-F]{64}", manifest.sha256):
             raise ValueError(f"sha256 is {manifest.sha256!r}")
         for name, said in manifest.self_test.items():
-            size, *numbers = said if isinstance(said, list) else [said]
+            size, *numbers = said if said and isinstance(said, list) else [said]
             if (
                 isinstance(size, bool)
                 or not 0 < size < math.inf

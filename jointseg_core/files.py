@@ -49,6 +49,9 @@ def completed(path: Path) -> Iterator[IO[bytes]]:
         file.flush()
         os.fsync(file.fileno())
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # which a full disk does not say
+        raise
     finally:
         with suppress(OSError):  # what a full disk did not take
             file.close()

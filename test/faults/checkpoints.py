@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -199,7 +200,19 @@ MANIFESTS = [
     ),
     *(
         refused(f"a self-test of {value}", self_test(value), "a.json")
-        for value in (0, -1.0, float("nan"), float("inf"), "1", None, [1.0], True)
+        for value in (
+            0,
+            -1.0,
+            float("nan"),
+            float("inf"),
+            "1",
+            None,
+            True,
+            [],
+            [1.0, "2"],
+            [0.0, 1.0],
+            [1.0, float("nan")],
+        )
     ),
     refused("a self-test that is a list", manifest(lambda d: d.update(self_test=[1])), "a.json"),
     refused("a million classes", config(num_classes=10**6), "a."),
@@ -253,6 +266,15 @@ def started(name: str, write: Callable[[Path], object], often: bool = False) -> 
     )
 
 
+def _trained_by_torchvision(path: Path) -> None:
+    """With all that its training keeps: an optimiser and the command line as a namespace."""
+    model = torch.nn.Linear(9, 9)
+    optimiser = torch.optim.SGD(model.parameters(), 0.1, 0.9)
+    given = argparse.Namespace(lr=0.02, output_dir=path.parent)
+    states = {"model": model.state_dict(), "optimizer": optimiser.state_dict(), "args": given}
+    torch.save(states, path)
+
+
 def _torchscript(path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
 
@@ -263,6 +285,7 @@ STARTS = [
     started("a pickle of before zip files", lambda p: p.write_bytes(OLD)),
     started("a pickle of a whole module", lambda p: torch.save(torch.nn.Linear(2, 2), p)),
     started("a script", _torchscript),
+    started("a checkpoint of torchvision's training", _trained_by_torchvision),
     started("a pickle cut at half", lambda p: _cut(p, {"w": torch.zeros(999)})),
     started("a pickle of no byte", lambda p: p.write_bytes(b"")),
     started("a pickle of a number", lambda p: torch.save(3, p)),

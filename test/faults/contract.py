@@ -18,8 +18,9 @@ from typing import Any
 from jointseg_core.errors import SegError
 
 _FOREIGN = re.compile(
-    r"set_int_max|PYTHONIOENCODING|\[Errno|\w+Error\(|has no attribute|positional argument|"
-    r"unexpected keyword|not subscriptable|not iterable|can't decode|can't encode|nobody foresaw"
+    r"set_int_max|PYTHONIOENCODING|\[Errno|\w+Error\(|has no attribute|required positional|"
+    r"\d positional arg|unexpected keyword|not subscriptable|not iterable|can't decode|"
+    r"can't encode|nobody foresaw"
 )
 """Texts of Python and its libraries, which tell a user nothing."""
 Made = Callable[[Path], Sequence[Any]]

@@ -177,7 +177,7 @@ CASES = [
     seen("no checksums, sound", bare(PLAIN, False), 0, UNPROVEN, "recovered: 60"),
     seen("no checksums, a letter changed", bare(PLAIN, True), 0, UNPROVEN, often=True),
     seen("no checksums, compressed", bare(ZSTD, False), 0, UNPROVEN),
-    seen("messages outside of chunks", outside_chunks, 0, UNPROVEN),
+    seen("messages outside of chunks", outside_chunks, 4, "recovered: 60"),
     seen("a part without checksums", mixed, 0, UNPROVEN, "recovered: 60"),
     seen("a database has no checksums", database, 0, UNPROVEN, "recovered: 60"),
     seen("a log beside a database", killed_while_writing, 4, "-wal was not read", often=True),

@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from jointseg_core import Manifest, Predictor, Target, save_model
 from jointseg_core.checkpoint import Model
-from jointseg_core.errors import SegError
+from jointseg_core.errors import BadCheckpoint, SegError
 from jointseg_core.model_check import sign
 from jointseg_eval.datasets import Samples
 from training.loading.real_streets import attributions
@@ -190,7 +191,8 @@ class Run:
         path = self.folder.path / f"{name}.safetensors"
         model = self.average.model
         save_model(model, path, what.classes, what.preprocessing, facts, torch.float16)
-        sign(path)
+        with suppress(BadCheckpoint):  # of a run that diverges, which is told in its place
+            sign(path)
 
     def save(self) -> None:
         """Write a checkpoint: all that `load_state_dict` needs to go on as if nothing stopped."""
