@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
@@ -209,6 +210,7 @@ def test_a_camera_that_is_silent_is_not_waited_for() -> None:
     assert stamps(take(mailbox, **TOGETHER, diagnostics_input_timeout_ms=1000.0)) == {"left": 1500}
 
 
+@hypothesis(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(CAMERAS), st.integers(0, 99)), max_size=40))
 def test_a_set_has_a_frame_of_each_camera_and_none_too_far_apart(sends: list) -> None:
     mailbox = Mailbox(CAMERAS)
