@@ -45,6 +45,8 @@ setup(
         "eval": EVALUATION,
         "training": EVALUATION,  # which itself runs from a checkout
         "tensorboard": ["tensorboard>=2.10"],
+        "mlflow": ["mlflow>=2.0"],
+        "wandb": ["wandb>=0.16"],
         "ray": ["ray>=2.40"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.2"],

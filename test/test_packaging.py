@@ -289,7 +289,7 @@ DISTRIBUTIONS = {  # where the name to install is not the name to import
 }
 
 
-EXTRAS = {"ray"}  # imported by those who ask for them, inside functions
+EXTRAS = {"mlflow", "ray", "wandb"}  # imported by those who ask for them, inside functions
 
 
 def test_pip_and_the_environment_ask_for_the_same() -> None:
