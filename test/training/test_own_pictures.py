@@ -32,6 +32,7 @@ def test_the_joint_network_is_fine_tuned_on_polygons_alone(tmp_path, capsys):
     assert training["loss_semantic"] > 0 and training["loss_mask"] > 0
 
 
+@pytest.mark.timeout(600)  # for a machine with other things to do: three programs in one
 def test_an_export_is_trained_evaluated_and_seen_without_a_flag_about_it(
     tmp_path, capsys, monkeypatch
 ):
