@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -107,6 +108,22 @@ def test_a_track_keeps_its_shade_where_others_come_and_go() -> None:
     before = instance_colors(labels[:1], boxes[:1], CITYSCAPES, np.array([5]))
     after = instance_colors(labels, boxes, CITYSCAPES, np.array([5, 6]))
     assert (after[0] == before[0]).all() and (after[1] != after[0]).any()
+
+
+def test_the_consumer_of_the_page_follows_a_car_by_its_id(capsys: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs/tracks.md").read_text()
+    example: dict[str, Any] = {"__name__": "example"}
+    exec(re.search("```python\n(.*?)```", page, re.S)[1], example)
+    follower = SimpleNamespace(followed="", seen=0.0)
+    for second, ids in ((5, [4, 7]), (6, [0, 4]), (8, [9])):
+        found = seen(*[0.9] * len(ids))
+        result = Result(Header(), np.zeros((6, 80, 3), np.uint8), found, CITYSCAPES, ON)
+        message = conversions.detections_message(replace(result, tracks=np.array(ids)))
+        message.header.stamp.sec = second
+        example["Follower"].follow(follower, message)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in said] == ["4", "4", "9"]
+    assert said[1] == "car 4 is at column 14, row 3"
 
 
 def ids_of_the_next(camera: Any, heard: list[Any], stamps: Iterator[int]) -> list[str]:
