@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,22 +23,23 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
-from node_bench import SOME, Bench, frame, stamp_of, until
+from node_bench import Bench, stamp_of, until
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 
-from jointseg_core import CITYSCAPES, Masks, Predictions
+from jointseg_core import CITYSCAPES, Masks, Predictions, shipped_weights
 from jointseg_core.visualize import instance_colors
 from jointseg_ros import conversions
 from jointseg_ros.conversions import Result
 from jointseg_ros.msg import InstanceMaskArray
 from jointseg_ros.parameters import Settings
 from jointseg_ros.tracking import CameraTracks
+from training.scenes import render_scene
 
 ON = Settings(tracking_enabled=True)
 PERIOD = 100_000_000
-
 ONE, OTHER = SimpleNamespace(), SimpleNamespace()  # two models
 
 
@@ -109,28 +111,51 @@ def test_a_track_keeps_its_shade_where_others_come_and_go() -> None:
     assert (after[0] == before[0]).all() and (after[1] != after[0]).any()
 
 
-def ids_of_the_next(camera: Any, heard: list[Any], stamps: Iterator[int]) -> list[str]:
-    """Of the same picture, sent with later and later stamps until one arrives."""
-    for stamp in islice(stamps, 60):
-        image = frame(1)
-        image.header.stamp.nanosec = stamp
+def test_the_consumer_of_the_page_follows_a_car_by_its_id(capsys: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs/tracks.md").read_text()
+    example: dict[str, Any] = {"__name__": "example"}
+    exec(re.search("```python\n(.*?)```", page, re.S)[1], example)
+    follower = SimpleNamespace(followed="", seen=0.0)
+    for second, ids in ((5, [4, 7]), (6, [0, 4]), (8, [9])):
+        found = seen(*[0.9] * len(ids))
+        result = Result(Header(), np.zeros((6, 80, 3), np.uint8), found, CITYSCAPES, ON)
+        message = conversions.detections_message(replace(result, tracks=np.array(ids)))
+        message.header.stamp.sec = second
+        example["Follower"].follow(follower, message)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in said] == ["4", "4", "9"]
+    assert said[1] == "car 4 is at column 14, row 3"
+
+
+def ids_of_the_next(camera: Any, heard: list[Any], images: Iterator[Image]) -> list[str]:
+    """Of the first result to an image that is sent from now on."""
+    first = next(images)
+    for image in (first, *islice(images, 30)):
         camera.publish(image)
         with suppress(AssertionError):
-            found = until(lambda s=stamp: [m for m in heard if stamp_of(m) == s], 0.5)
+            found = until(lambda: [m for m in heard if stamp_of(m) >= stamp_of(first)], 1)
             return [d.id for d in found[0].detections]
     raise AssertionError("no result")
 
 
+def pictures() -> Iterator[Image]:
+    """The same street with later and later stamps."""
+    pixels = render_scene(1000, 0).image
+    for stamp in count(1, 10_000_000):
+        header = Header(frame_id="front_optical")
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        yield conversions.image_message(header, pixels, "rgb8")
+
+
 def test_a_node_sends_ids_that_last_until_the_model_is_loaded_anew(bench: Bench) -> None:
-    """What random weights see in one picture is the same in every frame."""
-    bench.active(**SOME, tracking__enabled=True, tracking__high_score=0.0)
+    bench.active(tracking__enabled=True, model__weights=str(shipped_weights("rdsnet")))
     detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
     masks = bench.listen("/jointseg/camera/instance_masks", InstanceMaskArray)
-    sent = bench.camera(), detections, count(1, 1_000_000)
-    first, second = ids_of_the_next(*sent), ids_of_the_next(*sent)
-    assert len(set(first)) == 5 and "" not in first and second == first
-    until(lambda: masks and [m.track_id for m in masks[-1].masks] == second)
+    sent = bench.camera(), detections, pictures()
+    first, second = set(ids_of_the_next(*sent)), set(ids_of_the_next(*sent))
+    assert first - {""} and second == first
+    until(lambda: masks and {m.track_id for m in masks[-1].masks} == second)
     assert bench.call(Trigger, "/jointseg/reload_model").success
-    assert not set(ids_of_the_next(*sent)) & set(first)
+    assert not set(ids_of_the_next(*sent)) & first - {""}
     assert bench.set("tracking.enabled", False).successful
     assert set(ids_of_the_next(*sent)) == {""}
