@@ -253,7 +253,7 @@ class Joint(nn.Module):
         self, output: JointOutput, look: Instances, owner: Tensor, target: Target
     ) -> Tensor:
         """Sum over objects of the mean over what was found of each (RDSNet 3.2)."""
-        usable = torch.cat([self._large(target), owner.new_zeros(1).bool()])[owner]
+        usable = torch.cat([self._large(target), owner.new_zeros(1).bool()])[owner.clamp(min=-1)]
         owner = owner[usable]
         masks = correlate(look.kernels[usable], output.pixels)
         windows = inside(target.boxes[owner], self.config.train_margin, masks.shape[-2:])

@@ -8,7 +8,7 @@ from one_car import SIZE, picture
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import box_iou
 
-from jointseg_core import CITYSCAPES, Letterbox, build_joint, build_model, preset
+from jointseg_core import CITYSCAPES, Letterbox, Target, build_joint, build_model, preset
 
 TINY = preset("joint", "tiny")
 FRAME = Letterbox(SIZE, SIZE)
@@ -148,6 +148,27 @@ def test_the_second_stage_trains_the_exchange_on_what_nms_leaves():
     network.config = replace(TINY, score_threshold=1.0)  # nothing is left
     losses = network.exchange_losses(output, [target])
     assert losses["second"].item() == losses["mask"].item() == 0 < losses["informed"].item()
+
+
+def test_what_nms_leaves_in_a_group_trains_no_mask_and_no_score():
+    network, (images, target) = lively(), picture()
+    network.requires_grad_(False).exchange.requires_grad_(True)
+    output = network(images)
+    everywhere = torch.ones(1, *SIZE, dtype=torch.bool)
+    group = Target(
+        torch.cat([target.boxes, torch.tensor([[0.0, 0, SIZE[1], SIZE[0]]])]),
+        torch.cat([target.labels, target.labels[:1]]),
+        torch.cat([target.masks, everywhere]),
+        target.semantic,
+        crowd=torch.tensor([False] * len(target.labels) + [True]),
+    )
+    alone = network.exchange_losses(output, [target])
+    among = network.exchange_losses(output, [group])
+    assert among["second"].item() < alone["second"].item()
+    assert among["mask"].item() == alone["mask"].item()
+    group = group[group.crowd]  # nothing else to find
+    losses = network.exchange_losses(output, [group])
+    assert losses["second"].item() == losses["mask"].item() == 0
 
 
 @pytest.mark.slow
