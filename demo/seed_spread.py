@@ -92,13 +92,15 @@ def main() -> None:
 
 
 def _predictor(model: str, device: str, precision: str) -> Predictor:
-    predictor = Predictor.from_file(shipped_weights(model), device, precision, backend="torch")
+    predictor = Predictor.from_file(
+        shipped_weights(f"{model}_tiny"), device, precision, backend="torch"
+    )
     predictor.configure(score_threshold=SCORE_THRESHOLD)
     return predictor
 
 
 def _sha256(model: str) -> str:
-    return json.loads(shipped_weights(model).with_suffix(".json").read_text())["sha256"]
+    return json.loads(shipped_weights(f"{model}_tiny").with_suffix(".json").read_text())["sha256"]
 
 
 def _inline(scores: Mapping[str, Mapping[str, float | None]]) -> str:

@@ -58,7 +58,8 @@ _BUILDERS: Mapping[type, Callable[[Any], Model]] = {
 _WEIGHTS = Path(__file__).parent / "weights"
 _FORMAT = 1
 _LARGEST_WEIGHTS, _LARGEST_MANIFEST = 1 << 33, 1 << 24  # bytes
-_DEFAULT = "tiny"  # which of a model's shipped weights is meant by its name
+# which of a model's shipped weights is meant by its name
+_SIZES = {"joint": "lite", "rdsnet": "tiny", "segrpn": "tiny"}
 
 # What published files hold beside the backbone: of ResNets, and of EfficientNet-Lite0
 _CLASSIFIERS = ("fc.", "_fc.", "_conv_head.", "_bn1.")
@@ -175,7 +176,7 @@ def _load_backbone(backbone: Backbone, path: str | Path) -> None:
 def shipped_weights(name: str) -> Path:
     """Weights that come with the package, by their name or that of a model: docs/models.md."""
     named = _WEIGHTS / f"{name}.safetensors"
-    return named if named.is_file() else _WEIGHTS / f"{name}_{_DEFAULT}.safetensors"
+    return named if named.is_file() else _WEIGHTS / f"{name}_{_SIZES.get(name)}.safetensors"
 
 
 def check_limits(values: Mapping[str, Any]) -> None:

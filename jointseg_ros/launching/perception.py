@@ -31,7 +31,8 @@ ARGUMENTS = (
         (),
         "ROS parameters of the nodes",
     ),
-    Argument("weights", "", (), f"path of the weights of one model; {IN_FILE}"),
+    Argument("weights", "", (), f"path or name of the weights of one model; {IN_FILE}"),
+    Argument("input_size", "", (), f"HEIGHTxWIDTH of the network's input; {IN_FILE}"),
     Argument("device", "", (), f"auto, cpu, cuda or cuda:N; {IN_FILE}"),
     Argument(
         "precision",
@@ -89,6 +90,7 @@ PASSED_ON = {
     "precision": "precision",
     "backend": "backend",
     "model.weights": "weights",
+    "model.input_size": "input_size",
 }
 # What the files in rviz/ show, below /<model>/<camera>/; those named multi_camera of three cameras.
 IN_RVIZ = {

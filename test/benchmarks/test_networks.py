@@ -129,13 +129,13 @@ def street(tmp_path):
 
 
 def test_a_trained_network_finds_what_it_finds(street):
-    arguments = ["--weights", str(shipped_weights("joint")), "--picture", street]
+    arguments = ["--weights", str(shipped_weights("joint_tiny")), "--picture", street]
     settings = parse([*arguments, "--precision", "fp32", "--threads", "1"])[0]
     assert (settings.model, settings.size, settings.image) == ("joint", (256, 512), (90, 160))
     picture = make_picture(settings)
     assert picture.shape == (90, 160, 3) and picture[50, 80].tolist() == [40, 40, 200]
     found = build("ours-fp32", settings, StageClock("cpu"))(picture)
-    predictor = Predictor.from_file(shipped_weights("joint"), "cpu", backend="torch")
+    predictor = Predictor.from_file(shipped_weights("joint_tiny"), "cpu", backend="torch")
     predictor.configure(score_threshold=SEEN)
     assert count_objects(found) == len(predictor([picture])[0])
     assert check_results(settings)["passed"]

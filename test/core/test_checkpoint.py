@@ -140,10 +140,10 @@ def test_an_earlier_joint_network_is_refused_with_what_made_it_and_how_to_go_on(
         load_model(old_joint(tmp_path))  # nobody noted the command
 
 
-@pytest.mark.parametrize("model_type", ["rdsnet", "segrpn", "joint"])
-def test_shipped_weights_load(model_type):
-    model, manifest = load_model(shipped_weights(model_type))
-    assert manifest.model_type == model_type
+@pytest.mark.parametrize("name", ["rdsnet", "segrpn", "joint", "joint_tiny"])
+def test_shipped_weights_load(name):
+    model, manifest = load_model(shipped_weights(name))
+    assert manifest.model_type == name.removesuffix("_tiny")
     assert model.config == manifest.config
 
 

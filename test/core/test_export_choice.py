@@ -103,7 +103,7 @@ def test_without_weights_the_shipped_ones_are_exported(
     assert exit_code(main) == 0
     shipped = shipped_weights("joint")
     assert asked == [Request(shipped, "onnx")]
-    assert asked[0].folder == shipped.with_name("joint_tiny_onnx_fp32")
+    assert asked[0].folder == shipped.with_name("joint_lite_onnx_fp32")
 
 
 # Exports by form and precision, each with its time relative to torch in fp32.

@@ -175,7 +175,7 @@ def test_own_pictures_are_replayed_without_scores_and_the_summary_says_what_the_
         weights,
     )
     assert code == 0, errors
-    assert "synthetic streets only" in printed and "box ap" not in printed
+    assert "docs/models.md" in printed and "box ap" not in printed
     metrics = read(tmp_path / "out/metrics.json")
     page = Page(tmp_path / "out/report.html")
     assert "mean confidence" in page.text and "p95 latency" in page.text

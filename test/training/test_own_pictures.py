@@ -17,7 +17,7 @@ from training.runs.run_folder import RunFolder
 
 
 def test_the_joint_network_is_fine_tuned_on_polygons_alone(tmp_path, capsys):
-    start = shipped_weights("joint")
+    start = shipped_weights("joint_tiny")
     flags = ("--init", start, "--refinement-steps", 1, "--classes", "car,person")
     manifest = trained("joint_tiny_synthetic", roboflow(tmp_path / "set"), tmp_path, *flags)
     out = capsys.readouterr().out
