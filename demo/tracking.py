@@ -79,7 +79,7 @@ def main() -> None:
     """Score the seeds, print the means, and write all down if asked to."""
     options = _parser().parse_args()
     predictor = Predictor.from_file(
-        shipped_weights(options.model), options.device, "fp32", backend="torch"
+        shipped_weights(f"{options.model}_tiny"), options.device, "fp32", backend="torch"
     )
     predictor.configure(score_threshold=0.05)
     seeds, console = {}, Console(width=120)

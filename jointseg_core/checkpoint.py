@@ -332,12 +332,10 @@ def _read_manifest(path: Path) -> Manifest:
         if not re.fullmatch("[0-9a-fA-F]{64}", manifest.sha256):
             raise ValueError(f"sha256 is {manifest.sha256!r}")
         for name, said in manifest.self_test.items():
-            size, *numbers = said if said and isinstance(said, list) else [said]
-            if (
-                isinstance(size, bool)
-                or not 0 < size < math.inf
-                or not all(map(math.isfinite, numbers))
-            ):
+            known: Any = said if said and isinstance(said, list) else [said]
+            size, *numbers = known
+            sane = not isinstance(size, bool) and 0 < size < math.inf
+            if not sane or not all(map(math.isfinite, numbers)):
                 raise ValueError(f"self_test of {name} is {str(said)[:80]}")
     except BadCheckpoint:
         raise
