@@ -237,6 +237,7 @@ FREE = {
     "large_images.md": "sizes of images; two rows without a file",
     "safety.md": "limits; sentences of its file; times of faults, without a file",
     "training.md": "sizes of networks",
+    "models.md": "sizes of networks and files, the time of a training",
 }
 """Pages with decimal numbers that are tied to no field, and what these are."""
 

@@ -313,7 +313,7 @@ _TINY_JOINT = replace(_TINY_RDSNET, model=preset("joint", "tiny"), lr=3e-3, best
 # what has seen real pictures stays nearly as it is: it is soon forgotten
 _LITE = replace(preset("joint", "lite"), norm="fixed_statistics", frozen_stages=3)
 _LITE_JOINT = replace(_TINY_JOINT, model=_LITE, pretrained=True, lr=2e-3, backbone_rate=0.02)
-_LITE_STREETS = replace(_LITE_JOINT, steps=2500, styles=("plain", "wide"), real=16)
+_LITE_STREETS = replace(_LITE_JOINT, steps=2200, styles=("plain", "wide"), real=16)
 _LITE_CAMVID = replace(
     _LITE_STREETS,
     styles=(),
