@@ -105,7 +105,7 @@ def test_pip_makes_a_command_of_the_programs(tmp_path: Path) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages that pip installs."""
     site = tmp_path_factory.mktemp("site")
-    for name in PACKAGES[:2]:
+    for name in PACKAGES[:3]:
         shutil.copytree(ROOT / name, site / name)
     return site
 

@@ -316,12 +316,13 @@ _LITE_JOINT = replace(_TINY_JOINT, model=_LITE, pretrained=True, lr=2e-3, backbo
 _LITE_STREETS = replace(_LITE_JOINT, steps=2200, styles=("plain", "wide"), real=16)
 _LITE_CAMVID = replace(
     _LITE_STREETS,
+    input_size=(384, 512),
     styles=(),
     scenes=0,
     real=0,
-    steps=600,
+    steps=400,
     refinement_steps=0,
-    lr=3e-4,
+    lr=5e-4,
     backbone_rate=0.1,
     warm_up=50,
     validate_every=200,

@@ -86,7 +86,7 @@ def _layout(path: Path, lost: Lost) -> Layout:
     """What has to be opened: the path itself, or the files of a directory."""
     if not path.exists():
         raise BadBag(f"no recording at {path.absolute()}; give {ACCEPTED}.")
-    if path.is_file():
+    if not path.is_dir():
         if storage(path) is None:
             raise BadBag(f"{path.absolute()} is no recording that can be read; give {ACCEPTED}.")
         return Layout([Part(path)])

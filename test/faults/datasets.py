@@ -226,11 +226,17 @@ ENTRIES = [
     checked(
         "one entry: a class in markup", first("categories", name="[/x]"), 0, "[/x]", "pictures: 3"
     ),
-    entry("a category of 10^400", first("annotations", category_id=BIG), "annotation 1"),
-    entry("a box of 10^400", first("annotations", bbox=[1, 2, 3, BIG]), "annotation 1"),
-    entry("a polygon of 10^400", outline([[1, 2, 3, BIG, 5, 6]]), "annotation 1", often=True),
-    entry("runs of 10^400", outline(rle([BIG, 3])), "annotation 1", "runs"),
-    entry("runs of half a letter", outline(rle(HALF)), "annotation 1", "runs"),
+    entry("a category of 10^400", first("annotations", category_id=BIG), "annotation 1", code=4),
+    entry("a box of 10^400", first("annotations", bbox=[1, 2, 3, BIG]), "annotation 1", code=4),
+    entry(
+        "a polygon of 10^400",
+        outline([[1, 2, 3, BIG, 5, 6]]),
+        *("annotation 1", "its box trains no mask"),
+        code=4,
+        often=True,
+    ),
+    entry("runs of 10^400", outline(rle([BIG, 3])), "annotation 1", "runs", code=4),
+    entry("runs of half a letter", outline(rle(HALF)), "annotation 1", "runs", code=4),
     checked("boxes of 0 to 1", near(1), 3, "look normalised", often=True),
     checked("boxes of 0 to 4", near(4), 4),
 ]

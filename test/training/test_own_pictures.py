@@ -37,7 +37,7 @@ def test_an_export_is_trained_evaluated_and_seen_without_a_flag_about_it(
     tmp_path, capsys, monkeypatch
 ):
     root = roboflow(tmp_path / "set")
-    start = shipped_weights("joint")
+    start = shipped_weights("joint_tiny")
     manifest = trained("joint_tiny_synthetic", root, tmp_path, "--init", start)
     assert manifest.classes.things == ("things-kxqz", "car", "person")
     out = capsys.readouterr().out
