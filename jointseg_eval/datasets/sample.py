@@ -61,6 +61,28 @@ class Samples(Protocol):
         """Another one for every other data set, and for the same one after a file has changed."""
 
 
+class Changed:
+    """The pictures of a data set, of which a subclass changes what `__getitem__` gives."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples, self.classes, self.name = samples, samples.classes, samples.name
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        return self.samples.image_size(index)
+
+    def has_objects(self, index: int) -> bool:
+        return self.samples.has_objects(index)
+
+    def sample_name(self, index: int) -> str:
+        return self.samples.sample_name(index)
+
+    def identity(self) -> str:
+        return self.samples.identity()
+
+
 class Subset:
     """Some pictures of a data set, in a given order; they may repeat."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from jointseg_core import CITYSCAPES, UNLABELLED, Target
 from jointseg_eval.datasets import Sample, Samples
 from jointseg_eval.datasets.masks import tight_boxes
-from jointseg_eval.datasets.pictures import Size
+from jointseg_eval.datasets.sample import Changed
 
 CAMVID_NAMES = {
     "pavement": "sidewalk",
@@ -23,7 +23,7 @@ CAMVID_NAMES = {
 """For CamVid's classes one of those in Cityscapes that count as it."""
 
 
-class AsCityscapes:
+class AsCityscapes(Changed):
     """Pictures of another set in Cityscapes' classes; what has none there is unlabelled.
 
     names   Cityscapes' names of the set's classes where they differ, "" for what to leave out
@@ -32,19 +32,14 @@ class AsCityscapes:
     nothing that is found there is wrong.
     """
 
-    classes = CITYSCAPES
-
     def __init__(self, samples: Samples, names: Mapping[str, str]) -> None:
-        self.samples, self.name = samples, samples.name
-        theirs = samples.classes
+        super().__init__(samples)
+        self.classes, theirs = CITYSCAPES, samples.classes
         self._things = torch.tensor([CITYSCAPES.things.index(name) for name in theirs.things])
         self._pixels = torch.full((256,), UNLABELLED)
         for number, name in enumerate(theirs.semantic):
             if known := names.get(name, name):
                 self._pixels[number] = CITYSCAPES.semantic.index(known)
-
-    def __len__(self) -> int:
-        return len(self.samples)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.samples[index]
@@ -55,15 +50,6 @@ class AsCityscapes:
         else:
             target = groups_of(semantic)
         return Sample(sample.name, sample.image_id, sample.image, target)
-
-    def image_size(self, index: int) -> Size:
-        return self.samples.image_size(index)
-
-    def has_objects(self, index: int) -> bool:
-        return self.samples.has_objects(index)
-
-    def sample_name(self, index: int) -> str:
-        return self.samples.sample_name(index)
 
     def identity(self) -> str:
         return f"{self.samples.identity()} {self._things.tolist()} {self._pixels.tolist()}"

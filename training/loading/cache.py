@@ -22,14 +22,13 @@ from jointseg_core import Target
 from jointseg_core.errors import BadDataset, ResourceError
 from jointseg_core.files import open_file
 from jointseg_eval.datasets.masks import pack, unpack
-from jointseg_eval.datasets.pictures import Size
-from jointseg_eval.datasets.sample import Sample, Samples
+from jointseg_eval.datasets.sample import Changed, Sample, Samples
 
 FORMAT = 2
 MARGIN = 1.1  # what masks and boxes need beside pixels, about
 
 
-class DecodedCache:
+class DecodedCache(Changed):
     """A data set that is decoded once: later visits read a file of `folder` as it is.
 
     A picture is written when it is first asked for, by whichever process that is; a file is whole
@@ -39,15 +38,12 @@ class DecodedCache:
     """
 
     def __init__(self, samples: Samples, folder: Path) -> None:
-        self.samples, self.folder = samples, folder
-        self.classes, self.name = samples.classes, samples.name
+        super().__init__(samples)
+        self.folder = folder
         with _disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._claim()
             self._make_sure_of_room()
-
-    def __len__(self) -> int:
-        return len(self.samples)
 
     def __getitem__(self, index: int) -> Sample:
         path = self._path(index)
@@ -58,18 +54,6 @@ class DecodedCache:
         with _disk(self.folder), _replacing(path) as temporary:
             _write(sample, temporary)
         return sample
-
-    def image_size(self, index: int) -> Size:
-        return self.samples.image_size(index)
-
-    def has_objects(self, index: int) -> bool:
-        return self.samples.has_objects(index)
-
-    def sample_name(self, index: int) -> str:
-        return self.samples.sample_name(index)
-
-    def identity(self) -> str:
-        return self.samples.identity()
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:07d}.safetensors"

@@ -12,7 +12,7 @@ import torch
 from jointseg_core import UNLABELLED, Classes, Target, load_model
 from jointseg_core.errors import BadDataset
 from jointseg_eval.datasets import HeldOut, Sample, Samples, Subset, open_dataset, read_remap
-from jointseg_eval.datasets.pictures import Size
+from jointseg_eval.datasets.sample import Changed
 from jointseg_eval.input_validation import Noted
 from training.recipes import Recipe, learns_pixels
 
@@ -143,7 +143,7 @@ def best_metric(recipe: Recipe, validation: Samples, chosen: bool) -> Recipe:
     return replace(recipe, best=best)
 
 
-class ObjectPixels:
+class ObjectPixels(Changed):
     """Pictures whose pixels have the class of the object they show, and else none (255).
 
     samples  with objects alone
@@ -153,29 +153,14 @@ class ObjectPixels:
     """
 
     def __init__(self, samples: Samples, stuff: Sequence[str]) -> None:
-        self.samples, self.name = samples, samples.name
+        super().__init__(samples)
         things = samples.classes.things
         semantic = (*(name for name in stuff if name not in things), *things)
         self.classes = Classes(things, semantic, tuple(map(semantic.index, things)))
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def __getitem__(self, index: int) -> Sample:
         sample = self.samples[index]
         return replace(sample, target=self._with_semantic(sample.target))
-
-    def image_size(self, index: int) -> Size:
-        return self.samples.image_size(index)
-
-    def has_objects(self, index: int) -> bool:
-        return self.samples.has_objects(index)
-
-    def sample_name(self, index: int) -> str:
-        return self.samples.sample_name(index)
-
-    def identity(self) -> str:
-        return self.samples.identity()
 
     def _with_semantic(self, target: Target) -> Target:
         semantic = torch.full(target.masks.shape[1:], UNLABELLED)
