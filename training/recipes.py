@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jointseg_core import Classes, JointConfig, Preprocessing, SegRPNConfig, preset
 from jointseg_core.checkpoint import Config
@@ -48,6 +48,7 @@ class Recipe:
     styles: tuple[str, ...] = ("plain",)  # so many of each; the first is validated on
     validation_scenes: int = 500  # and validation scenes
     real: int = 0  # visits of each real picture that may teach shipped weights, for one of scenes
+    teacher: str = ""  # weights whose answers teach real pictures without annotations as well
     overfit: int = 0  # learn so many training pictures by heart, validate on the same; 0 = all
 
     pretrained: bool = False  # whether it has to start from given weights
@@ -313,7 +314,9 @@ _TINY_JOINT = replace(_TINY_RDSNET, model=preset("joint", "tiny"), lr=3e-3, best
 # what has seen real pictures stays nearly as it is: it is soon forgotten
 _LITE = replace(preset("joint", "lite"), norm="fixed_statistics", frozen_stages=3)
 _LITE_JOINT = replace(_TINY_JOINT, model=_LITE, pretrained=True, lr=2e-3, backbone_rate=0.02)
-_LITE_STREETS = replace(_LITE_JOINT, steps=2200, styles=("plain", "wide"), real=16)
+_STREETS: dict[str, Any] = {"steps": 2200, "styles": ("plain", "wide"), "real": 16}
+_LITE_STREETS = replace(_LITE_JOINT, **_STREETS)
+_TINY_STREETS = replace(_TINY_JOINT, **_STREETS, teacher="joint_lite")
 _LITE_CAMVID = replace(
     _LITE_STREETS,
     input_size=(384, 512),
@@ -349,6 +352,7 @@ RECIPES: dict[str, Recipe] = {
     "joint_tiny_synthetic": _TINY_JOINT,
     "joint_lite_synthetic": _LITE_JOINT,
     "joint_lite_streets": _LITE_STREETS,
+    "joint_tiny_streets": _TINY_STREETS,
     "joint_lite_camvid": _LITE_CAMVID,
     "joint_lite_coco": replace(_JOINT_COCO, model=_LITE, lr=1e-3, backbone_rate=0.1),
     "joint_lite_cityscapes": replace(_JOINT_CITYSCAPES, model=_LITE, lr=1e-3, backbone_rate=0.1),

@@ -11,6 +11,7 @@ from jointseg_eval.datasets.camvid import CAMVID
 from training.loading.as_cityscapes import CAMVID_NAMES, AsCityscapes
 from training.loading.cache import DecodedCache
 from training.loading.real_streets import real_streets
+from training.loading.taught import TaughtSamples
 from training.recipes import Recipe, learns_pixels
 from training.runs.distributed import Ranks
 from training.runs.own_pictures import open_own
@@ -54,6 +55,8 @@ def _scenes(recipe: Recipe, ranks: Ranks, cache: Path | None) -> tuple[Path, Sam
     ]
     if recipe.real:
         pictures = real_streets()
+        if recipe.teacher:
+            pictures = Joined([pictures, TaughtSamples(recipe.teacher)])
         parts.append(Subset(pictures, [*range(len(pictures))] * recipe.real))
     return roots[0], Joined(parts) if len(parts) > 1 else parts[0]
 

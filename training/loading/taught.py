@@ -1,0 +1,81 @@
+"""Real pictures without annotations, with the answers of a teacher: self-training on its certain
+pixels, and objects as it finds them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from jointseg_core import CITYSCAPES, UNLABELLED, Predictions, Target
+from jointseg_core.errors import BadCheckpoint, BadDataset
+from jointseg_core.predictor import Predictor
+from jointseg_eval.arguments import weights
+from jointseg_eval.datasets import Sample
+from jointseg_eval.datasets.pictures import Size, fingerprint, picture_size, read_picture
+from jointseg_eval.real_pictures import find_pictures
+from training.loading.real_streets import OUTLINES, UDACITY
+
+SURE_PIXEL, SURE_OBJECT, PERHAPS = 0.7, 0.5, 0.1
+"""Least probability of a pixel's class, and scores of objects and of what may be one."""
+
+
+class TaughtSamples:
+    """Dashcam pictures that nobody outlined (MIT), as `teacher` sees them.
+
+    teacher  weights, or the name of shipped ones; BadCheckpoint where they know other classes
+    """
+
+    classes = CITYSCAPES
+
+    def __init__(self, teacher: str, folder: Path | None = None) -> None:
+        self.root = find_pictures(folder)
+        outlined = json.loads(OUTLINES.read_text())
+        found = (str(file.relative_to(self.root)) for file in self.root.glob(f"{UDACITY}/*/*.jpg"))
+        self._names = sorted(set(found) - set(outlined))
+        if not self._names:
+            raise BadDataset(f"there are no pictures without outlines in {self.root / UDACITY}.")
+        predictor = Predictor.from_file(weights(teacher))
+        if predictor.classes != CITYSCAPES or predictor.model_type != "joint":
+            raise BadCheckpoint(
+                f"{predictor.weights}: a teacher finds Cityscapes' classes, jointly"
+            )
+        predictor.configure(score_threshold=PERHAPS)
+        pictures = (read_picture(self.root / name) for name in self._names)
+        self._targets = [_target(predictor([picture])[0]) for picture in pictures]
+        self._taught = "taught", predictor.sha256
+        self.name = f"{len(self._names)} pictures as {predictor.weights.stem} sees them"
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self._names[index]
+        return Sample(name, index, read_picture(self.root / name), self._targets[index])
+
+    def image_size(self, index: int) -> Size:
+        return picture_size(self.root / self._names[index])
+
+    def has_objects(self, index: int) -> bool:
+        return not bool(self._targets[index].crowd.all())
+
+    def sample_name(self, index: int) -> str:
+        return self._names[index]
+
+    def identity(self) -> str:
+        return fingerprint((self.root / name for name in self._names), self.root, *self._taught)
+
+
+def _target(found: Predictions) -> Target:
+    """What is certain teaches; where an object may be, nothing is asked."""
+    assert found.semantic is not None and found.confidence is not None and found.masks is not None
+    sure = found.confidence >= SURE_PIXEL
+    return Target(
+        boxes=found.boxes,
+        labels=found.labels,
+        masks=found.masks.bitmaps(found.image_size),
+        semantic=torch.where(sure, found.semantic.long(), UNLABELLED),
+        crowd=found.scores < SURE_OBJECT,
+    )
