@@ -113,6 +113,8 @@ def check(recipe: Recipe) -> None:
         value = getattr(recipe, name)
         if value is not None and not value >= least:
             raise BadConfig(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+    if recipe.teacher and not recipe.real:
+        raise BadConfig("--teacher annotates real pictures; say with --real how often they come")
     try:
         preprocessing_of(recipe)
     except ValueError as error:

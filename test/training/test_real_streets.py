@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from dataset_trees import SIZE, save, write_camvid, write_coco_streets, write_comma
-from tiny_run import SMALL, run
+from tiny_run import SMALL, run, scenes
 
-from jointseg_core import CITYSCAPES, UNLABELLED
+from jointseg_core import CITYSCAPES, UNLABELLED, shipped_weights
 from jointseg_core.errors import BadInput
+from jointseg_core.predictor import Predictor
 from jointseg_eval.datasets import Joined, open_dataset
+from jointseg_eval.datasets.pictures import read_picture
 from jointseg_eval.real_pictures import FREE, find_pictures
 from training.loading.as_cityscapes import CAMVID_NAMES, AsCityscapes
 from training.loading.real_streets import (
@@ -22,8 +24,10 @@ from training.loading.real_streets import (
     attributions,
     real_streets,
 )
+from training.loading.taught import SURE_OBJECT, SURE_PIXEL, TaughtSamples
 from training.pretrained import imagenet
 
+ALONE = "unlabelled/udacity_lanelines/nobody_outlined_it.jpg"
 ROAD, CAR = (CITYSCAPES.semantic.index(name) for name in ("road", "car"))
 
 
@@ -34,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_camvid(folder / "camvid", "train")
     write_coco_streets(folder / "coco200")
     write_comma(folder / "comma10k_11")
-    for name in json.loads(OUTLINES.read_text()):
+    for name in (*json.loads(OUTLINES.read_text()), ALONE):
         size = (768, 1024) if "comma" in name else (540, 960)
         save(folder / name, np.zeros((*size, 3), np.uint8))
     return folder
@@ -43,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_shipped_weights_learn_from_pictures_whose_licence_allows_it(folder: Path):
     samples = real_streets(folder)
     names = [samples.sample_name(index) for index in range(len(samples))]
-    first, *outlined, last = attributions(folder)
+    first, *outlined, last = attributions(folder=folder)
     assert names[0] == first["file"] == "comma10k_11/images/0000_a.jpg"
     assert names[1:-1] == [one["file"] for one in outlined]
     assert names[-1] == "images/train2017/a.jpg"  # b.jpg is CC BY-NC-ND
@@ -57,7 +61,7 @@ def test_the_pictures_that_are_there_are_attributed_one_by_one():
         folder = find_pictures()
     except BadInput as problem:
         pytest.skip(str(problem))
-    listed, samples = attributions(folder), real_streets(folder)
+    listed, samples = attributions(folder=folder), real_streets(folder)
     used = [Path(samples.sample_name(index)).name for index in range(len(samples))]
     assert [Path(one["file"]).name for one in listed] == used
     assert all(o["licence"] == "MIT" or any(f in o["licence"] for f in FREE) for o in listed)
@@ -118,11 +122,51 @@ def test_a_run_on_scenes_and_real_pictures_says_which(folder, tmp_path, monkeypa
     few = ("--steps", "1", "--refinement-steps", "0", "--batch", "4", "--out", "run")
     assert run("joint_tiny_synthetic", *SMALL, *given, *few) == 0
     listed = json.loads((tmp_path / "run/attributions.json").read_text())
-    assert listed == attributions(folder)
+    assert listed == attributions(folder=folder)
     said = capsys.readouterr().out
     assert "wide_64x128_3_1" in said and "real pictures" in said
     facts = json.loads((tmp_path / "run/weights.json").read_text())["training"]
     assert facts["real_pictures"] == listed and str(folder) not in str(facts)
+
+
+def test_what_a_teacher_is_sure_of_teaches_pictures_without_annotations(folder: Path, tmp_path):
+    scene = next(scenes(tmp_path).glob("leftImg8bit/train/*/*.png"))
+    save(folder / ALONE, read_picture(scene))
+    taught = TaughtSamples("joint_tiny", folder)
+    sample, teacher = taught[0], Predictor.from_file(shipped_weights("joint_tiny"))
+    teacher.configure(score_threshold=0.1)
+    found, target = teacher([sample.image])[0], sample.target
+    sure = found.confidence >= SURE_PIXEL
+    assert [taught.sample_name(i) for i in range(len(taught))] == [sample.name] == [ALONE]
+    assert torch.equal(target.semantic[sure], found.semantic[sure].long())
+    assert (target.semantic[~sure] == UNLABELLED).all() and sure.any()
+    assert torch.equal(target.crowd, found.scores < SURE_OBJECT) and target.crowd.any()
+
+
+def test_attributions_name_what_a_teacher_annotated(folder: Path):
+    without, listed = attributions(folder=folder), attributions(True, folder)
+    source = "https://github.com/udacity/CarND-LaneLines-P1"
+    assert [one for one in listed if one not in without] == [
+        {"file": ALONE, "licence": "MIT", "source": source}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (("--teacher", "joint_tiny"), 2, "say with --real how often"),
+        (("--real", "1", "--teacher", "rdsnet"), 3, "only a joint network of Cityscapes' classes"),
+        (("--real", "1", "--teacher", "nobody"), 3, "nobody"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_told_in_a_sentence(
+    flags, code, said, folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOINTSEG_PICTURES", str(folder))
+    few = ("--scenes", "3", "--validation-scenes", "1", "--out", "run")
+    assert run("joint_tiny_synthetic", *SMALL, *few, *flags) == code
+    assert said in capsys.readouterr().err
 
 
 def test_weights_of_imagenet_that_lack_or_are_others_are_told_in_a_sentence(

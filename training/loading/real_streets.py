@@ -55,14 +55,24 @@ def real_streets(folder: Path | None = None) -> Samples:
     return pictures
 
 
-def attributions(folder: Path | None = None) -> list[dict[str, str]]:
-    """Of each picture its file, licence and source, as a model card has to name them."""
+def without_outlines(folder: Path) -> list[str]:
+    """The other pictures of Udacity, which nobody annotated (MIT)."""
+    found = {str(file.relative_to(folder)) for file in folder.glob(f"{UDACITY}/*/*.jpg")}
+    return sorted(found - set(json.loads(OUTLINES.read_text())))
+
+
+def attributions(taught: bool = False, folder: Path | None = None) -> list[dict[str, str]]:
+    """Of each picture its file, licence and source, as a model card has to name them.
+
+    taught  with those that a teacher annotates
+    """
     folder = find_pictures(folder)
     barred = barred_pictures(folder)
     document, _ = read_json(folder / COCO_FILE, ("images", "licenses"))
     licences = {one["id"]: one["url"] for one in document["licenses"]}
     dashcams = Joined([CommaSamples(folder), OutlinedSamples(folder)])
     names = [dashcams.sample_name(index) for index in range(len(dashcams))]
+    names += without_outlines(folder) if taught else []
     return [
         {"file": name, "licence": "MIT", "source": SOURCES[name.split("/")[0]]} for name in names
     ] + [

@@ -4,7 +4,6 @@ pixels, and objects as it finds them.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from jointseg_eval.arguments import weights
 from jointseg_eval.datasets import Sample
 from jointseg_eval.datasets.pictures import Size, fingerprint, picture_size, read_picture
 from jointseg_eval.real_pictures import find_pictures
-from training.loading.real_streets import OUTLINES, UDACITY
+from training.loading.real_streets import UDACITY, without_outlines
 
 SURE_PIXEL, SURE_OBJECT, PERHAPS = 0.7, 0.5, 0.1
 """Least probability of a pixel's class, and scores of objects and of what may be one."""
@@ -32,15 +31,13 @@ class TaughtSamples:
 
     def __init__(self, teacher: str, folder: Path | None = None) -> None:
         self.root = find_pictures(folder)
-        outlined = json.loads(OUTLINES.read_text())
-        found = (str(file.relative_to(self.root)) for file in self.root.glob(f"{UDACITY}/*/*.jpg"))
-        self._names = sorted(set(found) - set(outlined))
+        self._names = without_outlines(self.root)
         if not self._names:
             raise BadDataset(f"there are no pictures without outlines in {self.root / UDACITY}.")
         predictor = Predictor.from_file(weights(teacher))
         if predictor.classes != CITYSCAPES or predictor.model_type != "joint":
             raise BadCheckpoint(
-                f"{predictor.weights}: a teacher finds Cityscapes' classes, jointly"
+                f"{predictor.weights}: only a joint network of Cityscapes' classes can teach here"
             )
         predictor.configure(score_threshold=PERHAPS)
         pictures = (read_picture(self.root / name) for name in self._names)

@@ -183,7 +183,7 @@ def _begin(run: Run, command: Command, resumed: bool) -> None:
     else:
         run.save()
     if run.recipe.real:
-        replace_file(folder.attributions, as_json(attributions()))
+        replace_file(folder.attributions, as_json(attributions(bool(run.recipe.teacher))))
     document = config_document(command.name, run.recipe)
     replace_file(folder.config, as_json(document))
     starts = folder.starts()

@@ -186,7 +186,11 @@ class Run:
             "seed": self.recipe.seed,
             "hours": round(self.progress.seconds / 3600, 3),
             "validation": {"data": self.validation.name, **finite(metrics)},
-            **({"real_pictures": attributions()} if self.recipe.real else {}),
+            **(
+                {"real_pictures": attributions(bool(self.recipe.teacher))}
+                if self.recipe.real
+                else {}
+            ),
         }
         path = self.folder.path / f"{name}.safetensors"
         model = self.average.model
