@@ -113,7 +113,7 @@ def check(recipe: Recipe) -> None:
         value = getattr(recipe, name)
         if value is not None and not value >= least:
             raise BadConfig(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
-    if recipe.teacher and not recipe.real:
+    if recipe.teacher and not recipe.real and not recipe.data:
         raise BadConfig("--teacher annotates real pictures; say with --real how often they come")
     try:
         preprocessing_of(recipe)
@@ -319,17 +319,21 @@ _LITE_JOINT = replace(_TINY_JOINT, model=_LITE, pretrained=True, lr=2e-3, backbo
 _STREETS: dict[str, Any] = {"steps": 2200, "styles": ("plain", "wide"), "real": 16}
 _LITE_STREETS = replace(_LITE_JOINT, **_STREETS)
 _TINY_STREETS = replace(_TINY_JOINT, **_STREETS, teacher="joint_lite")
-_LITE_CAMVID = replace(
+_LITE_OWN = replace(
     _LITE_STREETS,
-    input_size=(384, 512),
     styles=(),
     scenes=0,
     real=0,
-    steps=400,
-    refinement_steps=0,
     lr=5e-4,
     backbone_rate=0.1,
     warm_up=50,
+    validate_every=500,
+)
+_LITE_CAMVID = replace(
+    _LITE_OWN,
+    input_size=(384, 512),
+    steps=400,
+    refinement_steps=0,
     validate_every=200,
     best="miou",
 )
@@ -355,6 +359,7 @@ RECIPES: dict[str, Recipe] = {
     "joint_lite_synthetic": _LITE_JOINT,
     "joint_lite_streets": _LITE_STREETS,
     "joint_tiny_streets": _TINY_STREETS,
+    "joint_lite_own": _LITE_OWN,
     "joint_lite_camvid": _LITE_CAMVID,
     "joint_lite_coco": replace(_JOINT_COCO, model=_LITE, lr=1e-3, backbone_rate=0.1),
     "joint_lite_cityscapes": replace(_JOINT_CITYSCAPES, model=_LITE, lr=1e-3, backbone_rate=0.1),

@@ -6,12 +6,15 @@ import pytest
 import torch
 from dataset_trees import SIZE, picture, save
 from labelled_sets import CAR, coco, label_studio, roboflow, write, yolo
-from tiny_run import FEW, run, trained
+from tiny_run import FEW, run, scenes, trained
 
-from jointseg_core import UNLABELLED, Target, load_model, shipped_weights
+from jointseg_core import CITYSCAPES, UNLABELLED, Target, load_model, shipped_weights
 from jointseg_core.command import exit_code
+from jointseg_core.predictor import Predictor
 from jointseg_eval import evaluate, predict
 from jointseg_eval.datasets import Sample, open_dataset
+from jointseg_eval.datasets.pictures import read_picture
+from training.loading.taught import SURE_PIXEL, TaughtPixels
 from training.runs.own_pictures import ObjectPixels
 from training.runs.run_folder import RunFolder
 
@@ -32,13 +35,33 @@ def test_the_joint_network_is_fine_tuned_on_polygons_alone(tmp_path, capsys):
     assert training["loss_semantic"] > 0 and training["loss_mask"] > 0
 
 
+def test_pixels_without_a_class_learn_the_stuff_that_a_teacher_is_sure_of(tmp_path):
+    street = read_picture(next(scenes(tmp_path).glob("leftImg8bit/train/*/*.png")))
+    save(tmp_path / "set/train/a.jpg", street)
+    document = coco(("a.jpg",))
+    document["images"][0] |= {"height": street.shape[0], "width": street.shape[1]}
+    write(tmp_path / "set/train/_annotations.coco.json", document)
+    samples = open_dataset(tmp_path / "set", "train", classes=["car", "person"])
+    pixels = ObjectPixels(samples, ("sky", "road"))
+    taught = TaughtPixels(pixels, "joint_tiny")
+    before, after = pixels[0].target, taught[0].target
+    found = Predictor.from_file(shipped_weights("joint_tiny"))([taught[0].image])[0]
+    sure = (found.confidence >= SURE_PIXEL) & (before.semantic == UNLABELLED)
+    sure &= ~before.masks.any(0)
+    kept = {CITYSCAPES.semantic.index(name): k for k, name in enumerate(("sky", "road"))}
+    for theirs, ours in kept.items():
+        assert torch.equal(after.semantic == ours, sure & (found.semantic == theirs))
+    annotated = before.semantic != UNLABELLED
+    assert torch.equal(after.semantic[annotated], before.semantic[annotated])
+    assert after.semantic.unique().tolist()[:2] == [0, 1] and taught.identity() != pixels.identity()
+
+
 @pytest.mark.timeout(600)  # for a machine with other things to do: three programs in one
 def test_an_export_is_trained_evaluated_and_seen_without_a_flag_about_it(
     tmp_path, capsys, monkeypatch
 ):
     root = roboflow(tmp_path / "set")
-    start = shipped_weights("joint_tiny")
-    manifest = trained("joint_tiny_synthetic", root, tmp_path, "--init", start)
+    manifest = trained("joint_tiny_synthetic", root, tmp_path, "--init", "joint_tiny")
     assert manifest.classes.things == ("things-kxqz", "car", "person")
     out = capsys.readouterr().out
     assert "'things-kxqz' is no class of any object" in out and "--classes car person" in out

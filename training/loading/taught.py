@@ -1,19 +1,21 @@
-"""Real pictures without annotations, with the answers of a teacher: self-training on its certain
-pixels, and objects as it finds them.
-"""
+"""What a teacher, another network, says of pictures where nobody annotated them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
 from jointseg_core import CITYSCAPES, UNLABELLED, Predictions, Target
 from jointseg_core.errors import BadCheckpoint, BadDataset
 from jointseg_core.predictor import Predictor
 from jointseg_eval.arguments import weights
-from jointseg_eval.datasets import Sample
+from jointseg_eval.datasets import Sample, Samples
 from jointseg_eval.datasets.pictures import Size, fingerprint, picture_size, read_picture
+from jointseg_eval.datasets.sample import Changed
 from jointseg_eval.real_pictures import find_pictures
 from training.loading.real_streets import UDACITY, without_outlines
 
@@ -63,6 +65,43 @@ class TaughtSamples:
 
     def identity(self) -> str:
         return fingerprint((self.root / name for name in self._names), self.root, *self._taught)
+
+
+class TaughtPixels(Changed):
+    """Pictures whose pixels without a class have that of the stuff which `teacher` is sure of.
+
+    Things that nobody annotated stay without a class. Every picture is looked at once, here.
+    """
+
+    def __init__(self, samples: Samples, teacher: str) -> None:
+        super().__init__(samples)
+        predictor = Predictor.from_file(weights(teacher))
+        theirs, ours = predictor.classes, self.classes
+        shared = set(ours.semantic).intersection(theirs.semantic)
+        self._numbers = np.full(256, UNLABELLED, np.uint8)
+        for name in shared.difference(ours.things, theirs.things):
+            self._numbers[theirs.semantic.index(name)] = ours.semantic.index(name)
+        self._maps = [self._seen(predictor, samples[i].image) for i in range(len(samples))]
+        self._taught = f"taught {predictor.sha256}"
+
+    def _seen(self, predictor: Predictor, image: np.ndarray) -> np.ndarray:
+        """The class of each pixel, as a PNG."""
+        found = predictor([image])[0]
+        assert found.semantic is not None and found.confidence is not None
+        semantic = self._numbers[found.semantic.numpy()]
+        semantic[found.confidence.numpy() < SURE_PIXEL] = UNLABELLED
+        return cv2.imencode(".png", semantic)[1]
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.samples[index]
+        target = sample.target
+        taught = torch.from_numpy(cv2.imdecode(self._maps[index], cv2.IMREAD_UNCHANGED)).long()
+        taught[target.masks.any(0)] = UNLABELLED
+        semantic = torch.where(target.semantic == UNLABELLED, taught, target.semantic)
+        return replace(sample, target=replace(target, semantic=semantic))
+
+    def identity(self) -> str:
+        return f"{self.samples.identity()} {self._taught}"
 
 
 def _target(found: Predictions) -> Target:

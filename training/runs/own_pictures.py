@@ -14,6 +14,7 @@ from jointseg_core.errors import BadDataset
 from jointseg_eval.datasets import HeldOut, Sample, Samples, Subset, open_dataset, read_remap
 from jointseg_eval.datasets.sample import Changed
 from jointseg_eval.input_validation import Noted
+from training.loading.taught import TaughtPixels
 from training.recipes import Recipe, learns_pixels
 
 OF_PIXELS = ("pq", "miou", "foreground_miou")
@@ -120,14 +121,17 @@ def with_pixels(training: Samples, recipe: Recipe) -> Samples:
     if not recipe.stuff:
         raise BadDataset(
             f"{training.name} has objects and no classes of pixels, which this network learns:"
-            " start from weights that know some, --init"
-            " jointseg_core/weights/joint_tiny.safetensors, or train an rdsnet recipe"
+            " start from weights that know some, --init joint_lite, or train an rdsnet recipe"
         )
+    pixels = ObjectPixels(training, recipe.stuff)
+    if recipe.teacher:
+        say(f"pixels outside of objects learn what {recipe.teacher} is sure of")
+        return TaughtPixels(pixels, recipe.teacher)
     say(
         f"pixels outside of objects train nothing; {', '.join(recipe.stuff)} stay as the weights"
         " know them"
     )
-    return ObjectPixels(training, recipe.stuff)
+    return pixels
 
 
 def best_metric(recipe: Recipe, validation: Samples, chosen: bool) -> Recipe:
