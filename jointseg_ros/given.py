@@ -93,12 +93,21 @@ def unheard_parameters(given: Iterable[str], declared: Sequence[str]) -> Iterato
     for name in given:
         if name in declared or name.startswith(_OF_ROS):
             continue
-        if near := difflib.get_close_matches(name, declared, 1, _NEAR):
+        alike = [one for one in declared if _alike(name, one)]
+        if near := difflib.get_close_matches(name, alike, 1, _NEAR):
             yield f"no parameter is called {name}; did you mean {near[0]}?"
         else:
             others.append(name)
     if others:
         yield f"parameters that this node does not have were given: {', '.join(others)}"
+
+
+def _alike(name: str, other: str) -> bool:
+    """Whether each part is: `cameras.left.bits` is not what `cameras.camera.bits` may mean."""
+    if name.count(".") != other.count("."):
+        return False
+    pairs = zip(name.split("."), other.split("."), strict=True)
+    return all(difflib.SequenceMatcher(None, *pair).ratio() >= _NEAR for pair in pairs)
 
 
 def unheard_sections(arguments: Sequence[str], node_name: str) -> Iterator[str]:
