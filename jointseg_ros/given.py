@@ -7,18 +7,16 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import yaml
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from jointseg_core.errors import BadConfig
+from jointseg_ros.parameter_files import matches, sections
 
 _OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
 _LISTS = range(Parameter.Type.BYTE_ARRAY.value, Parameter.Type.STRING_ARRAY.value + 1)
@@ -95,12 +93,21 @@ def unheard_parameters(given: Iterable[str], declared: Sequence[str]) -> Iterato
     for name in given:
         if name in declared or name.startswith(_OF_ROS):
             continue
-        if near := difflib.get_close_matches(name, declared, 1, _NEAR):
+        alike = [one for one in declared if _alike(name, one)]
+        if near := difflib.get_close_matches(name, alike, 1, _NEAR):
             yield f"no parameter is called {name}; did you mean {near[0]}?"
         else:
             others.append(name)
     if others:
         yield f"parameters that this node does not have were given: {', '.join(others)}"
+
+
+def _alike(name: str, other: str) -> bool:
+    """Whether each part is: `cameras.left.bits` is not what `cameras.camera.bits` may mean."""
+    if name.count(".") != other.count("."):
+        return False
+    pairs = zip(name.split("."), other.split("."), strict=True)
+    return all(difflib.SequenceMatcher(None, *pair).ratio() >= _NEAR for pair in pairs)
 
 
 def unheard_sections(arguments: Sequence[str], node_name: str) -> Iterator[str]:
@@ -111,29 +118,12 @@ def unheard_sections(arguments: Sequence[str], node_name: str) -> Iterator[str]:
     for word, file in pairwise(arguments):
         if word != "--params-file":
             continue
-        sections = list(_sections(yaml.safe_load(Path(file).read_text()) or {}))
-        matching = [section for section in sections if _matches(section, node_name)]
+        names = list(sections(file))
+        matching = [section for section in names if matches(section, node_name)]
         own = node_name.rpartition("/")[2]
         if not matching:
-            yield f"{file} has no section for {node_name}; it has {', '.join(sections) or 'none'}"
+            yield f"{file} has no section for {node_name}; it has {', '.join(names) or 'none'}"
         elif all(section.endswith("*") for section in matching):
-            names = {section.rpartition("/")[2]: section for section in sections}
-            for near in difflib.get_close_matches(own, names.keys() - {own}, 1, _NEAR):
-                yield f"{names[near]} in {file} is not {node_name}; did you mean that?"
-
-
-def _sections(document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The node names of a parameter file, which may be nested: `ns: {name: {ros__parameters`."""
-    for key, value in document.items():
-        name = f"{prefix}/{str(key).strip('/')}"
-        if isinstance(value, Mapping) and "ros__parameters" in value:
-            yield name
-        elif isinstance(value, Mapping):
-            yield from _sections(value, name)
-
-
-def _matches(section: str, node_name: str) -> bool:
-    """`*` stands for one part of a name, `**` for any number of parts."""
-    parts = {"**": r"(/\w+)*", "*": r"/\w+"}
-    pattern = "".join(parts.get(part, f"/{re.escape(part)}") for part in section.split("/")[1:])
-    return re.fullmatch(pattern, node_name) is not None
+            last = {section.rpartition("/")[2]: section for section in names}
+            for near in difflib.get_close_matches(own, last.keys() - {own}, 1, _NEAR):
+                yield f"{last[near]} in {file} is not {node_name}; did you mean that?"

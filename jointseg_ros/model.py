@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from jointseg_core.model_check import check_model
 from jointseg_core.predictor import Predictor
 from jointseg_ros.levels import described
 from jointseg_ros.parameters import Settings
+from jointseg_ros.paths import expanded
 
 DEFAULT_THREADS = max(1, len(os.sched_getaffinity(0)) - 1)  # one core for the executor
 
@@ -75,11 +75,6 @@ def named_weights(settings: Settings) -> Path:
     shipped = shipped_weights(named.name)
     by_name = named.parent == Path() and shipped.is_file() and not named.exists()
     return shipped if by_name or not settings.model_weights else named
-
-
-def expanded(path: str) -> str:
-    """A path as people write it: `~`, `$HOME` and other variables, `file://`."""
-    return os.path.expanduser(os.path.expandvars(re.sub("^file://(localhost)?(?=/)", "", path)))
 
 
 def _made_ready(predictor: Predictor, settings: Settings) -> float:

@@ -24,7 +24,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from jointseg_ros.launching.arguments import misspelt
+from jointseg_ros.launching.arguments import meant, misspelt
 from jointseg_ros.launching.perception import ARGUMENTS, programs
 from jointseg_ros.launching.program import Program
 
@@ -42,7 +42,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def start(context: LaunchContext) -> list:
     """The nodes for the values that the arguments have."""
-    given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
+    given = meant({name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS})
     said = [LogInfo(msg=text) for text in misspelt(ARGUMENTS, context.launch_configurations)]
     return [*said, *(action for program in programs(given) for action in started(program))]
 

@@ -26,7 +26,7 @@ from launch.events.process import ProcessExited, ProcessIO
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from jointseg_ros.launching.arguments import misspelt
+from jointseg_ros.launching.arguments import meant, misspelt
 from jointseg_ros.launching.program import launch_folder
 from jointseg_ros.launching.replay import (
     ARGUMENTS,
@@ -56,7 +56,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def start(context: LaunchContext) -> list:
     """Nodes and recorder now, the player when they are ready, and the end when it has ended."""
-    given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
+    given = meant({name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS})
     check(given)
     nodes = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(launch_folder() / "perception.launch.py")),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from jointseg_core.errors import BadConfig
+from jointseg_ros.paths import expanded
 
 YES_OR_NO = ("true", "false")
+PATHS = ("params_file", "bag", "out")
+"""Arguments that are paths; a node understands those of weights itself."""
 _NEAR = 0.7
 """How alike two names are of which one may be meant for the other, of 1."""
 
@@ -37,7 +40,12 @@ def values(arguments: Sequence[Argument], words: Iterable[str]) -> dict[str, str
         if choices and value not in choices:
             raise BadConfig(f"{word} is not one of {', '.join(filter(None, choices))}")
         given[name] = value
-    return given
+    return meant(given)
+
+
+def meant(given: Mapping[str, str]) -> dict[str, str]:
+    """The arguments, with paths as they are meant: no shell replaces the `~` of `bag:=~/a.mcap`."""
+    return {name: expanded(value) if name in PATHS else value for name, value in given.items()}
 
 
 def misspelt(arguments: Sequence[Argument], given: Iterable[str]) -> Iterator[str]:

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from jointseg_core.errors import BadConfig
 from jointseg_ros import large_images
 from jointseg_ros.launching.arguments import YES_OR_NO, Argument, positive_seconds
 from jointseg_ros.launching.program import Program, Value, is_installed, launch_folder
 from jointseg_ros.model_choices import DEFAULT_MODEL, MODELS
+from jointseg_ros.parameter_files import matches, sections
 from jointseg_ros.transports import TRANSPORTS, problem
 
 IN_FILE = "as in params_file when empty"
+YES_NO_OR_FILE = ("", *YES_OR_NO)
 
 ARGUMENTS = (
     Argument(
@@ -63,10 +63,16 @@ ARGUMENTS = (
         "name of the node, else that of its model; with both it comes in front of it",
     ),
     Argument(
-        "autostart", "true", YES_OR_NO, "configure and activate; false: leave it to a manager"
+        "autostart",
+        "",
+        YES_NO_OR_FILE,
+        f"configure and activate, the default; false: leave it to a manager; {IN_FILE}",
     ),
     Argument(
-        "use_sim_time", "false", YES_OR_NO, "take the time from /clock, as when a bag is played"
+        "use_sim_time",
+        "",
+        YES_NO_OR_FILE,
+        f"take the time from /clock, as when a bag is played; {IN_FILE}",
     ),
     Argument(
         "log_level", "info", ("debug", "info", "warn", "error", "fatal"), "what the nodes log"
@@ -139,14 +145,17 @@ def check(given: Mapping[str, str]) -> None:
 def cameras(given: Mapping[str, str]) -> list[str]:
     """The cameras named by the arguments, else by params_file, else one called `camera`."""
     names = [name.strip() for name in given["cameras"].split(",")]
-    return [name for name in names if name] or in_file(given["params_file"]) or ["camera"]
+    return [name for name in names if name] or in_file(given) or ["camera"]
 
 
-def in_file(params_file: str) -> list[str]:
-    """camera_names for all nodes in a parameter file; none where it has none."""
-    sections = yaml.safe_load(Path(params_file).read_text()) or {}
-    shared = sections.get("/**") or {}
-    return list((shared.get("ros__parameters") or {}).get("camera_names") or [])
+def in_file(given: Mapping[str, str]) -> list[str]:
+    """camera_names of the nodes in params_file, of which later sections win; none without any."""
+    nodes = [full_name(given, model) for model in MODELS[given["model"]]]
+    found: list[str] = []
+    for section, values in sections(given["params_file"]).items():
+        if any(matches(section, node) for node in nodes):
+            found = list(values.get("camera_names") or found)
+    return found
 
 
 def perception_node(given: Mapping[str, str], model: str) -> Program:
@@ -173,8 +182,9 @@ def node_name(given: Mapping[str, str], model: str) -> str:
 def parameters(given: Mapping[str, str], model: str) -> Iterator[tuple[str, Value]]:
     """The parameters that the arguments set."""
     yield "model.type", model
-    yield "autostart", given["autostart"] == "true"
-    yield "use_sim_time", given["use_sim_time"] == "true"
+    for name in ("autostart", "use_sim_time"):
+        if given[name]:
+            yield name, given[name] == "true"
     for name, argument in PASSED_ON.items():
         if given[argument]:
             yield name, given[argument]
@@ -239,5 +249,10 @@ def rviz_topics(given: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def prefix(given: Mapping[str, str], model: str, camera: str) -> str:
     """Where a model's results for a camera are published."""
-    parts = [given["namespace"].strip("/"), node_name(given, model), camera]
-    return "".join(f"/{part}" for part in parts if part)
+    return f"{full_name(given, model)}/{camera}"
+
+
+def full_name(given: Mapping[str, str], model: str) -> str:
+    """The name of a model's node with its namespace."""
+    namespace = given["namespace"].strip("/")
+    return f"{'/' if namespace else ''}{namespace}/{node_name(given, model)}"

@@ -40,11 +40,12 @@ def test_what_means_the_same_becomes_the_declared_type(kind, given, type_, value
             ["no parameter is called score_treshold; did you mean score_threshold?"],
         ),
         (
-            ["max_speed", "weights", "cameras.fornt.image_topic"],
+            ["max_speed", "weights", "cameras.rear.image_topic", "cameras.fornt.image_topic"],
             [
                 "no parameter is called cameras.fornt.image_topic; "
                 "did you mean cameras.front.image_topic?",
-                "parameters that this node does not have were given: max_speed, weights",
+                "parameters that this node does not have were given: "
+                "max_speed, weights, cameras.rear.image_topic",
             ],
         ),
     ],

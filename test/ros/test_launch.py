@@ -302,11 +302,50 @@ def test_a_command_says_to_the_node_what_the_arguments_say() -> None:
     assert command[1:3] == ["-m", "jointseg_ros.perception_node"]
     said = {w for word, w in itertools.pairwise(command) if word in ("-p", "-r", "--params-file")}
     assert said == {
-        *("__node:=eyes", "__ns:=/car", given["params_file"], "autostart:=true"),
-        *('model.type:="rdsnet"', 'model.weights:="/1e3"', "use_sim_time:=false"),
+        *("__node:=eyes", "__ns:=/car", given["params_file"]),
+        *('model.type:="rdsnet"', 'model.weights:="/1e3"'),
         *('camera_names:=["a", "b"]', 'cameras.a.image_topic:="/a/image"'),
         'cameras.b.image_topic:="/b/image"',
     }
+
+
+@pytest.mark.parametrize(
+    ("section", "words", "topics"),
+    [
+        ("/**", [], ["/a/image", "/b/image"]),
+        ("/joint", [], ["/a/image", "/b/image"]),
+        ("/**/joint", ["namespace:=car"], ["/a/image", "/b/image"]),
+        ("/car/*", ["namespace:=/car/", "name:=eyes"], ["/a/image", "/b/image"]),
+        ("/rdsnet", [], ["/camera/image"]),
+    ],
+)
+def test_cameras_of_the_file_that_a_node_reads_are_those_of_the_arguments(
+    section: str, words: list[str], topics: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({section: {"ros__parameters": {"camera_names": ["a", "b"]}}}))
+    words = [*words, f"params_file:={file}", "image_topic:=/{camera}/image"]
+    [node] = perception.programs(values(perception.ARGUMENTS, words))
+    assert [node.parameters[f"cameras.{t.split('/')[1]}.image_topic"] for t in topics] == topics
+
+
+def test_what_no_argument_says_is_left_to_the_file() -> None:
+    [node] = perception.programs(values(perception.ARGUMENTS, []))
+    assert node.parameters == {"model.type": "joint"}
+    words = ["autostart:=false", "use_sim_time:=true"]
+    [node] = perception.programs(values(perception.ARGUMENTS, words))
+    assert (node.parameters["autostart"], node.parameters["use_sim_time"]) == (False, True)
+
+
+def test_paths_are_understood_as_people_write_them(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert (
+        values(replay.ARGUMENTS, ["bag:=~/a.mcap", "out:=$HOME/b"])["bag"] == f"{tmp_path}/a.mcap"
+    )
+    (tmp_path / "own.yaml").write_text("- 1")
+    for file in ("own", "none"):
+        with pytest.raises(BadConfig, match=rf"{tmp_path}/{file}.yaml is no"):
+            perception.programs(values(perception.ARGUMENTS, [f"params_file:=~/{file}.yaml"]))
 
 
 # Again after the end

@@ -34,8 +34,9 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import Predictor, shipped_weights
 from jointseg_ros.inputs import Matched
-from jointseg_ros.model import apply_settings, expanded, named_weights
+from jointseg_ros.model import apply_settings, named_weights
 from jointseg_ros.parameters import Settings
+from jointseg_ros.paths import expanded
 from jointseg_ros.perception_node import FAILURE, SUCCESS, PerceptionNode
 
 OF_ROS = ("qos_overrides", "use_sim_time", "start_type_description")
