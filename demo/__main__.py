@@ -52,9 +52,10 @@ SEEN = (
     "those of RDSNet and SegRPN synthetic streets only."
 )
 SYNTHETIC = (
-    "{streets} streets of {frames_per_street} frames, seed {seed}. Each new street is a surprise:"
-    " what was known when a frame came is worth less than on a real road. Its mIoU is over all"
-    " classes; metrics.json leaves out those of less than 0.1 % of the pixels."
+    "A drive that a program drew: {streets} streets, each {frames_per_street} frames long (seed"
+    " {seed}). No street leads into the next one, so scores with the delay are lower than they"
+    " would be on a real road. mIoU here is over all classes; in metrics.json it leaves out"
+    " classes with less than 0.1 % of the pixels."
 )
 
 Steps = Callable[[str, int | None], Callable[[int], None]]
@@ -218,8 +219,9 @@ def _facts(options: argparse.Namespace) -> dict[str, str]:
         known = {"title": f"Demo: {options.input.name}", "input": str(options.input)}
         known["weights"] = SEEN
     known |= {f"weights of {model}": str(path) for model, path in weights.items()}
-    together = "all models at once" if options.together else "each model alone"
-    return {**known, "played": f"at its own times, to {together}", "command": command_line("demo")}
+    together = "all models at once" if options.together else "one model after the other"
+    played = f"to {together}, as fast as it was recorded"
+    return {**known, "played": played, "command": command_line("demo")}
 
 
 def _report(console: Console, options: argparse.Namespace, metrics: dict) -> None:

@@ -45,7 +45,7 @@ class Panels:
 
 
 def sheet(frames: Sequence[Synchronised], models: Sequence[str], classes: Classes) -> np.ndarray:
-    """Frames in rows: the picture, what each model found, and the truth if it is known."""
+    """Frames in rows: the picture, the truth if it is known, and what each model found."""
     return _stacked([np.concatenate(list(_row(frame, models, classes)), 1) for frame in frames])
 
 
@@ -77,10 +77,10 @@ class SheetRows:
 
 def _row(frame: Synchronised, models: Sequence[str], classes: Classes) -> Iterator[np.ndarray]:
     yield _drawn(frame, Predictions.empty(frame.picture.shape[:2]), classes, "camera", CELL_WIDTH)
-    for model in models:
-        yield _drawn(frame, frame.results[model], classes, MODELS[model].title, CELL_WIDTH)
     if frame.truth is not None:
         yield _drawn(frame, frame.truth.as_predictions(), classes, TRUTH, CELL_WIDTH)
+    for model in models:
+        yield _drawn(frame, frame.results[model], classes, MODELS[model].title, CELL_WIDTH)
 
 
 def _drawn(

@@ -139,5 +139,6 @@ def _fate(online: Online) -> str:
         return ""
     return (
         f"{counts['frames_received']} of {len(online.timeline)} frames reached the node; it"
-        f" processed {counts['frames_processed']} and dropped {counts['frames_dropped']}"
+        f" processed {counts['frames_processed']} and left out {counts['frames_dropped']} for newer"
+        " ones"
     )

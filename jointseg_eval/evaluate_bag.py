@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     if not len(timeline):
         told = "; ".join(result.losses) or "there is no frame in them"
         raise BadInput(f"nothing of the recordings could be evaluated: {told}")
-    runs, document = [Run.of("offline", timeline, result.evaluation)], result.document(timeline)
+    runs, document = [Run.of("every frame", timeline, result.evaluation)], result.document(timeline)
     if options.online is not None:
         online = evaluate_online(
             recordings[0],
@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
             options.rate,
         )
         scores = online.processed, online.as_known
-        runs.append(Run.of("node", online.timeline, *scores, details=False))
+        runs.append(Run.of("the node", online.timeline, *scores, details=False))
         document["online"] = online.document()
     write_json(options.out / "metrics.json", document)
     _write_frames(options.out / "frames.csv", timeline)

@@ -1,18 +1,21 @@
-"""Run a model on pictures, a video or a recording: draw every frame, and write what was found.
+"""Run a model on pictures, videos, recordings or a camera; draw and write what was found.
 
 python -m jointseg_eval.predict INPUT --weights WEIGHTS --out DIR
 
 DIR gets the drawn pictures under their names, or one .mp4 video, and `predictions.json` with
 `images.json` (see jointseg_eval/coco_results.py). All coordinates are pixels of the picture turned
-upright, as its EXIF says. Exit code 0; 2 for a wrong argument, 3 for an input that cannot be used,
-4 when parts of it were damaged and left out, 5 when the disk or the rights do not suffice.
+upright, as its EXIF says. A camera or an address is looked at until it ends or Ctrl-C. Exit code 0;
+2 for a wrong argument, 3 for an input that cannot be used, 4 when parts of it were damaged and left
+out, 5 when the disk or the rights do not suffice.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,6 +38,7 @@ from jointseg_eval.input_validation import check_folder, working_folder
 from jointseg_eval.models import Models, open_predictors
 from jointseg_eval.provenance import command_line
 from jointseg_eval.recordings.topics import START_NS
+from jointseg_eval.streams import is_stream, open_stream, title, without_password
 from jointseg_eval.video import Video
 
 EXIT_LOSSES = 4
@@ -42,13 +46,17 @@ NAMED_LOSSES = 10
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
 JPEG_QUALITY = 92
 SEMANTIC = "semantic"
+INPUT = (
+    "a picture, a folder of pictures, a video, a recording, the number of a camera (0) or the "
+    "address of a stream (rtsp://...)"
+)
 
 
 def main() -> int:
     """Predict as the command line says; BadInput for what cannot be used."""
     options = _parser().parse_args()
-    with _progress(options.input.name) as done:
-        images, objects, frames = run(options, done)
+    with _progress(_title(options.input)) as done, _stopped_by_signals(options.input) as stop:
+        images, objects, frames = run(options, done, stop)
     lost = frames.lost
     for hint, count in frames.hints.items():
         print(f"warning: {hint} ({count} images)", file=sys.stderr)
@@ -61,17 +69,19 @@ def main() -> int:
 
 
 def run(
-    options: argparse.Namespace, done: Callable[[], None] = lambda: None
+    options: argparse.Namespace,
+    done: Callable[[], None] = lambda: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[int, int, Frames]:
     """Do everything in a folder beside DIR, then move it there; DIR is untouched by a failure.
 
-    done is called after every image. Returns how many images and objects there are, and the frames
-    with what was lost of them. BadInput for what cannot be used.
+    done is called after every image; stop says when a stream is to end. Returns how many images and
+    objects there are, and the frames with what was lost of them. BadInput for what cannot be used.
     """
     out = options.out.absolute()
     _check_output(out)
     models, classes = _models(options)
-    frames = open_frames(options.input, options.topic, bits=options.bits)
+    frames = _frames(options, stop)
     about = _about(options, models)
     with working_folder(out) as temporary, ExitStack() as stack:
         folder = Path(temporary) / "out"
@@ -80,17 +90,60 @@ def run(
         stack.enter_context(results)
         takers = _takers(options, frames, folder, classes, stack)
         for frame in frames:
+            if not results.images:
+                print(_what(options, frames, frame), flush=True)
             ((found, _),) = models([frame.picture])
             results.add(found, _place(frame, frames))
             for take in takers:
                 take(frame, found)
             done()
         if not results.images:
+            if stop():
+                sys.exit(128 + signal.SIGINT)
             where = options.input.absolute()
             raise BadInput(f"{where} holds no picture that can be read; {accepted()}")
         stack.close()
         _move(folder, out)
     return results.images, results.objects, frames
+
+
+def _frames(options: argparse.Namespace, stop: Callable[[], bool]) -> Frames:
+    if isinstance(options.input, str):
+        return open_stream(options.input, stop)
+    return open_frames(options.input, options.topic, bits=options.bits)
+
+
+def _what(options: argparse.Namespace, frames: Frames, frame: Frame) -> str:
+    """What is about to be done, at the first frame."""
+    height, width = frame.picture.shape[:2]
+    rate = "" if frames.kind == "pictures" else f", {frames.rate_hz:.4g} a second"
+    end = "; Ctrl-C ends it and keeps what there is" if frames.kind == "stream" else ""
+    size = f"pictures of {width} x {height} pixels{rate}"
+    return f"{_title(options.input)}: {size}; results go to {options.out}{end}"
+
+
+def _title(source: Path | str) -> str:
+    return title(source) if isinstance(source, str) else source.name
+
+
+@contextmanager
+def _stopped_by_signals(source: Path | str) -> Iterator[Callable[[], bool]]:
+    """Whether to stop, which a first SIGINT or SIGTERM says of a stream; a second one kills."""
+    stop = threading.Event()
+    handlers = {}
+
+    def note(*_: object) -> None:
+        stop.set()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    if isinstance(source, str):
+        handlers |= {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop.is_set
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 Taker = Callable[[Frame, Predictions], None]
@@ -107,12 +160,23 @@ def _takers(
 
 
 def _drawer(
-    source: Path, frames: Frames, folder: Path, classes: Classes, stack: ExitStack
+    source: Path | str, frames: Frames, folder: Path, classes: Classes, stack: ExitStack
 ) -> Taker:
     """Draws into pictures of the same names, or into one video."""
+    if isinstance(source, str):
+        video = stack.enter_context(Video(folder / "stream.mp4", None))
+        first: list[int] = []
+
+        def add(frame: Frame, found: Predictions) -> None:
+            first.append(frame.stamp)
+            shown = draw(frame.picture, found, classes, min_score=0)
+            video.add(shown, (frame.stamp - first[0]) / 1e9)
+
+        return add
     if frames.kind == "pictures":
         return lambda frame, found: _save(
-            folder / _output_name(frame.name), draw(frame.picture, found, classes, min_score=0)
+            folder / _output_name(source, frame.name),
+            draw(frame.picture, found, classes, min_score=0),
         )
     name = source.resolve().name if source.is_dir() else source.stem
     video = stack.enter_context(Video(folder / f"{name}.mp4", frames.rate_hz))
@@ -133,8 +197,16 @@ def _map_writer(folder: Path) -> Taker:
     return write
 
 
-def _output_name(name: str) -> str:
-    return name if Path(name).suffix.lower() in KEPT_SUFFIXES else f"{name}.png"
+def _output_name(source: Path, name: str) -> str:
+    """That of the picture; where its kind is not written, with .png behind it.
+
+    Once more where the input has a picture of that name: a.bmp beside a.bmp.png.
+    """
+    if Path(name).suffix.lower() not in KEPT_SUFFIXES:
+        name = f"{name}.png"
+        while (source / name).exists():
+            name = f"{name}.png"
+    return name
 
 
 def _save(path: Path, picture: np.ndarray) -> None:
@@ -145,7 +217,7 @@ def _place(frame: Frame, frames: Frames) -> dict[str, Any]:
     """How a frame is named in the results."""
     if frames.kind == "pictures":
         return {"file_name": frame.name}
-    if frames.kind == "recording":
+    if frames.kind in ("recording", "stream"):
         return {"stamp_ns": frame.stamp}
     return {"seconds": (frame.stamp - START_NS) / 1e9}
 
@@ -166,11 +238,13 @@ def _as_it_is(found: Predictions) -> Predictions:
 
 def _about(options: argparse.Namespace, models: Models) -> dict[str, str | float]:
     """What the results are the results of."""
-    about = {"input": str(options.input), "weights": str(models.predictor.weights)}
+    source = without_password(str(options.input))
+    about = {"input": source, "weights": str(models.predictor.weights)}
     about["sha256"] = models.predictor.sha256
     if models.other is not None:
         about |= {"with": str(models.other.weights), "with_sha256": models.other.sha256}
-    return about | {"score": options.score, "command": command_line("jointseg_eval.predict")}
+    command = without_password(command_line("jointseg_eval.predict"))
+    return about | {"score": options.score, "command": command}
 
 
 def _check_output(out: Path) -> None:
@@ -195,10 +269,15 @@ def _progress(name: str) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
+def _input(text: str) -> Path | str:
+    """A stream stays the text that names it."""
+    return text if is_stream(text) else Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("input", type=Path, help="a picture, a folder of pictures, a video, or a recording")
+    add("input", type=_input, help=INPUT)
     add("--weights", type=weights, required=True, help=WEIGHTS)
     add("--out", type=Path, required=True, help="folder for the results: a new or an empty one")
     add("--topic", help="the images of a recording that has several")

@@ -41,38 +41,28 @@ HEADLINES = {
     "recall_50": "proposal recall@0.5",
     "cityscapes_ap": "Cityscapes AP",
 }
-PIXEL_NUMBERS = {
+PIXELS = {
     "miou": "mIoU",
     "foreground_miou": "foreground mIoU",
-    "pq": "PQ",
-    "sq": "SQ",
-    "rq": "RQ",
-    "pq_things": "PQ of things",
-    "sq_things": "SQ of things",
-    "rq_things": "RQ of things",
-    "pq_stuff": "PQ of stuff",
-    "sq_stuff": "SQ of stuff",
-    "rq_stuff": "RQ of stuff",
-    "agreement": "objects' pixels of their class",
-    "cityscapes_ap": "Cityscapes AP",
-    "cityscapes_ap50": "Cityscapes AP50",
+    "agreement": "objects' pixels that have their class",
 }
+PANOPTIC = {"pq": "PQ", "sq": "SQ", "rq": "RQ"}
 SIZES = {
     "ap": "AP",
     "ap50": "AP50",
     "ap75": "AP75",
-    "ap_small": "small",
-    "ap_medium": "medium",
-    "ap_large": "large",
+    "ap_small": "AP of small",
+    "ap_medium": "AP of medium",
+    "ap_large": "AP of large",
     "ar_100": "AR@100",
 }
 PROPOSALS = {
     "ar_10": "AR@10",
     "ar_100": "AR@100",
     "ar_1000": "AR@1000",
-    "ar_1000_small": "small",
-    "ar_1000_medium": "medium",
-    "ar_1000_large": "large",
+    "ar_1000_small": "AR of small",
+    "ar_1000_medium": "AR of medium",
+    "ar_1000_large": "AR of large",
     "recall_50": "at IoU 0.5",
     "recall_70": "at IoU 0.7",
 }
@@ -82,15 +72,21 @@ TABLES = {
     "Objects by size": {
         "boxes": {f"box_{name}": title for name, title in SIZES.items()},
         "masks": {f"mask_{name}": title for name, title in SIZES.items()},
+        "masks, as Cityscapes scores them": {"cityscapes_ap": "AP", "cityscapes_ap50": "AP50"},
     },
     "Objects by distance": {
-        "recall (score 0.3 or more, box IoU 0.5 or more)": {
+        "share that was found (score 0.3 or more, box IoU 0.5 or more)": {
             f"recall_{name}": title for name, title in DISTANCES.items()
         },
         "objects": {f"objects_{name}": title for name, title in DISTANCES.items()},
     },
     "Proposals of any class": {"recall": PROPOSALS},
-    "Pixels and masks": {"all classes": PIXEL_NUMBERS},
+    "Classes of pixels": {"all classes": PIXELS},
+    "Objects and surfaces together": {
+        "everything": PANOPTIC,
+        "objects": {f"{name}_things": title for name, title in PANOPTIC.items()},
+        "surfaces": {f"{name}_stuff": title for name, title in PANOPTIC.items()},
+    },
 }
 COLUMNS = {
     "objects": "objects",

@@ -59,8 +59,9 @@ def examples(
                 if k is not None and frame.image is not None:
                     ((found, _),) = models([frame.image])
                     truth = frame.truth and frame.truth.target.as_predictions(found)
+                    seconds, nanoseconds = divmod(frame.stamp, 10**9)
                     seen = frame.image, {"found": found}, truth, classes
-                    yield drawn(f"{frame.stamp} ns", timeline, k, *seen)
+                    yield drawn(f"stamp {seconds}.{nanoseconds:09}", timeline, k, *seen)
 
 
 def _frames(

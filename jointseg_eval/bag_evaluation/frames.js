@@ -3,6 +3,7 @@
 const figures = [...document.querySelectorAll("figure.frame")];
 const pins = [...document.querySelectorAll(".pin")]; // their marks in the timeline
 const viewer = document.getElementById("viewer");
+const folded = document.querySelector("details.more"); // all but a few, where there are many
 const onChosen = [];
 let open = figures[0], layer = "";
 
@@ -28,6 +29,7 @@ onClick(".chip", (chip) => {
 
 function showFrame(figure) {
   for (const one of figures) one.classList.toggle("found-here", one === figure);
+  if (folded?.contains(figure)) folded.open = true;
   figure.scrollIntoView({ block: "start" });
   figure.querySelector("[data-layer]").focus({ preventScroll: true });
 }
@@ -38,6 +40,7 @@ function filterFrames() {
   });
   const left = figures.filter((figure) => !figure.hidden).length;
   const names = [...chosen].map((number) => report.classes[number].name).join(" or ");
+  if (names && folded) folded.open = true;
   document.getElementById("shown").textContent = names ? `${left} of ${figures.length} frames have ${names} in them.` : `${figures.length} frames`;
 }
 

@@ -16,6 +16,8 @@ from jointseg_eval.scores import percentiles
 
 LATENCIES = {"p50": "median, ms", "p95": "95th percentile, ms", "p99": "99th percentile, ms"}
 
+DELAYED = "scores with the delay"
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -72,7 +74,7 @@ def headline(runs: Sequence[Run]) -> dict[str, list[Row]]:
     """The rows of the table, by what they are about; what no run knows is left out."""
     sections = {
         "scores": _scores(runs),
-        "scores of what was known when a frame came": _known_scores(runs),
+        DELAYED: _known_scores(runs),
         "frames": _frames(runs),
         "latency": [
             _row(title, runs, lambda run, name=name: _or_nan(run.latencies[name]), _tenths)
@@ -87,6 +89,19 @@ def headline(runs: Sequence[Run]) -> dict[str, list[Row]]:
     for rows in sections.values():
         rows[:] = [row for row in rows if set(row.values) - {"-"}]
     return {title: rows for title, rows in sections.items() if rows}
+
+
+def notes(runs: Sequence[Run]) -> dict[str, str]:
+    """What to say of sections of the table."""
+    told = {
+        DELAYED: "A result comes after its frame. Here each frame is judged by the newest result"
+        " that was there when it came, which is what a vehicle has to act on; beside it, what that"
+        " costs.",
+        "latency": "The time from a frame to its result.",
+    }
+    if len(runs) > 1 and not runs[0].has_clock:
+        told["scores"] = f"Small: the difference to {runs[0].name}."
+    return told
 
 
 def cards(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -166,7 +181,7 @@ def _frames(runs: Sequence[Run]) -> list[Row]:
             rows.append(Row(fate, [number(count) for count in counts], shares))
     if any(len(run.timeline) for run in runs):
         rows.append(_row("duration", runs, lambda run: run.timeline.duration(), clock))
-        rows.append(_row("processed per second", runs, _rate, lambda v: number(v, 2)))
+        rows.append(_row("processed a second", runs, _rate, lambda v: number(v, 2)))
     return rows
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from jointseg_eval.bag_evaluation.headline import Run, cards, clock, headline, percent
+from jointseg_eval.bag_evaluation.headline import Run, cards, clock, headline, notes, percent
 from jointseg_eval.bag_evaluation.page_data import TimeAxis, frame_data, run_data, score_data
 from jointseg_eval.bag_evaluation.timeline import Timeline
 from jointseg_eval.metrics.columns import mean
@@ -86,6 +86,7 @@ def write_bag_report(
         runs=runs,
         cards=cards(runs),
         headline=headline(runs),
+        notes=notes(runs),
         recordings=_recordings(timeline),
         has_quality=bool(np.isfinite(timeline.quality).any()),
         classes=list(zip(names, colors, strict=True)),
@@ -207,14 +208,14 @@ def _pictures(examples: Sequence[Example]) -> list[dict[str, str]]:
 
 
 def _layers(example: Example) -> dict[str, np.ndarray | None]:
-    return {"picture": example.picture, **example.found, "truth": example.truth}
+    return {"picture": example.picture, "truth": example.truth, **example.found}
 
 
 def _layer_names(examples: Sequence[Example]) -> list[str]:
     """What can be looked at, in the order of the page."""
     found = dict.fromkeys(name for example in examples for name in example.found)
     known = any(example.truth is not None for example in examples)
-    return ["picture", *found, *(["truth"] if known else [])]
+    return ["picture", *(["truth"] if known else []), *found]
 
 
 def _script() -> str:

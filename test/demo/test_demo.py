@@ -136,7 +136,7 @@ def test_the_report_says_of_each_model_what_metrics_json_says(short_drive: Path)
     for model, numbers in models.items():
         latency = rf"{number(numbers['latency_ms']['p95'], 0)} ms\s*p95 latency, {model}"
         assert re.search(latency, text)
-    assert "scores of what was known when a frame came" in text
+    assert "scores with the delay" in text
     for shown in ("picture", "rdsnet", "segrpn", "truth"):
         assert ("data-layer", shown) in page.attributes
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import jointseg_eval
 from jointseg_core import Classes
-from jointseg_eval.bag_evaluation.headline import Run, clock, headline
+from jointseg_eval.bag_evaluation.headline import DELAYED, Run, clock, headline
 from jointseg_eval.bag_evaluation.page_data import TimeAxis, frame_data, run_data, score_data
 from jointseg_eval.bag_evaluation.report import PICTURE_BYTES, write_bag_report
 from jointseg_eval.bag_evaluation.timeline import Timeline
@@ -156,14 +156,14 @@ def test_the_headline_tells_what_the_delay_costs():
     scores = {"metrics": {"box_ap": 0.4}, "as_known": {"box_ap": 0.1}}
     runs = [Run("offline", frames, {"box_ap": 0.5}), replace(live, **scores)]
     sections = headline(runs)
-    (late,) = sections.pop("scores of what was known when a frame came")
+    (late,) = sections.pop(DELAYED)
     assert late.values == ["-", "0.100"] and late.changes == ["", "\u22120.300"]
     rows = {row.title: row for part in sections.values() for row in part}
     assert rows["box AP"].values == ["0.500", "0.400"]
     assert rows["box AP"].changes == ["", "\u22120.100"]
     assert rows["processed"].values == ["100", "80"]
     assert rows["overwritten"].changes == ["0.0 %", "20.0 %"]
-    assert rows["processed per second"].values == ["10.00", "8.00"]
+    assert rows["processed a second"].values == ["10.00", "8.00"]
     middle = np.nanmedian(live.timeline.latency_ms)
     assert rows["median, ms"].values == ["-", f"{middle:.1f}"]
     assert "unreadable" not in rows
@@ -180,7 +180,7 @@ def test_models_that_ran_beside_each_other_are_not_compared_but_all_shown(tmp_pa
     layers = {name: np.zeros((40, 60, 3), np.uint8) for name in ("one", "two")}
     write_bag_report(tmp_path / "a.html", runs, {"title": "A"}, examples=[example(found=layers)])
     page = Page(tmp_path / "a.html")
-    assert page.tags.count("img") == 5 and page.tags.count("h3") == 2 * 6 and page.open == []
+    assert page.tags.count("img") == 5 and page.tags.count("h3") == 2 * 7 and page.open == []
     for text in ("box AP, one", "box AP, two", "p95 latency, two"):
         assert text in page.text
 
@@ -198,7 +198,7 @@ def test_without_truth_there_are_no_scores(tmp_path: Path):
     seen = written(tmp_path, frames, {"title": "A"}, examples=shown)
     visible = seen.text.split("@media print")[1].split('"bags"')[0]
     assert "AP" not in visible and "uality" not in visible and "Confusion" not in visible
-    for title in ("mean confidence", "flicker", "objects in a frame", "processed per second"):
+    for title in ("mean confidence", "flicker", "objects in a frame", "processed a second"):
         assert title in visible
     assert seen.tags.count("img") == 3 and seen.open == []  # two, and that of the viewer
 

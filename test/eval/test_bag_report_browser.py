@@ -23,7 +23,7 @@ VALUE = "document.getElementById('lanes').getAttribute('aria-valuetext')"
 OPEN = "document.querySelector('#viewer').open"
 LAYER = "document.querySelector('#viewer [aria-pressed=true]').textContent"
 NAME = "document.getElementById('viewer-name').textContent"
-VISIBLE = "[...document.querySelectorAll('figure.frame')].filter(f => f.offsetParent).length"
+VISIBLE = "[...document.querySelectorAll('figure.frame')].filter(f => f.checkVisibility()).length"
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_picture_is_enlarged_and_keys_go_on_from_it(browser: Browser, page: Pa
     image = "document.querySelector('#viewer > img')"
     browser.until(f"{image}.complete && {image}.naturalWidth === 160")
     assert browser.ask(f"{image}.clientWidth") == WIDTHS["laptop"][0]
-    browser.press("ArrowDown")
+    browser.press("ArrowUp")
     assert browser.ask(LAYER) == "truth"
     browser.press("ArrowRight")
     assert browser.ask(NAME) == "frame 20" and browser.ask(LAYER) == "truth"
@@ -168,7 +168,7 @@ def test_a_class_leaves_its_frames_and_objects_alone(browser: Browser, page: Pat
     browser.press("Escape")
     browser.ask(f"{chip.format('person')}.click()")
     assert browser.ask(VISIBLE) == 2
-    browser.click(".sticky [data-class=all]")
+    browser.click(".board [data-class=all]")
     assert browser.ask(VISIBLE) == 3 and browser.problems == []
 
 
@@ -229,3 +229,22 @@ def test_an_hour_opens(browser: Browser, tmp_path: Path):
     browser.ask("document.getElementById('lanes').focus()")
     browser.press("+")
     assert path.stat().st_size < 20e6 and browser.problems == []
+
+
+def test_pictures_come_first_and_more_than_three_are_folded(browser: Browser, tmp_path: Path):
+    frames, path = made_timeline(50), tmp_path / "a.html"
+    examples = [example(k, (90, 160), classes=("bus",) if k == 9 else ("car",)) for k in range(10)]
+    runs = [offline(frames, evaluation()), played(frames)]
+    write_bag_report(path, runs, {"title": "A"}, examples=examples)
+    shown(browser, path)
+    first = "document.querySelector('h2').id"
+    assert browser.ask(first) == "frames" and browser.ask(VISIBLE) == 3
+    kinds = "[...document.querySelectorAll('#frame-0 small')].map(e => e.textContent).join()"
+    assert browser.ask(kinds) == "picture,truth,found"
+    chip = "[...document.querySelectorAll('.board .chip')].find(c => c.textContent === 'bus')"
+    browser.ask(f"{chip}.click()")
+    assert browser.ask(VISIBLE) == 1  # the one with a bus, which was folded away
+    browser.click(".board .chip")
+    assert browser.ask(VISIBLE) == 10
+    cut = "[...document.querySelectorAll('.sheet')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert browser.ask(f"{cut}.length") == 0

@@ -120,6 +120,15 @@ def test_pictures_keep_their_names_and_pycocotools_reads_what_was_found(
         assert (loaded.annToMask(one) == masks[k]).all()
 
 
+def test_no_drawn_picture_takes_the_place_of_another(predict: Run, tmp_path: Path):
+    """A kind that is not written gets .png behind its name, which another may have already."""
+    source = folder_of(tmp_path / "in", "a.bmp", "b.bmp")
+    Image.fromarray(picture(2, (30, 40))).save(source / "a.bmp.png")
+    assert predict(source) == 0
+    sizes = {p.name: Image.open(p).size for p in (tmp_path / "out").glob("*.png")}
+    assert sizes == {"a.bmp.png.png": (90, 60), "a.bmp.png": (40, 30), "b.bmp.png": (90, 60)}
+
+
 @pytest.mark.parametrize(
     "window", [(0, 0, 9, 6), (2, 1, 5, 4), (8, 0, 9, 6), (3, 5, 9, 6), (4, 3, 4, 3)]
 )

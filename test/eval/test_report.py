@@ -65,7 +65,7 @@ def test_every_number_of_the_evaluation_is_shown(tmp_path: Path):
     seen = page(tmp_path / "report.html", result, weights="w.safetensors")
     for name, value in result.metrics.items():
         assert number(value) in seen.text, name
-    for name in (*CITYSCAPES.semantic, "w.safetensors", "mIoU", "PQ of stuff", "AR@1000"):
+    for name in (*CITYSCAPES.semantic, "w.safetensors", "mIoU", "surfaces", "AR@1000"):
         assert name in seen.text
     assert "nan" not in seen.text.lower().split()
 
@@ -76,7 +76,7 @@ def test_a_model_of_boxes_alone_has_a_shorter_report(tmp_path: Path):
     boxes = Predictions((9, 9), target.boxes, torch.tensor([0.9]), target.labels)
     result.add(Sample("a", 0, np.zeros((9, 9, 3), np.uint8), target), boxes)
     seen = page(tmp_path / "report.html", result)
-    assert "masks" not in seen.text.split("Objects")[1].split("Classes")[0]
+    assert "masks" not in seen.text.split("Objects by size")[1].split("Classes")[0]
     assert "mIoU" not in seen.text and "Proposals" not in seen.text and seen.open == []
 
 

@@ -30,7 +30,7 @@ def test_a_line_says_step_losses_rate_pace_and_time_left():
 
 def test_panels_have_captions_above_them():
     black = np.zeros((20, 120, 3), np.uint8)
-    row = captioned({"picture": black, "annotated": black, "found after step 3": black})
+    row = captioned({"picture": black, "truth": black, "found after step 3": black})
     assert row.shape[1] == 3 * 120 + 2 * 4 and row.shape[0] > 30
     for x in (0, 124, 248):
         assert (row[-20:, x : x + 120] == 0).all()  # each picture below its caption

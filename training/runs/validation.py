@@ -81,7 +81,7 @@ def drawn(
         pictures[Path(sample.name).stem] = captioned(
             {
                 "picture": sample.image,
-                "annotated": draw(sample.image, truth, samples.classes, show_scores=False),
+                "truth": draw(sample.image, truth, samples.classes, show_scores=False),
                 f"found after step {step}": draw(sample.image, found, samples.classes),
             }
         )
