@@ -25,6 +25,19 @@ _OF_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 """System's errors that no space and no rights would mend."""
 
 
+def end_by_signals(package: str) -> None:
+    """Let SIGINT and SIGTERM end a program of this package, run by `python -m`, while it imports.
+
+    For the package's own `__init__`, which Python runs first; nothing where that is imported only.
+    """
+    if sys.argv[:1] != ["-m"]:  # what Python puts there until it has found the module
+        return
+    module = sys.orig_argv[sys.orig_argv.index("-m") + 1]
+    if f"{module}.".startswith(f"{package}."):
+        for number in _STOPPED.values():
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+
+
 def run_program(main: Callable[[], int | None], interrupted: str = "") -> NoReturn:
     """Be the program `main`: end the process with its exit code.
 

@@ -1,4 +1,4 @@
-"""A camera that misbehaves now and then: bad messages, other sizes, stalls, stamps that jump."""
+"""A camera that misbehaves now and then, and somebody who asks the node for impossible things."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from sensor_msgs.msg import Image
+
+from benchmarks.soak.requests import REQUESTS
 
 
 def _with(**fields: object) -> Callable[[Image], None]:
@@ -32,8 +34,10 @@ SPOILERS = (
 )
 """What makes a good message a bad one, in place."""
 
-SCALES = (1.0, 0.5, 1.5)
-"""Sizes between which a camera changes, relative to its own."""
+KINDS = {"bad": 12, "size": 6, "backwards": 3, "stall": 1, "request": 4}
+"""How often each kind of fault comes."""
+SCALES = (0.2, 1.5)
+"""Between which a camera changes its size, relative to its own: any size, never the same twice."""
 STALL_SECONDS = (1.2, 3.0)
 JUMP_SECONDS = 10.0
 
@@ -41,11 +45,12 @@ JUMP_SECONDS = 10.0
 class Event(NamedTuple):
     """What the camera does next.
 
-    fault   what is wrong with it: "", "bad", "size", "stall" or "backwards"
+    fault   what is wrong with it: "" or one of KINDS
     spoil   how the message becomes bad, or None
     scale   of the picture's size
     wait    seconds of silence before the frame
     behind  seconds that the stamp lies behind
+    asks    for which of REQUESTS at the same time
     """
 
     fault: str = ""
@@ -53,6 +58,7 @@ class Event(NamedTuple):
     scale: float = 1.0
     wait: float = 0.0
     behind: float = 0.0
+    asks: str = ""
 
 
 def events(share: float, seed: int = 0) -> Iterator[Event]:
@@ -61,13 +67,14 @@ def events(share: float, seed: int = 0) -> Iterator[Event]:
     while True:
         fault = ""
         if chance.random() < share:
-            fault = chance.choices(("bad", "size", "backwards", "stall"), (12, 4, 3, 1))[0]
+            fault = chance.choices(list(KINDS), list(KINDS.values()))[0]
         if fault == "size":
-            scale = chance.choice([other for other in SCALES if other != scale])
+            scale = chance.uniform(*SCALES)
         yield Event(
             fault,
             chance.choice(SPOILERS) if fault == "bad" else None,
             scale,
             chance.uniform(*STALL_SECONDS) if fault == "stall" else 0.0,
             JUMP_SECONDS if fault == "backwards" else 0.0,
+            chance.choice(list(REQUESTS)) if fault == "request" else "",
         )

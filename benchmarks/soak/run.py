@@ -7,7 +7,6 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ from vision_msgs.msg import Detection2DArray
 from benchmarks.ros.cameras import pictures, set_stamp
 from benchmarks.ros.listener import nanoseconds
 from benchmarks.ros.processes import NodeProcess, Spinning
-from benchmarks.soak.faults import SCALES, Event, events
+from benchmarks.soak.faults import Event, events
+from benchmarks.soak.requests import Operator
 from benchmarks.soak.samples import Control, Record, sample
 from benchmarks.soak.verdict import Finding, of_frames
 from jointseg_core.errors import SegError
@@ -65,14 +65,16 @@ class Plan:
 
 
 class Soak(Node):
-    """The camera and the user in one node."""
+    """The camera, the operator and the user in one node."""
 
     def __init__(self, plan: Plan, record: Record) -> None:
         super().__init__("soak")
         self._plan, self._record = plan, record
         self.ready = False
         self.told: dict[str, str] = {}  # by the node about the camera, last of all
-        self._messages = list(_messages(plan.image_size))
+        self._messages = _messages(plan.image_size, 1.0)
+        self._scale = 1.0
+        self.operator = Operator(self, NODE, str(plan.weights or ""))
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._camera = self.create_publisher(Image, TOPIC, qos)
         topic = f"/{NODE}/camera/detections"
@@ -98,7 +100,12 @@ class Soak(Node):
             self._send(event, number)
 
     def _send(self, event: Event, number: int) -> None:
-        message = self._messages[number % len(self._messages)][event.scale]
+        if event.scale != self._scale:
+            self._scale = event.scale
+            self._messages = _messages(self._plan.image_size, event.scale)
+        if event.asks:
+            self.operator.ask(event.asks)
+        message = self._messages[number % len(self._messages)]
         if event.spoil:
             message = copy.copy(message)
             event.spoil(message)
@@ -119,18 +126,14 @@ class Soak(Node):
         self.ready = message.data
 
 
-def _messages(size: tuple[int, int]) -> Iterator[dict[float, Image]]:
-    """Pictures as messages, each in every size."""
-    height, width = size
-    for picture in pictures(size):
-        yield {
-            scale: image_message(
-                Header(frame_id="camera_optical"),
-                cv2.resize(picture, (round(width * scale), round(height * scale))),
-                "bgr8",
-            )
-            for scale in SCALES
-        }
+def _messages(size: tuple[int, int], scale: float) -> list[Image]:
+    """Pictures of this size times `scale` as messages."""
+    width, height = (round(side * scale) for side in size[::-1])
+    header = Header(frame_id="camera_optical")
+    return [
+        image_message(header, cv2.resize(picture, (width, height)), "bgr8")
+        for picture in pictures(size)
+    ]
 
 
 def run(plan: Plan, folder: Path) -> tuple[Record, dict, list[Finding]]:
@@ -159,7 +162,7 @@ def run(plan: Plan, folder: Path) -> tuple[Record, dict, list[Finding]]:
         code = process.stop(signal.SIGTERM, STOP_SECONDS)
         wanted = re.compile(r"received|processed|pending|dropped.*|stamps backwards")
         node = {name: int(n) for name, n in soak.told.items() if wanted.fullmatch(name)}
-        counts = record.counts() | {"node": node}
+        counts = record.counts() | {"node": node, "requests": dict(soak.operator.counts)}
         return record, counts, list(of_frames(counts, code, log.read_text()))
 
 

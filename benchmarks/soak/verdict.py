@@ -60,6 +60,11 @@ def of_frames(counts: dict, code: int | None, said: str) -> Iterator[Finding]:
     added = node["processed"] + node["dropped"] + node["pending"]
     text = f"{node['received']} received, {added} processed, dropped and pending"
     yield Finding("counters", 0 < node["received"] == added, text)
+    asked, answered, expected = (
+        counts["requests"].get(name, 0) for name in ("asked", "answered", "as expected")
+    )
+    text = f"{asked} asked, {answered} answered, {expected} as expected"
+    yield Finding("requests", asked == answered == expected, text)
     text = f"{counts['recovered']} of {counts['bad_before_good']} good frames after bad ones came"
     good = counts["frames"] - counts["events"].get("bad", 0)
     if counts["answered"] < 0.95 * good:

@@ -6,7 +6,7 @@ import ctypes
 from functools import cache
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
-KEPT_BLOCK = 32 << 20
+_KEPT_BLOCK = 32 << 20
 """Bytes; glibc keeps blocks up to this size for reuse, which is the most it allows."""
 
 
@@ -21,9 +21,9 @@ def keep_memory() -> bool:
     if mallopt is None:
         return False
     policy = (
-        (_M_MMAP_THRESHOLD, KEPT_BLOCK),
+        (_M_MMAP_THRESHOLD, _KEPT_BLOCK),
         (_M_TRIM_THRESHOLD, 2**31 - 1),
-        (_M_TOP_PAD, 2 * KEPT_BLOCK),
+        (_M_TOP_PAD, 2 * _KEPT_BLOCK),
     )
     return all(mallopt(option, value) for option, value in policy)
 

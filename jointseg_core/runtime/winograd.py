@@ -19,14 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointseg_core.runtime.malloc import KEPT_BLOCK
-
 _TAPS, _OUTPUTS = 3, 4  # of the filter and of a tile, along a row
 _TILE = _TAPS + _OUTPUTS - 1  # pixels
 # where polynomials are evaluated, besides infinity; these round better than 0, 1, -1, 2, -2
 _POINTS = (0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 _LEAST_CHANNELS = 128  # layers with fewer are as fast without
-_STRIP = KEPT_BLOCK // 2  # bytes of values that are computed together: memory kept for reuse
+_STRIP = 16 << 20  # bytes of values that are computed together: what `malloc.py` keeps for reuse
 
 
 class WinogradConv2d(nn.Module):

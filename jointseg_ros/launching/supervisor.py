@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from jointseg_ros.launching.program import Program
@@ -16,6 +16,21 @@ LOOKS = 0.1
 """Seconds between two looks."""
 PATIENCE = 5.0
 """Seconds from the signal to end until a process is killed."""
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """What comes in the middle of a start would leave a process that nobody knows."""
+    came: list[int] = []
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = {one: signal.signal(one, lambda one, _: came.append(one)) for one in numbers}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for one in came[:1]:
+            signal.raise_signal(one)
 
 
 class Process:
@@ -55,7 +70,8 @@ class Process:
         if self._due is None:
             self._due = now + (self.program.respawn_delay or 0.0)
         elif now >= self._due:
-            self._due, self._process = None, self._started()
+            with _signals_wait():
+                self._due, self._process = None, self._started()
         return None
 
     def wait(self) -> int:
@@ -85,8 +101,9 @@ class Supervisor:
 
     def start(self, programs: Sequence[Program], output: int | None = None) -> list[Process]:
         """Start these as well; `output` as of Popen's stdout."""
-        started = [Process(program, output) for program in programs]
-        self._processes += started
+        with _signals_wait():
+            started = [Process(program, output) for program in programs]
+            self._processes += started
         return started
 
     def __enter__(self) -> Supervisor:

@@ -14,7 +14,8 @@ pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
 
 from sensor_msgs.msg import Image
 
-from benchmarks.soak.faults import SPOILERS, events
+from benchmarks.soak.faults import KINDS, SPOILERS, events
+from benchmarks.soak.requests import REQUESTS
 from benchmarks.soak.samples import Record, Sample, percentiles, quantile
 from benchmarks.soak.verdict import findings, of_frames, slope_mb_h, student
 from jointseg_core.errors import BadImage
@@ -95,11 +96,14 @@ def test_results_are_matched_with_what_was_sent() -> None:
         ({"unasked": 1}, None, "Traceback", {"stop", "log", "results"}),
         ({"recovered": 8}, 0, "", {"recovery"}),
         ({"node": {"received": 100, "processed": 90, "dropped": 9}}, 0, "", {"counters"}),
+        ({"requests": {"asked": 9, "answered": 8, "as expected": 8}}, 0, "", {"requests"}),
+        ({"requests": {"asked": 9, "answered": 9, "as expected": 8}}, 0, "", {"requests"}),
     ],
 )
 def test_frames_and_the_end_of_the_node_are_judged(changed, code, said, failed) -> None:
     counts = {"frames": 100, "events": {"bad": 10}, "answered": 90, "unasked": 0}
     counts |= {"recovered": 10, "bad_before_good": 10}
+    counts |= {"requests": {"asked": 9, "answered": 9, "as expected": 9}}
     counts |= {"node": {"received": 100, "processed": 90, "dropped": 10}} | changed
     found = of_frames(counts, code, said)
     assert {one.name for one in found if one.passed is False} == failed
@@ -137,7 +141,9 @@ def test_faults_have_their_share_and_every_kind_comes() -> None:
     some = list(islice(events(0.05, seed=1), 5000))
     kinds = [event.fault for event in some]
     assert 0.04 < 1 - kinds.count("") / len(kinds) < 0.06
-    assert set(kinds) == {"", "bad", "size", "backwards", "stall"}
+    assert set(kinds) == {"", *KINDS}
+    assert {event.asks for event in some} == {"", *REQUESTS}
+    assert len({event.scale for event in some}) > 40  # no size comes twice
     assert {event.spoil for event in some} == {None, *SPOILERS}
     assert some == list(islice(events(0.05, seed=1), 5000))
 
@@ -155,6 +161,7 @@ def test_a_short_run_with_the_real_node_passes(rdsnet_weights: Path, tmp_path: P
     document = json.loads((tmp_path / "soak.json").read_text())
     assert {found["name"] for found in document["findings"]} >= {"memory", "threads", "counters"}
     assert document["counts"]["answered"] > 0 and document["counts"]["events"]["bad"] > 0
+    assert document["counts"]["requests"]["answered"] > 0
     assert any(name.startswith("dropped bad_image") for name in document["counts"]["node"])
     chart = [sys.executable, "-m", "benchmarks.soak.chart", str(tmp_path / "soak.json")]
     assert subprocess.run(chart, cwd=ROOT, timeout=100).returncode == 0

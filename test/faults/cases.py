@@ -22,6 +22,7 @@ GROUPS = {
     "damage": "M damage that nothing shows",
     "runtimes": "N files of other runtimes",
     "peers": "O peers that stop, and full disks",
+    "signals": "P signals at the start of a program",
 }
 WITHOUT = {"rclpy", "sensor_msgs", "rosbags", "mcap", "pycocotools", "rich", "av", "cv2", "jinja2"}
 WITHOUT |= {"onnx", "openvino"}

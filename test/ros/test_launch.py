@@ -401,6 +401,25 @@ def test_the_supervisor_ends_all_and_kills_who_does_not_listen(monkeypatch) -> N
     assert [process.code for process in started] == [-signal.SIGINT, -signal.SIGKILL]
 
 
+class Signalled(Sleeping):
+    """Somebody wants all to end while this is started."""
+
+    def command(self) -> list[str]:
+        signal.raise_signal(signal.SIGTERM)
+        return super().command()
+
+
+def test_a_signal_in_the_middle_of_a_start_leaves_no_process() -> None:
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with pytest.raises(SystemExit) as end, Supervisor() as running:
+            running.start([Signalled("x", arguments=("SIG_DFL",))] * 2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert len(running._processes) == 2 and None not in [one.code for one in running._processes]
+
+
 class Launched:
     """A running launch file, and what it has said so far."""
 
