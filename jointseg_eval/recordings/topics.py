@@ -26,6 +26,7 @@ TRUE_DETECTIONS = "/camera/ground_truth/detections"
 TRUE_MASKS = "/camera/ground_truth/instance_masks"
 IGNORED_MASKS = "/camera/ground_truth/ignored_masks"
 TRUE_SEMANTIC = "/camera/ground_truth/semantic/image"
+DEPTH, TRUE_DETECTIONS_3D = "/camera/depth/image_raw", "/camera/ground_truth/detections_3d"
 TRUTH = {
     "detections": TRUE_DETECTIONS,
     "masks": TRUE_MASKS,
@@ -65,12 +66,18 @@ def cameras(bag: BagReader) -> dict[str, str]:
     Neither truth nor depth, nor what a node of this package has drawn.
     """
     names = [t.name for t in bag.topics.values() if t.type in IMAGE_TYPES]
-    names = [n for n in names if "/ground_truth/" not in n and not n.endswith("/compressedDepth")]
+    names = [n for n in names if "/ground_truth/" not in n and not _is_depth(n)]
     found: dict[str, str] = {}
     for name in sorted(names, key=lambda name: (base_topic(name) != name, name)):
         if not base_topic(name).endswith(RESULTS):
             found.setdefault(base_topic(name), name)
     return found
+
+
+def _is_depth(topic: str) -> bool:
+    """By its name, such as depth/image_raw or aligned_depth_to_color/image_raw."""
+    ends = base_topic(topic).split("/")[-2:]
+    return topic.endswith("/compressedDepth") or any("depth" in name for name in ends)
 
 
 def base_topic(topic: str) -> str:
