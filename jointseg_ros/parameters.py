@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from jointseg_core.errors import BadConfig
-from jointseg_ros import checks, given, transports
+from jointseg_ros import checks, given, region, transports
 from jointseg_ros.levels import Limits
 from jointseg_ros.model_choices import DEFAULT_MODEL
 from jointseg_ros.transports import TRANSPORTS, transport_of
@@ -63,6 +63,7 @@ class Camera:
     image_topic: str
     transport: str  # one of TRANSPORTS or TYPES
     bits: int = 0  # of 16 that a sample uses; 0: all
+    roi: str = ""  # see `Region`
 
     def topic(self, node: Node) -> str:
         """What `node` has to subscribe to; a remapping of the raw images is one of these too.
@@ -287,6 +288,7 @@ def _declare_camera(node: Node, name: str) -> Camera:
         "bits": _on_configure(
             0, "of 16 that a sample of the images uses, such as 10 or 12; 0: all", limits=(0, 16)
         ),
+        "roi": _on_configure("", "X,Y,WIDTH,HEIGHT: what the network sees of the images; else all"),
     }
     values = {
         key: given.declare(node, f"cameras.{name}.{key}", spec.default, _descriptor(spec))
@@ -368,6 +370,8 @@ def _bad_choice(settings: Settings) -> str | None:
             return f"cameras.{camera.name}.transport is {camera.transport!r}; {problem}"
         if problem := _bad_topic(camera.image_topic):
             return f"cameras.{camera.name}.image_topic is {camera.image_topic!r}; {problem}"
+        if problem := region.problem(camera.roi):
+            return f"cameras.{camera.name}.roi is {camera.roi!r}; {problem}"
     return None
 
 
