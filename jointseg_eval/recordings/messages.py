@@ -46,11 +46,9 @@ def to_rgb(message: Any) -> np.ndarray:
     return np.require(message_to_rgb(message), requirements=["C", "W", "O"])
 
 
-def depth_message(depth: np.ndarray, header: Any) -> Any:
-    """A sensor_msgs Image, 16UC1, of depth [H, W] in metres; what is out of its range is 0."""
-    millimetres = np.round(1000 * depth.astype(np.float64))
-    known = np.where(millimetres <= np.iinfo(np.uint16).max, millimetres, 0).astype(np.uint16)
-    return messages.image_message(builder, header, known, "16UC1")
+def depth_message(millimetres: np.ndarray, header: Any) -> Any:
+    """A sensor_msgs Image of depth uint16 [H, W] (16UC1), 0 where nothing was measured."""
+    return messages.image_message(builder, header, millimetres, "16UC1")
 
 
 def camera_info(

@@ -11,6 +11,7 @@ from training.scenes.camera import Camera
 from training.scenes.codes import SKY, VOID
 from training.scenes.painter import FRACTION, Light, Painter
 
+_PATCH = 8  # pixels
 _EDGE_ON = 1e-3  # square pixels: a surface that is seen edge-on to so much has one depth
 
 
@@ -74,6 +75,30 @@ class DepthPainter(Painter):
     def _fill_convex(self, polygon: np.ndarray, tone: list[int], code: int, surface: int) -> None:
         super()._fill_convex(polygon, tone, code, surface)
         cv2.fillConvexPoly(self._covering, polygon, surface, cv2.LINE_8, FRACTION)
+
+
+def measured(
+    depth: np.ndarray, noise: float = 0.0, holes: float = 0.0, seed: int = 0
+) -> np.ndarray:
+    """Depth [H, W] in metres as a sensor measures it, uint16 millimetres; 0 for nothing.
+
+    noise: its standard deviation as a share of the depth; holes: the share of the pixels that are
+    not measured. Both come in patches of eight pixels, as those of stereo do.
+    """
+    found = 1000 * depth.astype(np.float64)
+    if noise or holes:
+        rng = np.random.default_rng([seed, 8])
+        wrong, missing = (_patchy(rng, depth.shape) for _ in range(2))
+        found *= 1 + noise * wrong / wrong.std()
+        found[missing < np.quantile(missing, holes)] = 0
+    found[found > np.iinfo(np.uint16).max] = 0
+    return np.round(np.maximum(found, 0)).astype(np.uint16)
+
+
+def _patchy(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Noise [H, W] that changes from patch to patch."""
+    few = rng.normal(size=[max(n // _PATCH, 2) for n in shape])
+    return cv2.resize(few, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def _ground(camera: Camera) -> np.ndarray:

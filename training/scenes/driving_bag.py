@@ -35,6 +35,7 @@ from jointseg_eval.recordings.topics import (
     TRUE_SEMANTIC,
 )
 from training.scenes import Scene, SceneObject, render_drive
+from training.scenes.depth import measured
 
 RATE_HZ = 10.0
 STREETS, FRAMES_PER_STREET = 24, 5
@@ -93,7 +94,7 @@ def scene_messages(stamp: int, scene: Scene) -> dict[str, Any]:
     return {
         **found,
         CAMERA_INFO: camera_info(header, size, scene.intrinsics),
-        DEPTH: depth_message(scene.depth, header),
+        DEPTH: depth_message(measured(scene.depth), header),
         TRUE_DETECTIONS_3D: detections_3d_message(header, names, ids, seen, solids),
     }
 
