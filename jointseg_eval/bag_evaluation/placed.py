@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,15 +56,17 @@ def placed_in_recordings(
     true = [
         t.replace(CAMERA, camera, 1) for t in (TRUE_DETECTIONS, TRUE_DETECTIONS_3D, CAMERA_INFO)
     ]
-    results = dict(_together(outputs, [f"{prefix}/{name}" for name in RESULTS]))
+    results = {
+        stamp: (int((read_boxes(shown, classes)[1] >= MIN_SCORE).sum()), _read(placed, classes))
+        for stamp, (shown, placed) in _together(outputs, [f"{prefix}/{n}" for n in RESULTS])
+    }
     for stamp, (seen, solid, info) in _together(recording, true) if results else ():
         if stamp in results:
-            shown, placed = results[stamp]
+            shown, found = results[stamp]
             lens = tuple(float(info.k[k]) for k in (0, 4, 2, 5))
-            boxes, _, _ = read_boxes(seen, classes)
-            certain = (read_boxes(shown, classes)[1] >= MIN_SCORE).sum()
-            truth = _read(solid, classes, lens, as_array(boxes))
-            errors.add(_read(placed, classes, lens), int(certain), truth)
+            boxes = seen_boxes(found.positions, found.centers, found.sizes, lens)
+            truth = replace(_read(solid, classes), boxes=as_array(read_boxes(seen, classes)[0]))
+            errors.add(replace(found, boxes=boxes), shown, truth)
     return errors
 
 
@@ -81,22 +84,20 @@ def _together(bag: BagReader, topics: list[str]) -> Iterator[tuple[int, list[Any
             waiting = {other: found for other, found in waiting.items() if other > stamp}
 
 
-def _read(
-    message: Any, classes: Classes, lens: tuple[float, ...], boxes: np.ndarray | None = None
-) -> PlacedObjects:
-    """The objects of a Detection3DArray; boxes: where they are seen, else what follows of them."""
+def _read(message: Any, classes: Classes) -> PlacedObjects:
+    """The objects of a Detection3DArray; where they are seen is not known yet."""
     every = message.detections
     first = [one.results[0] for one in every]
-    positions = _points([one.pose.pose.position for one in first])
-    centers = _points([one.bbox.center.position for one in every])
+    names = [one.hypothesis.class_id for one in first]
     ways = [one.bbox.center.orientation for one in every]
     turns = np.array([2 * math.atan2(way.y, way.w) for way in ways])
-    sizes = hull(_points([one.bbox.size for one in every]), turns)
     return PlacedObjects(
-        np.array([classes.things.index(one.hypothesis.class_id) for one in first], np.int64),
+        np.array([int(n) if n.isdecimal() else classes.things.index(n) for n in names], np.int64),
         np.array([one.hypothesis.score for one in first], float),
-        seen_boxes(positions, centers, sizes, lens) if boxes is None else boxes,
-        *(positions, centers, sizes),
+        np.zeros((len(every), 4)),
+        _points([one.pose.pose.position for one in first]),
+        _points([one.bbox.center.position for one in every]),
+        hull(_points([one.bbox.size for one in every]), turns),
     )
 
 

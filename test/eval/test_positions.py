@@ -10,9 +10,13 @@ import pytest
 import torch
 
 from demo.depth import true_objects
+from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
+from jointseg_eval.bag_evaluation.online import evaluate_online
 from jointseg_eval.bag_evaluation.placed import hull, lifted, placed_in_recordings
+from jointseg_eval.bag_evaluation.settings import Settings
+from jointseg_eval.bag_evaluation.windows import survey
 from jointseg_eval.metrics.positions import PlacedObjects, PositionErrors, seen_boxes
 from jointseg_eval.recordings.bags import BagReader, BagWriter
 from jointseg_eval.recordings.messages import (
@@ -21,6 +25,7 @@ from jointseg_eval.recordings.messages import (
     header_message,
 )
 from jointseg_eval.recordings.topics import FRAME_ID, IMAGE, START_NS
+from jointseg_eval.scores import rounded
 from jointseg_objects.depth import Intrinsics, lift
 from training.scenes import Scene, render_drive
 from training.scenes.depth import measured
@@ -121,6 +126,11 @@ def test_results_are_scored_the_same_as_they_are_found_and_as_they_were_recorded
     assert recorded.score() == pytest.approx(score, nan_ok=True)
     assert score["position_error_up_to_40_m"] < 0.01 and score["placed_up_to_40_m"] > 0.9
     assert len(recorded) == 3 and len(nobody) == 0
+    settings = Settings(shipped_weights("rdsnet"))
+    online = evaluate_online(
+        survey(tmp_path / "drive.mcap"), tmp_path / "out.mcap", settings, CITYSCAPES
+    )
+    assert online.document()["positions"] == rounded(score)
 
 
 def test_a_sensor_has_noise_and_holes_as_asked_for() -> None:
