@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.bags import BagReader
+from jointseg_objects.topics import is_depth
 
 IMAGE_TYPES = (
     "sensor_msgs/msg/Image",
@@ -66,18 +67,12 @@ def cameras(bag: BagReader) -> dict[str, str]:
     Neither truth nor depth, nor what a node of this package has drawn.
     """
     names = [t.name for t in bag.topics.values() if t.type in IMAGE_TYPES]
-    names = [n for n in names if "/ground_truth/" not in n and not _is_depth(n)]
+    names = [n for n in names if "/ground_truth/" not in n and not is_depth(n)]
     found: dict[str, str] = {}
     for name in sorted(names, key=lambda name: (base_topic(name) != name, name)):
         if not base_topic(name).endswith(RESULTS):
             found.setdefault(base_topic(name), name)
     return found
-
-
-def _is_depth(topic: str) -> bool:
-    """By its name, such as depth/image_raw or aligned_depth_to_color/image_raw."""
-    ends = base_topic(topic).split("/")[-2:]
-    return topic.endswith("/compressedDepth") or any("depth" in name for name in ends)
 
 
 def base_topic(topic: str) -> str:
