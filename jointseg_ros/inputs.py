@@ -27,6 +27,7 @@ from jointseg_core.video import CameraDecoder
 from jointseg_ros.depth_inputs import DepthInputs
 from jointseg_ros.mailbox import Frame
 from jointseg_ros.parameters import Camera
+from jointseg_ros.region import Region
 from jointseg_ros.serialized import message_class
 from jointseg_ros.transports import by_cv_bridge, transport_of
 
@@ -102,11 +103,11 @@ class CameraInputs:
         return matched_publishers(self._node, topic, kind, subscription.qos_profile)
 
     def _subscription(self, camera: Camera) -> Subscription:
-        decoder = CameraDecoder(camera.bits, by_cv_bridge)
+        decoder, region = CameraDecoder(camera.bits, by_cv_bridge), Region.of(camera.roi)
 
         def receive(message: Any) -> None:
             decoder.hold(message)
-            self._receive(Frame(camera.name, message, time.monotonic(), decoder))
+            self._receive(Frame(camera.name, message, time.monotonic(), decoder, region))
 
         depth = 1 if camera.transport == "raw" else WAITING
         return self._node.create_subscription(

@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from jointseg_core.errors import BadConfig
-from jointseg_ros import checks, given, transports
+from jointseg_ros import checks, given, region, transports
 from jointseg_ros.depth_parameters import DepthSettings
 from jointseg_ros.levels import Limits
 from jointseg_ros.model_choices import DEFAULT_MODEL
@@ -44,6 +44,7 @@ class Camera:
     image_topic: str
     transport: str  # one of TRANSPORTS or TYPES
     bits: int = 0  # of 16 that a sample uses; 0: all
+    roi: str = ""  # see `Region`
     depth_topic: str = ""  # empty: no depth
     camera_info_topic: str = ""  # empty: beside the images
     ground_height: float = 0.0  # metres of the camera above flat ground; 0: not known
@@ -291,6 +292,7 @@ def _declare_camera(node: Node, name: str) -> Camera:
         "ground_pitch": on_configure(
             0.0, "radians that the camera looks down by", limits=(-1.5, 1.5)
         ),
+        "roi": on_configure("", "X,Y,WIDTH,HEIGHT: what the network sees of the images; else all"),
     }
     values = {
         key: given.declare(node, f"cameras.{name}.{key}", spec.default, descriptor(spec))
@@ -354,6 +356,8 @@ def _bad_choice(settings: Settings) -> str | None:
                 return f"cameras.{camera.name}.{key} is {topic!r}; {problem}"
         if camera.depth_topic and settings.model_type == "segrpn":
             return f"cameras.{camera.name}.depth_topic: segrpn has no masks to look for depth in"
+        if problem := region.problem(camera.roi):
+            return f"cameras.{camera.name}.roi is {camera.roi!r}; {problem}"
     return None
 
 

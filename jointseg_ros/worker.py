@@ -158,6 +158,7 @@ class Worker:
             encoding = frame.message.encoding if packed is None else packed
             try:
                 image = frame.decoder(frame.message)
+                frame.region.cut(image)
             except BadImage as error:
                 self._mailbox.drop(frame, f"bad_image:{error.reason}")
                 self._monitor.bad(frame.camera, encoding, str(error))
@@ -175,7 +176,7 @@ class Worker:
         """With results; a batch that fails is tried again frame by frame: one costs only itself."""
         if not pictures:
             return []
-        results = _attempt(predictor, [image for _, image in pictures])
+        results = _attempt(predictor, pictures)
         if not isinstance(results, Failure):
             return [(*pair, result) for pair, result in zip(pictures, results, strict=True)]
         if results.reason == "out_of_memory":
@@ -277,9 +278,15 @@ def _of_the_machine(error: Exception) -> str:
     return "device" if any(words in text for words in broken) else ""
 
 
-def _attempt(predictor: Predictor, images: list[np.ndarray]) -> list[Predictions] | Failure:
+def _attempt(
+    predictor: Predictor, pictures: list[tuple[Frame, np.ndarray]]
+) -> list[Predictions] | Failure:
     try:
-        return predictor(images)
+        results = predictor([frame.region.cut(image) for frame, image in pictures])
+        return [
+            frame.region.restored(found, image.shape[:2])
+            for (frame, image), found in zip(pictures, results, strict=True)
+        ]
     except Exception as error:
         return Failure.of(error, "inference")
 
