@@ -29,8 +29,8 @@ class BadInput(SegError, ValueError):
 class BadImage(BadInput):
     """A message or file without a usable picture.
 
-    reason  its counter: step, data_size, zero_size, too_large, encoding, frame_id, no_key_frame or
-            undecodable
+    reason  its counter: step, data_size, zero_size, too_large, encoding, frame_id, no_key_frame,
+            undecodable or roi
     """
 
     def __init__(self, reason: str, text: str) -> None:

@@ -1,1 +1,1 @@
-"""What follows from results of more than one picture: objects in time, without ROS or data sets."""
+"""What follows from results: objects in time and in space, without ROS or data sets."""

@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from jointseg_core.messages import stamp_ns
 from jointseg_core.video import CameraDecoder
 from jointseg_ros.parameters import Settings
+from jointseg_ros.region import EVERYTHING, Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Frame:
     message: Any  # of a type that the transports send
     arrived: float  # seconds on the steady clock
     decoder: CameraDecoder = field(default_factory=CameraDecoder)  # which has seen those before
+    region: Region = EVERYTHING
 
     @property
     def header(self) -> Header:

@@ -27,6 +27,7 @@ from rosgraph_msgs.msg import Clock
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadBag, SegError
 from jointseg_core.files import open_file
+from jointseg_objects.topics import is_depth
 from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import message_class, stamp_ns
 from jointseg_ros.start import own_arguments
@@ -147,7 +148,8 @@ class Player:
             topic: node.create_publisher(message_class(kind), topic, qos)
             for topic, kind in recording.topics.items()
         }
-        self._images = {t for t, kind in recording.topics.items() if kind in TYPES}
+        images = (t for t, kind in recording.topics.items() if kind in TYPES)
+        self._images = {t for t in images if not is_depth(t)}  # which goes with the pictures
         clock_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._clock = node.create_publisher(Clock, "/clock", clock_qos)
 

@@ -18,12 +18,14 @@ from jointseg_core.errors import BadImage
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_ros.conversions import Result, without_nan
+from jointseg_ros.depth_inputs import DepthInputs
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.model import apply_settings
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.overlay import OverlayThread
 from jointseg_ros.parameters import Settings
+from jointseg_ros.places import Places
 from jointseg_ros.tracking import CameraTracks
 
 
@@ -58,11 +60,12 @@ class Worker:
         stats: Publisher,
         monitor: Monitor,
         settings: Callable[[], Settings],
+        depth: DepthInputs,
     ) -> None:
         self.predictor = predictor  # may be exchanged at any time; the next batch uses the new one
         self._node, self._mailbox, self._outputs = node, mailbox, outputs
         self._stats, self._monitor, self._settings = stats, monitor, settings
-        self._tracks = CameraTracks()
+        self._tracks, self._depth, self._places = CameraTracks(), depth, Places(depth)
         self._complain = Complaints(node.get_logger().warning)
         self.device_error = ""  # until somebody has loaded the model anew: no frame is tried
         self._applied: tuple[Predictor, Settings] | None = None
@@ -107,6 +110,8 @@ class Worker:
                 self._mailbox.drop(frame, "device")
             return
         self._apply(predictor, settings)
+        for frame in batch:
+            self._depth.expect(frame.camera, frame.stamp)
         pictures = self._decoded([frame for frame in batch if not self._too_old(frame, settings)])
         decoded = time.monotonic()
         seen = self._predicted(predictor, pictures)
@@ -153,6 +158,7 @@ class Worker:
             encoding = frame.message.encoding if packed is None else packed
             try:
                 image = frame.decoder(frame.message)
+                frame.region.cut(image)
             except BadImage as error:
                 self._mailbox.drop(frame, f"bad_image:{error.reason}")
                 self._monitor.bad(frame.camera, encoding, str(error))
@@ -170,7 +176,7 @@ class Worker:
         """With results; a batch that fails is tried again frame by frame: one costs only itself."""
         if not pictures:
             return []
-        results = _attempt(predictor, [image for _, image in pictures])
+        results = _attempt(predictor, pictures)
         if not isinstance(results, Failure):
             return [(*pair, result) for pair, result in zip(pictures, results, strict=True)]
         if results.reason == "out_of_memory":
@@ -196,7 +202,8 @@ class Worker:
             predictions, tracks = self._tracks(
                 frame.camera, frame.stamp, predictions, settings, predictor
             )
-            result = Result(frame.header, image, predictions, classes, settings, tracks)
+            space = self._places(frame.camera, frame.header, predictions, classes, settings)
+            result = Result(frame.header, image, predictions, classes, settings, tracks, space)
             self._outputs[frame.camera].publish(result)
         except Exception as error:
             self._failed(frame, Failure.of(error, "publish"))
@@ -271,9 +278,15 @@ def _of_the_machine(error: Exception) -> str:
     return "device" if any(words in text for words in broken) else ""
 
 
-def _attempt(predictor: Predictor, images: list[np.ndarray]) -> list[Predictions] | Failure:
+def _attempt(
+    predictor: Predictor, pictures: list[tuple[Frame, np.ndarray]]
+) -> list[Predictions] | Failure:
     try:
-        return predictor(images)
+        results = predictor([frame.region.cut(image) for frame, image in pictures])
+        return [
+            frame.region.restored(found, image.shape[:2])
+            for (frame, image), found in zip(pictures, results, strict=True)
+        ]
     except Exception as error:
         return Failure.of(error, "inference")
 

@@ -3,7 +3,7 @@
 python -m training.synthesize OUT --format cityscapes --frames 1600 --seed 1 --size 256x512
 python -m training.synthesize OUT --format coco --frames 1600 --val-frames 500
 python -m training.synthesize OUT --format cityscapes --frames 1600 --style wide
-python -m training.synthesize OUT --format bag --frames 120 --seed 1000
+python -m training.synthesize OUT --format bag --frames 120 --seed 1000 --depth
 
 Picture k of `train` is scene k of the seed, which is below 1000, and picture k of `val` is scene k
 of 1000 + seed: what a network is validated on, it has never seen. OUT appears when it is complete;
@@ -56,6 +56,7 @@ class SyntheticSet:
     size        (height, width) in pixels
     difficulty  easy, default or hard: how much traffic there is
     style       plain, or wide: drawn wider than real streets are, with highways among them
+    depth       of a recording: with depth images, the calibration and true boxes in space
     """
 
     format: str = "cityscapes"
@@ -65,6 +66,7 @@ class SyntheticSet:
     size: tuple[int, int] = (256, 512)
     difficulty: str = "default"
     style: str = "plain"
+    depth: bool = False
 
     def __post_init__(self) -> None:
         if self.val_frames is None:
@@ -92,6 +94,8 @@ def _complaints(wanted: SyntheticSet) -> Iterator[str]:
         wanted.val_frames or (wanted.difficulty, wanted.style) != ("default", "plain")
     ):
         yield "a recording has no val split and the default difficulty and style; leave those out."
+    if wanted.depth and wanted.format != "bag":
+        yield "only a recording has depth; leave it out, or write the format bag."
     if wanted.format == "bag" and (wanted.frames % FRAMES_PER_STREET or wanted.seed < 0):
         yield (
             f"a recording of {wanted.frames} frames with seed {wanted.seed} cannot be: it drives"
@@ -124,7 +128,7 @@ def _is_there(root: Path, wanted: SyntheticSet) -> bool:
         return False
     asked = json.loads(json.dumps(asdict(wanted)))
     try:
-        found = {"style": "plain"} | json.loads((root / MANIFEST).read_text())
+        found = {"style": "plain", "depth": False} | json.loads((root / MANIFEST).read_text())
     except (OSError, ValueError, TypeError):
         found = f"something without a {MANIFEST}"
     if found != asked:
@@ -154,6 +158,7 @@ def _record(folder: Path, wanted: SyntheticSet) -> None:
             FRAMES_PER_STREET,
             wanted.size,
             progress=lambda done, _: bar.update(task, completed=done),
+            depth=wanted.depth,
         )
 
 
@@ -236,6 +241,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=_size, default=standard.size, metavar="HxW", help="256x512")
     parser.add_argument("--difficulty", choices=DIFFICULTIES, default=standard.difficulty)
     parser.add_argument("--style", choices=STYLES, default=standard.style)
+    parser.add_argument("--depth", action="store_true", help="in a bag; also true boxes in space")
     parser.add_argument("--workers", type=int, help="processes; one for each core if left out")
     return parser.parse_args(words)
 

@@ -8,7 +8,7 @@ once, and of all frames, each scored by the newest result that had arrived when 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from jointseg_core.classes import Classes
 from jointseg_core.errors import BadBag
 from jointseg_core.messages import DETECTIONS, read_predictions, stamp_ns
 from jointseg_core.predictions import Predictions
+from jointseg_eval.bag_evaluation.placed import placed_in_recordings
 from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.timeline import FrameColumns, Timeline, joined
 from jointseg_eval.bag_evaluation.window_result import Frame, frames_of, score
@@ -61,6 +62,7 @@ class Online:
                result, `too_early`, are left out
     scored     the numbers of the frames in `processed`
     counters   the last frame counters of the node's statistics, none where they were not recorded
+    positions  how well objects were placed in space, where the node did and the truth is known
     """
 
     timeline: Timeline
@@ -69,6 +71,7 @@ class Online:
     too_early: int
     scored: list[int]
     counters: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, float] = field(default_factory=dict)
 
     def document(self) -> dict:
         """The numbers for metrics.json."""
@@ -83,6 +86,7 @@ class Online:
             "latency_ms": percentiles(latencies[~np.isnan(latencies)]),
             "metrics_of_processed_frames": processed,
             "metrics_as_known_when_a_frame_came": known,
+            "positions": rounded(self.positions),
             "node": self.counters,
         }
 
@@ -126,7 +130,10 @@ def evaluate_node(
     while following is not None:
         run.add_result(following)
         following = next(results, None)
-    return run.online(_counters(outputs, prefix))
+    with BagReader(recording.path) as bag:
+        placed = placed_in_recordings(bag, outputs, prefix, recording.topic, classes)
+    positions = placed.score() if len(placed) else {}
+    return replace(run.online(_counters(outputs, prefix)), positions=positions)
 
 
 class _Run:

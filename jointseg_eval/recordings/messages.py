@@ -46,12 +46,29 @@ def to_rgb(message: Any) -> np.ndarray:
     return np.require(message_to_rgb(message), requirements=["C", "W", "O"])
 
 
-def camera_info(header: Any, size: tuple[int, int]) -> Any:
-    """The size of the images; the focal length changes from street to street, so none is given.
+def depth_message(millimetres: np.ndarray, header: Any) -> Any:
+    """A sensor_msgs Image of depth uint16 [H, W] (16UC1), 0 where nothing was measured."""
+    return messages.image_message(builder, header, millimetres, "16UC1")
 
-    A matrix of zeros is how a camera says that it is not calibrated.
+
+def camera_info(
+    header: Any,
+    size: tuple[int, int],
+    intrinsics: tuple[float, float, float, float] | None = None,
+) -> Any:
+    """A sensor_msgs CameraInfo of images of this size, of a camera without distortion.
+
+    intrinsics: fx, fy, cx, cy in pixels. Without them the matrices are zeros, which is how a camera
+    says that it is not calibrated.
     """
-    return new("sensor_msgs/msg/CameraInfo", header=header, height=size[0], width=size[1])
+    info = new("sensor_msgs/msg/CameraInfo", header=header, height=size[0], width=size[1])
+    if intrinsics is not None:
+        fx, fy, cx, cy = intrinsics
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        info.distortion_model, info.d = "plumb_bob", np.zeros(5)
+        info.k, info.r = matrix.ravel(), np.eye(3).ravel()
+        info.p = np.pad(matrix, ((0, 0), (0, 1))).ravel()
+    return info
 
 
 def detections_message(
@@ -74,6 +91,34 @@ def detections_message(
         if all(map(math.isfinite, stands)):
             place = one.results[0].pose.pose.position
             place.x, place.y, place.z = stands
+    return message
+
+
+def detections_3d_message(
+    header: Any,
+    names: Sequence[str],
+    ids: Sequence[str],
+    positions: Sequence[Sequence[float]],
+    solids: Sequence[tuple[Sequence[float], Sequence[float], float]],
+) -> Any:
+    """A vision_msgs Detection3DArray of annotated objects, all with score 1, in metres.
+
+    All is in the frame of the header, the optical one of a camera. positions: of the middle of what
+    is seen of each object; solids: centre and size of the box around all of it, and by how many
+    radians that is turned about y, the axis that points down.
+    """
+    message = new("vision_msgs/msg/Detection3DArray", header=header)
+    for name, track, stands, solid in zip(names, ids, positions, solids, strict=True):
+        result = new("vision_msgs/msg/ObjectHypothesisWithPose")
+        result.hypothesis.class_id, result.hypothesis.score = name, 1.0
+        place, (centre, size, turn) = result.pose.pose.position, solid
+        place.x, place.y, place.z = stands
+        one = new("vision_msgs/msg/Detection3D", header=header, results=[result], id=track)
+        middle, way = one.bbox.center.position, one.bbox.center.orientation
+        middle.x, middle.y, middle.z = centre
+        way.y, way.w = math.sin(turn / 2), math.cos(turn / 2)
+        one.bbox.size.x, one.bbox.size.y, one.bbox.size.z = size
+        message.detections.append(one)
     return message
 
 

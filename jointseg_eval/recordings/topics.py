@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jointseg_core.errors import BadBag
 from jointseg_eval.recordings.bags import BagReader
+from jointseg_objects.topics import is_depth
 
 IMAGE_TYPES = (
     "sensor_msgs/msg/Image",
@@ -26,6 +27,7 @@ TRUE_DETECTIONS = "/camera/ground_truth/detections"
 TRUE_MASKS = "/camera/ground_truth/instance_masks"
 IGNORED_MASKS = "/camera/ground_truth/ignored_masks"
 TRUE_SEMANTIC = "/camera/ground_truth/semantic/image"
+DEPTH, TRUE_DETECTIONS_3D = "/camera/depth/image_raw", "/camera/ground_truth/detections_3d"
 TRUTH = {
     "detections": TRUE_DETECTIONS,
     "masks": TRUE_MASKS,
@@ -65,7 +67,7 @@ def cameras(bag: BagReader) -> dict[str, str]:
     Neither truth nor depth, nor what a node of this package has drawn.
     """
     names = [t.name for t in bag.topics.values() if t.type in IMAGE_TYPES]
-    names = [n for n in names if "/ground_truth/" not in n and not n.endswith("/compressedDepth")]
+    names = [n for n in names if "/ground_truth/" not in n and not is_depth(n)]
     found: dict[str, str] = {}
     for name in sorted(names, key=lambda name: (base_topic(name) != name, name)):
         if not base_topic(name).endswith(RESULTS):

@@ -253,6 +253,7 @@ def test_a_start_takes_whole_numbers_where_others_may_be(bench: Bench) -> None:
         ({"camera_names": ["front left"]}, "letters, digits and _"),
         ({"cameras__camera__transport": "theora"}, "in_transport:=theora"),
         ({"cameras__camera__bits": 17}, "17"),
+        ({"cameras__camera__roi": "0,200,1280"}, "X,Y,WIDTH,HEIGHT in pixels"),
         ({"watchdog__timeout_ms": 1.0}, "at least 1000"),
         (
             {"cameras__camera__image_topic": "front camera"},

@@ -9,6 +9,7 @@ from jointseg_core.classes import CITYSCAPES
 from jointseg_core.messages import read_plane, stamp_ns
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.messages import read_distances, read_target, to_rgb
+from jointseg_eval.recordings.topics import image_topic
 from training.scenes import Scene, SceneObject, driving_bag, render_drive
 from training.scenes.driving_bag import scene_messages, scene_target, write_driving_bag
 
@@ -27,6 +28,14 @@ def by_topic(path: Path) -> dict[str, list]:
         found: dict[str, list] = {topic: [] for topic in bag.topics}
         for message in bag.messages():
             found[message.topic].append(message)
+    return found
+
+
+def recorded(path: Path) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    with path.open("rb") as file:
+        for _, channel, message in make_reader(file).iter_messages():
+            found.setdefault(channel.topic, []).append(message.data)
     return found
 
 
@@ -86,6 +95,62 @@ def test_the_truth_knows_how_far_away_its_objects_are(drive: Path):
     unknown = scene_messages(10**9, tiny_scene())["/camera/ground_truth/detections"]
     assert unknown.detections[0].results[0].pose.pose.position.z == 0
     assert read_distances(unknown).isnan().all()
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("deep") / "drive.mcap"
+    write_driving_bag(path, SEED, STREETS, FRAMES, SIZE, depth=True)
+    return path
+
+
+def test_depth_is_on_topics_of_its_own_and_changes_no_other(drive: Path, deep: Path):
+    plain, found = recorded(drive), recorded(deep)
+    extra = {"/camera/depth/image_raw", "/camera/ground_truth/detections_3d"}
+    assert set(found) == set(plain) | extra
+    assert {t for t in plain if found[t] != plain[t]} == {"/camera/camera_info"}
+    frames = by_topic(deep)
+    stamps = {t: [stamp_ns(m.content.header) for m in ms] for t, ms in frames.items()}
+    assert all(s == stamps["/camera/image_raw"] for s in stamps.values())
+    with BagReader(deep) as bag:
+        assert image_topic(bag) == "/camera/image_raw"
+
+
+def test_depth_and_calibration_are_messages_as_cameras_send_them(deep: Path):
+    found, scenes = by_topic(deep), render_drive(SEED, STREETS, FRAMES, 10.0, SIZE, depth=True)
+    for k, (_, scene) in enumerate(scenes):
+        image, info = (
+            found[f"/camera/{name}"][k].content for name in ("depth/image_raw", "camera_info")
+        )
+        assert (image.encoding, image.height, image.width) == ("16UC1", *SIZE)
+        millimetres = image.data.view(np.uint16).reshape(SIZE)
+        near = scene.depth < 65.5
+        assert np.abs(millimetres[near] / 1000 - scene.depth[near]).max() <= 0.00051
+        assert (millimetres[scene.depth > 65.54] == 0).all()
+        fx, fy, cx, cy = scene.intrinsics
+        assert info.k.tolist() == [fx, 0, cx, 0, fy, cy, 0, 0, 1]
+        assert info.p.tolist() == [fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0]
+        assert (info.distortion_model, info.d.tolist()) == ("plumb_bob", [0] * 5)
+
+
+def test_true_boxes_in_space_are_those_of_the_tracks(deep: Path):
+    found, scenes = by_topic(deep), render_drive(SEED, STREETS, FRAMES, 10.0, SIZE, depth=True)
+    flat, solid = (found[f"/camera/ground_truth/{n}"] for n in ("detections", "detections_3d"))
+    for k, (_, scene) in enumerate(scenes):
+        ids = [o.id for o in flat[k].content.detections]
+        assert ids == [o.id for o in solid[k].content.detections] and ids
+        by_id = {str(o.track_id): o for o in scene.objects}
+        for one in solid[k].content.detections:
+            thing, at = by_id[one.id], one.results[0].pose.pose.position
+            kind = one.results[0].hypothesis.class_id
+            assert kind == CITYSCAPES.things[thing.label]
+            centre, turn = one.bbox.center.position, one.bbox.center.orientation
+            assert (centre.x, centre.y, centre.z) == thing.solid.centre
+            assert (one.bbox.size.x, one.bbox.size.y, one.bbox.size.z) == thing.solid.size
+            heading = 2 * np.arctan2(turn.y, turn.w)
+            assert np.sin((heading - thing.solid.heading) / 2) == pytest.approx(0, abs=1e-9)
+            inside = scene.instances == scene.objects.index(thing) + 1
+            assert at.z == pytest.approx(np.median(scene.depth[inside]))
 
 
 def target_of(found: dict[str, list], k: int):

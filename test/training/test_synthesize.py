@@ -296,7 +296,7 @@ def test_a_set_tells_its_style_and_one_without_is_plain(tmp_path: Path) -> None:
     few = {"frames": 1, "val_frames": 0}
     root = synthesize(tmp_path / "set", wanted("coco", **few, style="wide"), workers=1)
     told = json.loads((root / MANIFEST).read_text())
-    assert told.pop("style") == "wide"
+    assert (told.pop("style"), told.pop("depth")) == ("wide", False)
     (root / MANIFEST).write_text(json.dumps(told))  # as before there were styles
     assert synthesize(root, wanted("coco", **few)) == root
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from jointseg_core.targets import Target
 from jointseg_eval.recordings.bags import BagWriter
 from jointseg_eval.recordings.messages import (
     camera_info,
+    depth_message,
+    detections_3d_message,
     detections_message,
     header_message,
     image_message,
@@ -22,15 +24,18 @@ from jointseg_eval.recordings.messages import (
 )
 from jointseg_eval.recordings.topics import (
     CAMERA_INFO,
+    DEPTH,
     FRAME_ID,
     IGNORED_MASKS,
     IMAGE,
     START_NS,
     TRUE_DETECTIONS,
+    TRUE_DETECTIONS_3D,
     TRUE_MASKS,
     TRUE_SEMANTIC,
 )
 from training.scenes import Scene, SceneObject, render_drive
+from training.scenes.depth import measured
 
 RATE_HZ = 10.0
 STREETS, FRAMES_PER_STREET = 24, 5
@@ -43,12 +48,15 @@ def write_driving_bag(
     frames_per_street: int = FRAMES_PER_STREET,
     size: tuple[int, int] = (256, 512),
     progress: Callable[[int, int], None] = lambda done, total: None,
+    depth: bool = False,
 ) -> int:
     """Render a drive through some streets into an .mcap file; returns the number of frames.
 
     The result depends on the arguments alone. `progress` is told the frames done and all frames.
+    depth: with depth images, the camera's calibration and the objects' true boxes in space, on
+    topics of their own; the other topics stay as they are without, but for camera_info.
     """
-    drive = render_drive(seed, streets, frames_per_street, RATE_HZ, size)
+    drive = render_drive(seed, streets, frames_per_street, RATE_HZ, size, depth)
     total = streets * frames_per_street
     with BagWriter(path) as bag:
         for done, (stamp, scene) in enumerate(drive, start=1):
@@ -60,25 +68,50 @@ def write_driving_bag(
 
 
 def scene_messages(stamp: int, scene: Scene) -> dict[str, Any]:
-    """The messages about one frame, by topic, all with the same header."""
+    """The messages about one frame, by topic, all with the same header.
+
+    Of a scene with depth also about that, with a camera that is calibrated: its focal length
+    changes from street to street.
+    """
     header, size = header_message(stamp, FRAME_ID), scene.semantic.shape
     things = [(k, o) for k, o in enumerate(scene.objects, start=1) if o.label >= 0]
     objects = [(k, o) for k, o in things if not o.crowd]
     names = [CITYSCAPES.things[o.label] for _, o in objects]
-    return {
+    ids = [str(o.track_id) for _, o in objects]
+    boxes, positions = ([getattr(o, n) for _, o in objects] for n in ("box", "position"))
+    found = {
         IMAGE: image_message(scene.image, header),
         CAMERA_INFO: camera_info(header, size),
-        TRUE_DETECTIONS: detections_message(
-            header,
-            [o.box for _, o in objects],
-            names,
-            [str(o.track_id) for _, o in objects],
-            [o.position for _, o in objects],
-        ),
+        TRUE_DETECTIONS: detections_message(header, boxes, names, ids, positions),
         TRUE_MASKS: _masks(header, scene, objects),
         IGNORED_MASKS: _masks(header, scene, [(k, o) for k, o in things if o.crowd]),
         TRUE_SEMANTIC: image_message(scene.semantic, header),
     }
+    if scene.depth is None:
+        return found
+    seen = visible_positions(scene, [k for k, _ in objects])
+    solids = [(o.solid.centre, o.solid.size, o.solid.heading) for _, o in objects]
+    return {
+        **found,
+        CAMERA_INFO: camera_info(header, size, scene.intrinsics),
+        DEPTH: depth_message(measured(scene.depth), header),
+        TRUE_DETECTIONS_3D: detections_3d_message(header, names, ids, seen, solids),
+    }
+
+
+def visible_positions(scene: Scene, numbers: Sequence[int]) -> list[tuple[float, float, float]]:
+    """The middle of what is seen of these objects (number in `instances`), metres.
+
+    That is where their pixels are on average, at the median of their depth.
+    """
+    fx, fy, cx, cy = scene.intrinsics
+    found = []
+    for number in numbers:
+        rows, columns = (scene.instances == number).nonzero()
+        z = float(np.median(scene.depth[rows, columns]))
+        x, y = (columns.mean() - cx) / fx * z, (rows.mean() - cy) / fy * z
+        found.append((float(x), float(y), z))
+    return found
 
 
 def scene_target(scene: Scene) -> Target:

@@ -56,10 +56,11 @@ class Painter:
         if len(points) < 3:
             return
         pixels, depth = self.camera.project(points)
-        self._fill([_fixed(pixels)], self._seen(colour, shade, depth.mean()), code)
+        surface = self._surfaces(pixels, depth, [len(points)])
+        self._fill([_fixed(pixels)], self._seen(colour, shade, depth.mean()), code, surface)
 
     def quads(self, points: np.ndarray, colour: np.ndarray, code: int, shade: float = 1.0) -> None:
-        """Fill quadrilaterals [K, 4, 3] that do not overlap in one colour."""
+        """Fill quadrilaterals [K, 4, 3] of one plane that do not overlap in one colour."""
         if not len(points):
             return
         pixels, depth = self.camera.project(points)
@@ -70,7 +71,8 @@ class Painter:
             if near.all():
                 return
             pixels, depth = pixels[~near], depth[~near]
-        self._fill(list(_fixed(pixels)), self._seen(colour, shade, depth.mean()), code)
+        surface = self._surfaces(pixels, depth, [depth.size])
+        self._fill(list(_fixed(pixels)), self._seen(colour, shade, depth.mean()), code, surface)
 
     def mesh(self, mesh: Mesh, x: float, z: float, heading: float, code: int) -> None:
         """Paint the faces of a solid that look at the camera, far ones first."""
@@ -84,14 +86,14 @@ class Painter:
         distance = np.add.reduceat(depth, mesh.starts) / mesh.counts
         tones = mesh.colours * self.light.shade(normals)[mesh.bases, None]
         tones = self.light.through_air(tones, distance).astype(int).tolist()
-        grid = _fixed(pixels)
+        grid, first = _fixed(pixels), self._surfaces(pixels, depth, mesh.counts)
         self._last = (pixels, np.inf if any(near) else 0.0)
         order = np.lexsort((-distance[mesh.bases], mesh.layers))
         for k in order[seen[order]].tolist():
             if near[k]:
                 self._fill_cut(world[mesh.spans[k]], tones[k], code)
             else:
-                self._fill([grid[mesh.spans[k]]], tones[k], code)
+                self._fill([grid[mesh.spans[k]]], tones[k], code, first + k)
 
     def parts(
         self, parts: Parts, x: float, z: float, heading: float, codes: Sequence[int | None]
@@ -105,6 +107,7 @@ class Painter:
         self._last = (pixels, radii.max())
         points = _fixed(pixels)
         balls = points[:, None] + _fixed(radii[:, None, None] * _CIRCLE)
+        first = self._surfaces(pixels, depth - parts.radii, parts.counts)
         distance = np.add.reduceat(depth, parts.starts) / parts.counts
         tones = self.light.through_air(parts.colours, distance).astype(int).tolist()
         for k in np.argsort(parts.layers - distance, kind="stable").tolist():
@@ -113,7 +116,7 @@ class Painter:
                 continue
             span = parts.spans[k]
             corners = points[span] if parts.sharp[k] else balls[span].reshape(-1, 2)
-            self._fill_convex(cv2.convexHull(corners), tones[k], code)
+            self._fill_convex(cv2.convexHull(corners), tones[k], code, first + k)
 
     def touched(self) -> tuple[int, int, int, int]:
         """x0, y0, x1, y1 around what mesh() or parts() painted last."""
@@ -144,16 +147,26 @@ class Painter:
         colour = np.asarray(colour, float) * shade
         return self.light.through_air(colour, np.float64(depth)).astype(int).tolist()
 
-    def _fill(self, polygons: list[np.ndarray], tone: list[int], code: int) -> None:
+    def depth(self, every: int) -> np.ndarray | None:
+        """How far away what is painted is; only a DepthPainter keeps that."""
+        return None
+
+    def _surfaces(self, pixels: np.ndarray, depth: np.ndarray, counts: Sequence[int]) -> int:
+        """Told of surfaces before they are filled, by their corners; the number of the first."""
+        return 0
+
+    def _fill(self, polygons: list[np.ndarray], tone: list[int], code: int, surface: int) -> None:
         cv2.fillPoly(self.canvas, polygons, (*tone, code), cv2.LINE_8, FRACTION)
 
-    def _fill_convex(self, polygon: np.ndarray, tone: list[int], code: int) -> None:
+    def _fill_convex(self, polygon: np.ndarray, tone: list[int], code: int, surface: int) -> None:
         cv2.fillConvexPoly(self.canvas, polygon, (*tone, code), cv2.LINE_8, FRACTION)
 
     def _fill_cut(self, polygon: np.ndarray, tone: list[int], code: int) -> None:
         polygon = self.camera.cut(polygon)
         if len(polygon) >= 3:
-            self._fill([_fixed(self.camera.project(polygon)[0])], tone, code)
+            pixels, depth = self.camera.project(polygon)
+            surface = self._surfaces(pixels, depth, [len(polygon)])
+            self._fill([_fixed(pixels)], tone, code, surface)
 
 
 def _fixed(pixels: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from training.scenes.codes import FIRST_OBJECT, LAST_OBJECT, VOID
 from training.scenes.painter import Painter
 from training.scenes.roadside import Standing
 from training.scenes.shapes import Mesh, Parts
+from training.scenes.solids import Solid, solids
 from training.scenes.street import SUPERSAMPLING, Street, any_street
 from training.scenes.traffic import CARAVAN, UNKNOWN, Actor
 from training.scenes.wide import wide_street
@@ -39,6 +40,7 @@ class SceneObject:
     position: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     """Where it stands: metres right of, below and before the camera to the middle of the near edge
     of its footprint, at least 0.6 before it."""
+    solid: Solid | None = None  # the box around all of it; None of a crowd
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Scene:
     semantic: np.ndarray  # uint8 [H, W], 255 where there is no class
     instances: np.ndarray  # uint16 [H, W], k where objects[k - 1] shows, 0 elsewhere
     objects: tuple[SceneObject, ...]
+    intrinsics: tuple[float, float, float, float] | None = None
+    """fx, fy, cx, cy in pixels, where (0, 0) is the middle of the first pixel."""
+    depth: np.ndarray | None = None
+    """Metres float32 [H, W] along the optical axis, 0 where there is nothing; if asked for."""
 
 
 def render_scene(
@@ -94,6 +100,7 @@ class _Claim:
     track_id: int
     alone: int  # pixels
     position: tuple[float, float, float]  # in metres, as of a SceneObject
+    solid: Solid | None
 
 
 def take_picture(
@@ -162,11 +169,16 @@ def _paint_actor(
     codes = [FIRST_OBJECT + taken + k for k in range(len(actor.labels))]
     if codes[-1] > LAST_OBJECT:
         return []
-    alone = _paint_and_measure(painter, actor, time, codes)
-    crowd, position = bool(actor.members), _position(painter.camera, actor, time)
+    shape = None if actor.members else _shape(actor, time)
+    alone = _paint_and_measure(painter, actor, shape, time, codes)
+    position, around = _position(painter.camera, actor, time), (None,)
+    if shape is not None:
+        around = solids(painter.camera, shape, *actor.at(time), actor.heading)
     return [
-        _Claim(code, label, crowd, track + k, area, position)
-        for k, (code, label, area) in enumerate(zip(codes, actor.labels, alone, strict=True))
+        _Claim(code, label, shape is None, track + k, area, position, solid)
+        for k, (code, label, area, solid) in enumerate(
+            zip(codes, actor.labels, alone, around, strict=True)
+        )
     ]
 
 
@@ -176,13 +188,14 @@ def _position(camera: Camera, actor: Actor, time: float) -> tuple[float, float, 
     return float(x - camera.x), float(camera.elevation), float(before)
 
 
-def _paint_and_measure(painter: Painter, actor: Actor, time: float, codes: list[int]) -> list[int]:
-    """Paint an actor; returns for each code how many pixels it would cover alone."""
-    if actor.members:
+def _paint_and_measure(
+    painter: Painter, actor: Actor, shape: Mesh | Parts | None, time: float, codes: list[int]
+) -> list[int]:
+    """Paint an actor, of a crowd all members; returns for each code what it would cover alone."""
+    if shape is None:
         for member in actor.members:
             _paint_figure(painter, member, _shape(member, time), time, codes)
         return [int(np.count_nonzero(_labels(painter) == codes[0]))]
-    shape = _shape(actor, time)
     if len(codes) == 1:
         _paint_figure(painter, actor, shape, time, codes)
         return [_covered(painter, codes[0])]
@@ -295,20 +308,28 @@ def _scene(
     camera = painter.camera
     below = (camera.horizon / SUPERSAMPLING, camera.focal * camera.elevation / SUPERSAMPLING)
     shadows = _shadows(painter, street, time)
+    depth, intrinsics = painter.depth(SUPERSAMPLING), _intrinsics(camera, street.mirrored)
     if street.mirrored:
         codes, shadows, picture = (cv2.flip(plane, 1) for plane in (codes, shadows, picture))
+        depth = None if depth is None else cv2.flip(depth, 1)
     image = street.sensor.develop(picture, codes, shadows, street.light, below, rng)
-    semantic, instances, objects = _annotate(codes, claims, -1.0 if street.mirrored else 1.0)
-    return Scene(image, semantic, instances, objects)
+    semantic, instances, objects = _annotate(codes, claims, street.mirrored)
+    return Scene(image, semantic, instances, objects, intrinsics, depth)
+
+
+def _intrinsics(camera: Camera, mirrored: bool) -> tuple[float, float, float, float]:
+    """Of the picture, as a Scene has them."""
+    focal = camera.focal / SUPERSAMPLING
+    column, row = ((v + 0.5) / SUPERSAMPLING - 0.5 for v in (camera.centre, camera.horizon))
+    if mirrored:
+        column = camera.size[1] / SUPERSAMPLING - 1 - column
+    return float(focal), float(focal), float(column), float(row)
 
 
 def _annotate(
-    codes: np.ndarray, claims: list[_Claim], right: float
+    codes: np.ndarray, claims: list[_Claim], mirrored: bool
 ) -> tuple[np.ndarray, np.ndarray, tuple[SceneObject, ...]]:
-    """Semantic classes, instances and objects from the codes; what hardly shows becomes void.
-
-    right: 1, or -1 in a mirrored picture.
-    """
+    """Semantic classes, instances and objects from the codes; what hardly shows becomes void."""
     to_class = np.full(256, UNLABELLED, np.uint8)
     to_class[:VOID] = np.arange(VOID)
     to_instance = np.zeros(256, np.uint16)
@@ -323,9 +344,11 @@ def _annotate(
         box = (float(x), float(y), float(x + w), float(y + h))
         share = area / claim.alone
         label, caravan = max(claim.label, UNKNOWN), claim.label == CARAVAN
-        x, y, z = claim.position
+        (x, y, z), solid = claim.position, claim.solid
+        if mirrored:
+            x, solid = -x, solid and solid.mirrored()
         known = label, claim.crowd, claim.track_id, box, share, caravan
-        objects.append(SceneObject(*known, (right * x, y, z)))
+        objects.append(SceneObject(*known, (x, y, z), solid))
         to_instance[claim.code] = len(objects)
         if claim.label >= 0:
             to_class[claim.code] = CITYSCAPES.thing_to_semantic[claim.label]
