@@ -15,7 +15,12 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 def problem(settings: Settings) -> str | None:
     """What is wrong with the values apart from ranges, choices, and names of cameras and topics."""
-    return _bad_device(settings.device) or _bad_batch(settings) or _bad_timeout(settings)
+    return (
+        _bad_device(settings.device)
+        or _bad_batch(settings)
+        or _bad_timeout(settings)
+        or settings.depth_problem()
+    )
 
 
 def bad_camera_names(names: tuple[str, ...]) -> str | None:

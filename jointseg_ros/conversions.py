@@ -24,6 +24,7 @@ from jointseg_core.panoptic import VOID
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_core.visualize import colorize, instance_colors
 from jointseg_ros.parameters import Settings
+from jointseg_ros.places import Space
 from jointseg_ros.serialized import message_class
 
 
@@ -37,6 +38,7 @@ class Result:
     classes: Classes
     settings: Settings
     tracks: np.ndarray | None = None  # int64 [N], 0 for an object without; None: nothing tracks
+    space: Space | None = None  # None: the camera has neither depth nor a height
 
     def track_ids(self) -> list[str]:
         """The track of each object as messages have it, empty for none."""
@@ -50,11 +52,16 @@ def without_nan(predictions: Predictions) -> Predictions:
     return predictions if bool(finite.all()) else predictions[finite]
 
 
+def class_names(result: Result) -> list[str]:
+    """The class of each object as detections have it: its name or number, as the settings say."""
+    labels, things = result.predictions.labels.tolist(), result.classes.things
+    named = result.settings.class_id_format == "name"
+    return [things[n] if named else str(n) for n in labels]
+
+
 def detections_message(result: Result) -> Detection2DArray:
     """Boxes, best first, with names or numbers of classes, as the settings say."""
-    predictions, named = result.predictions, result.settings.class_id_format == "name"
-    labels = predictions.labels.tolist()
-    names = [result.classes.things[n] if named else str(n) for n in labels]
+    predictions, names = result.predictions, class_names(result)
     boxes, scores = predictions.boxes.tolist(), predictions.scores.tolist()
     message = messages.detections_message(message_class, result.header, boxes, scores, names)
     for detection, track in zip(message.detections, result.track_ids(), strict=True):

@@ -10,12 +10,13 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Bool
 
 from jointseg_core.predictor import Predictor
+from jointseg_ros.depth_diagnostics import depth_status
 from jointseg_ros.inputs import Matched
 from jointseg_ros.levels import (
     ERROR,
@@ -32,6 +33,7 @@ from jointseg_ros.levels import (
 from jointseg_ros.mailbox import Counts
 from jointseg_ros.monitor import Input, Monitor
 from jointseg_ros.parameters import Settings
+from jointseg_ros.statuses import status
 
 AHEAD_MS = 500.0  # so much may stamps be ahead of a simulated clock, which ticks seldom
 RECENT = 3.0  # seconds that a bad frame or a failure is reported as such
@@ -116,7 +118,7 @@ def input_status(
     }
     if facts.bad_text:
         values["last bad frame"] = facts.bad_text
-    return _status(level, values)
+    return status(level, values)
 
 
 def model_level(state: str, predictor: Predictor | None, trouble: str, device: str) -> Level:
@@ -149,7 +151,7 @@ def model_status(
         if predictor.device.type == "cuda":
             values["GPU memory allocated [MB]"] = torch.cuda.memory_allocated() >> 20
             values["GPU memory reserved [MB]"] = torch.cuda.memory_reserved() >> 20
-    return _status(level, values)
+    return status(level, values)
 
 
 def latency_level(monitor: Monitor, now: float, settings: Settings) -> Level:
@@ -185,7 +187,7 @@ def latency_status(monitor: Monitor, now: float, level: Level) -> DiagnosticStat
             values[f"stamps differ {name} [ms]"] = _number(differ_ms)
     values["batches over the limit"] = monitor.over_limit
     values["batches without memory"] = monitor.out_of_memory
-    return _status(level, values)
+    return status(level, values)
 
 
 def output_level(
@@ -212,7 +214,7 @@ def outputs_status(
         if rhythm.watched_since is not None:
             values[f"{name} [Hz]"] = f"{rhythm.rate(now):.1f}"
             values[f"{name} state"] = states[name]
-    return _status(level, values)
+    return status(level, values)
 
 
 class Health(Protocol):
@@ -294,14 +296,14 @@ class Reporter:
         """Publish what changed; all of it once a second, or now."""
         node, health, now = self._node, self._health, time.monotonic()
         statuses = self._statuses(now)
-        gist = [_gist(status) for status in statuses.values()]
+        gist = [_gist(entry) for entry in statuses.values()]
         gist.append((health.ready,))
         if not at_once and gist == self._told and now - self._told_at < 1 - LOOKS / 2:
             return
         self._told, self._told_at = gist, now
-        for name, status in statuses.items():
-            status.name = f"{node.get_name()}: {name}"
-            status.hardware_id = node.get_fully_qualified_name()
+        for name, entry in statuses.items():
+            entry.name = f"{node.get_name()}: {name}"
+            entry.hardware_id = node.get_fully_qualified_name()
         message = DiagnosticArray(status=list(statuses.values()))
         message.header.stamp = node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
@@ -316,6 +318,8 @@ class Reporter:
             "latency": self._latency,
             "outputs": self._outputs,
         }
+        if monitor.depth:
+            entries["depth"] = partial(depth_status, dict(monitor.depth))
         with monitor.lock:
             return {name: self._looked_at(entry, now) for name, entry in entries.items()}
 
@@ -328,7 +332,7 @@ class Reporter:
         except Exception as error:
             if self._closing.is_set() or not self._node.context.ok():
                 raise
-            return _status(Level(ERROR, f"cannot be looked at: {error}"), {})
+            return status(Level(ERROR, f"cannot be looked at: {error}"), {})
 
     def _input(self, camera: str, now: float) -> DiagnosticStatus:
         health, facts = self._health, self._health.monitor.inputs[camera]
@@ -381,14 +385,6 @@ class Reporter:
         rhythms = self._health.rhythms()
         level, states = output_level(rhythms, now, self._health.settings, self._settle)
         return outputs_status(rhythms, now, level, states)
-
-
-def _status(level: Level, values: dict[str, object]) -> DiagnosticStatus:
-    return DiagnosticStatus(
-        level=bytes([level.level]),
-        message=level.text,
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-    )
 
 
 def _gist(status: DiagnosticStatus) -> tuple:

@@ -24,6 +24,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
 from jointseg_core.video import CameraDecoder
+from jointseg_ros.depth_inputs import DepthInputs
 from jointseg_ros.mailbox import Frame
 from jointseg_ros.parameters import Camera
 from jointseg_ros.region import Region
@@ -71,6 +72,7 @@ class CameraInputs:
         receive: Callable[[Frame], None],
     ) -> None:
         self._node, self._cameras, self._receive = node, cameras, receive
+        self.depth = DepthInputs(node, cameras)
         self._subscriptions: dict[str, Subscription] = {}
 
     @property
@@ -82,12 +84,14 @@ class CameraInputs:
         """Receive from every camera from now on."""
         for camera in self._cameras():
             self._subscriptions[camera.name] = self._subscription(camera)
+        self.depth.subscribe()
 
     def unsubscribe(self) -> None:
         """Receive nothing more."""
         for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._subscriptions = {}
+        self.depth.unsubscribe()
 
     def matched(self, camera: str) -> Matched:
         """The publishers on a camera's topic; none while it is not subscribed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,6 +56,24 @@ class Input:
 
 
 @dataclass
+class DepthFacts:
+    """What came of the depth of one camera; read by the diagnostics."""
+
+    used: int = 0  # pictures with depth
+    lifted: int = 0  # objects that got a place
+    without_depth: int = 0  # objects that got none
+    problems: Counter[str] = field(default_factory=Counter)  # pictures without depth, by reason
+    text: str = ""  # of the last of them
+    last: float = -1e9  # when that was, steady seconds
+    backwards: int = 0  # stamps older than the one before
+
+    def note(self, reason: str, text: str) -> None:
+        """A picture gets no depth."""
+        self.problems[reason] += 1
+        self.text, self.last = text, time.monotonic()
+
+
+@dataclass
 class Budget:
     """How long batches have been taking longer than they may."""
 
@@ -82,6 +100,7 @@ class Monitor:
     def __init__(self, cameras: tuple[str, ...]) -> None:
         self.lock = threading.Lock()
         self.inputs = {camera: Input() for camera in cameras}
+        self.depth: dict[str, DepthFacts] = {}  # of the cameras that have it
         self.stages = {stage: Window() for stage in STAGES}
         self.total_ms = Window()
         self.latency_ms = Window()  # publication minus header.stamp

@@ -16,12 +16,13 @@ from jointseg_msgs.msg import InstanceMaskArray, PanopticSegmentArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
 from jointseg_core.classes import Classes
-from jointseg_ros import annotations, conversions
+from jointseg_ros import annotations, conversions, space_messages
 from jointseg_ros.conversions import Result
 from jointseg_ros.levels import Rhythm
 
@@ -84,6 +85,18 @@ TOPICS: dict[str, tuple[Topic, ...]] = {
 }
 """Of each model, beside the label info and the overlay that all have."""
 
+IN_SPACE = (
+    Topic(
+        "detections_3d",
+        Detection3DArray,
+        space_messages.detections_3d_message,
+        lazy=False,
+        depth=JOINED,
+    ),
+    Topic("markers", MarkerArray, space_messages.markers_message),
+    Topic("points", PointCloud2, space_messages.points_message),
+)
+"""Of cameras with depth, or at a known height above the ground."""
 
 FOXGLOVE = annotations.foxglove_messages()
 ANNOTATIONS: tuple[Topic, ...] = ()
@@ -115,9 +128,9 @@ class CameraOutputs:
     rhythms  of the topics by name; a lazy one is watched while somebody listens
     """
 
-    def __init__(self, node: Node, camera: str, model_type: str) -> None:
+    def __init__(self, node: Node, camera: str, model_type: str, in_space: bool = False) -> None:
         self._node = node
-        self._topics = (*TOPICS[model_type], *ANNOTATIONS)
+        self._topics = (*TOPICS[model_type], *ANNOTATIONS, *(IN_SPACE if in_space else ()))
         kinds = {topic.name: (topic.type, reliable(topic.depth)) for topic in self._topics}
         kinds |= {name: (kind, reliable(1)) for name, (kind, _) in OVERLAYS.items()}
         self.rhythms = {name: Rhythm() for name in kinds}

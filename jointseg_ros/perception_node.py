@@ -80,6 +80,7 @@ class PerceptionNode(LifecycleNode):
         self._stats = None
         self._outputs: dict[str, CameraOutputs] = {}
         self._inputs = CameraInputs(self, lambda: self.settings.cameras, self._receive)
+        self.monitor.depth = self._inputs.depth.facts
         self.reporter = Reporter(self, health=self)
         self.create_service(SetBool, "~/enable", self._enable)
         waiting = ReentrantCallbackGroup()  # what waits for a model lets others go on
@@ -234,10 +235,13 @@ class PerceptionNode(LifecycleNode):
 
     def _create_outputs(self) -> None:
         model_type = self.predictor.model_type
-        self._outputs = {c: CameraOutputs(self, c, model_type) for c in self.settings.camera_names}
+        self._outputs = {
+            camera.name: CameraOutputs(self, camera.name, model_type, camera.in_space)
+            for camera in self.settings.cameras
+        }
         self._stats = self.create_publisher(InferenceStats, "~/stats", reliable(10))
         parts = self._mailbox, self.predictor, self._outputs, self._stats, self.monitor
-        self._worker = Worker(self, *parts, lambda: self.settings)
+        self._worker = Worker(self, *parts, lambda: self.settings, self._inputs.depth)
 
     def _exchange(self, predictor: Predictor, warm_up_ms: float) -> None:
         """Another model from the next batch on."""

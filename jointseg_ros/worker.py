@@ -18,12 +18,14 @@ from jointseg_core.errors import BadImage
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
 from jointseg_ros.conversions import Result, without_nan
+from jointseg_ros.depth_inputs import DepthInputs
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
 from jointseg_ros.model import apply_settings
 from jointseg_ros.monitor import Monitor
 from jointseg_ros.outputs import CameraOutputs
 from jointseg_ros.overlay import OverlayThread
 from jointseg_ros.parameters import Settings
+from jointseg_ros.places import Places
 from jointseg_ros.tracking import CameraTracks
 
 
@@ -58,11 +60,12 @@ class Worker:
         stats: Publisher,
         monitor: Monitor,
         settings: Callable[[], Settings],
+        depth: DepthInputs,
     ) -> None:
         self.predictor = predictor  # may be exchanged at any time; the next batch uses the new one
         self._node, self._mailbox, self._outputs = node, mailbox, outputs
         self._stats, self._monitor, self._settings = stats, monitor, settings
-        self._tracks = CameraTracks()
+        self._tracks, self._depth, self._places = CameraTracks(), depth, Places(depth)
         self._complain = Complaints(node.get_logger().warning)
         self.device_error = ""  # until somebody has loaded the model anew: no frame is tried
         self._applied: tuple[Predictor, Settings] | None = None
@@ -107,6 +110,8 @@ class Worker:
                 self._mailbox.drop(frame, "device")
             return
         self._apply(predictor, settings)
+        for frame in batch:
+            self._depth.expect(frame.camera, frame.stamp)
         pictures = self._decoded([frame for frame in batch if not self._too_old(frame, settings)])
         decoded = time.monotonic()
         seen = self._predicted(predictor, pictures)
@@ -197,7 +202,8 @@ class Worker:
             predictions, tracks = self._tracks(
                 frame.camera, frame.stamp, predictions, settings, predictor
             )
-            result = Result(frame.header, image, predictions, classes, settings, tracks)
+            space = self._places(frame.camera, frame.header, predictions, classes, settings)
+            result = Result(frame.header, image, predictions, classes, settings, tracks, space)
             self._outputs[frame.camera].publish(result)
         except Exception as error:
             self._failed(frame, Failure.of(error, "publish"))

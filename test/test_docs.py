@@ -233,11 +233,11 @@ def test_the_rooms_are_those_that_the_imports_are_held_to() -> None:
 
 def test_the_page_of_topics_has_each_topic_of_each_model() -> None:
     pytest.importorskip("jointseg_msgs.msg", reason="the messages are not built")
-    from jointseg_ros.outputs import TOPICS
+    from jointseg_ros.outputs import IN_SPACE, TOPICS
 
     page = (ROOT / "docs/topics.md").read_text()
     for place, model in enumerate(("joint", "rdsnet", "segrpn")):
-        for topic in TOPICS[model]:
+        for topic in (*TOPICS[model], *IN_SPACE):
             row = re.search(rf"^\| `{topic.name}` \|(.*)\|$", page, re.M)
             assert row, topic.name
             kind, _, when, *models = (cell.strip() for cell in row[1].split("|"))

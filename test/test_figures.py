@@ -230,7 +230,7 @@ def test_numbers_are_those_of_their_fields(page: Path) -> None:
 FREE = {
     "joint.md": "its numbers are being measured again",
     **dict.fromkeys(("benchmark.md", "consume.md", "faithfulness.md", "gpu.md"), "settings"),
-    "tracks.md": "settings",
+    **dict.fromkeys(("depth.md", "tracks.md"), "settings"),
     **dict.fromkeys(("evaluate.md", "security.md", "vehicle.md"), "versions, settings, examples"),
     **dict.fromkeys(("fine_tuning.md", "views.md"), "one example, measured once, without a file"),
     "replay.md": "shares of time, memory and one drive, measured once, without a file",

@@ -17,6 +17,9 @@ from jointseg_ros.model_choices import DEFAULT_MODEL, MODELS
 from jointseg_ros.transports import TRANSPORTS, problem
 
 IN_FILE = "as in params_file when empty"
+SEVERAL = f"with several cameras it holds {{camera}}, as in /{{camera}}/image_raw; {IN_FILE}"
+CAMERA_TOPICS = ("image_topic", "depth_topic", "camera_info_topic")
+"""Arguments that are parameters of each camera."""
 
 ARGUMENTS = (
     Argument(
@@ -51,8 +54,20 @@ ARGUMENTS = (
         "image_topic",
         "",
         (),
-        "topic of the images; with several cameras it holds {camera}, as in /{camera}/image_raw; "
-        + IN_FILE,
+        f"topic of the images; {SEVERAL}",
+    ),
+    Argument(
+        "depth_topic",
+        "",
+        (),
+        "topic of depth that is registered to the images, by which objects are placed in space; "
+        + SEVERAL,
+    ),
+    Argument(
+        "camera_info_topic",
+        "",
+        (),
+        f"topic of the calibration, for depth; empty: camera_info beside the images; {SEVERAL}",
     ),
     Argument("transport", "", (), f"kind of the images: {', '.join(TRANSPORTS)}; {IN_FILE}"),
     Argument("namespace", "", (), "namespace of the nodes"),
@@ -126,11 +141,12 @@ def check(given: Mapping[str, str]) -> None:
         )
     if not Path(given["params_file"]).is_file():
         raise BadConfig(f"params_file:={given['params_file']} is not a file; give its full path")
-    if len(cameras(given)) > 1 and given["image_topic"] and "{camera}" not in given["image_topic"]:
-        raise BadConfig(
-            f"image_topic:={given['image_topic']} is one topic, and {', '.join(cameras(given))} "
-            "are several cameras; write {camera} where their names differ"
-        )
+    for name in CAMERA_TOPICS:
+        if len(cameras(given)) > 1 and given[name] and "{camera}" not in given[name]:
+            raise BadConfig(
+                f"{name}:={given[name]} is one topic, and {', '.join(cameras(given))} "
+                "are several cameras; write {camera} where their names differ"
+            )
     if given["transport"] and (reason := problem(given["transport"])):
         raise BadConfig(f"transport:={given['transport']}: {reason}")
     positive_seconds("respawn_delay", given["respawn_delay"])
@@ -178,16 +194,16 @@ def parameters(given: Mapping[str, str], model: str) -> Iterator[tuple[str, Valu
     for name, argument in PASSED_ON.items():
         if given[argument]:
             yield name, given[argument]
-    if given["cameras"] or given["image_topic"] or given["transport"]:
+    if any(given[name] for name in ("cameras", "transport", *CAMERA_TOPICS)):
         yield from camera_parameters(given)
 
 
 def camera_parameters(given: Mapping[str, str]) -> Iterator[tuple[str, Value]]:
     yield "camera_names", cameras(given)
     for camera in cameras(given):
-        if given["image_topic"]:
-            topic = given["image_topic"].replace("{camera}", camera)
-            yield f"cameras.{camera}.image_topic", topic
+        for name in CAMERA_TOPICS:
+            if given[name]:
+                yield f"cameras.{camera}.{name}", given[name].replace("{camera}", camera)
         if given["transport"]:
             yield f"cameras.{camera}.transport", given["transport"]
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from jointseg_msgs.msg import InstanceMask, InstanceMaskArray, PanopticSegmentAr
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from jointseg_core import CITYSCAPES, Masks, PanopticFusion, Predictions
+from jointseg_objects.depth import Objects3D
+from jointseg_objects.messages import detections_3d_message
 from jointseg_ros.conversions import (
     Result,
     detections_message,
@@ -33,12 +36,11 @@ from jointseg_ros.conversions import (
     panoptic_segments_message,
 )
 from jointseg_ros.parameters import Settings
+from jointseg_ros.serialized import message_class
 
 PAGE = (Path(__file__).parents[2] / "docs" / "consume.md").read_text()
-PYTHON, DECODE, CONSUMER, PANOPTIC_PYTHON, PANOPTIC = (
-    re.findall(f"```{language}\n(.*?)```", PAGE, re.S)[place]
-    for language, place in (("python", 0), ("cpp", 0), ("cpp", 1), ("python", 1), ("cpp", 2))
-)
+PYTHON, PANOPTIC_PYTHON, FOLLOWER_PYTHON = re.findall("```python\n(.*?)```", PAGE, re.S)
+DECODE, CONSUMER, PANOPTIC, FOLLOWER, FOLLOWER_NODE = re.findall("```cpp\n(.*?)```", PAGE, re.S)
 
 
 def seen() -> Predictions:
@@ -134,6 +136,7 @@ def include_flags() -> list[str]:
 def compiled(source: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     (folder / "decode.hpp").write_text(DECODE)
     (folder / "panoptic.hpp").write_text(PANOPTIC)
+    (folder / "follower.hpp").write_text(FOLLOWER)
     (folder / "main.cpp").write_text(source)
     command = ["g++", "-std=c++17", "-Wall", "-Wextra", *flags, "main.cpp", *include_flags()]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -174,9 +177,10 @@ def test_the_cpp_decoder_gives_the_same_pixels(tmp_path: Path) -> None:
         assert np.array_equal(np.array(list(line), int).astype(bool), crop.numpy().reshape(-1))
 
 
-def test_the_cpp_node_compiles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("node", [CONSUMER, FOLLOWER_NODE], ids=["consumer", "follower"])
+def test_the_cpp_nodes_compile(node: str, tmp_path: Path) -> None:
     needs("rclcpp/rclcpp.hpp", "jointseg_msgs/msg/instance_mask_array.hpp")
-    build = compiled(CONSUMER, tmp_path, "-fsyntax-only")
+    build = compiled(node, tmp_path, "-fsyntax-only")
     assert build.returncode == 0, build.stderr
 
 
@@ -233,3 +237,73 @@ int main() {{
     printed = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True)
     unsure = 60 * 90 - sum(segment.area for segment in array.segments)
     assert printed.stdout == f"111 {unsure}"
+
+
+CARS = [  # seconds, and the objects in space then: class, track, metres ahead
+    (5, [("car", "4", 20), ("car", "7", 12), ("person", "9", 3)]),
+    (6, [("car", "4", 8), ("car", "7", 11)]),
+    (6.5, [("car", "4", 7), ("car", "", 2)]),
+    (8, [("car", "4", 6), ("car", "8", 9)]),
+]
+FOLLOWED = [("7", 12), ("7", 11), ("4", 6)]
+
+
+def in_space(second: float, objects: list[tuple[str, str, float]]) -> Detection3DArray:
+    names, tracks, ahead = zip(*objects, strict=True)
+    places = np.array([(0, 0, z) for z in ahead], float)
+    count = np.arange(len(ahead))
+    spread = np.broadcast_to(np.eye(3), (len(ahead), 3, 3))
+    found = Objects3D(count, places, spread, places, places, count)
+    of_time = header(int(second))
+    of_time.stamp.nanosec = int(second % 1 * 1e9)
+    scores = [0.9] * len(ahead)
+    return detections_3d_message(message_class, of_time, found, scores, names, tracks)
+
+
+def test_the_python_example_follows_the_nearest_car_by_its_track(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    example: dict = {"__name__": "example"}
+    exec(compile(FOLLOWER_PYTHON, "consume.md", "exec"), example)
+    follower = SimpleNamespace(track="", seen=0.0)
+    for moment in CARS:
+        example["Follower"].follow(follower, in_space(*moment))
+    said = [f"car {track} is {metres:.1f} m away" for track, metres in FOLLOWED]
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_cpp_example_follows_the_nearest_car_by_its_track(tmp_path: Path) -> None:
+    needs("vision_msgs/msg/detection3_d_array.hpp", "geometry_msgs/msg/pose.hpp")
+    body = ""
+    for second, objects in CARS:
+        sent = "".join(
+            f'add(message, "{name}", "{track}", {metres});' for name, track, metres in objects
+        )
+        body += f"{{vision_msgs::msg::Detection3DArray message; {sent} show(message, {second});}}\n"
+    source = f"""#include <iostream>
+#include "follower.hpp"
+using Array = vision_msgs::msg::Detection3DArray;
+Follower follower;
+void add(Array & message, const char * name, const char * track, double metres)
+{{
+  vision_msgs::msg::Detection3D car;
+  car.id = track;
+  car.results.resize(1);
+  car.results[0].hypothesis.class_id = name;
+  car.results[0].pose.pose.position.z = metres;
+  message.detections.push_back(car);
+}}
+void show(Array & message, double now)
+{{
+  message.header.stamp.sec = static_cast<int32_t>(now);
+  message.header.stamp.nanosec = static_cast<uint32_t>((now - message.header.stamp.sec) * 1e9);
+  const double metres = follower.follow(message);
+  if (metres >= 0) {{std::cout << follower.track << " " << metres << "\\n";}}
+}}
+int main() {{
+{body}}}
+"""
+    build = compiled(source, tmp_path, "-o", "main")
+    assert build.returncode == 0, build.stderr
+    printed = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines() == [f"{track} {metres}" for track, metres in FOLLOWED]

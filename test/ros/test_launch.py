@@ -209,6 +209,7 @@ def test_show_args_explains_every_argument(starter: str) -> None:
     shown = launching(starter, "perception", "--show-args")
     names = [
         *["model", "params_file", "weights", "device", "precision", "cameras", "image_topic"],
+        *["depth_topic", "camera_info_topic"],
         *["transport", "namespace", "name", "autostart", "use_sim_time", "log_level"],
         *["respawn", "respawn_delay", "rviz", "overlay", "foxglove"],
     ]
@@ -261,6 +262,7 @@ def test_replay_plays_files_by_its_own_player_and_folders_by_ros2_bag(transport,
             "is the file of one model, and model:=both starts two",
         ),
         (["cameras:=front,rear", "image_topic:=/image"], "write {camera} where"),
+        (["cameras:=front,rear", "depth_topic:=/depth"], "depth_topic:=/depth is one topic"),
         ([f"params_file:={MULTI_CAMERA}", "image_topic:=/image"], "front, left, right are several"),
         (["params_file:=/nowhere.yaml"], "params_file:=/nowhere.yaml is not a file"),
         (["respawn_delay:=soon"], "respawn_delay:=soon is not a number of seconds"),
@@ -296,7 +298,8 @@ def test_arguments_that_nobody_has_are_said_with_the_nearest_name() -> None:
 
 def test_a_command_says_to_the_node_what_the_arguments_say() -> None:
     words = ["model:=rdsnet", "namespace:=car", "name:=eyes", "weights:=/1e3", "cameras:=a,b"]
-    given = values(perception.ARGUMENTS, [*words, "image_topic:=/{camera}/image"])
+    topics = ["image_topic:=/{camera}/image", "depth_topic:=/{camera}/depth"]
+    given = values(perception.ARGUMENTS, [*words, *topics])
     [node] = perception.programs(given)
     command = node.command()
     assert command[1:3] == ["-m", "jointseg_ros.perception_node"]
@@ -305,7 +308,8 @@ def test_a_command_says_to_the_node_what_the_arguments_say() -> None:
         *("__node:=eyes", "__ns:=/car", given["params_file"], "autostart:=true"),
         *('model.type:="rdsnet"', 'model.weights:="/1e3"', "use_sim_time:=false"),
         *('camera_names:=["a", "b"]', 'cameras.a.image_topic:="/a/image"'),
-        'cameras.b.image_topic:="/b/image"',
+        *('cameras.b.image_topic:="/b/image"', 'cameras.a.depth_topic:="/a/depth"'),
+        'cameras.b.depth_topic:="/b/depth"',
     }
 
 

@@ -1,0 +1,168 @@
+"""Depth and calibration of the cameras: what came lately, and what of it belongs to a picture."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from jointseg_core.errors import BadImage, BadInput
+from jointseg_core.messages import stamp_ns
+from jointseg_objects.depth import Intrinsics
+from jointseg_objects.depth_images import message_to_depth
+from jointseg_ros.monitor import DepthFacts
+from jointseg_ros.parameters import Camera
+
+KEPT = 8
+"""Depth images of a camera that wait for the picture of their stamp."""
+
+
+class Registered(NamedTuple):
+    """What is known of a picture in space; depth [H, W] is None where only the ground is."""
+
+    intrinsics: Intrinsics
+    depth: np.ndarray | None
+
+
+class _Waiting:
+    """The last depth images of a camera, and its newest calibration."""
+
+    def __init__(self) -> None:
+        self.info: CameraInfo | None = None
+        self.images: list[Image] = []
+        self.wanted: int | None = None  # the stamp of a picture that is at work
+
+    def put(self, image: Image) -> bool:
+        """Keep it, in place of the oldest that is not wanted; False where the clock jumped back.
+
+        Then all older ones are forgotten: they may be of another recording.
+        """
+        jumped = bool(self.images) and stamp_ns(image.header) < stamp_ns(self.images[-1].header)
+        self.images = [image] if jumped else [*self.images, image]
+        if len(self.images) > KEPT:
+            spared = self.wanted is not None and self.nearest(self.wanted) is self.images[0]
+            del self.images[1 if spared else 0]
+        return not jumped
+
+    def nearest(self, stamp: int) -> Image | None:
+        """The one whose stamp differs least."""
+        key = lambda image: abs(stamp_ns(image.header) - stamp)  # noqa: E731
+        return min(self.images, key=key, default=None)
+
+
+class DepthInputs:
+    """Subscriptions to depth and calibration of the cameras that have them; safe on any thread."""
+
+    def __init__(self, node: Node, cameras: Callable[[], tuple[Camera, ...]]) -> None:
+        self._node, self._cameras = node, cameras
+        self._subscriptions: list[Subscription] = []
+        self._lock = threading.Lock()
+        self._waiting: dict[str, _Waiting] = {}
+        self.facts: dict[str, DepthFacts] = {}
+
+    def subscribe(self) -> None:
+        """Receive from now on; nothing where no camera has depth or a known height."""
+        for camera in self._cameras():
+            if camera.in_space:
+                self.facts.setdefault(camera.name, DepthFacts())
+                self._waiting[camera.name] = _Waiting()
+                self._subscriptions += self._subscribed(camera)
+
+    def unsubscribe(self) -> None:
+        """Receive nothing more, and forget what came."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions, self._waiting = [], {}
+
+    def _subscribed(self, camera: Camera) -> Iterator[Subscription]:
+        waiting, facts = self._waiting[camera.name], self.facts[camera.name]
+
+        def keep_info(message: CameraInfo) -> None:
+            waiting.info = message
+
+        def keep(message: Image) -> None:
+            with self._lock:
+                facts.backwards += not waiting.put(message)
+
+        yield self._subscription(CameraInfo, camera.info_topic(self._node), keep_info, 1)
+        if camera.depth_topic:
+            yield self._subscription(Image, camera.depth_topic, keep, KEPT)
+
+    def _subscription(self, kind: type, topic: str, keep: Callable, depth: int) -> Subscription:
+        qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+        overriding = QoSOverridingOptions.with_default_policies()
+        return self._node.create_subscription(
+            kind, topic, keep, qos, qos_overriding_options=overriding
+        )
+
+    def expect(self, camera: str, stamp: int) -> None:
+        """A picture of this stamp, in ns, is at work: its depth must not go meanwhile."""
+        if (waiting := self._waiting.get(camera)) is not None:
+            with self._lock:
+                waiting.wanted = stamp
+
+    def of(
+        self, camera: Camera, header: Header, size: tuple[int, int], tolerance_ms: float
+    ) -> Registered | None:
+        """What belongs to a picture of (H, W) pixels; None without a calibration of its size.
+
+        Whatever is missing or does not fit is counted.
+        """
+        facts = self.facts.setdefault(camera.name, DepthFacts())
+        try:
+            waiting = self._waiting.get(camera.name) or _Waiting()
+            intrinsics = _intrinsics(waiting.info, size)
+        except BadInput as error:
+            facts.note("calibration", str(error))
+            return None
+        if not camera.depth_topic:
+            return Registered(intrinsics, None)
+        try:
+            with self._lock:
+                image = waiting.nearest(stamp_ns(header))
+            depth = _depth(image, header, size, tolerance_ms)
+        except BadImage as error:
+            facts.note(error.reason, str(error))
+            return Registered(intrinsics, None)
+        facts.used += 1
+        return Registered(intrinsics, depth)
+
+
+def _intrinsics(info: CameraInfo | None, size: tuple[int, int]) -> Intrinsics:
+    """Of the rectified picture (P) where that is said, else of the camera (K). BadInput."""
+    if info is None:
+        raise BadInput("no camera_info has come")
+    if (info.height, info.width) not in (size, (0, 0)):
+        height, width = size
+        is_of = f"{info.width} x {info.height}"
+        raise BadInput(f"camera_info is of {is_of} pixels, the picture has {width} x {height}")
+    if info.p[0] > 0:
+        return Intrinsics.from_matrix(np.reshape(info.p, (3, 4))[:, :3])
+    return Intrinsics.from_matrix(info.k)
+
+
+def _depth(
+    image: Image | None, header: Header, size: tuple[int, int], tolerance_ms: float
+) -> np.ndarray:
+    """The depth that belongs to a picture. Raises BadImage with the reason."""
+    if image is None:
+        raise BadImage("not_in_time", "no depth has come")
+    apart_ms = abs(stamp_ns(image.header) - stamp_ns(header)) / 1e6
+    if apart_ms > tolerance_ms:
+        text = f"the nearest depth is {apart_ms:.0f} ms away, depth.tolerance_ms {tolerance_ms:g}"
+        raise BadImage("not_in_time", text)
+    if image.header.frame_id != header.frame_id:
+        other, own = (f"{one.frame_id[:40]!a}" for one in (image.header, header))
+        raise BadImage("frame_id", f"depth is in the frame {other}, the picture in {own}")
+    if (image.height, image.width) != size:
+        text = f"depth is {image.width} x {image.height}, the picture {size[1]} x {size[0]} pixels"
+        raise BadImage("size", text)
+    return message_to_depth(image)
