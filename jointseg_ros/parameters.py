@@ -293,7 +293,6 @@ def _declare_camera(node: Node, name: str) -> Camera:
         "ground_pitch": on_configure(
             0.0, "radians that the camera looks down by", limits=(-1.5, 1.5)
         ),
-        "roi": on_configure("", "X,Y,WIDTH,HEIGHT: what the network sees of the images; else all"),
     }
     values = {
         key: given.declare(node, f"cameras.{name}.{key}", spec.default, descriptor(spec))
