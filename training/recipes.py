@@ -48,7 +48,7 @@ class Recipe:
     styles: tuple[str, ...] = ("plain",)  # so many of each; the first is validated on
     validation_scenes: int = 500  # and validation scenes
     real: int = 0  # visits of each real picture that may teach shipped weights, for one of scenes
-    teacher: str = ""  # weights whose answers teach real pictures without annotations as well
+    teacher: str = ""  # weights that speak where nobody annotated; none = not even those of --init
     overfit: int = 0  # learn so many training pictures by heart, validate on the same; 0 = all
 
     pretrained: bool = False  # whether it has to start from given weights

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from jointseg_core import CITYSCAPES, UNLABELLED, Predictions, Target
+from jointseg_core import CITYSCAPES, UNLABELLED, Predictions, Target, load_model
 from jointseg_core.errors import BadCheckpoint, BadDataset
 from jointseg_core.predictor import Predictor
 from jointseg_eval.arguments import weights
@@ -21,6 +22,8 @@ from training.loading.real_streets import UDACITY, without_outlines
 
 SURE_PIXEL, SURE_OBJECT, PERHAPS = 0.7, 0.5, 0.1
 """Least probability of a pixel's class, and scores of objects and of what may be one."""
+KEPT = 20_000
+"""Answers that a process remembers, some 20 kB each."""
 
 
 class TaughtSamples:
@@ -70,23 +73,32 @@ class TaughtSamples:
 class TaughtPixels(Changed):
     """Pictures whose pixels without a class have that of the stuff which `teacher` is sure of.
 
-    Things that nobody annotated stay without a class. Every picture is looked at once, here.
+    teacher  weights, or the name of shipped ones; BadCheckpoint where they know no pixels
+
+    Things that nobody annotated stay without a class. A process asks the teacher once of a picture,
+    when it is first wanted.
     """
 
     def __init__(self, samples: Samples, teacher: str) -> None:
         super().__init__(samples)
-        predictor = Predictor.from_file(weights(teacher))
-        theirs, ours = predictor.classes, self.classes
+        self._weights = weights(teacher)
+        _, self._manifest = load_model(self._weights)
+        theirs, ours = self._manifest.classes, self.classes
+        if not theirs.semantic:
+            raise BadCheckpoint(f"{self._weights}: knows no classes of pixels to teach")
         shared = set(ours.semantic).intersection(theirs.semantic)
         self._numbers = np.full(256, UNLABELLED, np.uint8)
         for name in shared.difference(ours.things, theirs.things):
             self._numbers[theirs.semantic.index(name)] = ours.semantic.index(name)
-        self._maps = [self._seen(predictor, samples[i].image) for i in range(len(samples))]
-        self._taught = f"taught {predictor.sha256}"
+        self._seen = lru_cache(KEPT)(self._see)
 
-    def _seen(self, predictor: Predictor, image: np.ndarray) -> np.ndarray:
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor.from_file(self._weights, "cpu", backend="torch")
+
+    def _see(self, index: int) -> np.ndarray:
         """The class of each pixel, as a PNG."""
-        found = predictor([image])[0]
+        found = self._predictor([self.samples[index].image])[0]
         assert found.semantic is not None and found.confidence is not None
         semantic = self._numbers[found.semantic.numpy()]
         semantic[found.confidence.numpy() < SURE_PIXEL] = UNLABELLED
@@ -95,13 +107,14 @@ class TaughtPixels(Changed):
     def __getitem__(self, index: int) -> Sample:
         sample = self.samples[index]
         target = sample.target
-        taught = torch.from_numpy(cv2.imdecode(self._maps[index], cv2.IMREAD_UNCHANGED)).long()
+        assert target.semantic is not None
+        taught = torch.from_numpy(cv2.imdecode(self._seen(index), cv2.IMREAD_UNCHANGED)).long()
         taught[target.masks.any(0)] = UNLABELLED
         semantic = torch.where(target.semantic == UNLABELLED, taught, target.semantic)
         return replace(sample, target=replace(target, semantic=semantic))
 
     def identity(self) -> str:
-        return f"{self.samples.identity()} {self._taught}"
+        return f"{self.samples.identity()} taught {self._manifest.sha256}"
 
 
 def _target(found: Predictions) -> Target:

@@ -19,6 +19,8 @@ from training.recipes import Recipe, learns_pixels
 
 OF_PIXELS = ("pq", "miou", "foreground_miou")
 """Metrics that validation pictures without classes of pixels do not give."""
+NOBODY = "none"
+"""As --teacher: pixels outside of objects train nothing."""
 LOOKED_AT = 20
 """Validation pictures among which some object is to have an outline."""
 
@@ -100,14 +102,18 @@ def _files(samples: Samples) -> list[tuple[str, int]]:
 
 
 def with_stuff(recipe: Recipe, init: Sequence[Path]) -> Recipe:
-    """The recipe with the stuff that the weights it starts from know, for data that has none."""
+    """The recipe with the stuff that the weights it starts from know, for data that has none.
+
+    These weights are its teacher, where no other one is named: what they know is not forgotten.
+    """
     if recipe.stuff or recipe.data is None or not learns_pixels(recipe.model):
         return recipe
     for path in reversed(init):
         if path.suffix == ".safetensors" and (classes := load_model(path)[1].classes).semantic:
             things = set(classes.thing_to_semantic)
             stuff = (name for k, name in enumerate(classes.semantic) if k not in things)
-            return replace(recipe, stuff=tuple(stuff))
+            teacher = recipe.teacher or str(path)
+            return replace(recipe, stuff=tuple(stuff), teacher=teacher)
     return recipe
 
 
@@ -124,14 +130,12 @@ def with_pixels(training: Samples, recipe: Recipe) -> Samples:
             " start from weights that know some, --init joint_lite, or train an rdsnet recipe"
         )
     pixels = ObjectPixels(training, recipe.stuff)
-    if recipe.teacher:
-        say(f"pixels outside of objects learn what {recipe.teacher} is sure of")
-        return TaughtPixels(pixels, recipe.teacher)
-    say(
-        f"pixels outside of objects train nothing; {', '.join(recipe.stuff)} stay as the weights"
-        " know them"
-    )
-    return pixels
+    if recipe.teacher in ("", NOBODY):
+        say("pixels outside of objects train nothing")
+        return pixels
+    known = ", ".join(recipe.stuff)
+    say(f"pixels outside of objects learn where {Path(recipe.teacher).stem} is sure of {known}")
+    return TaughtPixels(pixels, recipe.teacher)
 
 
 def best_metric(recipe: Recipe, validation: Samples, chosen: bool) -> Recipe:
