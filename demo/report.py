@@ -126,9 +126,8 @@ def _in_space(online: Online) -> str:
     if np.isnan(error):
         return ""
     placed = online.positions["placed_up_to_40_m"]
-    return (
-        f"positions are {error:.1%} of their distance off (median up to 40 m), {placed:.0%} found"
-    )
+    told = f"positions up to 40 m are off by {error:.1%} of the distance (median)"
+    return f"{told}; {placed:.0%} of the true objects have one"
 
 
 def _timed(online: Online, latency_ms: Mapping[int, float]) -> Online:
