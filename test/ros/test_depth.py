@@ -134,6 +134,9 @@ def test_what_has_no_depth_may_stand_on_the_ground() -> None:
     space = placed(places(depth(car), calibration=info()), low)
     assert space.objects.position[:, 2] == pytest.approx([5, 20])
     assert (space.objects.pixels > 0).tolist() == [True, False]
+    part = replace(low.cameras[0], roi="0,0,96,30")  # the person may go on below
+    space = placed(places(depth(car), calibration=info()), replace(ON, cameras=(part,)))
+    assert space.objects.index.tolist() == [0]
     alone = replace(low.cameras[0], depth_topic="")
     of = places(calibration=info())
     assert placed(of, replace(ON, cameras=(alone,))).objects.pixels.tolist() == [0, 0]
