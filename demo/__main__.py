@@ -40,7 +40,7 @@ from jointseg_eval.arguments import bounded
 from jointseg_eval.input_validation import working_folder
 from jointseg_eval.provenance import command_line
 from jointseg_eval.recordings.bags import BagReader, merge
-from jointseg_eval.recordings.topics import IMAGE
+from jointseg_eval.recordings.topics import DEPTH, IMAGE
 from jointseg_eval.scores import percentiles, write_json
 from jointseg_eval.video import Video
 from training.scenes.driving_bag import FRAMES_PER_STREET, RATE_HZ, STREETS, write_driving_bag
@@ -64,11 +64,15 @@ Steps = Callable[[str, int | None], Callable[[int], None]]
 
 @dataclass(frozen=True)
 class Survey:
-    """What is in the recording that is played: times and stamps in ns, sizes in bytes."""
+    """What is in the recording that is played: times and stamps in ns, sizes in bytes.
+
+    largest_frame: a picture, and the depth that is sent with it.
+    """
 
     start: int
     stamps: tuple[int, ...]
-    largest_image: int
+    largest_frame: int
+    depth_topic: str  # empty where there is none
 
     @property
     def rate_hz(self) -> float:
@@ -126,17 +130,19 @@ def _make_input(options: argparse.Namespace, path: Path, step: Steps) -> None:
         return
     done = step("driving through streets", options.streets * options.frames_per_street)
     streets, frames = options.streets, options.frames_per_street
-    write_driving_bag(path, options.seed, streets, frames, progress=lambda n, _: done(n))
+    told = {"progress": lambda n, _: done(n), "depth": options.depth}
+    write_driving_bag(path, options.seed, streets, frames, **told)
 
 
 def _survey(path: Path) -> Survey:
-    stamps, largest, start = [], 0, 0
+    stamps, sizes, start = [], {IMAGE: 0, DEPTH: 0}, 0
     with BagReader(path) as bag:
-        for message in bag.messages([IMAGE]):
+        for message in bag.messages(list(sizes)):
             start = start or message.time
-            stamps.append(stamp_ns(message.content.header))
-            largest = max(largest, len(message.content.data))
-    return Survey(start, tuple(stamps), largest)
+            sizes[message.topic] = max(sizes[message.topic], len(message.content.data))
+            if message.topic == IMAGE:
+                stamps.append(stamp_ns(message.content.header))
+    return Survey(start, tuple(stamps), sum(sizes.values()), DEPTH if sizes[DEPTH] else "")
 
 
 def _replay_all(
@@ -152,9 +158,10 @@ def _replay_all(
             models,
             folder,
             IMAGE,
-            survey.largest_image,
+            survey.largest_frame,
             _weights(options),
             done,
+            survey.depth_topic,
         )
         replays |= dict.fromkeys(models, result)
     return replays
@@ -275,6 +282,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=SEED, help="of the synthetic drive; training used those < 1000")
     add("--streets", type=count, default=STREETS)
     add("--frames-per-street", type=count, default=FRAMES_PER_STREET)
+    on_or_off = {"action": argparse.BooleanOptionalAction, "default": True}
+    add("--depth", **on_or_off, help="of the synthetic drive: objects get a place in space")
     add("--models", nargs="+", choices=list(MODELS), default=list(DEFAULT_MODELS))
     add("--weights", type=_named_path, action="append", help="other weights, as MODEL=FILE")
     add("--together", action="store_true", help="all models at once instead of one by one")

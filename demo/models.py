@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 CAMERA = "camera"
 DEFAULT_MODELS = ("joint",)
+DETECTIONS_3D = "detections_3d"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class DemoModel:
         return "semantic/image" in self.results
 
     @property
+    def makes_masks(self) -> bool:
+        """Whether its objects have pixels of their own, by whose depth they get a place."""
+        return "instance_masks" in self.results
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """All that its node publishes of a camera and the demo records."""
         maps = ("foreground/image", "semantic/label_info") if self.makes_maps else ()
@@ -32,7 +38,7 @@ class DemoModel:
     @property
     def scores(self) -> tuple[str, ...]:
         """What is measured of it."""
-        masks = ("mask_ap", "mask_ap50") if "instance_masks" in self.results else ()
+        masks = ("mask_ap", "mask_ap50") if self.makes_masks else ()
         maps = ("miou", "foreground_miou") if self.makes_maps else ()
         return ("box_ap", "box_ap50", *masks, *maps)
 

@@ -40,7 +40,8 @@ class Panels:
             found = frame.results[model]
             if found is not None or model not in self._last:
                 title = MODELS[model].title
-                self._last[model] = _drawn(frame, found, self._classes, title, PANEL_WIDTH)
+                seen, tracks = self._classes, frame.tracks.get(model)
+                self._last[model] = _drawn(frame, found, seen, title, PANEL_WIDTH, tracks)
         return _stacked([self._last[model] for model in self._models])
 
 
@@ -84,18 +85,28 @@ def _row(frame: Synchronised, models: Sequence[str], classes: Classes) -> Iterat
 
 
 def _drawn(
-    frame: Synchronised, found: Predictions | None, classes: Classes, title: str, width: int
+    frame: Synchronised,
+    found: Predictions | None,
+    classes: Classes,
+    title: str,
+    width: int,
+    tracks: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The picture of a frame, about `width` pixels wide, with what was found and a title."""
+    """The picture of a frame, about `width` pixels wide, with what was found and a title.
+
+    tracks: int [N], by which objects keep their colours.
+    """
     size = _size_for(frame.picture.shape[:2], width)
     enlarge = size[0] > frame.picture.shape[0]
     method = cv2.INTER_CUBIC if enlarge else cv2.INTER_AREA
     picture = cv2.resize(frame.picture, size[::-1], interpolation=method)
     if found is None:
         return _titled(picture, f"{title}: {NO_RESULT}")
-    shown = resized(found[found.scores >= MIN_SCORE], size)
-    scores = title != TRUTH
-    return _titled(draw(picture, shown, classes, min_score=0, show_scores=scores), title)
+    certain = found.scores >= MIN_SCORE
+    shown, scores = resized(found[certain], size), title != TRUTH
+    known = None if tracks is None else tracks[certain.numpy()]
+    drawn = draw(picture, shown, classes, min_score=0, show_scores=scores, tracks=known)
+    return _titled(drawn, title)
 
 
 def _size_for(size: tuple[int, int], width: int) -> tuple[int, int]:

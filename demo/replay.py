@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.models import CAMERA, MODELS, result_topic
+from demo.models import CAMERA, DETECTIONS_3D, MODELS, result_topic
 from jointseg_core.errors import SegError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,11 +75,13 @@ def replay(
     image_bytes: int,
     weights: Mapping[str, Path] | None = None,
     progress: Callable[[int], None] = lambda frames: None,
+    depth_topic: str = "",
 ) -> Replay:
     """Play `bag` once to the nodes of these models, all at the same time; files go to `folder`.
 
-    image_bytes: the size of an image, which decides about shared memory; weights: other than the
-    shipped ones; progress: told the number of frames played. ReplayError when a process fails.
+    image_bytes: the size of what is sent at once, which decides about shared memory; weights: other
+    than the shipped ones; progress: told the number of frames played; depth_topic: of the images,
+    by which objects with masks get a place in space. ReplayError when a process fails.
     """
     name = "_".join(models)
     recording = folder / f"{name}.mcap"
@@ -90,10 +92,12 @@ def replay(
         processes = Processes(folder, environment)
         stack.callback(processes.stop)
         for model in models:
-            processes.start(model, _node(model, image_topic, (weights or {}).get(model)))
-        processes.start("recorder", _recorder(recording, models, logs["recorder"]))
+            given = (weights or {}).get(model)
+            processes.start(model, _node(model, image_topic, given, depth_topic))
+        processes.start("recorder", _recorder(recording, models, logs["recorder"], depth_topic))
         _wait_until_ready(processes, journal)
-        processes.start("player", _player(bag, image_topic, len(models), logs["player"]))
+        topics = [image_topic, *([depth_topic] if depth_topic else [])]
+        processes.start("player", _player(bag, topics, len(models), logs["player"]))
         _follow(processes, journal, models, progress)
     journal.read()  # what came in while the processes ended
     if not recording.is_file():
@@ -235,13 +239,16 @@ def _complete(models: Sequence[str], result: Replay) -> bool:
     return all(len(result.latencies_ms(model)) == len(result.published) for model in models)
 
 
-def _node(model: str, image_topic: str, weights: Path | None) -> list[str]:
+def _node(model: str, image_topic: str, weights: Path | None, depth_topic: str) -> list[str]:
     parameters = {
         "model.type": model,
         "score_threshold": SCORE_THRESHOLD,
         "use_sim_time": "true",
+        "tracking.enabled": "true",
         f"cameras.{CAMERA}.image_topic": image_topic,
     }
+    if depth_topic and MODELS[model].makes_masks:
+        parameters[f"cameras.{CAMERA}.depth_topic"] = depth_topic
     if weights is not None:
         parameters["model.weights"] = str(weights.absolute())
     given = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
@@ -251,8 +258,10 @@ def _node(model: str, image_topic: str, weights: Path | None) -> list[str]:
     ]
 
 
-def _recorder(out: Path, models: Sequence[str], log: Path) -> list[str]:
+def _recorder(out: Path, models: Sequence[str], log: Path, depth_topic: str) -> list[str]:
     topics = [result_topic(model, name) for model in models for name in MODELS[model].topics]
+    if depth_topic:
+        topics += [result_topic(m, DETECTIONS_3D) for m in models if MODELS[m].makes_masks]
     topics += [f"/{model}/stats" for model in models]
     return [
         *(sys.executable, "-m", "jointseg_ros.recorder", str(out), "--log", str(log)),
@@ -261,8 +270,8 @@ def _recorder(out: Path, models: Sequence[str], log: Path) -> list[str]:
     ]
 
 
-def _player(bag: Path, image_topic: str, subscribers: int, log: Path) -> list[str]:
-    topics = [image_topic, image_topic.rsplit("/", 1)[0] + "/camera_info"]
+def _player(bag: Path, images: Sequence[str], subscribers: int, log: Path) -> list[str]:
+    topics = [*images, images[0].rsplit("/", 1)[0] + "/camera_info"]
     return [
         *(sys.executable, "-m", "jointseg_ros.player", str(bag), "--log", str(log)),
         *("--timeout", str(START_SECONDS), "--subscribers", str(subscribers)),

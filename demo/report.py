@@ -11,6 +11,7 @@ import numpy as np
 from demo.models import result_topic
 from demo.replay import Replay
 from demo.synchroniser import Synchronised
+from demo.top_view import TopView
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
 from jointseg_eval.bag_evaluation.examples import choose, drawn
@@ -68,6 +69,11 @@ class DemoReport:
     def write(self, path: Path, facts: Mapping[str, str]) -> None:
         """Write the page; facts as for `write_bag_report`."""
         told = {model: text for model, one in self._online.items() if (text := _fate(one))}
+        told |= {
+            f"{model} in space": text
+            for model, one in self._online.items()
+            if (text := _in_space(one))
+        }
         runs = [
             Run.of(model, one.timeline, one.processed, one.as_known)
             for model, one in self._online.items()
@@ -78,7 +84,8 @@ class DemoReport:
         found = {model: one for model, one in frame.results.items() if one is not None}
         truth = None if frame.truth is None else frame.truth.as_predictions()
         seen = frame.picture, found, truth, CITYSCAPES
-        return drawn(f"frame {number + 1}", self._worst, number, *seen)
+        example = drawn(f"frame {number + 1}", self._worst, number, *seen)
+        return replace(example, found={**example.found, **_from_above(frame)})
 
     def _windows(self) -> Iterator[dict[str, float]]:
         """The scores of each second, or of as many seconds as make sixty windows."""
@@ -99,6 +106,28 @@ class DemoReport:
                     "end": float(times.max() + gap),
                     **scores,
                 }
+
+
+def _from_above(frame: Synchronised) -> dict[str, np.ndarray]:
+    """A plan for each model that placed objects in space."""
+    plans = {}
+    for model, objects in frame.space.items():
+        view = TopView(frame.picture.shape[:2])
+        if frame.true_space is not None:
+            view.add_truth(frame.true_space)
+        view.add_found(objects, CITYSCAPES)
+        plans[f"{model} from above"] = view.picture
+    return plans
+
+
+def _in_space(online: Online) -> str:
+    """How well a node placed objects, where it did."""
+    error = online.positions.get("position_error_up_to_40_m", np.nan)
+    if np.isnan(error):
+        return ""
+    placed = online.positions["placed_up_to_40_m"]
+    told = f"positions up to 40 m are off by {error:.1%} of the distance (median)"
+    return f"{told}; {placed:.0%} of the true objects have one"
 
 
 def _timed(online: Online, latency_ms: Mapping[int, float]) -> Online:

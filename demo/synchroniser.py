@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from demo.models import MODELS, result_topic
+from demo.models import DETECTIONS_3D, MODELS, result_topic
 from jointseg_core.classes import CITYSCAPES, Classes
 from jointseg_core.messages import read_predictions, stamp_ns
 from jointseg_core.predictions import Predictions
@@ -18,19 +18,26 @@ from jointseg_core.targets import Target
 from jointseg_eval.bag_evaluation.online import PARTS
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.messages import read_target, to_rgb
-from jointseg_eval.recordings.topics import IMAGE, TRUTH
+from jointseg_eval.recordings.topics import IMAGE, TRUE_DETECTIONS_3D, TRUTH
 
 
 @dataclass(frozen=True)
 class Synchronised:
     """One frame: its picture uint8 RGB [H, W, 3], the truth if known, and for each model what it
     found, or None if the model gave no result for this frame.
+
+    tracks  of the objects of each model with a result int [N], 0 for one without
+    space   Detection3DArray: the objects of each model in space, where it placed them; `true_space`
+            the true ones, None if they are not known
     """
 
     stamp: int
     picture: np.ndarray
     truth: Target | None
     results: dict[str, Predictions | None]
+    tracks: dict[str, np.ndarray] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict)
+    true_space: Any | None = None
 
 
 class Cursor:
@@ -64,14 +71,21 @@ def synchronised(
             }
             for model in models
         }
+        solid = {m: Cursor(found, result_topic(m, DETECTIONS_3D)) for m in models}
+        true_solid = Cursor(seen, TRUE_DETECTIONS_3D)
         for message in seen.messages([IMAGE]):
             picture, stamp = to_rgb(message.content), stamp_ns(message.content.header)
             size = picture.shape[:2]
+            told = {m: _messages(cursors, stamp) for m, cursors in results.items()}
+            space = {m: cursor.at(stamp) for m, cursor in solid.items()}
             yield Synchronised(
                 stamp,
                 picture,
                 _truth(size, classes, truth, stamp),
-                {m: _result(size, classes, c, stamp) for m, c in results.items()},
+                {m: read_predictions(size, classes, **t) if t else None for m, t in told.items()},
+                {m: _tracks(t["detections"]) for m, t in told.items() if t},
+                {m: objects for m, objects in space.items() if objects is not None},
+                true_solid.at(stamp),
             )
 
 
@@ -84,11 +98,12 @@ def _truth(
     return read_target(size, classes, **messages)
 
 
-def _result(
-    size: tuple[int, int], classes: Classes, cursors: dict[str, Cursor], stamp: int
-) -> Predictions | None:
+def _messages(cursors: dict[str, Cursor], stamp: int) -> dict[str, Any]:
+    """What a model said about a frame; nothing where something is missing."""
     messages = {name: cursor.at(stamp) for name, cursor in cursors.items()}
     needed = (message for name, message in messages.items() if name != "foreground")
-    if any(message is None for message in needed):
-        return None
-    return read_predictions(size, classes, **messages)
+    return {} if any(message is None for message in needed) else messages
+
+
+def _tracks(detections: Any) -> np.ndarray:
+    return np.array([int(one.id or 0) for one in detections.detections], np.int64)

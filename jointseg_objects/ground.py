@@ -19,6 +19,7 @@ _Array = np.ndarray[Any, Any]
 _PITCH_ERROR = 0.01  # rad; all errors are standard deviations
 _HEIGHT_ERROR = 0.05  # of the camera's height
 _EDGE_ERROR = 1.0, 0.02  # pixels, and of the box's height
+_CUT_OFF = 0.01  # of the picture's height: what ends nearer to where it was looked at is cut off
 _WORST = 0.5  # of the distance: what is less certain is no estimate
 
 
@@ -28,13 +29,15 @@ def from_ground(
     height: float,
     pitch: float = 0.0,
     limits: Limits | None = None,
+    lowest: float | None = None,
 ) -> Objects3D:
     """Objects by the lower edges of their boxes, where these meet flat ground.
 
     height: metres of the camera above the ground; pitch: radians that it looks down by (REP-103).
     The camera does not roll. `position` is the middle of the box in the picture at the distance
-    of its lower edge, `pixels` are 0. Left out is what ends at the lower edge of the picture, or so
-    near the horizon that half of its distance is uncertain. Raises ValueError for no height.
+    of its lower edge, `pixels` are 0. lowest: the row where what was looked at ends, else that of
+    the picture. Left out is what may be cut off there, and what ends so near the horizon that half
+    of its distance is uncertain. Raises ValueError for no height.
     """
     if not height > 0:
         raise ValueError(f"the camera is {height} m above the ground; it has to be above it")
@@ -43,7 +46,8 @@ def from_ground(
     left, top, right, bottom = (boxes - 0.5).T  # edges, counted from the centre of the first pixel
     slope = (bottom - intrinsics.cy) / intrinsics.fy
     fall = slope * math.cos(pitch) + math.sin(pitch)  # of a ray to the ground, for a metre of z
-    seen = (fall > 0) & (boxes[:, 3] < predictions.image_size[0] - 1)
+    lowest = predictions.image_size[0] if lowest is None else lowest
+    seen = (fall > 0) & (boxes[:, 3] < lowest - _CUT_OFF * predictions.image_size[0])
     depth = height / np.where(seen, fall, np.inf)
     edge = _EDGE_ERROR[0] + _EDGE_ERROR[1] * (bottom - top)  # pixels
     by_edge = edge / intrinsics.fy * math.cos(pitch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
@@ -22,7 +22,7 @@ from jointseg_ros.monitor import DepthFacts
 from jointseg_ros.parameters import Camera
 
 KEPT = 8
-"""Depth images of a camera that wait for the picture of their stamp."""
+"""Depth images and calibrations of a camera that wait for the picture of their stamp."""
 
 
 class Registered(NamedTuple):
@@ -32,30 +32,37 @@ class Registered(NamedTuple):
     depth: np.ndarray | None
 
 
-class _Waiting:
-    """The last depth images of a camera, and its newest calibration."""
+class _Kept:
+    """The last messages of a topic."""
 
     def __init__(self) -> None:
-        self.info: CameraInfo | None = None
-        self.images: list[Image] = []
+        self._messages: list[Any] = []
         self.wanted: int | None = None  # the stamp of a picture that is at work
 
-    def put(self, image: Image) -> bool:
+    def put(self, message: Any) -> bool:
         """Keep it, in place of the oldest that is not wanted; False where the clock jumped back.
 
         Then all older ones are forgotten: they may be of another recording.
         """
-        jumped = bool(self.images) and stamp_ns(image.header) < stamp_ns(self.images[-1].header)
-        self.images = [image] if jumped else [*self.images, image]
-        if len(self.images) > KEPT:
-            spared = self.wanted is not None and self.nearest(self.wanted) is self.images[0]
-            del self.images[1 if spared else 0]
+        kept = self._messages
+        jumped = bool(kept) and stamp_ns(message.header) < stamp_ns(kept[-1].header)
+        self._messages = kept = [message] if jumped else [*kept, message]
+        if len(kept) > KEPT:
+            spared = self.wanted is not None and self.nearest(self.wanted) is kept[0]
+            del kept[1 if spared else 0]
         return not jumped
 
-    def nearest(self, stamp: int) -> Image | None:
-        """The one whose stamp differs least."""
-        key = lambda image: abs(stamp_ns(image.header) - stamp)  # noqa: E731
-        return min(self.images, key=key, default=None)
+    def nearest(self, stamp: int) -> Any | None:
+        """The one whose stamp differs least, of equal ones the newest."""
+        key = lambda message: abs(stamp_ns(message.header) - stamp)  # noqa: E731
+        return min(reversed(self._messages), key=key, default=None)
+
+
+class _Waiting:
+    """What a camera sent lately: depth, and calibrations, which a zoom or a recording changes."""
+
+    def __init__(self) -> None:
+        self.images, self.infos = _Kept(), _Kept()
 
 
 class DepthInputs:
@@ -86,11 +93,12 @@ class DepthInputs:
         waiting, facts = self._waiting[camera.name], self.facts[camera.name]
 
         def keep_info(message: CameraInfo) -> None:
-            waiting.info = message
+            with self._lock:
+                waiting.infos.put(message)
 
         def keep(message: Image) -> None:
             with self._lock:
-                facts.backwards += not waiting.put(message)
+                facts.backwards += not waiting.images.put(message)
 
         yield self._subscription(CameraInfo, camera.info_topic(self._node), keep_info, 1)
         if camera.depth_topic:
@@ -104,10 +112,10 @@ class DepthInputs:
         )
 
     def expect(self, camera: str, stamp: int) -> None:
-        """A picture of this stamp, in ns, is at work: its depth must not go meanwhile."""
+        """A picture of this stamp, in ns, is at work: what goes with it must not go meanwhile."""
         if (waiting := self._waiting.get(camera)) is not None:
             with self._lock:
-                waiting.wanted = stamp
+                waiting.images.wanted = waiting.infos.wanted = stamp
 
     def of(
         self, camera: Camera, header: Header, size: tuple[int, int], tolerance_ms: float
@@ -117,17 +125,17 @@ class DepthInputs:
         Whatever is missing or does not fit is counted.
         """
         facts = self.facts.setdefault(camera.name, DepthFacts())
+        waiting, stamp = self._waiting.get(camera.name) or _Waiting(), stamp_ns(header)
+        with self._lock:
+            info, image = waiting.infos.nearest(stamp), waiting.images.nearest(stamp)
         try:
-            waiting = self._waiting.get(camera.name) or _Waiting()
-            intrinsics = _intrinsics(waiting.info, size)
+            intrinsics = _intrinsics(info, size)
         except BadInput as error:
             facts.note("calibration", str(error))
             return None
         if not camera.depth_topic:
             return Registered(intrinsics, None)
         try:
-            with self._lock:
-                image = waiting.nearest(stamp_ns(header))
             depth = _depth(image, header, size, tolerance_ms)
         except BadImage as error:
             facts.note(error.reason, str(error))

@@ -25,6 +25,7 @@ except ImportError:  # Humble
 
 from jointseg_core.video import CameraDecoder
 from jointseg_ros.depth_inputs import DepthInputs
+from jointseg_ros.info_relay import InfoRelay
 from jointseg_ros.mailbox import Frame
 from jointseg_ros.parameters import Camera
 from jointseg_ros.region import Region
@@ -72,7 +73,7 @@ class CameraInputs:
         receive: Callable[[Frame], None],
     ) -> None:
         self._node, self._cameras, self._receive = node, cameras, receive
-        self.depth = DepthInputs(node, cameras)
+        self.depth, self._infos = DepthInputs(node, cameras), InfoRelay(node, cameras)
         self._subscriptions: dict[str, Subscription] = {}
 
     @property
@@ -85,6 +86,7 @@ class CameraInputs:
         for camera in self._cameras():
             self._subscriptions[camera.name] = self._subscription(camera)
         self.depth.subscribe()
+        self._infos.start()
 
     def unsubscribe(self) -> None:
         """Receive nothing more."""
@@ -92,6 +94,7 @@ class CameraInputs:
             self._node.destroy_subscription(subscription)
         self._subscriptions = {}
         self.depth.unsubscribe()
+        self._infos.stop()
 
     def matched(self, camera: str) -> Matched:
         """The publishers on a camera's topic; none while it is not subscribed."""

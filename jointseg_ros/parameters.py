@@ -45,6 +45,7 @@ class Camera:
     transport: str  # one of TRANSPORTS or TYPES
     bits: int = 0  # of 16 that a sample uses; 0: all
     roi: str = ""  # see `Region`
+    republish_info: bool = False
     depth_topic: str = ""  # empty: no depth
     camera_info_topic: str = ""  # empty: beside the images
     ground_height: float = 0.0  # metres of the camera above flat ground; 0: not known
@@ -275,7 +276,6 @@ def _declare_camera(node: Node, name: str) -> Camera:
         "bits": on_configure(
             0, "of 16 that a sample of the images uses, such as 10 or 12; 0: all", limits=(0, 16)
         ),
-        "roi": on_configure("", "X,Y,WIDTH,HEIGHT: what the network sees of the images; else all"),
         "depth_topic": on_configure(
             "", "topic of depth that is registered to the images, 16UC1 or 32FC1; empty: none"
         ),
@@ -293,6 +293,10 @@ def _declare_camera(node: Node, name: str) -> Camera:
         "ground_pitch": on_configure(
             0.0, "radians that the camera looks down by", limits=(-1.5, 1.5)
         ),
+        "republish_info": on_configure(
+            False, "camera_info is published again beside the results, where viewers look for it"
+        ),
+        "roi": on_configure("", "X,Y,WIDTH,HEIGHT: what the network sees of the images; else all"),
     }
     values = {
         key: given.declare(node, f"cameras.{name}.{key}", spec.default, descriptor(spec))

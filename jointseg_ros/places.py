@@ -13,6 +13,7 @@ from jointseg_objects.ground import from_ground
 from jointseg_ros.depth_inputs import DepthInputs, Registered
 from jointseg_ros.levels import described
 from jointseg_ros.parameters import Camera, Settings
+from jointseg_ros.region import Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,8 @@ def _placed(
     else:
         objects = lift(found, depth, intrinsics, limits)
     if camera.ground_height and objects.without_depth:
-        height, pitch = camera.ground_height, camera.ground_pitch
-        objects = objects.or_else(from_ground(found, intrinsics, height, pitch, limits))
+        height, pitch, region = camera.ground_height, camera.ground_pitch, Region.of(camera.roi)
+        lowest = region.y + region.height if region.height else None
+        low = from_ground(found, intrinsics, height, pitch, limits, lowest)
+        objects = objects.or_else(low)
     return objects

@@ -58,7 +58,7 @@ ARROWS = {  # who may import whom
     "demo": {  # it starts the nodes as processes
         *("jointseg_core", "jointseg_objects", "jointseg_eval", "training")
     },
-    "benchmarks": {"jointseg_core", "jointseg_ros"},
+    "benchmarks": {"jointseg_core", "jointseg_objects", "jointseg_ros"},
     "tools": set(),
 }
 

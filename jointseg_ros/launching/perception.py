@@ -121,7 +121,10 @@ IN_RVIZ = {
     },
     "multi_camera.rviz": {"rdsnet": ("overlay",), "segrpn": ("overlay",)},
     "joint.rviz": {
-        "joint": ("overlay", "panoptic/color", "instance_labels/color", "semantic/color")
+        "joint": (
+            *("overlay", "panoptic/color", "instance_labels/color", "semantic/color"),
+            "markers",
+        )
     },
     "joint_multi_camera.rviz": {"joint": ("overlay", "panoptic/color")},
 }

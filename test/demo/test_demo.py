@@ -137,7 +137,7 @@ def test_the_report_says_of_each_model_what_metrics_json_says(short_drive: Path)
         latency = rf"{number(numbers['latency_ms']['p95'], 0)} ms\s*p95 latency, {model}"
         assert re.search(latency, text)
     assert "scores with the delay" in text
-    for shown in ("picture", "rdsnet", "segrpn", "truth"):
+    for shown in ("picture", "rdsnet", "rdsnet from above", "segrpn", "truth"):
         assert ("data-layer", shown) in page.attributes
 
 

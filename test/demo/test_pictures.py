@@ -54,6 +54,14 @@ def test_a_panel_shows_objects_from_a_score_of_03_on():
     assert 0.7 * PANEL_WIDTH <= panels[0.9].shape[1] <= 1.3 * PANEL_WIDTH
 
 
+def test_tracks_keep_their_colours() -> None:
+    shades = []
+    for track in (1, 5, 1):
+        followed = replace(frame(rdsnet=one_bus()), tracks={"rdsnet": np.array([track])})
+        shades.append(Panels(["rdsnet"], CITYSCAPES).of(followed))
+    assert (shades[0] == shades[2]).all() and (shades[0] != shades[1]).any()
+
+
 def test_a_model_without_a_result_goes_on_showing_its_last_one_and_not_the_new_picture():
     panels = Panels(["rdsnet", "segrpn"], CITYSCAPES)
     first = panels.of(frame(0, rdsnet=one_bus(), segrpn=None))

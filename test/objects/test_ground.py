@@ -53,6 +53,7 @@ def test_what_has_no_foot_in_the_picture_or_none_on_the_ground_is_left_out() -> 
     boxes = seen((0, 500, 300, 720), (0, 100, 50, 300), (0, 300, 50, 364), (9, 300, 90, 500))
     found = from_ground(boxes, CAMERA, 1.5)
     assert found.index.tolist() == [3] and found.without_depth == 3
+    assert len(from_ground(boxes, CAMERA, 1.5, lowest=502)) == 0
     assert len(from_ground(seen(), CAMERA, 1.5)) == 0
     with pytest.raises(ValueError, match="above"):
         from_ground(boxes, CAMERA, 0.0)

@@ -30,7 +30,7 @@ from jointseg_core.errors import BadConfig
 from jointseg_ros import space_messages
 from jointseg_ros.conversions import Result
 from jointseg_ros.depth_diagnostics import depth_status
-from jointseg_ros.depth_inputs import KEPT, DepthInputs, Registered, _Waiting
+from jointseg_ros.depth_inputs import KEPT, DepthInputs, Registered, _Kept, _Waiting
 from jointseg_ros.levels import OK, WARN
 from jointseg_ros.parameters import Camera, Settings, checked
 from jointseg_ros.places import Places, Space
@@ -82,9 +82,10 @@ def places(*images: Image, calibration: CameraInfo | None = None) -> Places:
     """As after these messages have come."""
     inputs = DepthInputs(None, lambda: (FRONT,))
     waiting = inputs._waiting["front"] = _Waiting()
-    waiting.info = calibration
+    if calibration is not None:
+        waiting.infos.put(calibration)
     for image in images:
-        waiting.put(image)
+        waiting.images.put(image)
     return Places(inputs)
 
 
@@ -133,6 +134,9 @@ def test_what_has_no_depth_may_stand_on_the_ground() -> None:
     space = placed(places(depth(car), calibration=info()), low)
     assert space.objects.position[:, 2] == pytest.approx([5, 20])
     assert (space.objects.pixels > 0).tolist() == [True, False]
+    part = replace(low.cameras[0], roi="0,0,96,30")  # the person may go on below
+    space = placed(places(depth(car), calibration=info()), replace(ON, cameras=(part,)))
+    assert space.objects.index.tolist() == [0]
     alone = replace(low.cameras[0], depth_topic="")
     of = places(calibration=info())
     assert placed(of, replace(ON, cameras=(alone,))).objects.pixels.tolist() == [0, 0]
@@ -181,20 +185,31 @@ def test_what_fails_inside_costs_only_the_places() -> None:
 
 
 def test_a_clock_that_jumps_back_makes_older_depth_forgotten() -> None:
-    waiting = _Waiting()
+    waiting = _Kept()
     assert waiting.put(depth(stamp=9 * SECOND)) and waiting.put(depth(stamp=10 * SECOND))
     assert not waiting.put(depth(stamp=8 * SECOND))
-    assert [stamp_of(image) for image in waiting.images] == [8 * SECOND]
+    assert [stamp_of(image) for image in waiting._messages] == [8 * SECOND]
+
+
+def test_a_picture_is_placed_by_the_calibration_of_its_time_else_by_the_newest() -> None:
+    of = places(depth(), calibration=info())
+    of._inputs._waiting["front"].infos.put(info(70.0))  # both without a stamp, as latched ones
+    assert placed(of).registered.intrinsics.fx == 70
+    for k, stamp in ((100.0, SECOND), (50.0, 2 * SECOND)):
+        zoomed = info(k)
+        zoomed.header = header(stamp)
+        of._inputs._waiting["front"].infos.put(zoomed)
+    assert placed(of).registered.intrinsics.fx == 100
 
 
 def test_the_depth_of_a_picture_at_work_is_kept() -> None:
-    waiting = _Waiting()
+    waiting = _Kept()
     waiting.wanted = 3 * SECOND
     for second in range(1, 40):
         waiting.put(depth(stamp=second * SECOND))
-    assert len(waiting.images) == KEPT
+    assert len(waiting._messages) == KEPT
     assert stamp_of(waiting.nearest(3 * SECOND)) == 3 * SECOND
-    assert stamp_of(waiting.images[-1]) == 39 * SECOND
+    assert stamp_of(waiting._messages[-1]) == 39 * SECOND
 
 
 @pytest.mark.parametrize(

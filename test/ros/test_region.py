@@ -17,7 +17,7 @@ pytest_plugins = ["node_bench"]
 
 from jointseg_msgs.msg import InstanceMaskArray
 from node_bench import SOME, Bench, frame, send_until_heard, until
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray
 
 from jointseg_core import Predictor
@@ -76,7 +76,8 @@ def test_a_region_that_leaves_the_picture_is_a_bad_image() -> None:
 
 
 def test_the_node_sees_a_part_and_tells_of_the_whole_or_that_it_is_not_there(bench: Bench) -> None:
-    node = bench.active("joint", cameras__camera__roi=ROI, **SOME)
+    given = {"cameras__camera__roi": ROI, "cameras__camera__republish_info": True}
+    node = bench.active("joint", **given, **SOME)
     names = ("detections", "instance_masks", "semantic/image")
     kinds = (Detection2DArray, InstanceMaskArray, Image)
     heard = [
@@ -100,6 +101,9 @@ def test_the_node_sees_a_part_and_tells_of_the_whole_or_that_it_is_not_there(ben
     status = until(lambda: _worse(bench))
     assert "the region of interest ends at 80x40, the picture at 64x48" in status
     assert not bench.set("cameras.camera.roi", "").successful  # the node is configured
+    infos = bench.listen("/jointseg/camera/camera_info", CameraInfo)
+    info = CameraInfo(header=frame(4).header, k=[float(k) for k in range(9)])
+    assert send_until_heard(bench.camera("/camera/camera_info", CameraInfo), info, infos) == info
     send_until_heard(camera, frame(3), heard[0])
 
 
