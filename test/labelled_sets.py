@@ -74,6 +74,17 @@ def label_studio(root: Path, places: str = "images\\{}") -> Path:
     return root
 
 
+def imagefolder(root: Path) -> Path:
+    """A metadata.jsonl in the folder of each split, as Hugging Face's `datasets` reads it."""
+    for split, names in {"train": ("a.png", "b.png"), "validation": ("c.png",)}.items():
+        pictures(root / split, names)
+        objects = {"bbox": [[4, 4, 16, 8], PERSON], "categories": list(THINGS)}
+        objects["segmentation"] = [[CAR], []]
+        lines = [json.dumps({"file_name": name, "objects": objects}) for name in names]
+        write(root / split / "metadata.jsonl", "\n".join(lines))
+    return root
+
+
 def labelme(root: Path) -> Path:
     """A JSON beside every picture: a polygon, a rectangle, and a point that is no object."""
     for number, name in enumerate("abc"):

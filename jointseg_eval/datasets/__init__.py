@@ -82,7 +82,7 @@ def _find(root: Path, split: str, held_out: HeldOut) -> tuple[Path, bool]:
     """What annotates a split, and whether only part of its pictures are of it."""
     given = held_out.fraction is not None and split in ("train", "val")
     if root.is_file():
-        return root, given and root.suffix == ".json"
+        return root, given and root.suffix in (".json", ".jsonl")
     if given and not annotations_of(root, "val") and annotations_of(root, "train"):
         return find_annotations(root, "train")[0], True
     return find_annotations(root, split)

@@ -24,6 +24,7 @@ from jointseg_core.errors import BadDataset
 from jointseg_eval.datasets.coco_file import CocoFile, CocoPicture, coco_of, read_coco
 from jointseg_eval.datasets.coco_streets import NAMES, THINGS, are_streets
 from jointseg_eval.datasets.hints import class_hints
+from jointseg_eval.datasets.imagefolder import METADATA, imagefolder_document
 from jointseg_eval.datasets.labelme import labelme_document
 from jointseg_eval.datasets.masks import pixel_counts
 from jointseg_eval.datasets.outlines import Outline, Segment
@@ -147,6 +148,8 @@ def read_annotations(path: Path, split: str, report: Callable[[Defect], None]) -
         document, digest, folder = labelme_document(path)
     elif path.suffix in (".yaml", ".yml") or path.name in YOLO_NAMES:
         document, digest, folder = yolo_document(path, split)
+    elif path.name == METADATA:
+        document, digest, folder = imagefolder_document(path)
     else:
         return read_coco(path, report)
     return coco_of(document, path, digest, report, folder)

@@ -6,6 +6,7 @@
     result.json, images/                                Label Studio: one file
     *.json beside the pictures, or {train,val}/*.json   labelme: one a picture
     data.yaml, images/ and labels/ in any of its ways   YOLO: boxes or polygons
+    {train,validation}/metadata.jsonl                   imagefolder of Hugging Face
     classes.txt, images/, labels/                       the same from Label Studio; obj.names: CVAT
 
 A split is called by any of its names, in any case. One file without one is of all splits: part of
@@ -21,6 +22,7 @@ from pathlib import Path
 from jointseg_core.errors import BadDataset
 from jointseg_core.files import open_file
 from jointseg_eval.datasets.coco_file import is_panoptic
+from jointseg_eval.datasets.imagefolder import METADATA
 from jointseg_eval.datasets.yolo import NAMES, yolo_splits
 
 WORDS = {
@@ -89,6 +91,8 @@ def _candidates(root: Path) -> list[Path]:
     folders = [root, root / "annotations", *sorted(f for f in root.iterdir() if f.is_dir())]
     found = []
     for folder in dict.fromkeys(folders):
+        if (folder / METADATA).is_file():
+            found.append(folder / METADATA)
         jsons = sorted(folder.glob("*.json"))
         if jsons and is_labelme(jsons[0]):
             found.append(folder)
@@ -146,7 +150,7 @@ def _nothing(root: Path, split: str) -> str:
         f"no data set at {root}: looked for leftImg8bit/ and gtFine/ (Cityscapes),"
         f" images/{split}/ and labels/{split}/ (CamVid),"
         f" annotations/instances_{split}2017.json or *{split}*.json (COCO, CVAT, Roboflow),"
-        " labelme's files and data.yaml (YOLO), found"
+        " labelme's files, data.yaml (YOLO) and metadata.jsonl (imagefolder), found"
         f" {found if root.is_dir() else 'no such folder'}"
         f"{' with ' + ', '.join(jsons[:8]) if jsons else ''}; name the folder that holds these or"
         " the JSON itself, or hold pictures out with --val-fraction;"

@@ -10,9 +10,11 @@ import pytest
 import torch
 from dataset_trees import SIZE, coco_document, picture, save, write_coco, write_panoptic
 from labelled_sets import (
+    PERSON,
     THINGS,
     coco,
     cvat,
+    imagefolder,
     label_studio,
     labelme,
     pictures,
@@ -34,6 +36,7 @@ TOOLS = {
     "cvat": cvat,
     "label studio": label_studio,
     "labelme": labelme,
+    "imagefolder": imagefolder,
     "yolo": yolo,
     "yolo of roboflow": lambda root: yolo(root, "roboflow"),
     "yolo of label studio": yolo_names,
@@ -60,6 +63,20 @@ def test_an_export_is_opened_by_its_folder(tmp_path, tool):
         assert 40 < target.masks[0].sum() < 80  # half of 16 x 8
         assert sample.image.shape == (*SIZE, 3)
     assert any("objects have no outline" in line for line in noted.lines())
+
+
+def test_an_imagefolder_with_numbers_has_boxes_of_numbered_classes(tmp_path):
+    pictures(tmp_path, ("a.png", "b.png"))
+    objects = {"id": [7], "bbox": [PERSON], "categories": [3], "area": [192]}
+    lines = [{"file_name": "a.png", "objects": objects}, {"file_name": "b.png"}]
+    path = write(tmp_path / "metadata.jsonl", "\n".join(map(json.dumps, lines)))
+    samples = open_dataset(path, "all")
+    assert samples.classes.things == ("class 3",) and len(samples) == 2
+    assert samples[0].target.boxes.tolist() == [[24, 8, 36, 24]]
+    assert splits(tmp_path) == ["train", "val"]  # one file: part of it is held out
+    write(path, '{"file_name": "a.png", "objects": {"bbox": [[1, 2, 3, 4]], "categories": []}}')
+    with pytest.raises(BadInput, match=r"metadata.jsonl, line 1: no picture with its objects"):
+        open_dataset(path, "all")
 
 
 def test_boxes_of_yolo_have_no_outline(tmp_path):

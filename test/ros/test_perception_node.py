@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +25,14 @@ from PIL import Image as Picture
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from jointseg_core import CITYSCAPES, PanopticFusion
 from jointseg_core.messages import read_masks
+from jointseg_ros.serialized import message_class
+from jointseg_ros.transports import TRANSPORTS, transport_of
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
@@ -303,23 +307,44 @@ def test_compressed_images_are_decoded_and_a_damaged_one_is_dropped(bench: Bench
     send_until_heard(camera, message, detections)
 
 
-def test_a_video_is_decoded_though_most_of_its_pictures_are_overwritten(bench: Bench) -> None:
+def h264_in(kind: str, header: Header, data: bytes) -> Any:
+    """A message of a video, of any of the types that carry one."""
+    if kind.endswith("FFMPEGPacket"):  # encoding as ffmpeg_image_transport 3 writes it
+        pts, encoding = header.stamp.nanosec, "h264;yuv420p;bgr8;bgr8"
+        return message_class(kind)(header=header, encoding=encoding, pts=pts, data=data)
+    if kind.startswith("foxglove"):
+        stamped = {"timestamp": header.stamp, "frame_id": header.frame_id}
+        return message_class(kind)(**stamped, format="h264", data=data)
+    return CompressedImage(header=header, format="h264", data=data)
+
+
+@pytest.mark.parametrize(
+    ("transport", "topic"),
+    [
+        ("sensor_msgs/msg/CompressedImage", "/camera/h264"),  # of any name where its type is given
+        ("ffmpeg", "/camera/image_raw/ffmpeg"),
+        ("foxglove", "/camera/image_raw/foxglove"),
+    ],
+)
+def test_a_video_is_decoded_though_most_of_its_pictures_are_overwritten(
+    bench: Bench, transport: str, topic: str
+) -> None:
     pytest.importorskip("av", reason="PyAV is not installed")
     from videos import SIZE, packets
 
-    # The topic is of any name where its type is given.
-    bench.active(
-        cameras__camera__transport="sensor_msgs/msg/CompressedImage",
-        cameras__camera__image_topic="/camera/h264",
-        **SOME,
-    )
+    kind = transport_of(transport).type
+    package = kind.partition("/")[0]
+    pytest.importorskip(f"{package}.msg", reason=f"{package} is not installed")
+    named = "/camera/image_raw" if transport in TRANSPORTS else topic
+    bench.active(cameras__camera__transport=transport, cameras__camera__image_topic=named, **SOME)
     masks = bench.listen("/jointseg/camera/instance_masks", InstanceMaskArray)
-    camera = bench.camera("/camera/h264", CompressedImage)
+    camera = bench.camera(topic, message_class(kind))
     for number, data in enumerate(packets("h264", count=60, key_every=100)):
-        camera.publish(CompressedImage(header=frame(number).header, format="h264", data=data))
+        camera.publish(h264_in(kind, frame(number).header, data))
         time.sleep(0.005)
     last = until(lambda: [m for m in masks if stamp_of(m) == 59])
     assert (last[0].height, last[0].width) == SIZE
+    assert last[0].header == frame(59).header
 
 
 def test_16_bits_of_which_12_are_used_are_a_warning_until_bits_says_so(bench: Bench) -> None:
