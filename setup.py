@@ -1,4 +1,4 @@
-"""For `pip install .`: networks, evaluation, training, without ROS. colcon builds by CMakeLists.txt."""
+"""For `pip install .`: networks, evaluation, training. colcon builds by CMakeLists.txt."""
 
 from setuptools import find_packages, setup
 
