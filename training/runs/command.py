@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from jointseg_core.errors import BadConfig, in_words
 from jointseg_core.files import open_file
+from jointseg_eval.arguments import weights
 from jointseg_eval.provenance import command_line
 from training.recipes import RECIPES, Recipe
 from training.runs.options import Parser, add_flags, as_values, changed, described, from_values
@@ -19,7 +20,7 @@ from training.runs.run_folder import CONFIG
 from training.synthesize import SyntheticSet, synthesize
 
 RUNS = Path("out/runs")
-SHIPPED = "jointseg_core/weights/joint_tiny.safetensors"
+SHIPPED = "joint_tiny"
 NEEDED = (
     *("data", "init", "out", "classes", "remap"),
     *("steps", "batch", "lr", "input_size", "resume"),
@@ -33,7 +34,7 @@ class Options:
 
     out: Path | None = None  # folder of the run; none = out/runs/RECIPE
     resume: bool = False  # go on from the newest checkpoint in that folder, if there is one
-    init: tuple[Path, ...] = ()  # weights to start from, the later over the earlier: ours, others
+    init: tuple[Path, ...] = ()  # weights to start from (joint_tiny: shipped), later over earlier
     backbone: Path | None = None  # a published file for it, see docs/training.md
     device: str = "auto"  # auto, cpu, cuda or cuda:N; under torchrun one GPU a process
     workers: int | None = None  # processes that load pictures; none = 1, or up to 8 for a GPU
@@ -80,6 +81,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     add_flags(parser, recipe)
     given = vars(parser.parse_args(arguments))
     options = changed(Options(), {k: v for k, v in given.items() if k in described(Options())})
+    options = replace(options, init=tuple(weights(str(path)) for path in options.init))
     changes = {key: value for key, value in given.items() if key in described(recipe)}
     folder = options.out or RUNS / name
     if options.resume and (folder / CONFIG).exists():
