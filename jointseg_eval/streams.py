@@ -13,7 +13,7 @@ from threading import Event, Thread
 from typing import Any, NamedTuple, TypeVar
 
 from jointseg_core.errors import BadInput
-from jointseg_eval.frames import Frame, Frames
+from jointseg_eval.frames import Frame, Frames, upright
 from jointseg_eval.recordings.topics import FRAME_ID, START_NS
 
 ANSWER_S = 5.0
@@ -92,8 +92,7 @@ class _Source:
         try:
             while isinstance(item := _waited(self._items, limit, stop), _Taken):
                 number, limit = number + 1, ANSWER_S
-                picture = item.frame.to_ndarray(format="rgb24")
-                yield Frame(item.stamp, item.stamp, FRAME_ID, picture)
+                yield Frame(item.stamp, item.stamp, FRAME_ID, upright(item.frame))
         finally:
             self._done.set()
         if isinstance(item, Exception) and not number:
