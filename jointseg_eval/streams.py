@@ -20,8 +20,8 @@ ANSWER_S = 5.0
 """So long nothing may come."""
 PICTURE_S = 20.0
 """So long the first picture may take of what did answer: a video is begun with a key frame."""
-DAMAGED = "it came damaged, or before the first key frame, and was left out"
-UNREAD = "it came while another was worked on, and was not looked at"
+DAMAGED = "damaged, or from before the first key frame, and left out"
+UNREAD = "not looked at, as the one before was still worked on"
 _POLL_S = 0.1
 _PROBE = {"analyzeduration": "2000000"}  # options of FFmpeg
 _RTSP = {"rtsp_flags": "prefer_tcp", **_PROBE}
