@@ -38,8 +38,9 @@ def is_stream(text: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """The same text without users and passwords in addresses."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
+    """The same text without users and passwords in addresses, of either place."""
+    text = re.sub(r"://[^/\s]*@", "://", text)
+    return re.sub(r"([?&](?:pass\w*|pwd|token|auth|key)=)[^&\s'\"]*", r"\1...", text, flags=re.I)
 
 
 def title(text: str) -> str:
