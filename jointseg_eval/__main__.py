@@ -5,7 +5,8 @@
     ros2 run jointseg_ros predict street.png ...                after colcon build
     python -m jointseg_eval predict street.png ...              in a checkout
 
-colcon installs this file under each of the names, pip the one that takes a name as first argument.
+colcon installs this file under each of the names but train, pip the one that takes a name as first
+argument.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ PROGRAMS = {
     "evaluate_bag": Program("jointseg_eval.evaluate_bag", "score weights or a node on recordings"),
     "salvage": Program("jointseg_eval.salvage", "recover a damaged recording"),
     "check_data": Program("jointseg_eval.check_data", "name every defect of a data set"),
+    "train": Program("training.train", "train on your own pictures"),
     "export": Program("jointseg_core.export", "write weights for another runtime"),
 }
 OF_ROS = {"benchmarks", "jointseg_ros", "rclpy"}

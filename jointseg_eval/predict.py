@@ -116,7 +116,8 @@ def _frames(options: argparse.Namespace, stop: Callable[[], bool]) -> Frames:
 def _what(options: argparse.Namespace, frames: Frames, frame: Frame) -> str:
     """What is about to be done, at the first frame."""
     height, width = frame.picture.shape[:2]
-    rate = "" if frames.kind == "pictures" else f", {frames.rate_hz:.4g} a second"
+    is_known = frames.kind != "pictures" and frames.rate_hz
+    rate = f", {frames.rate_hz:.4g} a second" if is_known else ""
     end = "; Ctrl-C ends it and keeps what there is" if frames.kind == "stream" else ""
     size = f"pictures of {width} x {height} pixels{rate}"
     return f"{_title(options.input)}: {size}; results go to {options.out}{end}"

@@ -13,15 +13,15 @@ from threading import Event, Thread
 from typing import Any, NamedTuple, TypeVar
 
 from jointseg_core.errors import BadInput
-from jointseg_eval.frames import Frame, Frames
+from jointseg_eval.frames import Frame, Frames, upright
 from jointseg_eval.recordings.topics import FRAME_ID, START_NS
 
 ANSWER_S = 5.0
 """So long nothing may come."""
 PICTURE_S = 20.0
 """So long the first picture may take of what did answer: a video is begun with a key frame."""
-DAMAGED = "it came damaged, or before the first key frame, and was left out"
-UNREAD = "it came while another was worked on, and was not looked at"
+DAMAGED = "damaged, or from before the first key frame, and left out"
+UNREAD = "not looked at, as the one before was still worked on"
 _POLL_S = 0.1
 _PROBE = {"analyzeduration": "2000000"}  # options of FFmpeg
 _RTSP = {"rtsp_flags": "prefer_tcp", **_PROBE}
@@ -38,8 +38,9 @@ def is_stream(text: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """The same text without users and passwords in addresses."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
+    """The same text without users and passwords in addresses, of either place."""
+    text = re.sub(r"://[^/\s]*@", "://", text)
+    return re.sub(r"([?&](?:pass\w*|pwd|token|auth|key)=)[^&\s'\"]*", r"\1...", text, flags=re.I)
 
 
 def title(text: str) -> str:
@@ -92,8 +93,7 @@ class _Source:
         try:
             while isinstance(item := _waited(self._items, limit, stop), _Taken):
                 number, limit = number + 1, ANSWER_S
-                picture = item.frame.to_ndarray(format="rgb24")
-                yield Frame(item.stamp, item.stamp, FRAME_ID, picture)
+                yield Frame(item.stamp, item.stamp, FRAME_ID, upright(item.frame))
         finally:
             self._done.set()
         if isinstance(item, Exception) and not number:

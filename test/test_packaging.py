@@ -365,9 +365,9 @@ def data_of(root: Path, package: str) -> set[str]:
     return {str(file.relative_to(root)) for file in found if file.suffix not in (".py", ".pyc")}
 
 
-def test_pip_installs_the_core_and_the_evaluation_with_their_data(installed: Path) -> None:
+def test_pip_installs_the_core_evaluation_and_training_with_their_data(installed: Path) -> None:
     lib = installed / "lib"
-    packages = {"jointseg_core", "jointseg_objects", "jointseg_eval"}
+    packages = {"jointseg_core", "jointseg_objects", "jointseg_eval", "training"}
     assert {entry.name for entry in lib.iterdir()} == packages
     messages = data_of(lib, "jointseg_eval/recordings/msg")
     for package in packages:

@@ -100,7 +100,7 @@ def notes(runs: Sequence[Run]) -> dict[str, str]:
         "latency": "The time from a frame to its result.",
     }
     if len(runs) > 1 and not runs[0].has_clock:
-        told["scores"] = f"Small: the difference to {runs[0].name}."
+        told["scores"] = f"In small figures: the difference to '{runs[0].name}'."
     return told
 
 

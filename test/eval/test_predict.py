@@ -1,6 +1,7 @@
 """`python -m jointseg_eval.predict`: any pictures in; drawn frames and COCO JSON out."""
 
 import json
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from jointseg_eval.frames import open_frames
 from jointseg_eval.predict import main
 from jointseg_eval.recordings.bags import BagWriter
 from jointseg_eval.recordings.messages import header_message, image_message
+from jointseg_eval.video import Video
 
 SIZE = (60, 90)
 Run = Callable[..., int]
@@ -201,6 +203,21 @@ def test_a_video_becomes_a_video_of_the_same_rate_and_the_results_have_times(
         assert [f.to_ndarray(format="rgb24").shape for f in drawn.decode(video=0)] == [
             (60, 90, 3)
         ] * 3
+
+
+def test_a_video_that_a_telephone_laid_on_its_side_is_turned_upright(tmp_path: Path):
+    path, shown = tmp_path / "a.mp4", np.zeros((*SIZE, 3), np.uint8)
+    shown[:30] = 255  # the upper half
+    with Video(path, 10) as video:
+        video.add(shown)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # the matrix of the track
+    turn = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, SIZE[0] << 16, 0, 1 << 30)
+    content[at : at + 36] = turn
+    path.write_bytes(content)
+    (frame,) = open_frames(path)
+    assert frame.picture.shape == (90, 60, 3)
+    assert frame.picture[:, 40:].min() > 200 and frame.picture[:, :20].max() < 50  # clockwise
 
 
 def test_a_recording_becomes_a_video_and_the_results_have_its_stamps(predict: Run, tmp_path: Path):

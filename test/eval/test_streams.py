@@ -118,6 +118,16 @@ def test_what_names_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not is_stream("0")
 
 
+def test_no_password_is_shown() -> None:
+    for told, shown in {
+        "rtsp://me:a@b@10.0.0.2:554/ch1": "rtsp://10.0.0.2:554/ch1",
+        "predict 'http://cam/v?user=me&pwd=a1&ch=2' --out x": "predict 'http://cam/v?user=me"
+        "&pwd=...&ch=2' --out x",
+        "http://cam/a@b.mjpg": "http://cam/a@b.mjpg",
+    }.items():
+        assert streams.without_password(told) == shown
+
+
 def test_of_a_file_at_an_address_every_picture_is_seen(
     server: Server, predict: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import pytest
 
+from jointseg_core import shipped_weights
+from training.runs.command import parse_command
 from training.runs.options import Parser, add_flags, as_values, changed, described, from_values
 
 
@@ -94,3 +96,8 @@ def test_unknown_values_are_named():
 
 def test_comments_are_the_help():
     assert described(Outer())["inner.depth"] == (int, "how deep")
+
+
+def test_shipped_weights_to_start_from_go_by_their_names():
+    command = parse_command(["joint_tiny_synthetic", "--init", "joint_tiny, mine.safetensors"])
+    assert command.options.init == (shipped_weights("joint_tiny"), Path("mine.safetensors"))

@@ -60,7 +60,8 @@ def _facts(run: Run) -> dict[str, str]:
         "command": run.command,
         "pictures to learn from": run.training.name,
         "pictures to validate on": run.validation.name,
-        "steps": f"{progress.step} of {run.recipe.batch} pictures in {duration(progress.seconds)}",
+        "steps": f"{progress.step}, each of {run.recipe.batch} pictures",
+        "time": duration(progress.seconds),
         "skipped steps": str(progress.skipped),
         "best weights": f"best.safetensors: {best}",
     }
