@@ -30,6 +30,7 @@ from jointseg_core.errors import BadCheckpoint, BadConfig, in_words
 from jointseg_core.files import open_file
 from jointseg_core.joint import Joint, build_joint
 from jointseg_core.joint_config import JointConfig
+from jointseg_core.pickles import load_pickle
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet, RDSNetConfig, build_rdsnet
 from jointseg_core.rdsnet_s import RDSNetS, RDSNetSConfig, build_rdsnet_s
@@ -155,7 +156,7 @@ def _load_backbone(backbone: Backbone, path: str | Path) -> None:
     name = f"backbone weights: {Path(path).absolute()}"
     try:
         with open_file(path) as file:
-            weights = dict(torch.load(file, map_location="cpu", weights_only=True))
+            weights = dict(load_pickle(file))
         weights = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIERS)}
     except Exception as error:
         raise BadCheckpoint(

@@ -61,6 +61,11 @@ class Loader:
         batch_ms = sum(asdict(predictor.timing).values())
         return unknown_classes(predictor, settings) or self._liveness.too_short(settings, batch_ms)
 
+    def new_problem(self, predictor: Predictor, before: Settings, after: Settings) -> str:
+        """The same of changed settings; empty also where it was so before, such as a slow batch."""
+        found = self.problem(predictor, after)
+        return "" if found == self.problem(predictor, before) else found
+
     async def anew(self, settings: Settings, error: str) -> tuple[Predictor, float] | None:
         """The model after an error of the device; None where that is lost, see `Liveness`."""
         if self._liveness.just_recovered():

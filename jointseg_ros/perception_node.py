@@ -302,7 +302,7 @@ class PerceptionNode(LifecycleNode):
         configured = self.state != "unconfigured" or self._loader.busy
         settings, reason = parameters.changed(self.settings, changes, configured)
         if not reason and self.predictor is not None:
-            reason = self._loader.problem(self.predictor, settings)
+            reason = self._loader.new_problem(self.predictor, self.settings, settings)
         if not reason and not self._takes_after:
             self._take_parameters(changes)
         return SetParametersResult(successful=not reason, reason=reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from faults import run_checkpoints
+from faults import pickles, run_checkpoints
 from faults.contract import Case
 from faults.tree import deep_json
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, load_model, preset, save_model
@@ -266,15 +265,6 @@ def started(name: str, write: Callable[[Path], object], often: bool = False) -> 
     )
 
 
-def _trained_by_torchvision(path: Path) -> None:
-    """With all that its training keeps: an optimiser and the command line as a namespace."""
-    model = torch.nn.Linear(9, 9)
-    optimiser = torch.optim.SGD(model.parameters(), 0.1, 0.9)
-    given = argparse.Namespace(lr=0.02, output_dir=path.parent)
-    states = {"model": model.state_dict(), "optimizer": optimiser.state_dict(), "args": given}
-    torch.save(states, path)
-
-
 def _torchscript(path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
 
@@ -285,7 +275,6 @@ STARTS = [
     started("a pickle of before zip files", lambda p: p.write_bytes(OLD)),
     started("a pickle of a whole module", lambda p: torch.save(torch.nn.Linear(2, 2), p)),
     started("a script", _torchscript),
-    started("a checkpoint of torchvision's training", _trained_by_torchvision),
     started("a pickle cut at half", lambda p: _cut(p, {"w": torch.zeros(999)})),
     started("a pickle of no byte", lambda p: p.write_bytes(b"")),
     started("a pickle of a number", lambda p: torch.save(3, p)),
@@ -359,6 +348,7 @@ CASES = [
     Case("checkpoints", "weights in fp16", half(torch.float16), _loads),
     Case("checkpoints", "weights in bf16", half(torch.bfloat16), _loads),
     *STARTS,
+    *pickles.CASES,
     *run_checkpoints.CASES,
     *EXPORTS,
     *CONFIGS,

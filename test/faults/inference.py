@@ -12,7 +12,17 @@ import numpy as np
 import torch
 
 from faults.contract import Case
-from jointseg_core import Masks, Predictions, Predictor, shipped_weights
+from jointseg_core import (
+    Classes,
+    Manifest,
+    Masks,
+    Predictions,
+    Predictor,
+    Preprocessing,
+    build_model,
+    preset,
+    shipped_weights,
+)
 from jointseg_core.boxes import crop_windows, detect, has_area
 from jointseg_core.errors import BadConfig, SegError
 from jointseg_core.refinement import BoundaryRefinement
@@ -128,7 +138,33 @@ def works(name: str, made: Callable, run: Callable, often: bool = False, **limit
     )
 
 
+def ever_other_sizes(model: str) -> Case:
+    """The memory after 300 pictures of other sizes is that after 100, within 5 %."""
+
+    def made(folder: Path) -> tuple[Predictor]:
+        network = build_model(preset(model, "tiny"))
+        classes = Classes(*(tuple(map(str, range(n))) for n in _classes(network.config)))
+        inputs = Preprocessing((64, 128), by_sides=True)  # so that its input changes as well
+        return (Predictor(network, Manifest(network.config, classes, inputs), "cpu"),)
+
+    def run(see: Predictor) -> None:
+        random, pages = np.random.default_rng(0), {}
+        for number in range(1, 301):
+            see([noise(0, *random.integers(8, 400, 2))])
+            pages[number] = int(Path("/proc/self/statm").read_text().split()[1])
+        assert pages[300] < 1.05 * pages[100], {n: pages[n] >> 8 for n in range(100, 301, 50)}
+
+    return works(f"300 pictures of other sizes, {model}", made, run, seconds=60)
+
+
+def _classes(config: Any) -> tuple[int, int]:
+    """How many things and classes of pixels."""
+    things = getattr(config, "num_things", None) or config.num_classes
+    return things, getattr(config, "num_semantic", None) or config.num_classes
+
+
 CASES = [
+    *map(ever_other_sizes, ("joint", "rdsnet", "segrpn")),
     works("eight threads on one model", predictor, _threads, often=True),
     works("a picture alone and in a batch", predictor, _batches),
     works("no pictures at all", predictor, _no_pictures),

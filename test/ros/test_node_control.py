@@ -92,6 +92,15 @@ def test_a_timeout_that_healthy_work_would_exceed_is_refused_with_its_time(bench
     assert "loading the model took 5000" in bench.set("watchdog.loading_timeout_ms", 4000.0).reason
 
 
+def test_a_slow_batch_refuses_no_parameter_that_has_nothing_to_do_with_it(bench: Bench) -> None:
+    node = bench.start(autostart=False)
+    assert bench.run(node.trigger_configure) == SUCCESS
+    node.predictor.timing = replace(node.predictor.timing, inference_ms=60000.0)
+    assert bench.set("score_threshold", 0.4).successful
+    assert not bench.set("watchdog.timeout_ms", 9000.0).successful
+    assert not bench.set("classes_filter", ["unicorn"]).successful
+
+
 def test_more_frames_in_a_batch_than_cameras_are_not_warmed_up() -> None:
     assert Settings(batch_max_size=64).batch_size == Settings().batch_size == 1
     assert Settings(camera_names=("a", "b", "c"), batch_max_size=2).batch_size == 2

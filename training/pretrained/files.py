@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from jointseg_core.checkpoint import BadCheckpoint, load_model
 from jointseg_core.files import open_file
+from jointseg_core.pickles import load_pickle
 from training.pretrained.heads import class_rows
 from training.pretrained.released_rdsnet import released_rdsnet
 from training.pretrained.source import Source, without_counters
@@ -67,11 +67,12 @@ def _own(path: Path) -> Source:
 def _foreign(path: Path) -> Source:
     try:
         with open_file(path) as file:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = load_pickle(file)
     except Exception as error:
+        found = str(error) if isinstance(error, ValueError) else type(error).__name__
         why = (
-            f"not a file of plain tensors ({type(error).__name__}), it is damaged, of another "
-            f"kind, or holds more than torch reads safely; {KNOWN}"
+            f"not a file of plain tensors ({found}), it is damaged, of another kind, or holds more "
+            f"than torch reads safely; {KNOWN}"
         )
         raise unusable(path, why) from error
     tensors = _state_dict(content)

@@ -32,6 +32,7 @@ from PIL import Image
 
 from jointseg_core.errors import BadCheckpoint, in_words
 from jointseg_core.files import completed, open_file
+from jointseg_core.pickles import load_pickle
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -163,7 +164,7 @@ def _verified(path: Path) -> dict[str, Any]:
         data = file.read()
     if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
         raise ValueError("SHA-256 is not that of its manifest")
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return load_pickle(io.BytesIO(data))
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
