@@ -71,7 +71,8 @@ def main() -> int:
         raise BadConfig(f"no program is called {name}; there is {', '.join(near)}")
     module = PROGRAMS[name].module
     try:
-        importlib.util.find_spec(module)  # whose error names the package, and not runpy's
+        if importlib.util.find_spec(module) is None:  # runpy's error does not name the package
+            raise ModuleNotFoundError(name=module)
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except ModuleNotFoundError as error:
         raise ResourceError(f"{name} needs {_lacking(error)}") from error

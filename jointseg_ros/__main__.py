@@ -72,7 +72,7 @@ def _told(output: IO[str]) -> Iterator[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m jointseg_ros",
+        prog="launch",
         description=__doc__.splitlines()[0],
         epilog="The arguments of a launch: --show-args after its name.",
     )

@@ -74,6 +74,12 @@ def declare(node: Node, name: str, default: Any, descriptor: Any) -> Any:
         raise BadConfig(f"{error}") from error
 
 
+def unknown(node: Node, parameters: Iterable[Parameter]) -> str:
+    """What of these the node has not declared, in sentences; empty for none."""
+    declared = node.list_parameters([], 0).names
+    return "; ".join(unheard_parameters((one.name for one in parameters), declared))
+
+
 def warn_of_unheard(node: Node, arguments: Sequence[str]) -> None:
     """Log what this command line gives to a node that the node does not read."""
     declared = node.list_parameters([], 0).names

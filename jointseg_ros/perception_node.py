@@ -297,6 +297,12 @@ class PerceptionNode(LifecycleNode):
 
     # Parameters and services
 
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """As of any node; names without a parameter are refused with the nearest one."""
+        if reason := given.unknown(self, parameter_list):
+            return SetParametersResult(successful=False, reason=reason)
+        return super().set_parameters_atomically(parameter_list)
+
     def _check_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         """All of the changes or none of them."""
         configured = self.state != "unconfigured" or self._loader.busy

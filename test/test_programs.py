@@ -136,9 +136,11 @@ def test_a_program_that_is_not_there_is_said_in_a_sentence(site: Path) -> None:
         2,
         "no program is called predikt; there is predict\n",
     )
-    of_ros = jointseg(site, "benchmark")
-    assert of_ros.returncode == 5
-    assert of_ros.stderr.startswith("benchmark needs ROS 2, and this package built there by colcon")
+    without = "sys.modules['jointseg_ros'] = None; "
+    for name in ("benchmark", "launch"):
+        of_ros = outside([site], site, "-c", COMMAND + without + "program()", name)
+        assert of_ros.returncode == 5
+        assert of_ros.stderr.startswith(f"{name} needs ROS 2, and this package built there by")
 
 
 def test_an_interrupted_program_says_so_once(site: Path) -> None:

@@ -80,6 +80,12 @@ def test_a_parameter_that_makes_no_sense_is_refused_with_the_reason(
     assert shared.node.settings is before
 
 
+def test_a_misspelt_parameter_is_refused_with_the_nearest_name(shared: Bench) -> None:
+    result = shared.node.set_parameters_atomically([Parameter("score_treshold", value=0.4)])
+    assert not result.successful
+    assert result.reason == "no parameter is called score_treshold; did you mean score_threshold?"
+
+
 def test_a_timeout_that_healthy_work_would_exceed_is_refused_with_its_time(bench: Bench) -> None:
     node = bench.start(autostart=False)
     assert bench.run(node.trigger_configure) == SUCCESS
