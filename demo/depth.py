@@ -39,7 +39,7 @@ def drive(
         depth = measured(scene.depth, options.noise, options.holes, seed * 1000 + k)
         objects = lift(found, depth, Intrinsics(*scene.intrinsics))
         shown = int((found.scores >= MIN_SCORE).sum())
-        errors.add(lifted(objects, found, scene.intrinsics), shown, true_objects(scene))
+        errors.add(lifted(objects, found), shown, true_objects(scene))
 
 
 def true_objects(scene: Scene) -> PlacedObjects:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from jointseg_core.messages import read_boxes, stamp_ns
 from jointseg_core.predictions import Predictions
 from jointseg_eval.metrics.confusion_matrix import MIN_SCORE
 from jointseg_eval.metrics.overlaps import as_array
-from jointseg_eval.metrics.positions import PlacedObjects, PositionErrors, seen_boxes
+from jointseg_eval.metrics.positions import PlacedObjects, PositionErrors
 from jointseg_eval.recordings.bags import BagReader
 from jointseg_eval.recordings.topics import (
     CAMERA,
-    CAMERA_INFO,
     TRUE_DETECTIONS,
     TRUE_DETECTIONS_3D,
     base_topic,
@@ -29,11 +27,10 @@ RESULTS = "detections", "detections_3d"
 """How the topics of a node end that say what it saw, and where that is."""
 
 
-def lifted(objects: Objects3D, found: Predictions, lens: tuple[float, ...]) -> PlacedObjects:
-    """What `lift` made of a result; lens: fx, fy, cx, cy."""
-    places = objects.position, objects.center, objects.size
-    labels, scores = (as_array(v)[objects.index] for v in (found.labels, found.scores))
-    return PlacedObjects(labels, scores, seen_boxes(*places, lens), *places)
+def lifted(objects: Objects3D, found: Predictions) -> PlacedObjects:
+    """What `lift` made of a result."""
+    seen = (as_array(v)[objects.index] for v in (found.labels, found.scores, found.boxes))
+    return PlacedObjects(*seen, objects.position, objects.center, objects.size)
 
 
 def hull(size: np.ndarray, turn: np.ndarray) -> np.ndarray:
@@ -49,24 +46,19 @@ def placed_in_recordings(
     """How well the node whose topics begin with `prefix` placed the objects of a recording.
 
     images: the topic of the camera. Scored are the frames of which there are detections in the
-    picture and in space; none where truth, calibration or such results are missing.
+    picture and in space; none where truth or such results are missing.
     """
     errors = PositionErrors()
     camera = base_topic(images).rpartition("/")[0]
-    true = [
-        t.replace(CAMERA, camera, 1) for t in (TRUE_DETECTIONS, TRUE_DETECTIONS_3D, CAMERA_INFO)
-    ]
+    true = [t.replace(CAMERA, camera, 1) for t in (TRUE_DETECTIONS, TRUE_DETECTIONS_3D)]
     results = {
-        stamp: (int((read_boxes(shown, classes)[1] >= MIN_SCORE).sum()), _read(placed, classes))
-        for stamp, (shown, placed) in _together(outputs, [f"{prefix}/{n}" for n in RESULTS])
+        stamp: (int((read_boxes(pair[0], classes)[1] >= MIN_SCORE).sum()), _read(*pair, classes))
+        for stamp, pair in _together(outputs, [f"{prefix}/{n}" for n in RESULTS])
     }
-    for stamp, (seen, solid, info) in _together(recording, true) if results else ():
+    for stamp, pair in _together(recording, true) if results else ():
         if stamp in results:
             shown, found = results[stamp]
-            lens = tuple(float(info.k[k]) for k in (0, 4, 2, 5))
-            boxes = seen_boxes(found.positions, found.centers, found.sizes, lens)
-            truth = replace(_read(solid, classes), boxes=as_array(read_boxes(seen, classes)[0]))
-            errors.add(replace(found, boxes=boxes), shown, truth)
+            errors.add(found, shown, _read(*pair, classes))
     return errors
 
 
@@ -84,21 +76,38 @@ def _together(bag: BagReader, topics: list[str]) -> Iterator[tuple[int, list[Any
             waiting = {other: found for other, found in waiting.items() if other > stamp}
 
 
-def _read(message: Any, classes: Classes) -> PlacedObjects:
-    """The objects of a Detection3DArray; where they are seen is not known yet."""
-    every = message.detections
+def _read(seen: Any, placed: Any, classes: Classes) -> PlacedObjects:
+    """The objects of a Detection3DArray, which are some of a Detection2DArray, in its order."""
+    every = placed.detections
     first = [one.results[0] for one in every]
-    names = [one.hypothesis.class_id for one in first]
+    boxes, scores, labels = read_boxes(seen, classes, _are_among(seen.detections, every))
     ways = [one.bbox.center.orientation for one in every]
     turns = np.array([2 * math.atan2(way.y, way.w) for way in ways])
     return PlacedObjects(
-        np.array([int(n) if n.isdecimal() else classes.things.index(n) for n in names], np.int64),
-        np.array([one.hypothesis.score for one in first], float),
-        np.zeros((len(every), 4)),
+        *map(as_array, (labels, scores, boxes)),
         _points([one.pose.pose.position for one in first]),
         _points([one.bbox.center.position for one in every]),
         hull(_points([one.bbox.size for one in every]), turns),
     )
+
+
+def _are_among(seen: Sequence[Any], placed: Sequence[Any]) -> list[bool]:
+    """Which of the objects in the picture are those in space: of their class, score and track.
+
+    ValueError where the others are not some of them.
+    """
+    among: list[bool] = []
+    for one in seen:
+        following = placed[sum(among) :]
+        among.append(bool(following) and _told(one) == _told(following[0]))
+    if lost := len(placed) - sum(among):
+        raise ValueError(f"{lost} objects in space are none of those in the picture")
+    return among
+
+
+def _told(detection: Any) -> tuple[str, float, str]:
+    hypothesis = detection.results[0].hypothesis
+    return hypothesis.class_id, hypothesis.score, detection.id
 
 
 def _points(of: list[Any]) -> np.ndarray:

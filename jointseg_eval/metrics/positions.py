@@ -25,7 +25,7 @@ class PlacedObjects:
 
     labels     int [N]
     scores     float [N]
-    boxes      [N, 4]  where they are seen: x1, y1, x2, y2 in pixels
+    boxes      [N, 4]  in the picture: x1, y1, x2, y2 in pixels
     positions  [N, 3]  of the middle of what is seen of them
     centers    [N, 3]  of the boxes around them
     sizes      [N, 3]  of these boxes along x, y and z
@@ -99,18 +99,6 @@ class PositionErrors(ImageColumns):
             found[f"{name}_error_m"] = _median(errors[known])
         shown, placed = self.total("shown")
         return found | {"placed_of_shown": float(placed / shown) if shown else np.nan}
-
-
-def seen_boxes(
-    positions: np.ndarray, centers: np.ndarray, sizes: np.ndarray, lens: tuple[float, ...]
-) -> np.ndarray:
-    """Where boxes [N, 3] of this size are seen, x1, y1, x2, y2 [N, 4] in pixels.
-
-    At the depth of the positions, as their sides are told of what is seen; lens: fx, fy, cx, cy.
-    """
-    focal, middle, depth = np.array(lens[:2]), np.array(lens[2:]), positions[:, 2:]
-    ends = [(centers + sign * sizes / 2)[:, :2] / depth * focal + middle + 0.5 for sign in (-1, 1)]
-    return np.concatenate(ends, axis=1)
 
 
 def _finders(found: PlacedObjects, truth: PlacedObjects) -> np.ndarray:

@@ -14,10 +14,10 @@ from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.predictions import Masks, Predictions
 from jointseg_eval.bag_evaluation.online import evaluate_online
-from jointseg_eval.bag_evaluation.placed import hull, lifted, placed_in_recordings
+from jointseg_eval.bag_evaluation.placed import _are_among, hull, lifted, placed_in_recordings
 from jointseg_eval.bag_evaluation.settings import Settings
 from jointseg_eval.bag_evaluation.windows import survey
-from jointseg_eval.metrics.positions import PlacedObjects, PositionErrors, seen_boxes
+from jointseg_eval.metrics.positions import PlacedObjects, PositionErrors
 from jointseg_eval.recordings.bags import BagReader, BagWriter
 from jointseg_eval.recordings.messages import (
     detections_3d_message,
@@ -31,8 +31,8 @@ from training.scenes import Scene, render_drive
 from training.scenes.depth import measured
 from training.scenes.driving_bag import RATE_HZ, scene_target, write_driving_bag
 
+SOLID = (0.0, 0.0, 9.0), (1.0, 1.0, 1.0), 0.0
 DRIVE = {"seed": 2024, "streets": 3, "frames_per_street": 1, "size": (128, 256)}
-LENS = (100.0, 100.0, 50.0, 40.0)
 
 
 def objects(*places: tuple[float, float, float], label: int = 2, score: float = 0.9):
@@ -40,13 +40,14 @@ def objects(*places: tuple[float, float, float], label: int = 2, score: float = 
     positions = np.array(places, float).reshape(-1, 3)
     sizes = np.tile([2.0, 1.5, 4.0], (len(positions), 1))
     centers = positions + np.array([0, 0, 2])
-    boxes = seen_boxes(positions, centers, sizes, LENS)
+    corners = 100 * positions[:, :2] / positions[:, 2:]
+    boxes = np.column_stack([corners, corners + 10])
     labels, scores = np.full(len(positions), label), np.full(len(positions), score)
     return PlacedObjects(labels, scores, boxes, positions, centers, sizes)
 
 
 def test_errors_worked_out_by_hand() -> None:
-    truth = objects((0, 0, 5.0), (3, 4, 12), (-9, 0, 30), (0, 0, 60))
+    truth = objects((0, 0, 5.0), (3, 4, 12), (-9, 0, 30), (20, 0, 60))
     near = objects((0, 0, 5.1), (3, 4, 12.26))
     errors = PositionErrors()
     errors.add(replace(near, sizes=near.sizes + np.array([0.5, 0, -1])), 3, truth)
@@ -107,15 +108,18 @@ def test_results_are_scored_the_same_as_they_are_found_and_as_they_were_recorded
         for stamp, scene in render_drive(**DRIVE, rate_hz=RATE_HZ, depth=True):
             found = perfect(scene)
             placed = lift(found, measured(scene.depth), Intrinsics(*scene.intrinsics))
-            shown = lifted(placed, found, scene.intrinsics)
+            shown = lifted(placed, found)
             errors.add(shown, len(found.labels), true_objects(scene))
             header = header_message(START_NS + stamp, FRAME_ID)
             names = [CITYSCAPES.things[k] for k in found.labels.tolist()]
             flat = detections_message(header, found.boxes.tolist(), names, [""] * len(names))
+            for one, score in zip(flat.detections, found.scores.tolist(), strict=True):
+                one.results[0].hypothesis.score = score
             out.write("/joint/camera/detections", flat, START_NS + stamp)
             names = [names[k] for k in placed.index]
             solids = [(c, s, 0.0) for c, s in zip(placed.center, placed.size, strict=True)]
-            deep = detections_3d_message(header, names, names, placed.position, solids)
+            ids = [""] * len(names)
+            deep = detections_3d_message(header, names, ids, placed.position, solids)
             for one, score in zip(deep.detections, shown.scores.tolist(), strict=True):
                 one.results[0].hypothesis.score = score
             out.write("/joint/camera/detections_3d", deep, START_NS + stamp)
@@ -141,3 +145,14 @@ def test_a_sensor_has_noise_and_holes_as_asked_for() -> None:
     assert noisy[noisy > 0].std() == pytest.approx(1000, rel=0.05)
     assert (noisy != measured(depth, noise=0.05, holes=0.1, seed=4)).any()
     assert measured(np.array([[0.0, 65.535, 65.6]])).tolist() == [[0, 65535, 0]]
+
+
+def test_objects_in_space_are_known_in_the_picture_by_class_score_and_track() -> None:
+    header = header_message(1, FRAME_ID)
+    names = ["car", "person", "car"]
+    seen = detections_message(header, [[0, 0, k, k] for k in (1, 2, 3)], names, ["", "", "7"])
+    placed = detections_3d_message(header, names, ["", "", "7"], [(0, 0, 9)] * 3, [SOLID] * 3)
+    assert _are_among(seen.detections, placed.detections[1:]) == [False, True, True]
+    assert _are_among(seen.detections, []) == [False] * 3
+    with pytest.raises(ValueError, match="1 objects in space are none"):
+        _are_among(seen.detections[:2], placed.detections[1:])

@@ -339,10 +339,11 @@ def test_a_recording_is_a_drive_in_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "drive"
-    run(out, "--format bag --frames 5 --seed 1234 --size 64x128")
+    run(out, "--format bag --frames 5 --seed 1234 --size 64x128 --depth")
     assert "5 frames" in capsys.readouterr().out
     with BagReader(out / "drive.mcap") as bag:
         assert {topic.count for topic in bag.topics.values()} == {5}
+        assert "/camera/depth/image_raw" in bag.topics
 
 
 @pytest.mark.parametrize(
@@ -357,6 +358,7 @@ def test_a_recording_is_a_drive_in_a_folder(
         ({"format": "bag", "frames": 7, "val_frames": 0}, "streets of 5 frames"),
         ({"format": "bag", "frames": 5}, "no val split"),
         ({"format": "bag", "frames": 5, "val_frames": 0, "style": "wide"}, "no val split"),
+        ({"depth": True}, "only a recording has depth"),
     ],
 )
 def test_a_set_that_cannot_be_rendered_is_refused(changes: dict, complaint: str) -> None:
