@@ -1,7 +1,7 @@
 """How well objects are placed in space on synthetic drives with depth, without ROS.
 
-python -m demo.depth --seeds 3 --out docs/results/depth.json
-python -m demo.depth --seeds 3 --noise 0.05 --holes 0.1 --out docs/results/depth_noise.json
+python -m demo.depth --seeds 3 --frames-per-street 2 --out depth.json
+python -m demo.depth --seeds 3 --frames-per-street 2 --noise 0.05 --holes 0.1 --out noise.json
 """
 
 from __future__ import annotations
