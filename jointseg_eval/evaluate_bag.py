@@ -256,7 +256,7 @@ def _print(console: Console, document: dict, out: Path) -> None:
     columns, online = {"every frame": document["metrics"]}, document.get("online")
     if online:
         columns["node, processed"] = online["metrics_of_processed_frames"]
-        columns["node, as known"] = online["metrics_as_known_when_a_frame_came"]
+        columns["node, with the delay"] = online["metrics_as_known_when_a_frame_came"]
     table = Table("", *columns, title=f"{document['frames']} frames", title_justify="left")
     for name, title in HEADLINES.items():
         if name in document["metrics"]:

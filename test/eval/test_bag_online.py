@@ -130,5 +130,5 @@ def test_the_command_shows_both_beside_the_scores_of_every_frame(
     found = json.loads((tmp_path / "scored/metrics.json").read_text())["online"]
     assert found["frames_processed"] == FRAMES and found["latency_ms"]["p50"] == 30.0
     assert found["metrics_of_processed_frames"]["box_ap"] == 1
-    assert "node, as known" in capsys.readouterr().out
-    assert "what was known when a frame came" in (tmp_path / "scored/report.html").read_text()
+    assert "node, with the delay" in capsys.readouterr().out
+    assert "scores with the delay" in (tmp_path / "scored/report.html").read_text()
