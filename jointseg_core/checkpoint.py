@@ -369,6 +369,9 @@ def _config(model_type: str, values: Mapping[str, Any]) -> Config:
 
 
 def _check_classes(manifest: Manifest, path: Path) -> None:
+    for one in (*manifest.classes.things, *manifest.classes.semantic):
+        if not isinstance(one, str):
+            raise BadCheckpoint(f"{path}: a class is called {one!r:.40}, expected a text")
     match manifest.config:
         case JointConfig(num_classes=things, num_semantic=semantic):
             wanted = {"things": things, "semantic": semantic}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 _STEP = 32  # sides of an input are multiples of it: every pyramid level halves the one before
 _MAX_PIXELS = 1 << 26
+_MOST = 1e6  # of mean and deviation, in units of the pixels' values
 
 
 def sides_fitted(size: tuple[int, int], short: float, long: float) -> tuple[int, int]:
@@ -47,6 +49,14 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name in ("input_size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        kinds = ("input_size", 2, Integral), ("mean", 3, Real), ("std", 3, Real)
+        for name, count, kind in kinds:
+            values = getattr(self, name)
+            sane = (isinstance(value, kind) and abs(float(value)) < _MOST for value in values)
+            if len(values) != count or not all(sane):
+                raise ValueError(f"{name} is {values!s:.80}, expected {count} numbers")
+        if min(self.std) < 1 / _MOST:
+            raise ValueError(f"std is {self.std}, expected numbers above 0")
         step = _STEP if self.keep_ratio and not self.by_sides else 1
         if any(side % step or side <= 0 for side in self.input_size):
             raise ValueError(f"input_size is {self.input_size}, expected multiples of {step}")

@@ -30,7 +30,7 @@ from jointseg_core.files import open_file
 from jointseg_objects.topics import is_depth
 from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import message_class, stamp_ns
-from jointseg_ros.start import own_arguments
+from jointseg_ros.start import own_arguments, within
 from jointseg_ros.transports import TYPES
 
 CAMERA_TYPES = (*TYPES, "sensor_msgs/msg/CameraInfo")
@@ -240,11 +240,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="player", description=__doc__.splitlines()[0])
     parser.add_argument("bag", type=Path, help="an .mcap file")
     parser.add_argument("--topics", nargs="+", help="default: images and camera infos")
-    parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast")
-    parser.add_argument("--subscribers", type=int, default=1, help="to wait for on each image")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for them")
-    parser.add_argument("--lead", type=float, default=1.0, help="seconds of clock before the first")
-    parser.add_argument("--linger", type=float, default=2.0, help="seconds of clock after the last")
+    parser.add_argument("--rate", type=within(1e-3, 1e3), default=1.0, help="2 plays twice as fast")
+    parser.add_argument(
+        "--subscribers", type=within(0, 1000, int), default=1, help="to wait for on each image"
+    )
+    parser.add_argument("--timeout", type=within(0), default=60.0, help="seconds to wait for them")
+    parser.add_argument(
+        "--lead", type=within(0), default=1.0, help="seconds of clock before the first"
+    )
+    parser.add_argument(
+        "--linger", type=within(0), default=2.0, help="seconds of clock after the last"
+    )
     parser.add_argument("--log", type=Path, help="JSON lines: stamp and moment of each image")
     return parser
 

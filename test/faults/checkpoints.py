@@ -97,6 +97,22 @@ def inputs(size: Any) -> Callable[[Path], None]:
     return manifest(lambda d: d["preprocessing"].update(input_size=size))
 
 
+def pixels(key: str, value: Any) -> Callable[[Path], None]:
+    return manifest(lambda d: d["preprocessing"].update({key: value}))
+
+
+def called(document: dict, name: Any) -> None:
+    document["classes"]["things"][0] = name
+
+
+NO_PIXELS = [
+    *(("std", [value] * 3) for value in (0, -1, float("nan"), 1e-40, "1", None)),
+    *(("mean", value) for value in ([1, 2], ["a", "b", "c"], [float("inf")] * 3, [[1]] * 3)),
+    *(("input_size", value) for value in ([64.0, 128.0], [64, 128, 3], ["64", "128"], [64])),
+]
+"""What no picture can be fitted and normalised by."""
+
+
 def flipped(at: float) -> Callable[[bytes], bytes]:
     def change(content: bytes) -> bytes:
         place = int(len(content) * at)
@@ -215,6 +231,14 @@ MANIFESTS = [
     ),
     refused("a self-test that is a list", manifest(lambda d: d.update(self_test=[1])), "a.json"),
     refused("a million classes", config(num_classes=10**6), "a."),
+    *(
+        refused(f"pixels with {key} {value}", pixels(key, value), "a.json", key)
+        for key, value in NO_PIXELS
+    ),
+    *(
+        refused(f"a class called {name!r}", manifest(lambda d, n=name: called(d, n)), "called")
+        for name in (7, None, ["a"], {"a": 1}, True)
+    ),
     refused("a class too few", manifest(lambda d: d["classes"]["things"].pop()), "a.json"),
     refused("classes that are numbers", classes(things=3), "a.json"),
     refused("an input of 3 x 3 pixels", inputs([3, 3]), "a.json"),

@@ -57,6 +57,20 @@ def pictures(folder: Path) -> list:
     return [folder / "in", "--weights", shipped_weights("rdsnet"), "--out", folder / "out"]
 
 
+NO_TIMES = [
+    ("--rate", "0"), ("--rate", "nan"), ("--timeout", "nan"), ("--timeout", "-1"),
+    ("--lead", "inf"), ("--linger", "nan"), ("--subscribers", "-3"),
+    ("--settle", "inf"), ("--settle", "nan"),
+]  # fmt: skip
+"""Options of the player and the recorder with what would wait for ever."""
+
+NO_AMOUNTS = [
+    ("--workers", "-1"), ("--save-every", "0"), ("--keep", "0"), ("--log-every", "-5"),
+    ("--minutes", "nan"), ("--minutes", "-1"), ("--lr", "nan"), ("--seed", "-1"), ("--batch", "0"),
+]  # fmt: skip
+"""Options of a training that would wait, divide by nothing, or end at once."""
+
+
 # Every program alike
 
 
@@ -249,6 +263,21 @@ CASES = [
         *pictures(f), "--device", "cuda:9"], 2, "cuda:9", often=True),
     program("predict by a backend that nobody knows", "jointseg_eval.predict", lambda f: [
         *pictures(f), "--backend", "magic"], 2, "magic"),
+    *(
+        program(f"player {option} {value}", "jointseg_ros.player",
+                words("a", option, value), 2, option)
+        for option, value in NO_TIMES if option != "--settle"
+    ),
+    *(
+        program(f"recorder {option} {value}", "jointseg_ros.recorder",
+                words("a", "--topics", "/a", option, value), 2, option)
+        for option, value in NO_TIMES if option in ("--timeout", "--settle")
+    ),
+    *(
+        program(f"train {option} {value}", "training.train",
+                words("rdsnet_tiny_synthetic", option, value, "--out", "run"), 2, option)
+        for option, value in NO_AMOUNTS
+    ),
     function("--debug", _with_debug),
     function("an output that nobody reads", _output_closed),
     function("SIGTERM", lambda folder: _stopped(folder, signal.SIGTERM)),

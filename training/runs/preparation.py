@@ -96,11 +96,15 @@ def _choose_algorithms(recipe: Recipe) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+_LEAST = {"save_every": 1, "log_every": 1, "keep": 1, "workers": 0, "minutes": 0}
+
+
 def _checked(folder: RunFolder, options: Options) -> dict | None:
     """The state to go on from, None for a new run. Raises BadInput for a folder in use."""
-    for name in ("save_every", "log_every", "keep"):
-        if getattr(options, name) < 1:
-            raise BadConfig(f"--{name.replace('_', '-')} is less than 1")
+    for name, least in _LEAST.items():
+        value = getattr(options, name)
+        if value is not None and not value >= least:
+            raise BadConfig(f"--{name.replace('_', '-')} is less than {least}")
     files = {"init": options.init, "backbone": [options.backbone] if options.backbone else []}
     for name, path in ((name, path) for name, paths in files.items() for path in paths):
         if not path.is_file():
