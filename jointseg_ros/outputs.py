@@ -25,6 +25,7 @@ from jointseg_core.classes import Classes
 from jointseg_ros import annotations, conversions, space_messages
 from jointseg_ros.conversions import Result
 from jointseg_ros.levels import Rhythm
+from jointseg_ros.parameters import Camera
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,9 @@ class CameraOutputs:
     rhythms  of the topics by name; a lazy one is watched while somebody listens
     """
 
-    def __init__(self, node: Node, camera: str, model_type: str, in_space: bool = False) -> None:
+    def __init__(self, node: Node, camera: Camera, model_type: str) -> None:
         self._node = node
-        self._topics = (*TOPICS[model_type], *ANNOTATIONS, *(IN_SPACE if in_space else ()))
+        self._topics = (*TOPICS[model_type], *ANNOTATIONS, *(IN_SPACE if camera.in_space else ()))
         kinds = {topic.name: (topic.type, reliable(topic.depth)) for topic in self._topics}
         kinds |= {name: (kind, reliable(1)) for name, (kind, _) in OVERLAYS.items()}
         self.rhythms = {name: Rhythm() for name in kinds}
@@ -139,7 +140,7 @@ class CameraOutputs:
         overriding = QoSOverridingOptions.with_default_policies()
         self._publishers = {
             name: node.create_publisher(
-                kind, f"~/{camera}/{name}", qos, qos_overriding_options=overriding
+                kind, f"~/{camera.name}/{name}", qos, qos_overriding_options=overriding
             )
             for name, (kind, qos) in kinds.items()
         }

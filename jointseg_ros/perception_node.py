@@ -235,10 +235,7 @@ class PerceptionNode(LifecycleNode):
 
     def _create_outputs(self) -> None:
         model_type = self.predictor.model_type
-        self._outputs = {
-            camera.name: CameraOutputs(self, camera.name, model_type, camera.in_space)
-            for camera in self.settings.cameras
-        }
+        self._outputs = {c.name: CameraOutputs(self, c, model_type) for c in self.settings.cameras}
         self._stats = self.create_publisher(InferenceStats, "~/stats", reliable(10))
         parts = self._mailbox, self.predictor, self._outputs, self._stats, self.monitor
         self._worker = Worker(self, *parts, lambda: self.settings, self._inputs.depth)

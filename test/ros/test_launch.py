@@ -33,7 +33,7 @@ from jointseg_ros.launching.program import Program
 from jointseg_ros.launching.supervisor import Supervisor
 from jointseg_ros.model_choices import DEFAULT_MODEL
 from jointseg_ros.outputs import CameraOutputs
-from jointseg_ros.parameters import Settings
+from jointseg_ros.parameters import Camera, Settings
 from jointseg_ros.perception_node import PerceptionNode
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,8 @@ def published(cameras: list[str]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for model in MODELS:
         node = Node(model)
-        outputs = [CameraOutputs(node, camera, model, in_space=True) for camera in cameras]
+        seen = [Camera(camera, "image", "raw", depth_topic="depth") for camera in cameras]
+        outputs = [CameraOutputs(node, camera, model) for camera in seen]
         for name, types in node.get_publisher_names_and_types_by_node(model, "/"):
             found |= {(name, kind) for kind in types}
         for one in outputs:
