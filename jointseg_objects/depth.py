@@ -112,14 +112,7 @@ class Objects3D:
     without_depth: int = 0
 
     def __post_init__(self) -> None:
-        shapes = {
-            "position": (3,),
-            "covariance": (3, 3),
-            "center": (3,),
-            "size": (3,),
-            "pixels": (),
-        }
-        for name, more in shapes.items():
+        for name, more in _OF_EACH.items():
             if (shape := getattr(self, name).shape) != (expected := (len(self), *more)):
                 raise ValueError(f"{name} is {list(shape)}, expected {list(expected)}")
 
