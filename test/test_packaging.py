@@ -144,7 +144,7 @@ def test_only_the_nodes_and_their_benchmarks_import_ros(package: str) -> None:
 
 # Every module of the core stands on those above it or beside it.
 LAYERS = (
-    {"tensors", "errors", "files", "runtime.bf16", "runtime.malloc"},
+    {"tensors", "errors", "files", "pickles", "runtime.bf16", "runtime.malloc"},
     {"boxes", "layers", "classes", "letterbox", "predictions", "roi_align", "command"},
     {"panoptic", "preprocessing", "targets", "images", "messages", "video"},
     {"backbone", "refinement", "regions", "runtime.folding", "runtime.winograd", "scale_maps"},
