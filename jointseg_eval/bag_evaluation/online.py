@@ -30,6 +30,8 @@ from jointseg_eval.scores import percentiles, rounded
 NO_RESULT = "no result"
 PATIENCE_NS = 10_000_000_000
 """A result that comes later than this counts as none."""
+OTHER_CLOCK_NS = 3_600_000_000_000
+"""Results of which the first comes so long after the last frame are on another clock."""
 PARTS = {
     "detections": "detections",
     "masks": "instance_masks",
@@ -120,13 +122,19 @@ def evaluate_node(
     """The same for the node whose topics begin with `prefix`, even if it published nothing."""
     run = _Run(Window(recording), settings, classes, rate)
     results = _results(outputs, prefix)
-    following = next(results, None)
+    first = following = next(results, None)
     for frame in frames_of(run.window, settings, classes):
         run.add_frame(frame)
         while following is not None and following.arrived <= frame.time:
             run.add_result(following)
             following = next(results, None)
         run.score_what_was_known(frame)
+    if first is not None and following is first and first.arrived - frame.time > OTHER_CLOCK_NS:
+        raise BadBag(
+            f"{outputs.path.absolute()} is on another clock than the drive: its first result came "
+            f"{(first.arrived - frame.time) / 3.6e12:.0f} h after the last frame; "
+            "record with use_sim_time."
+        )
     while following is not None:
         run.add_result(following)
         following = next(results, None)

@@ -100,6 +100,12 @@ def test_a_result_counts_when_all_of_it_has_arrived(drive: Path, tmp_path: Path)
     assert online.timeline.fate.tolist() == [0] * (FRAMES - 1) + [1]
 
 
+def test_results_of_another_clock_are_refused(drive: Path, tmp_path: Path) -> None:
+    today = published(drive, tmp_path / "today.mcap", lambda k: 10**17)
+    with pytest.raises(BadBag, match=r"another clock .* 27778 h after .* record with use_sim_time"):
+        judged(drive, today)
+
+
 def test_several_nodes_have_to_be_told_apart(drive: Path, tmp_path: Path) -> None:
     nodes = ("/a/camera", "/b/camera")
     outputs = published(drive, tmp_path / "out.mcap", lambda k: 0, nodes)
