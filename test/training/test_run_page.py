@@ -101,7 +101,7 @@ def test_help_names_ten_flags_and_an_example(capsys):
     out = capsys.readouterr().out
     flags = [line.split()[0] for line in out.splitlines() if line.startswith("  --")]
     assert len(flags) == 10 and {"--data", "--init", "--out", "--resume"} <= set(flags)
-    assert "joint_tiny_synthetic --data my_export --init" in out
+    assert "joint_lite_own --data export --init joint_lite" in out
     with pytest.raises(SystemExit):
         main(["rdsnet_tiny_synthetic", "--help"])
     assert capsys.readouterr().out.count("\n  --") > 60
