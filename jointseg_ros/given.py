@@ -22,6 +22,8 @@ _OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
 _LISTS = range(Parameter.Type.BYTE_ARRAY.value, Parameter.Type.STRING_ARRAY.value + 1)
 _NEAR = 0.75
 """How alike two names are of which one may be meant for the other, of 1."""
+_SAID = 100
+"""Letters of a name that are told."""
 
 
 def as_declared(parameter: Parameter, kind: Parameter.Type) -> Parameter:
@@ -103,7 +105,7 @@ def unheard_parameters(given: Iterable[str], declared: Sequence[str]) -> Iterato
         if near := difflib.get_close_matches(name, alike, 1, _NEAR):
             yield f"no parameter is called {name}; did you mean {near[0]}?"
         else:
-            others.append(name)
+            others.append(f"{name:.{_SAID}}")
     if others:
         yield f"parameters that this node does not have were given: {', '.join(others)}"
 
@@ -113,7 +115,9 @@ def _alike(name: str, other: str) -> bool:
     if name.count(".") != other.count("."):
         return False
     pairs = zip(name.split("."), other.split("."), strict=True)
-    return all(difflib.SequenceMatcher(None, *pair).ratio() >= _NEAR for pair in pairs)
+    matchers = [difflib.SequenceMatcher(None, *pair) for pair in pairs]
+    bounded = all(one.real_quick_ratio() >= _NEAR for one in matchers)  # by their lengths alone
+    return bounded and all(one.ratio() >= _NEAR for one in matchers)
 
 
 def unheard_sections(arguments: Sequence[str], node_name: str) -> Iterator[str]:
