@@ -5,7 +5,7 @@
     {train,valid,test}/_annotations.coco.json           Roboflow
     result.json, images/                                Label Studio: one file
     *.json beside the pictures, or {train,val}/*.json   labelme: one a picture
-    data.yaml, images/ and labels/ in any of its ways   YOLO: boxes or polygons
+    data.yaml, images/ and labels/ in any of its ways   YOLO: boxes or polygons; any *.yaml alone
     {train,validation}/metadata.jsonl                   imagefolder of Hugging Face
     classes.txt, images/, labels/                       the same from Label Studio; obj.names: CVAT
 
@@ -23,7 +23,7 @@ from jointseg_core.errors import BadDataset
 from jointseg_core.files import open_file
 from jointseg_eval.datasets.coco_file import is_panoptic
 from jointseg_eval.datasets.imagefolder import METADATA
-from jointseg_eval.datasets.yolo import NAMES, yolo_splits
+from jointseg_eval.datasets.yolo import NAMES, description_in, yolo_splits
 
 WORDS = {
     "train": ("train", "training"),
@@ -51,7 +51,7 @@ def annotations_of(root: Path, split: str) -> list[Path]:
     published = root / f"annotations/instances_{split}2017.json"
     if published.is_file():
         return [published]
-    if (data := root / "data.yaml").is_file():
+    if data := description_in(root):
         return [data] if _name_in(split, yolo_splits(data)) else []
     wanted = set(WORDS.get(split, (split.lower(),)))
     found = [p for p in _candidates(root) if wanted & _words(p, root) or _own_name(p) == split]
@@ -94,7 +94,7 @@ def _candidates(root: Path) -> list[Path]:
         if (folder / METADATA).is_file():
             found.append(folder / METADATA)
         jsons = sorted(folder.glob("*.json"))
-        if jsons and is_labelme(jsons[0]):
+        if any(map(is_labelme, jsons)):
             found.append(folder)
         else:
             found += [path for path in jsons if not path.name.startswith(_OTHERS)]
