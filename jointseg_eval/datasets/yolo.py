@@ -24,6 +24,7 @@ from jointseg_eval.datasets.pictures import Size, picture_size
 
 NAMES = ("classes.txt", "obj.names")
 """Lists of names without a data.yaml, of Label Studio and of CVAT."""
+DESCRIPTIONS = (".yaml", ".yml")
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _MOST = 1 << 24  # bytes of a text file
 _KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

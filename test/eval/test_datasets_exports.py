@@ -202,6 +202,22 @@ def test_names_that_lead_out_of_a_folder_are_looked_for_in_it(tmp_path):
 # -- which pictures are held out -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("tool", ["roboflow", "cvat", "yolo of roboflow"])
+def test_of_an_export_without_validation_pictures_a_part_is_held_out(tmp_path, tool):
+    root = TOOLS[tool](tmp_path)
+    for path in (*root.glob("val*"), *root.glob("annotations/*al*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert splits(root)[:2] == ["train", "val"]
+    for held_out in (HeldOut(), HeldOut(0.4)):
+        parts = [open_dataset(root, s, THINGS, held_out=held_out) for s in ("train", "val")]
+        assert [len(part) for part in parts] == [1, 1]
+        assert parts[0].sample_name(0) != parts[1].sample_name(0)
+    assert len(open_dataset(root, "train", THINGS, held_out=HeldOut(0.0))) == 2
+    if tool == "yolo of roboflow":
+        assert splits(root / "data.yaml") == ["train", "val"]
+        assert len(open_dataset(root / "data.yaml", "val", THINGS)) == 1
+
+
 def test_what_is_held_out_depends_on_nothing_but_names_and_the_seed(tmp_path):
     names = [f"{k:03}.png" for k in range(40)]
     pictures(tmp_path / "images", names)
@@ -217,15 +233,6 @@ def test_what_is_held_out_depends_on_nothing_but_names_and_the_seed(tmp_path):
     assert chosen("val", HeldOut(0.1, 1)) != held
     write(tmp_path / "result.json", coco(names[:39]))
     assert len(chosen("val", HeldOut()) - held) <= 1
-
-
-def test_a_share_of_train_is_held_out_where_val_lacks_and_one_asks(tmp_path):
-    root = roboflow(tmp_path)
-    shutil.rmtree(root / "valid")
-    with pytest.raises(BadInput, match="--val-fraction"):
-        open_dataset(root, "val")
-    parts = [open_dataset(root, split, held_out=HeldOut(0.5)) for split in ("train", "val")]
-    assert [len(part) for part in parts] == [1, 1]
 
 
 def test_several_files_of_no_split_are_named(tmp_path):
