@@ -199,19 +199,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.workers < 0:
         raise BadConfig(f"--workers is {options.workers}; 0 or more processes can look")
     console = Console(markup=False)
-    defects: list[Defect] = []
+    told: list[list[Defect]] = []
     for split in options.split or splits(options.root) or ["train"]:
         samples, found = check(options.root, split, options.workers, console, held_out(options))
         if samples is not None:
             show(samples, found, console)
-        defects += found.defects
-    _tell(defects, console.print, options.every)
-    return verdict(defects)
+        before = {defect for some in told for defect in some}
+        told.append([defect for defect in found.defects if defect not in before])
+    _tell(told, console.print, options.every)
+    return verdict([defect for some in told for defect in some])
 
 
-def _tell(defects: Sequence[Defect], out: Callable[..., None], every: bool) -> None:
-    """One sentence for each kind, or for every defect."""
-    each = [(defect.usable, str(defect)) for defect in defects] if every else summed(defects)
+def _tell(told: Sequence[Sequence[Defect]], out: Callable[..., None], every: bool) -> None:
+    """One sentence for each kind of a split, or for every defect; of one file for all, once."""
+    defects = [defect for some in told for defect in some]
+    parts = [sentence for some in told for sentence in summed(some)]
+    each = [(defect.usable, str(defect)) for defect in defects] if every else parts
     for usable, text in each:
         mark = "defect" if usable else "CANNOT BE USED"
         out(f"{mark}: {text}", highlight=False, soft_wrap=True)

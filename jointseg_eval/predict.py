@@ -101,7 +101,8 @@ def run(
             if stop():
                 sys.exit(128 + signal.SIGINT)
             where = options.input.absolute()
-            raise BadInput(f"{where} holds no picture that can be read; {accepted()}")
+            why = f" ({frames.lost[0].rstrip('.')})" if frames.lost else ""
+            raise BadInput(f"{where} holds no picture that can be read{why}; {accepted()}")
         stack.close()
         _move(folder, out)
     return results.images, results.objects, frames

@@ -12,9 +12,9 @@ from jointseg_core.errors import BadConfig, BadDataset
 from jointseg_eval.datasets.camvid import CamVidSamples, camvid_splits
 from jointseg_eval.datasets.cityscapes import CityscapesSamples
 from jointseg_eval.datasets.coco import CocoSamples
-from jointseg_eval.datasets.finder import annotations_of, find_annotations, splits_in
+from jointseg_eval.datasets.finder import annotations_of, find_annotations, splits_in, train_alone
 from jointseg_eval.datasets.sample import Joined, Sample, Samples, Subset
-from jointseg_eval.datasets.yolo import yolo_splits
+from jointseg_eval.datasets.yolo import DESCRIPTIONS, yolo_splits
 from jointseg_eval.held_out import USUAL, HeldOut
 from jointseg_eval.input_validation import Defect, refuse
 
@@ -54,8 +54,9 @@ def open_dataset(
         known: things of the network that is asked, which may know COCO by Cityscapes' names.
         expected: the classes of another split, which these are counted as, in any order and also
             where some do not occur; COCO only.
-        held_out: what `val` is where a folder has one file for all splits (by default a tenth),
-            or, where a fraction is given, of any file that is not of one split; 0 holds out none.
+        held_out: what `val` is where a folder has one file for all splits, or `train` and no
+            `val` (by default a tenth), or, where a fraction is given, of any file that is not of
+            one split; 0 holds out none.
     """
     root = Path(root).expanduser()
     layout = fixed_layout(root)
@@ -67,9 +68,7 @@ def open_dataset(
             )
         samples: Samples = layout(root, split, report)
     else:
-        path, part = _find(root, split, held_out)
-        part = part and held_out.fraction != 0
-        asked = split if not part else ""
+        path, asked, part = _find(root, split, held_out)
         samples = CocoSamples(path, asked, classes, remap, report, known, expected)
         if part:
             samples = _part(samples, split, held_out)
@@ -78,14 +77,18 @@ def open_dataset(
     return Subset(samples, [i for i in range(len(samples)) if samples.has_objects(i)])
 
 
-def _find(root: Path, split: str, held_out: HeldOut) -> tuple[Path, bool]:
-    """What annotates a split, and whether only part of its pictures are of it."""
-    given = held_out.fraction is not None and split in ("train", "val")
+def _find(root: Path, split: str, held_out: HeldOut) -> tuple[Path, str, bool]:
+    """What annotates a split, what it calls it, and whether only part of its pictures are of it."""
+    shared = split in ("train", "val") and held_out.fraction != 0
+    asked = held_out.fraction is not None and annotations_of(root, "train")
+    if shared and (train_alone(root) or (asked and not annotations_of(root, "val"))):
+        return root if root.is_file() else find_annotations(root, "train")[0], "train", True
     if root.is_file():
-        return root, given and root.suffix in (".json", ".jsonl")
-    if given and not annotations_of(root, "val") and annotations_of(root, "train"):
-        return find_annotations(root, "train")[0], True
-    return find_annotations(root, split)
+        part = shared and held_out.fraction is not None and root.suffix in (".json", ".jsonl")
+        return root, "" if part else split, part
+    path, several = find_annotations(root, split)
+    part = several and held_out.fraction != 0
+    return path, "" if part else split, part
 
 
 def _part(samples: Samples, split: str, held_out: HeldOut) -> Subset:
@@ -115,8 +118,8 @@ def splits(root: Path | str) -> list[str]:
     BadInput for a data.yaml that is none.
     """
     root = Path(root).expanduser()
-    if root.suffix in (".yaml", ".yml"):
-        return yolo_splits(root)
+    if root.suffix in DESCRIPTIONS:
+        return ["train", "val"] if train_alone(root) else yolo_splits(root)
     if root.is_file():
         return [re.sub("^(instances|panoptic)_|2017$", "", root.stem)]
     if is_cityscapes(root):

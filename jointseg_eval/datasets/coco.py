@@ -32,8 +32,8 @@ from jointseg_eval.datasets.panoptic import Panoptic, Rename, find_panoptic
 from jointseg_eval.datasets.pictures import Size, fingerprint, read_picture
 from jointseg_eval.datasets.sample import Sample
 from jointseg_eval.datasets.store import FlatStore
+from jointseg_eval.datasets.yolo import DESCRIPTIONS, yolo_document
 from jointseg_eval.datasets.yolo import NAMES as YOLO_NAMES
-from jointseg_eval.datasets.yolo import yolo_document
 from jointseg_eval.input_validation import Defect, refuse
 
 
@@ -145,11 +145,11 @@ class CocoSamples:
 def read_annotations(path: Path, split: str, report: Callable[[Defect], None]) -> CocoFile:
     """What annotates pictures, whichever of the formats it is in; BadInput where it is none."""
     if path.is_dir():
-        document, digest, folder = labelme_document(path)
-    elif path.suffix in (".yaml", ".yml") or path.name in YOLO_NAMES:
+        document, digest, folder = labelme_document(path, report)
+    elif path.suffix in DESCRIPTIONS or path.name in YOLO_NAMES:
         document, digest, folder = yolo_document(path, split)
     elif path.name == METADATA:
-        document, digest, folder = imagefolder_document(path)
+        document, digest, folder = imagefolder_document(path, report)
     else:
         return read_coco(path, report)
     return coco_of(document, path, digest, report, folder)

@@ -5,7 +5,7 @@
     {train,valid,test}/_annotations.coco.json           Roboflow
     result.json, images/                                Label Studio: one file
     *.json beside the pictures, or {train,val}/*.json   labelme: one a picture
-    data.yaml, images/ and labels/ in any of its ways   YOLO: boxes or polygons
+    data.yaml, images/ and labels/ in any of its ways   YOLO: boxes or polygons; any *.yaml alone
     {train,validation}/metadata.jsonl                   imagefolder of Hugging Face
     classes.txt, images/, labels/                       the same from Label Studio; obj.names: CVAT
 
@@ -23,7 +23,7 @@ from jointseg_core.errors import BadDataset
 from jointseg_core.files import open_file
 from jointseg_eval.datasets.coco_file import is_panoptic
 from jointseg_eval.datasets.imagefolder import METADATA
-from jointseg_eval.datasets.yolo import NAMES, yolo_splits
+from jointseg_eval.datasets.yolo import DESCRIPTIONS, NAMES, description_in, yolo_splits
 
 WORDS = {
     "train": ("train", "training"),
@@ -37,10 +37,25 @@ _KNOWN = {word for words in WORDS.values() for word in words}
 
 def splits_in(root: Path) -> list[str]:
     """The splits of a folder that can be opened, train before val; of other files their names."""
+    if train_alone(root):
+        return ["train", "val", *(["test"] if annotations_of(root, "test") else [])]
     if found := [split for split in WORDS if annotations_of(root, split)]:
         return found
     others = unnamed(root)
     return ["train", "val"] if len(others) == 1 else [_own_name(path) for path in others]
+
+
+def train_alone(root: Path) -> bool:
+    """Whether a tool exported pictures to train on and none to validate on: part is held out.
+
+    COCO itself has others to validate on, which are to be fetched.
+    """
+    if root.is_file():
+        there = yolo_splits(root) if root.suffix in DESCRIPTIONS else []
+        return "train" in there and not {"val", "valid", "validation"}.intersection(there)
+    found = annotations_of(root, "train")
+    published = found == [root / "annotations/instances_train2017.json"]
+    return bool(found) and not published and not annotations_of(root, "val")
 
 
 def annotations_of(root: Path, split: str) -> list[Path]:
@@ -51,7 +66,7 @@ def annotations_of(root: Path, split: str) -> list[Path]:
     published = root / f"annotations/instances_{split}2017.json"
     if published.is_file():
         return [published]
-    if (data := root / "data.yaml").is_file():
+    if data := description_in(root):
         return [data] if _name_in(split, yolo_splits(data)) else []
     wanted = set(WORDS.get(split, (split.lower(),)))
     found = [p for p in _candidates(root) if wanted & _words(p, root) or _own_name(p) == split]
@@ -94,7 +109,7 @@ def _candidates(root: Path) -> list[Path]:
         if (folder / METADATA).is_file():
             found.append(folder / METADATA)
         jsons = sorted(folder.glob("*.json"))
-        if jsons and is_labelme(jsons[0]):
+        if any(map(is_labelme, jsons)):
             found.append(folder)
         else:
             found += [path for path in jsons if not path.name.startswith(_OTHERS)]

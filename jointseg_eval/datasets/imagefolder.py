@@ -14,21 +14,21 @@ from typing import Any
 
 from jointseg_core.errors import BadDataset, BadInput, in_words
 from jointseg_core.files import open_file
-from jointseg_eval.datasets.coco_file import MAX_BYTES, text
+from jointseg_eval.datasets.coco_file import MAX_BYTES, Report, text
 from jointseg_eval.datasets.pictures import picture_size
-from jointseg_eval.input_validation import parse_json
+from jointseg_eval.input_validation import Defect, parse_json
 
 METADATA = "metadata.jsonl"
 _EXPECTED = '{"file_name": ..., "objects": {"bbox": [...], "categories": [...]}}'
 _CATEGORIES = ("categories", "category", "label", "labels")
 
 
-def imagefolder_document(path: Path) -> tuple[dict[str, Any], str, Path]:
+def imagefolder_document(path: Path, report: Report) -> tuple[dict[str, Any], str, Path]:
     """COCO's document of a metadata.jsonl, its digest, and the folder of its pictures.
 
-    BadDataset for other files.
+    Lines that are none are told to `report` and left out; BadDataset where all are.
     """
-    images, annotations, ids = [], [], dict[str, int]()
+    images, annotations, ids, wrong = [], [], dict[str, int](), list[Defect]()
     with open_file(path, MAX_BYTES) as file:
         content = file.read()
     for number, line in enumerate(content.splitlines()):
@@ -38,14 +38,19 @@ def imagefolder_document(path: Path) -> tuple[dict[str, Any], str, Path]:
             entry = parse_json(line)
             objects = list(_objects(entry.get("objects") or {}))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            told = f"{path}, line {number + 1}: no picture with its objects ({in_words(error)})"
-            raise BadDataset(f"{told}; expected {_EXPECTED}.") from error
+            told = f"no picture with its objects ({in_words(error)}); expected {_EXPECTED}"
+            wrong.append(Defect(f"{path}, line {number + 1}", told, True, "lines are left out"))
+            continue
         image = {"id": number, "file_name": entry.get("file_name")}
         images.append(image | _size(path.parent, image["file_name"]))
         for name, known in objects:
             category = ids.setdefault(name, len(ids))
             known |= {"id": len(annotations), "image_id": number, "category_id": category}
             annotations.append({"segmentation": []} | known)
+    if wrong and not images:
+        raise BadDataset(f"{wrong[0]}.")
+    for defect in wrong:
+        report(defect)
     categories = [{"id": k, "name": name} for name, k in ids.items()]
     document = {"images": images, "annotations": annotations, "categories": categories}
     return document, hashlib.sha256(content).hexdigest(), path.parent

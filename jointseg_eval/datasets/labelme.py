@@ -19,22 +19,23 @@ from pycocotools import mask as coco_masks
 
 from jointseg_core.errors import BadDataset, BadInput
 from jointseg_core.images import open_picture
-from jointseg_eval.datasets.coco_file import has, read_json, text
-from jointseg_eval.datasets.outlines import is_whole
+from jointseg_eval.datasets.coco_file import Report, has, read_json, text
+from jointseg_eval.datasets.outlines import is_whole, short
 from jointseg_eval.datasets.pictures import Size, picture_size
+from jointseg_eval.input_validation import Defect
 
 CORNERS = 32  # of a circle
 RECTANGLES = ("rectangle", "oriented_rectangle")
 
 
-def labelme_document(folder: Path) -> tuple[dict[str, Any], str, Path]:
+def labelme_document(folder: Path, report: Report) -> tuple[dict[str, Any], str, Path]:
     """COCO's document of a folder, its digest, and the folder below which its pictures are.
 
-    BadDataset for other files.
+    Other files and shapes without a label are told to `report` and left out.
     """
     images, annotations, names = [], [], set()
     digest = hashlib.sha256()
-    read = [(path, *read_json(path, ("shapes",))) for path in sorted(folder.glob("*.json"))]
+    read = list(_read(folder, report))
     pictures = [_picture_of(path, document) for path, document, _ in read]
     beside = all(picture.is_relative_to(folder) for picture in pictures)
     base = folder if beside else folder.parent
@@ -43,7 +44,7 @@ def labelme_document(folder: Path) -> tuple[dict[str, Any], str, Path]:
         size = _size(picture, document)
         image = {"id": number, "file_name": str(picture.relative_to(base))}
         images.append(image | {"width": size[1], "height": size[0]})
-        for label, entry in _objects(document["shapes"], size):
+        for label, entry in _objects(_labelled(path, document["shapes"], report), size):
             names.add(label)
             entry |= {"id": len(annotations), "image_id": number, "label": label}
             annotations.append(entry)
@@ -53,6 +54,28 @@ def labelme_document(folder: Path) -> tuple[dict[str, Any], str, Path]:
     categories = [{"id": k, "name": name} for name, k in ids.items()]
     whole = {"images": images, "annotations": annotations, "categories": categories}
     return whole, digest.hexdigest(), base
+
+
+def _read(folder: Path, report: Report) -> Iterator[tuple[Path, dict[str, Any], str]]:
+    """Path, content and digest of each file of labelme's."""
+    paths = sorted(folder.glob("*.json"))
+    for path in paths:
+        try:
+            yield path, *read_json(path, ("shapes",))
+        except BadDataset as problem:
+            told = f"it is left out with its picture: {problem}"
+            report(
+                Defect(f"{folder}, {path.name}", told, True, "files are not labelme's", len(paths))
+            )
+
+
+def _labelled(path: Path, shapes: Iterable[Any], report: Report) -> Iterator[dict[str, Any]]:
+    for shape in shapes:
+        if has(shape, label=text):
+            yield shape
+        else:
+            told = f"a shape without a label is left out: {short(shape)}"
+            report(Defect(str(path), told, True, "shapes have no label"))
 
 
 def _picture_of(path: Path, document: dict[str, Any]) -> Path:
@@ -73,12 +96,10 @@ def _size(picture: Path, document: dict[str, Any]) -> Size:
     return (height, width) if is_whole(height) and is_whole(width) else picture_size(picture)
 
 
-def _objects(shapes: Iterable[Any], size: Size) -> Iterator[tuple[str, dict[str, Any]]]:
+def _objects(shapes: Iterable[dict[str, Any]], size: Size) -> Iterator[tuple[str, dict[str, Any]]]:
     """Label and annotation of each object; of what is none, an annotation that no reader takes."""
     groups: dict[Any, list[dict[str, Any]]] = {}
     for number, shape in enumerate(shapes):
-        if not has(shape, label=text):
-            raise BadDataset(f"a shape of labelme has no label: {str(shape)[:100]}")
         group = shape.get("group_id")
         key = ("alone", number) if group is None else (shape["label"], repr(group))
         groups.setdefault(key, []).append(shape)
@@ -97,7 +118,7 @@ def _annotation(shapes: list[dict[str, Any]], size: Size) -> dict[str, Any]:
         return {"segmentation": outline, "bbox": coco_masks.toBbox(letters).tolist()}
     points = [point for polygon in polygons for point in polygon] or corners
     if len(points) < 2:
-        return {"segmentation": [], "bbox": None}
+        return {"segmentation": [], "bbox": f"none, as of a {shapes[0].get('shape_type')}"}
     (x1, y1), (x2, y2) = np.min(points, 0).tolist(), np.max(points, 0).tolist()
     outline = [[value for point in polygon for value in point] for polygon in polygons]
     return {"segmentation": outline, "bbox": [x1, y1, x2 - x1, y2 - y1]}

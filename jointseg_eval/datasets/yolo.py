@@ -1,6 +1,7 @@
 """YOLO's layout as a document of COCO's: a text file for every picture, sides from 0 to 1.
 
-data.yaml           names, and train, val and test: a folder, a list of pictures, or several
+data.yaml           names, and train, val and test: a folder, a list of pictures, or several; or
+                    the only YAML with names that is there
 images/../a.jpg     labels/../a.txt, or a.txt beside the picture
 CLASS X Y W H                   a box by its centre
 CLASS X1 Y1 X2 Y2 X3 Y3 ...     a polygon
@@ -23,9 +24,25 @@ from jointseg_eval.datasets.pictures import Size, picture_size
 
 NAMES = ("classes.txt", "obj.names")
 """Lists of names without a data.yaml, of Label Studio and of CVAT."""
+DESCRIPTIONS = (".yaml", ".yml")
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _MOST = 1 << 24  # bytes of a text file
 _KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def description_in(root: Path) -> Path | None:
+    """What describes YOLO's layout in a folder: data.yaml, else the only YAML that has names."""
+    if (usual := root / "data.yaml").is_file():
+        return usual
+    found = [path for path in sorted(root.glob("*.y*ml")) if _has_names(path)]
+    return found[0] if len(found) == 1 else None
+
+
+def _has_names(path: Path) -> bool:
+    try:
+        return bool(_names(path, _read_yaml(path)))
+    except BadDataset:
+        return False
 
 
 def yolo_splits(path: Path) -> list[str]:
@@ -86,7 +103,7 @@ def _entries(text: str, size: Size) -> Iterator[dict[str, Any]]:
             continue
         try:
             category, values = int(float(words[0])), [float(word) for word in words[1:]]
-        except ValueError:
+        except (ValueError, OverflowError):  # of an infinite class
             yield {"category_id": line, "bbox": line}
             continue
         if len(values) in (4, 5):  # the fifth is a score

@@ -96,7 +96,9 @@ def test_a_data_yaml_or_a_json_may_be_named_itself(tmp_path):
 def test_lines_of_yolo_that_are_none_are_counted(tmp_path):
     root = yolo(tmp_path)
     path = root / "labels/train/a.txt"
-    path.write_text(path.read_text() + "7 0.5 0.5 0.1 0.1\nnonsense\n0 0.1 0.2\n\n")
+    path.write_text(
+        path.read_text() + "7 0.5 0.5 0.1 0.1\nnonsense\n1e999 0.5 0.5 0.1 0.1\n0 0.1 0.2\n\n"
+    )
     noted = Noted()
     assert len(open_dataset(root, "train", report=noted)[0].target.labels) == 2
     told = " ".join(noted.lines())
@@ -109,6 +111,52 @@ def test_a_data_yaml_that_is_none_is_one_sentence(tmp_path, text):
     with pytest.raises(BadInput, match=r"data\.yaml") as caught:
         open_dataset(path, "train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["my_streets.yaml", "data.yml"])
+def test_yolo_is_described_by_the_only_yaml_with_names(tmp_path, name):
+    root = yolo(tmp_path)
+    (root / "data.yaml").rename(root / name)
+    write(root / "pipeline.yaml", "steps: 3\n")
+    assert splits(root) == ["train", "val"] and len(open_dataset(root, "train")) == 2
+    shutil.copy(root / name, root / "other.yaml")
+    with pytest.raises(BadInput, match="no data set"):
+        open_dataset(root, "train")
+
+
+def test_files_and_shapes_that_are_not_labelmes_are_left_out_alone(tmp_path):
+    labelme(tmp_path)
+    write(tmp_path / "0.json", '{"names": ["car"]}')
+    document = json.loads((tmp_path / "a.json").read_text())
+    document["shapes"] += [{"points": []}]
+    write(tmp_path / "a.json", json.dumps(document))
+    write(tmp_path / "b.json", (tmp_path / "b.json").read_text()[:90])
+    noted = Noted()
+    samples = open_dataset(tmp_path, "train", report=noted, held_out=HeldOut(0.0))
+    assert sorted(map(samples.sample_name, range(len(samples)))) == ["a.jpg", "c.jpg"]
+    told = "\n".join(noted.lines())
+    assert "2 of 4 files are not labelme's; the first: " in told and "0.json lacks" in told
+    assert "a shape without a label is left out" in told and "none, as of a point" in told
+
+
+def test_lines_of_an_imagefolder_that_are_none_are_left_out_alone(tmp_path):
+    pictures(tmp_path, ("a.png", "b.png"))
+    good = {"file_name": "a.png", "objects": {"bbox": [PERSON], "categories": [3]}}
+    short = {"file_name": "b.png", "objects": {"bbox": [PERSON], "categories": [3, 4]}}
+    lines = [json.dumps(good), json.dumps(short), '{"file_name": "b']
+    noted = Noted()
+    path = write(tmp_path / "metadata.jsonl", "\n".join(lines))
+    assert len(open_dataset(path, "all", report=noted)) == 1
+    assert noted.lines()[0].startswith("2 lines are left out; the first: ")
+
+
+def test_what_is_wrong_is_counted_in_the_split_that_has_it(tmp_path, capsys):
+    main([str(yolo(tmp_path / "yolo", polygons=False)), "--workers", "0"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "4 of 4 objects have no outline" in told and "2 of 2 objects have no outline" in told
+    main([str(label_studio(tmp_path / "one", "../upload/{}")), "--workers", "0"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("3 pictures have names that lead out of their folder") == 1
 
 
 def test_shapes_of_labelme_are_outlines_or_boxes(tmp_path):
@@ -154,6 +202,22 @@ def test_names_that_lead_out_of_a_folder_are_looked_for_in_it(tmp_path):
 # -- which pictures are held out -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("tool", ["roboflow", "cvat", "yolo of roboflow"])
+def test_of_an_export_without_validation_pictures_a_part_is_held_out(tmp_path, tool):
+    root = TOOLS[tool](tmp_path)
+    for path in (*root.glob("val*"), *root.glob("annotations/*al*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert splits(root)[:2] == ["train", "val"]
+    for held_out in (HeldOut(), HeldOut(0.4)):
+        parts = [open_dataset(root, s, THINGS, held_out=held_out) for s in ("train", "val")]
+        assert [len(part) for part in parts] == [1, 1]
+        assert parts[0].sample_name(0) != parts[1].sample_name(0)
+    assert len(open_dataset(root, "train", THINGS, held_out=HeldOut(0.0))) == 2
+    if tool == "yolo of roboflow":
+        assert splits(root / "data.yaml") == ["train", "val"]
+        assert len(open_dataset(root / "data.yaml", "val", THINGS)) == 1
+
+
 def test_what_is_held_out_depends_on_nothing_but_names_and_the_seed(tmp_path):
     names = [f"{k:03}.png" for k in range(40)]
     pictures(tmp_path / "images", names)
@@ -169,15 +233,6 @@ def test_what_is_held_out_depends_on_nothing_but_names_and_the_seed(tmp_path):
     assert chosen("val", HeldOut(0.1, 1)) != held
     write(tmp_path / "result.json", coco(names[:39]))
     assert len(chosen("val", HeldOut()) - held) <= 1
-
-
-def test_a_share_of_train_is_held_out_where_val_lacks_and_one_asks(tmp_path):
-    root = roboflow(tmp_path)
-    shutil.rmtree(root / "valid")
-    with pytest.raises(BadInput, match="--val-fraction"):
-        open_dataset(root, "val")
-    parts = [open_dataset(root, split, held_out=HeldOut(0.5)) for split in ("train", "val")]
-    assert [len(part) for part in parts] == [1, 1]
 
 
 def test_several_files_of_no_split_are_named(tmp_path):

@@ -48,7 +48,7 @@ def test_of_two_files_for_a_split_one_must_be_named(tmp_path):
     write_coco(tmp_path)
     folder = tmp_path / "annotations"
     (folder / "instances_train2017.json").rename(folder / "my_train.json")
-    assert len(open_dataset(tmp_path, "train")) == 3
+    assert len(open_dataset(tmp_path, "train")) == 2  # and one to validate on
     (folder / "more_train.json").write_text("{}")
     (folder / "panoptic_train.json").write_text("{}")  # is of another kind
     with pytest.raises(BadInput, match=r"annotations/more_train.json, annotations/my_train.json;"):

@@ -261,7 +261,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence_and_nothing_is_left(
     for given, sentence in [
         ((tmp_path / "gone.mp4",), "there is no file or folder at"),
         ((text,), "is no video that can be read"),
-        ((broken,), "holds no picture that can be read"),
+        ((broken,), "holds no picture that can be read (a.png: cannot be read as a picture"),
         ((source, "--semantic"), "the weights make no class map"),
         ((source, "--with", tmp_path / "gone.safetensors"), "gone.safetensors"),
         ((source, "--with", old_joint(tmp_path)), "train again with a recipe of the joint network"),

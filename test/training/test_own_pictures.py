@@ -10,6 +10,7 @@ from tiny_run import FEW, run, scenes, trained
 
 from jointseg_core import CITYSCAPES, UNLABELLED, Target, load_model, shipped_weights
 from jointseg_core.command import exit_code
+from jointseg_core.errors import BadCheckpoint
 from jointseg_core.predictor import Predictor
 from jointseg_eval import evaluate, predict
 from jointseg_eval.datasets import Sample, open_dataset
@@ -54,6 +55,9 @@ def test_pixels_without_a_class_learn_the_stuff_that_a_teacher_is_sure_of(tmp_pa
     annotated = before.semantic != UNLABELLED
     assert torch.equal(after.semantic[annotated], before.semantic[annotated])
     assert after.semantic.unique().tolist()[:2] == [0, 1] and taught.identity() != pixels.identity()
+    with pytest.raises(BadCheckpoint, match="rdsnet tells no classes of pixels to teach"):
+        TaughtPixels(pixels, "rdsnet_tiny")
+    assert (TaughtPixels(pixels, "segrpn_tiny")[0].target.semantic == 0).any()
 
 
 @pytest.mark.timeout(600)  # for a machine with other things to do: three programs in one

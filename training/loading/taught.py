@@ -19,6 +19,7 @@ from jointseg_eval.datasets.pictures import Size, fingerprint, picture_size, rea
 from jointseg_eval.datasets.sample import Changed
 from jointseg_eval.real_pictures import find_pictures
 from training.loading.real_streets import UDACITY, without_outlines
+from training.recipes import learns_pixels
 
 SURE_PIXEL, SURE_OBJECT, PERHAPS = 0.7, 0.5, 0.1
 """Least probability of a pixel's class, and scores of objects and of what may be one."""
@@ -84,8 +85,9 @@ class TaughtPixels(Changed):
         self._weights = weights(teacher)
         _, self._manifest = load_model(self._weights)
         theirs, ours = self._manifest.classes, self.classes
-        if not theirs.semantic:
-            raise BadCheckpoint(f"{self._weights}: knows no classes of pixels to teach")
+        if not learns_pixels(self._manifest.config):
+            kind = self._manifest.model_type
+            raise BadCheckpoint(f"{self._weights}: {kind} tells no classes of pixels to teach")
         shared = set(ours.semantic).intersection(theirs.semantic)
         self._numbers = np.full(256, UNLABELLED, np.uint8)
         for name in shared.difference(ours.things, theirs.things):

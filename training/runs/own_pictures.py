@@ -133,9 +133,10 @@ def with_pixels(training: Samples, recipe: Recipe) -> Samples:
     if recipe.teacher in ("", NOBODY):
         say("pixels outside of objects train nothing")
         return pixels
+    taught = TaughtPixels(pixels, recipe.teacher)
     known = ", ".join(recipe.stuff)
     say(f"pixels outside of objects learn where {Path(recipe.teacher).stem} is sure of {known}")
-    return TaughtPixels(pixels, recipe.teacher)
+    return taught
 
 
 def best_metric(recipe: Recipe, validation: Samples, chosen: bool) -> Recipe:

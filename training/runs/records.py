@@ -20,7 +20,9 @@ PAUSE = 30.0
 
 
 class Records:
-    """Means over the steps since the last line, every `every` steps; nothing where not `first`."""
+    """Means over the steps since the last line, every `every` steps and at the end; nothing where
+    not `first`.
+    """
 
     def __init__(
         self, folder: RunFolder, every: int, first: bool, loggers: tuple[str, ...] = ()
@@ -61,7 +63,7 @@ class Records:
             self._count += 1
         means = {name: total / self._count for name, total in self._sums.items()}
         self._show(step, means, spent + waited)
-        if step % self.every == 0 and self._count:
+        if (step % self.every == 0 or step == self._total) and self._count:
             self.write("training", step, **means)
             self._sums, self._count = {}, 0
 
