@@ -57,6 +57,11 @@ class _Kept:
         key = lambda message: abs(stamp_ns(message.header) - stamp)  # noqa: E731
         return min(reversed(self._messages), key=key, default=None)
 
+    def has(self, stamp: int, tolerance_ns: float) -> bool:
+        """Whether the one for a picture of this stamp is here, or cannot come any more."""
+        kept = self._messages
+        return bool(kept) and stamp_ns(kept[-1].header) >= stamp - tolerance_ns
+
 
 class _Waiting:
     """What a camera sent lately: depth, and calibrations, which a zoom or a recording changes."""
@@ -71,7 +76,7 @@ class DepthInputs:
     def __init__(self, node: Node, cameras: Callable[[], tuple[Camera, ...]]) -> None:
         self._node, self._cameras = node, cameras
         self._subscriptions: list[Subscription] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._waiting: dict[str, _Waiting] = {}
         self.facts: dict[str, DepthFacts] = {}
 
@@ -79,7 +84,6 @@ class DepthInputs:
         """Receive from now on; nothing where no camera has depth or a known height."""
         for camera in self._cameras():
             if camera.in_space:
-                self.facts.setdefault(camera.name, DepthFacts())
                 self._waiting[camera.name] = _Waiting()
                 self._subscriptions += self._subscribed(camera)
 
@@ -90,19 +94,27 @@ class DepthInputs:
         self._subscriptions, self._waiting = [], {}
 
     def _subscribed(self, camera: Camera) -> Iterator[Subscription]:
-        waiting, facts = self._waiting[camera.name], self.facts[camera.name]
-
-        def keep_info(message: CameraInfo) -> None:
-            with self._lock:
-                waiting.infos.put(message)
-
-        def keep(message: Image) -> None:
-            with self._lock:
-                facts.backwards += not waiting.images.put(message)
-
+        keep_info, keep = self._keepers(camera)
         yield self._subscription(CameraInfo, camera.info_topic(self._node), keep_info, 1)
         if camera.depth_topic:
             yield self._subscription(Image, camera.depth_topic, keep, KEPT)
+
+    def _keepers(
+        self, camera: Camera
+    ) -> tuple[Callable[[CameraInfo], None], Callable[[Image], None]]:
+        waiting = self._waiting[camera.name]
+        facts = self.facts.setdefault(camera.name, DepthFacts())
+
+        def keep_info(message: CameraInfo) -> None:
+            with self._changed:
+                waiting.infos.put(message)
+
+        def keep(message: Image) -> None:
+            with self._changed:
+                facts.backwards += not waiting.images.put(message)
+                self._changed.notify_all()
+
+        return keep_info, keep
 
     def _subscription(self, kind: type, topic: str, keep: Callable, depth: int) -> Subscription:
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -114,19 +126,28 @@ class DepthInputs:
     def expect(self, camera: str, stamp: int) -> None:
         """A picture of this stamp, in ns, is at work: what goes with it must not go meanwhile."""
         if (waiting := self._waiting.get(camera)) is not None:
-            with self._lock:
+            with self._changed:
                 waiting.images.wanted = waiting.infos.wanted = stamp
 
     def of(
-        self, camera: Camera, header: Header, size: tuple[int, int], tolerance_ms: float
+        self,
+        camera: Camera,
+        header: Header,
+        size: tuple[int, int],
+        tolerance_ms: float,
+        wait_ms: float = 0.0,
     ) -> Registered | None:
         """What belongs to a picture of (H, W) pixels; None without a calibration of its size.
 
-        Whatever is missing or does not fit is counted.
+        Depth that is not here yet has `wait_ms` to come. What is missing or does not fit is
+        counted.
         """
         facts = self.facts.setdefault(camera.name, DepthFacts())
         waiting, stamp = self._waiting.get(camera.name) or _Waiting(), stamp_ns(header)
-        with self._lock:
+        with self._changed:
+            if camera.depth_topic and wait_ms:
+                here = lambda: waiting.images.has(stamp, 1e6 * tolerance_ms)  # noqa: E731
+                self._changed.wait_for(here, wait_ms / 1e3)
             info, image = waiting.infos.nearest(stamp), waiting.images.nearest(stamp)
         try:
             intrinsics = _intrinsics(info, size)

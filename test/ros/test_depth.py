@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -200,6 +202,21 @@ def test_a_picture_is_placed_by_the_calibration_of_its_time_else_by_the_newest()
         zoomed.header = header(stamp)
         of._inputs._waiting["front"].infos.put(zoomed)
     assert placed(of).registered.intrinsics.fx == 100
+
+
+@pytest.mark.parametrize(("wait_ms", "comes"), [(500.0, True), (0.0, False)])
+def test_depth_that_comes_after_the_network_may_be_waited_for(wait_ms: float, comes: bool) -> None:
+    of = places(depth(9.0, SECOND - 100_000_000), calibration=info())
+    keep = of._inputs._keepers(FRONT)[1]
+    late = threading.Timer(0.1, keep, (depth(5.0),))
+    late.start()
+    space = placed(of, replace(ON, depth_max_wait_ms=wait_ms))
+    assert (len(space.objects) == 2) is comes
+    late.join()
+    begun = time.monotonic()  # what is here is not waited for, and what is later has replaced it
+    for stamp in (SECOND, SECOND // 2):
+        placed(of, replace(ON, depth_max_wait_ms=500.0), header(stamp))
+    assert time.monotonic() - begun < 0.4
 
 
 def test_the_depth_of_a_picture_at_work_is_kept() -> None:
