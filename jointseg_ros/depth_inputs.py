@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
@@ -23,6 +23,14 @@ from jointseg_ros.parameters import Camera
 
 KEPT = 8
 """Depth images and calibrations of a camera that wait for the picture of their stamp."""
+
+
+_OVERRIDABLE = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,  # a calibration that was published once, before the node came
+)
 
 
 class Registered(NamedTuple):
@@ -118,7 +126,7 @@ class DepthInputs:
 
     def _subscription(self, kind: type, topic: str, keep: Callable, depth: int) -> Subscription:
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overriding = QoSOverridingOptions.with_default_policies()
+        overriding = QoSOverridingOptions(_OVERRIDABLE)
         return self._node.create_subscription(
             kind, topic, keep, qos, qos_overriding_options=overriding
         )

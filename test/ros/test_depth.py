@@ -22,6 +22,7 @@ pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
 from node_bench import SOME, Bench, frame, stamp_of, until
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray
@@ -323,15 +324,20 @@ def sent_until(ready: Callable[[], Any], send: Callable[[int], None]) -> Any:
 def test_a_node_places_objects_and_goes_on_without_depth(bench: Bench) -> None:
     topics = {"depth_topic": "/camera/depth", "camera_info_topic": "/camera/info"}
     given = {f"cameras__camera__{name}": topic for name, topic in topics.items()}
-    bench.active(**SOME, **given)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    infos = bench.observer.create_publisher(CameraInfo, "/camera/info", latched)
+    infos.publish(info())
+    own = "qos_overrides__/camera/info__subscription__"
+    early = {f"{own}durability": "transient_local", f"{own}reliability": "reliable"}
+    bench.active(**SOME, **given, **early)
     of = "/jointseg/camera"
     flat = bench.listen(f"{of}/detections", Detection2DArray)
     found = bench.listen(f"{of}/detections_3d", Detection3DArray)
-    camera, infos = bench.camera(), bench.camera("/camera/info", CameraInfo)
-    depths = bench.camera("/camera/depth")
+    camera, depths = bench.camera(), bench.camera("/camera/depth")
 
     def send(stamp: int, **changed: Any) -> None:
-        infos.publish(info(**changed))
+        if changed:  # else that which was published before the node came
+            infos.publish(info(**changed))
         depths.publish(depth(4.0, stamp))
         camera.publish(frame(stamp))
 
