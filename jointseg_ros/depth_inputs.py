@@ -45,6 +45,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self._messages: list[Any] = []
+        self.topic = "its topic"
         self.wanted: int | None = None  # the stamp of a picture that is at work
 
     def put(self, message: Any) -> bool:
@@ -102,10 +103,14 @@ class DepthInputs:
         self._subscriptions, self._waiting = [], {}
 
     def _subscribed(self, camera: Camera) -> Iterator[Subscription]:
-        keep_info, keep = self._keepers(camera)
-        yield self._subscription(CameraInfo, camera.info_topic(self._node), keep_info, 1)
+        waiting, (keep_info, keep) = self._waiting[camera.name], self._keepers(camera)
+        infos = self._subscription(CameraInfo, camera.info_topic(self._node), keep_info, 1)
+        waiting.infos.topic = infos.topic_name
+        yield infos
         if camera.depth_topic:
-            yield self._subscription(Image, camera.depth_topic, keep, KEPT)
+            images = self._subscription(Image, camera.depth_topic, keep, KEPT)
+            waiting.images.topic = images.topic_name
+            yield images
 
     def _keepers(
         self, camera: Camera
@@ -158,6 +163,8 @@ class DepthInputs:
                 self._changed.wait_for(here, wait_ms / 1e3)
             info, image = waiting.infos.nearest(stamp), waiting.images.nearest(stamp)
         try:
+            if info is None:
+                raise BadInput(f"no camera_info has come on {waiting.infos.topic}")
             intrinsics = _intrinsics(info, size)
         except BadInput as error:
             facts.note("calibration", str(error))
@@ -165,6 +172,8 @@ class DepthInputs:
         if not camera.depth_topic:
             return Registered(intrinsics, None)
         try:
+            if image is None:
+                raise BadImage("not_in_time", f"no depth has come on {waiting.images.topic}")
             depth = _depth(image, header, size, tolerance_ms)
         except BadImage as error:
             facts.note(error.reason, str(error))
@@ -173,10 +182,8 @@ class DepthInputs:
         return Registered(intrinsics, depth)
 
 
-def _intrinsics(info: CameraInfo | None, size: tuple[int, int]) -> Intrinsics:
+def _intrinsics(info: CameraInfo, size: tuple[int, int]) -> Intrinsics:
     """Of the rectified picture (P) where that is said, else of the camera (K). BadInput."""
-    if info is None:
-        raise BadInput("no camera_info has come")
     if (info.height, info.width) not in (size, (0, 0)):
         height, width = size
         is_of = f"{info.width} x {info.height}"
@@ -186,12 +193,8 @@ def _intrinsics(info: CameraInfo | None, size: tuple[int, int]) -> Intrinsics:
     return Intrinsics.from_matrix(info.k)
 
 
-def _depth(
-    image: Image | None, header: Header, size: tuple[int, int], tolerance_ms: float
-) -> np.ndarray:
+def _depth(image: Image, header: Header, size: tuple[int, int], tolerance_ms: float) -> np.ndarray:
     """The depth that belongs to a picture. Raises BadImage with the reason."""
-    if image is None:
-        raise BadImage("not_in_time", "no depth has come")
     apart_ms = abs(stamp_ns(image.header) - stamp_ns(header)) / 1e6
     if apart_ms > tolerance_ms:
         text = f"the nearest depth is {apart_ms:.0f} ms away, depth.tolerance_ms {tolerance_ms:g}"

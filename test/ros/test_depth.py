@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("node_bench")
 pytest_plugins = ["node_bench"]
 
+from diagnostic_msgs.msg import DiagnosticArray
 from node_bench import SOME, Bench, frame, stamp_of, until
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -333,7 +334,12 @@ def test_a_node_places_objects_and_goes_on_without_depth(bench: Bench) -> None:
     of = "/jointseg/camera"
     flat = bench.listen(f"{of}/detections", Detection2DArray)
     found = bench.listen(f"{of}/detections_3d", Detection3DArray)
-    camera, depths = bench.camera(), bench.camera("/camera/depth")
+    camera = bench.camera()
+    bench.listen("/diagnostics", DiagnosticArray)
+    lacking = lambda: (s := bench.status("depth")) and "no depth has come on" in s[0].message  # noqa: E731
+    sent_until(lacking, lambda stamp: camera.publish(frame(stamp)))
+    assert bench.status("depth")[0].message.endswith("come on /camera/depth")
+    depths = bench.camera("/camera/depth")
 
     def send(stamp: int, **changed: Any) -> None:
         if changed:  # else that which was published before the node came
@@ -355,9 +361,9 @@ def test_a_node_places_objects_and_goes_on_without_depth(bench: Bench) -> None:
     )
     until(lambda: stamp_of(found[-1]) > before + SECOND and not found[-1].detections)
     status, values = until(
-        lambda: (s := bench.status("depth")) and s[0].level == bytes([WARN]) and s
+        lambda: (s := bench.status("depth")) and "uncalibrated" in s[0].message and s
     )
-    assert "uncalibrated" in status.message and int(values["camera calibration"]) >= 1
+    assert status.level == bytes([WARN]) and int(values["camera calibration"]) >= 1
     assert int(values["camera objects placed"]) >= 1
 
 
