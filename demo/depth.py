@@ -94,13 +94,17 @@ def _print(found: dict[str, float]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="depth", description=__doc__.splitlines()[0])
-    share = bounded(float, 0)
-    parser.add_argument("--seeds", type=int, default=3, help="how many drives")
-    parser.add_argument("--first", type=int, default=FIRST_SEED, help="the seed of the first")
-    parser.add_argument("--streets", type=int, default=STREETS)
-    parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
+    share, count = bounded(float, 0), bounded(int, 1)
+    parser.add_argument("--seeds", type=count, default=3, help="how many drives")
+    parser.add_argument(
+        "--first", type=bounded(int, 0), default=FIRST_SEED, help="the seed of the first"
+    )
+    parser.add_argument("--streets", type=count, default=STREETS)
+    parser.add_argument("--frames-per-street", type=count, default=FRAMES_PER_STREET)
     parser.add_argument("--noise", type=share, default=0.0, help="of the depth, as a share of it")
-    parser.add_argument("--holes", type=share, default=0.0, help="the share without depth")
+    parser.add_argument(
+        "--holes", type=bounded(float, 0, 1), default=0.0, help="the share without depth"
+    )
     parser.add_argument("--model", choices=["joint", "rdsnet"], default="joint")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")

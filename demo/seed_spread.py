@@ -19,6 +19,7 @@ from demo.scores import ModelScores
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
+from jointseg_eval.arguments import bounded
 from jointseg_eval.provenance import command_line
 from jointseg_eval.scores import write_json
 from training.scenes import render_drive
@@ -130,10 +131,12 @@ def _print(console: Console, found: Mapping[str, Mapping[str, Mapping[str, float
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="seed_spread", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--first", type=int, default=FIRST_SEED, help="the first of them")
-    parser.add_argument("--streets", type=int, default=STREETS)
-    parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
+    parser.add_argument("--seeds", type=bounded(int, 1), default=5, help="how many")
+    parser.add_argument(
+        "--first", type=bounded(int, 0), default=FIRST_SEED, help="the first of them"
+    )
+    parser.add_argument("--streets", type=bounded(int, 1), default=STREETS)
+    parser.add_argument("--frames-per-street", type=bounded(int, 1), default=FRAMES_PER_STREET)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16 or bf16")

@@ -18,6 +18,7 @@ from demo.seed_spread import FIRST_SEED, SIZE
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
 from jointseg_core.predictor import Predictor
+from jointseg_eval.arguments import bounded
 from jointseg_eval.bag_evaluation.flicker import flicker
 from jointseg_eval.bag_evaluation.tracks import TrackColumns, tracking
 from jointseg_eval.bag_evaluation.truth import Annotation
@@ -105,10 +106,13 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tracking", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="how many drives")
-    parser.add_argument("--first", type=int, default=FIRST_SEED, help="the seed of the first")
-    parser.add_argument("--streets", type=int, default=STREETS)
-    parser.add_argument("--frames-per-street", type=int, default=FRAMES_PER_STREET)
+    count = bounded(int, 1)
+    parser.add_argument("--seeds", type=count, default=3, help="how many drives")
+    parser.add_argument(
+        "--first", type=bounded(int, 0), default=FIRST_SEED, help="the seed of the first"
+    )
+    parser.add_argument("--streets", type=count, default=STREETS)
+    parser.add_argument("--frames-per-street", type=count, default=FRAMES_PER_STREET)
     parser.add_argument("--model", choices=["joint", "rdsnet", "segrpn"], default="joint")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")

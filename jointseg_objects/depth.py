@@ -6,7 +6,6 @@ A mask leaks: its edges are left out, then what lies at another depth than most 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ _Array = np.ndarray[Any, Any]
 
 _GRID = 32  # each mask is read at so many places across and down its window
 _FEW = 64  # with fewer measurements on the grid every pixel is read, as of a lidar
+_LEAST, _MOST = 1e-3, 1e6  # pixels, of a focal length and of all numbers of a camera
 _FAINT = 0.05  # of the fullest row: an emptier one at the end of a mask is a leak
 
 
@@ -29,7 +29,8 @@ _FAINT = 0.05  # of the fullest row: an emptier one at the end of a mask is a le
 class Intrinsics:
     """A pinhole camera without distortion; pixels, whole numbers being centres of pixels.
 
-    Raises BadInput where the focal lengths are not above 0: an uncalibrated camera says zeros.
+    Raises BadInput where the focal lengths are not above 0: an uncalibrated camera says zeros; and
+    for numbers that are no camera's, by which places would not be finite.
     """
 
     fx: float
@@ -39,7 +40,8 @@ class Intrinsics:
 
     def __post_init__(self) -> None:
         numbers = (self.fx, self.fy, self.cx, self.cy)
-        if not (all(map(math.isfinite, numbers)) and self.fx > 0 and self.fy > 0):
+        far = any(not abs(n) <= _MOST for n in numbers)
+        if far or not (self.fx >= _LEAST and self.fy >= _LEAST):
             text = ", ".join(f"{n:g}" for n in numbers)
             raise BadInput(f"the camera is uncalibrated: fx, fy, cx, cy are {text}")
 

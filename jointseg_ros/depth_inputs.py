@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
@@ -25,6 +25,14 @@ KEPT = 8
 """Depth images and calibrations of a camera that wait for the picture of their stamp."""
 
 
+_OVERRIDABLE = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,  # a calibration that was published once, before the node came
+)
+
+
 class Registered(NamedTuple):
     """What is known of a picture in space; depth [H, W] is None where only the ground is."""
 
@@ -37,6 +45,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self._messages: list[Any] = []
+        self.topic = "its topic"
         self.wanted: int | None = None  # the stamp of a picture that is at work
 
     def put(self, message: Any) -> bool:
@@ -57,6 +66,11 @@ class _Kept:
         key = lambda message: abs(stamp_ns(message.header) - stamp)  # noqa: E731
         return min(reversed(self._messages), key=key, default=None)
 
+    def has(self, stamp: int, tolerance_ns: float) -> bool:
+        """Whether the one for a picture of this stamp is here, or cannot come any more."""
+        kept = self._messages
+        return bool(kept) and stamp_ns(kept[-1].header) >= stamp - tolerance_ns
+
 
 class _Waiting:
     """What a camera sent lately: depth, and calibrations, which a zoom or a recording changes."""
@@ -71,7 +85,7 @@ class DepthInputs:
     def __init__(self, node: Node, cameras: Callable[[], tuple[Camera, ...]]) -> None:
         self._node, self._cameras = node, cameras
         self._subscriptions: list[Subscription] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._waiting: dict[str, _Waiting] = {}
         self.facts: dict[str, DepthFacts] = {}
 
@@ -79,7 +93,6 @@ class DepthInputs:
         """Receive from now on; nothing where no camera has depth or a known height."""
         for camera in self._cameras():
             if camera.in_space:
-                self.facts.setdefault(camera.name, DepthFacts())
                 self._waiting[camera.name] = _Waiting()
                 self._subscriptions += self._subscribed(camera)
 
@@ -90,23 +103,35 @@ class DepthInputs:
         self._subscriptions, self._waiting = [], {}
 
     def _subscribed(self, camera: Camera) -> Iterator[Subscription]:
-        waiting, facts = self._waiting[camera.name], self.facts[camera.name]
+        waiting, (keep_info, keep) = self._waiting[camera.name], self._keepers(camera)
+        infos = self._subscription(CameraInfo, camera.info_topic(self._node), keep_info, 1)
+        waiting.infos.topic = infos.topic_name
+        yield infos
+        if camera.depth_topic:
+            images = self._subscription(Image, camera.depth_topic, keep, KEPT)
+            waiting.images.topic = images.topic_name
+            yield images
+
+    def _keepers(
+        self, camera: Camera
+    ) -> tuple[Callable[[CameraInfo], None], Callable[[Image], None]]:
+        waiting = self._waiting[camera.name]
+        facts = self.facts.setdefault(camera.name, DepthFacts())
 
         def keep_info(message: CameraInfo) -> None:
-            with self._lock:
+            with self._changed:
                 waiting.infos.put(message)
 
         def keep(message: Image) -> None:
-            with self._lock:
+            with self._changed:
                 facts.backwards += not waiting.images.put(message)
+                self._changed.notify_all()
 
-        yield self._subscription(CameraInfo, camera.info_topic(self._node), keep_info, 1)
-        if camera.depth_topic:
-            yield self._subscription(Image, camera.depth_topic, keep, KEPT)
+        return keep_info, keep
 
     def _subscription(self, kind: type, topic: str, keep: Callable, depth: int) -> Subscription:
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overriding = QoSOverridingOptions.with_default_policies()
+        overriding = QoSOverridingOptions(_OVERRIDABLE)
         return self._node.create_subscription(
             kind, topic, keep, qos, qos_overriding_options=overriding
         )
@@ -114,21 +139,32 @@ class DepthInputs:
     def expect(self, camera: str, stamp: int) -> None:
         """A picture of this stamp, in ns, is at work: what goes with it must not go meanwhile."""
         if (waiting := self._waiting.get(camera)) is not None:
-            with self._lock:
+            with self._changed:
                 waiting.images.wanted = waiting.infos.wanted = stamp
 
     def of(
-        self, camera: Camera, header: Header, size: tuple[int, int], tolerance_ms: float
+        self,
+        camera: Camera,
+        header: Header,
+        size: tuple[int, int],
+        tolerance_ms: float,
+        wait_ms: float = 0.0,
     ) -> Registered | None:
         """What belongs to a picture of (H, W) pixels; None without a calibration of its size.
 
-        Whatever is missing or does not fit is counted.
+        Depth that is not here yet has `wait_ms` to come. What is missing or does not fit is
+        counted.
         """
         facts = self.facts.setdefault(camera.name, DepthFacts())
         waiting, stamp = self._waiting.get(camera.name) or _Waiting(), stamp_ns(header)
-        with self._lock:
+        with self._changed:
+            if camera.depth_topic and wait_ms:
+                here = lambda: waiting.images.has(stamp, 1e6 * tolerance_ms)  # noqa: E731
+                self._changed.wait_for(here, wait_ms / 1e3)
             info, image = waiting.infos.nearest(stamp), waiting.images.nearest(stamp)
         try:
+            if info is None:
+                raise BadInput(f"no camera_info has come on {waiting.infos.topic}")
             intrinsics = _intrinsics(info, size)
         except BadInput as error:
             facts.note("calibration", str(error))
@@ -136,6 +172,8 @@ class DepthInputs:
         if not camera.depth_topic:
             return Registered(intrinsics, None)
         try:
+            if image is None:
+                raise BadImage("not_in_time", f"no depth has come on {waiting.images.topic}")
             depth = _depth(image, header, size, tolerance_ms)
         except BadImage as error:
             facts.note(error.reason, str(error))
@@ -144,10 +182,8 @@ class DepthInputs:
         return Registered(intrinsics, depth)
 
 
-def _intrinsics(info: CameraInfo | None, size: tuple[int, int]) -> Intrinsics:
+def _intrinsics(info: CameraInfo, size: tuple[int, int]) -> Intrinsics:
     """Of the rectified picture (P) where that is said, else of the camera (K). BadInput."""
-    if info is None:
-        raise BadInput("no camera_info has come")
     if (info.height, info.width) not in (size, (0, 0)):
         height, width = size
         is_of = f"{info.width} x {info.height}"
@@ -157,12 +193,8 @@ def _intrinsics(info: CameraInfo | None, size: tuple[int, int]) -> Intrinsics:
     return Intrinsics.from_matrix(info.k)
 
 
-def _depth(
-    image: Image | None, header: Header, size: tuple[int, int], tolerance_ms: float
-) -> np.ndarray:
+def _depth(image: Image, header: Header, size: tuple[int, int], tolerance_ms: float) -> np.ndarray:
     """The depth that belongs to a picture. Raises BadImage with the reason."""
-    if image is None:
-        raise BadImage("not_in_time", "no depth has come")
     apart_ms = abs(stamp_ns(image.header) - stamp_ns(header)) / 1e6
     if apart_ms > tolerance_ms:
         text = f"the nearest depth is {apart_ms:.0f} ms away, depth.tolerance_ms {tolerance_ms:g}"

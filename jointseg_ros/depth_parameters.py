@@ -17,6 +17,12 @@ class DepthSettings:
     depth_tolerance_ms: float = now(
         20.0, "by how much the stamps of a picture and its depth may differ", 0.0, 1000.0
     )
+    depth_max_wait_ms: float = now(
+        0.0,
+        "how long the results of a picture wait for depth that comes after them; 0: not at all",
+        0.0,
+        500.0,
+    )
     depth_min_m: float = now(0.1, "nearer depths are no measurements", 0.0, 1000.0)
     depth_max_m: float = now(200.0, "farther depths are no measurements", 0.1, 10000.0)
     depth_extents: tuple[str, ...] = now(

@@ -39,7 +39,8 @@ class Places:
         if not of.in_space:
             return None
         limits = settings.depth_limits(classes)
-        registered = self._inputs.of(of, header, found.image_size, settings.depth_tolerance_ms)
+        times = settings.depth_tolerance_ms, settings.depth_max_wait_ms
+        registered = self._inputs.of(of, header, found.image_size, *times)
         facts = self._inputs.facts[camera]
         try:
             objects = _placed(found, registered, of, limits)

@@ -61,6 +61,9 @@ def test_an_uncalibrated_camera_is_refused() -> None:
     for k in ([0.0] * 9, [np.nan, 0, 1, 0, 1, 1, 0, 0, 1], [-5, 0, 1, 0, 5, 1, 0, 0, 1]):
         with pytest.raises(BadInput, match="uncalibrated"):
             Intrinsics.from_matrix(k)
+    for absurd in ((1e-30, 700, 320, 240), (700, 1e30, 320, 240), (700, 700, 320, -1e300)):
+        with pytest.raises(BadInput, match="uncalibrated"):
+            Intrinsics(*absurd)
     with pytest.raises(BadInput, match="4 numbers"):
         Intrinsics.from_matrix([1.0] * 4)
 
