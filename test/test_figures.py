@@ -228,7 +228,7 @@ def test_numbers_are_those_of_their_fields(page: Path) -> None:
 
 
 FREE = {
-    "joint.md": "its numbers are being measured again",
+    "joint.md": "choices of the design and its speed, measured as the page says, without a file",
     **dict.fromkeys(("benchmark.md", "consume.md", "faithfulness.md", "gpu.md"), "settings"),
     **dict.fromkeys(("depth.md", "tracks.md"), "settings"),
     **dict.fromkeys(("evaluate.md", "security.md", "vehicle.md"), "versions, settings, examples"),
