@@ -54,11 +54,11 @@ class Server:
         domain = os.environ.get("ROS_DOMAIN_ID", "0")
         self._process.stdin.write(json.dumps([str(case), str(folder), domain]) + "\n")
         self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the server ended: {Path(self._log.name).read_text()[-3000:]}")
-        found = json.loads(answer)
-        return Outcome(**found | {"raised": tuple(found["raised"])})
+        for answer in self._process.stdout:
+            name, found = json.loads(answer)
+            if name == str(case):  # others are of cases whose test was given up
+                return Outcome(**found | {"raised": tuple(found["raised"])})
+        raise RuntimeError(f"the server ended: {Path(self._log.name).read_text()[-3000:]}")
 
     def close(self) -> None:
         self._process.stdin.close()
@@ -71,7 +71,7 @@ def serve(questions: IO[str], answers: IO[str], cases: Mapping[str, Case]) -> No
     for line in questions:
         name, folder, domain = json.loads(line)
         outcome = _forked(cases[name], Path(folder), domain)
-        answers.write(json.dumps(asdict(outcome)) + "\n")
+        answers.write(json.dumps([name, asdict(outcome)]) + "\n")
         answers.flush()
 
 
