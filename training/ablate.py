@@ -27,6 +27,7 @@ from jointseg_core.checkpoint import Model, model_type
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig
 from jointseg_core.predictor import choose_device
+from jointseg_eval.datasets import Samples, Subset
 from jointseg_eval.input_validation import check_folder
 from jointseg_eval.provenance import command_line, environment
 from training.ablations import joint, rdsnet, segrpn
@@ -34,7 +35,7 @@ from training.ablations.figures import FIGURES, Finished
 from training.ablations.objects import objects_of
 from training.ablations.results import Measured, as_text, partners, table_document
 from training.ablations.runs import Base, Means, Run, run_of, train_all, validations_of
-from training.ablations.scoring import Task, score_all
+from training.ablations.scoring import Scores, Task, chosen, score_all
 from training.ablations.statistics import MAX_SEEDS
 from training.ablations.study import Study, Table, of_given_weights, of_lengths
 from training.recipes import RECIPES, Recipe, preprocessing_of, steps_of
@@ -166,9 +167,18 @@ def measure(
         for row in table.rows
         for number, run in enumerate(runs[row.name])
     ]
-    scores = iter(score_all(tasks, base.validation, options.jobs, options.threads, say))
+
+    def scored(tasks: Sequence[Task], samples: Samples) -> list[Scores]:
+        return score_all(tasks, samples, options.jobs, options.threads, say)
+
+    if choice := table.choice:
+        others = Subset(base.training, range(min(choice.pictures, len(base.training))))
+        tasks = chosen(tasks, choice, lambda tries: scored(tries, others))
+    scores, used = iter(scored(tasks, base.validation)), iter([task.row.use for task in tasks])
     return {
-        row.name: Measured(row, runs[row.name], [next(scores) for _ in runs[row.name]])
+        row.name: Measured(
+            row, seeds := runs[row.name], [next(scores) for _ in seeds], [next(used) for _ in seeds]
+        )
         for row in table.rows
     }
 

@@ -12,6 +12,7 @@ from tiny_run import scenes
 from jointseg_core.command import exit_code
 from training import ablate, train
 from training.ablate import STUDIES
+from training.ablations.joint import CHOICE
 from training.ablations.study import Row, Table
 from training.runs.run_folder import RunFolder
 
@@ -271,6 +272,13 @@ def test_two_networks_answer_together_as_the_joint_one_does(place: Path):
     assert segrpn["mask_ap"] is None and segrpn["pq"] is None
     assert both["miou"] == segrpn["miou"] != joint["miou"]
     assert None not in (both["pq"], joint["pq"])
+
+
+def test_a_threshold_is_chosen_for_each_training_and_told(place: Path):
+    found = document(place, "exchange", "--seeds", "1", "--refinement-steps", "1")
+    values = CHOICE.values
+    for row in found["tables"][0]["rows"]:
+        assert [used["panoptic_score"] in values for used in row["used"]] == [True]
 
 
 def test_a_study_has_its_own_number_of_seeds_unless_the_command_names_one(place: Path):

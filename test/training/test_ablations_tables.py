@@ -1,6 +1,7 @@
 """The papers' tables are all there, with their numbers, trainings and comparisons."""
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from training.ablate import STUDIES, resampled_rows
 from training.ablations import runs, scoring
 from training.ablations.results import Measured, paper, partners
 from training.ablations.runs import Base, Run, run_of
-from training.ablations.scoring import Task
+from training.ablations.scoring import Scores, Task, chosen
 from training.ablations.study import (
     METRICS,
+    Choice,
     Row,
     Study,
     Table,
@@ -293,3 +295,24 @@ def test_rows_can_be_scored_in_other_processes(bases: dict[str, Base], study: st
         tasks = [Task("", Path(), Path(), row, table.columns, 0) for row in table.rows]
         copies, pictures = pickle.loads(pickle.dumps((tasks, samples)))
         assert [task.path(pictures) for task in copies] == [task.path(samples) for task in tasks]
+
+
+def test_each_training_gets_the_number_that_is_best_for_it_alone():
+    choice = Choice("panoptic_score", (0.1, 0.2, 0.3), by="pq")
+    row = Row("joint", use={"max_detections": 7})
+    tasks = [Task(name, Path(name), Path(), row, ("box_ap", "pq"), 5) for name in "ab"]
+    pq = {"a": (2.0, 3.0, 1.0), "b": (float("nan"), 4.0, 4.0)}
+
+    def score_them(tries: Sequence[Task]) -> list[Scores]:
+        assert {t.columns for t in tries} == {("pq",)} and {t.resamples for t in tries} == {0}
+        places = [choice.values.index(t.row.use["panoptic_score"]) for t in tries]
+        return [Scores({"pq": pq[t.weights.name][k]}, {}) for t, k in zip(tries, places)]
+
+    found = chosen(tasks, choice, score_them)
+    assert [dict(t.row.use) for t in found] == [{"max_detections": 7, "panoptic_score": 0.2}] * 2
+    pq["b"] = (9.0, 4.0, 4.0)
+    found = chosen(tasks, choice, score_them)
+    assert [t.row.use["panoptic_score"] for t in found] == [0.2, 0.1]
+    assert [(t.label, t.columns, t.resamples) for t in found] == [
+        (t.label, t.columns, t.resamples) for t in tasks
+    ]

@@ -25,11 +25,12 @@ NOT_REPORTED = Tested(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A row, its training and its scores for each seed."""
+    """A row, and for each seed its training, its scores and with which numbers it was used."""
 
     row: Row
     runs: Sequence[Run]
     scores: Sequence[Scores]
+    used: Sequence[Mapping[str, float]] = ()
 
     def values(self, metric: str) -> list[float]:
         """One for each seed."""
@@ -88,6 +89,7 @@ def _row(table: Table, measured: Measured, reported: Sequence[str]) -> dict[str,
         "mean": {name: rounded(float(np.mean(values))) for name, values in seeds.items()},
         "paper": paper(table, measured.row),
         "seeds": {name: [rounded(v) for v in values] for name, values in seeds.items()},
+        "used": [dict(numbers) for numbers in measured.used],
         "trainings": [run.key for run in measured.runs],
     }
 

@@ -26,7 +26,7 @@ from jointseg_eval.evaluation import Evaluation
 from jointseg_eval.models import SCORE_THRESHOLD
 from jointseg_eval.provenance import code_digest
 from training.ablations.direct_boxes import direct_boxes
-from training.ablations.study import Row
+from training.ablations.study import Choice, Row
 from training.loading.augmentation import as_input
 from training.runs.options import changed
 from training.runs.run_folder import replace_file
@@ -88,6 +88,25 @@ def score_all(
     for number, _ in enumerate(_scored(todo, samples, jobs, threads), 1):
         say(f"scored {number} of {len(todo)}: {todo[number - 1].label}")
     return [score(task, samples) for task in tasks]
+
+
+def chosen(
+    tasks: Sequence[Task], choice: Choice, score_them: Callable[[Sequence[Task]], list[Scores]]
+) -> list[Task]:
+    """The same tasks, each used with the value that is best for it alone; the first of equals."""
+    tries = [_tried(task, choice, value) for task in tasks for value in choice.values]
+    found = np.nan_to_num([scores.values[choice.by] for scores in score_them(tries)], nan=-np.inf)
+    each = found.reshape(len(tasks), len(choice.values)).argmax(1)
+    return [_used(t, choice, choice.values[k]) for t, k in zip(tasks, each, strict=True)]
+
+
+def _tried(task: Task, choice: Choice, value: float) -> Task:
+    label = f"{task.label}, {choice.field} {value}"
+    return replace(_used(task, choice, value), label=label, columns=(choice.by,), resamples=0)
+
+
+def _used(task: Task, choice: Choice, value: float) -> Task:
+    return replace(task, row=replace(task.row, use={**task.row.use, choice.field: value}))
 
 
 def _scored(tasks: Sequence[Task], samples: Samples, jobs: int, threads: int) -> Iterator[Scores]:

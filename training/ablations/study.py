@@ -74,12 +74,31 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A number that each training gets for itself, on pictures that it is not scored on.
+
+    Where all rows share one threshold, those gain whose scores happen to suit it.
+
+    field     of the network's config
+    values    to choose from
+    by        the score that has to be highest
+    pictures  of the training set, on which it is measured
+    """
+
+    field: str
+    values: tuple[float, ...]
+    by: str
+    pictures: int = 200
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows that are trained on the same pictures, with what is measured of them.
 
     columns  names of scores, those of the paper first
     scale    share of the recipe's input size at which its networks see the pictures
     steps    of the first stage; None: those of the recipe
+    choice   what is chosen for each training before it is scored, or None
     """
 
     title: str
@@ -87,6 +106,7 @@ class Table:
     rows: tuple[Row, ...]
     scale: float = 1.0
     steps: int | None = None
+    choice: Choice | None = None
 
     def row(self, name: str) -> Row:
         """The row of that name."""
