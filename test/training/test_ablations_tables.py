@@ -306,7 +306,8 @@ def test_each_training_gets_the_number_that_is_best_for_it_alone():
     def score_them(tries: Sequence[Task]) -> list[Scores]:
         assert {t.columns for t in tries} == {("pq",)} and {t.resamples for t in tries} == {0}
         places = [choice.values.index(t.row.use["panoptic_score"]) for t in tries]
-        return [Scores({"pq": pq[t.weights.name][k]}, {}) for t, k in zip(tries, places)]
+        found = [pq[t.weights.name][k] for t, k in zip(tries, places, strict=True)]
+        return [Scores({"pq": value}, {}) for value in found]
 
     found = chosen(tasks, choice, score_them)
     assert [dict(t.row.use) for t in found] == [{"max_detections": 7, "panoptic_score": 0.2}] * 2
