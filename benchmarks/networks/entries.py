@@ -18,7 +18,7 @@ from benchmarks.networks.outsiders import outsider
 from benchmarks.networks.post_processing import ENTRIES as POST_PROCESSING
 from benchmarks.networks.post_processing import post_processing
 from benchmarks.networks.released import Published, released
-from benchmarks.networks.runs import TREATED, Run, kind_of
+from benchmarks.networks.runs import TREATED, VARIANTS, Run, kind_of
 from benchmarks.networks.settings import Settings
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import PRECISIONS, winograd_saves_time
@@ -33,8 +33,8 @@ def names_of(settings: Settings) -> list[str]:
     for run in settings.runs:
         names += [f"ours-{run}", *(f"ours-{run}-x{n}" for n in settings.batches)]
     for name in settings.baselines:
-        if name == "both":
-            names += [f"both-{run}" for run in settings.runs]
+        if name in ("both", *VARIANTS):
+            names += [f"{name}-{run}" for run in settings.runs]
         elif name == "released":
             names.append(name)
         else:
@@ -61,6 +61,8 @@ def build(
     match kind_of(name):
         case "ours":
             return ours(settings, run, clock, winograd)
+        case kind if kind in VARIANTS:
+            return ours(replace(settings, variant=kind), run, clock, winograd)
         case "both":
             return both(settings, run, clock, winograd)
         case "released":
@@ -81,7 +83,7 @@ def as_defined(name: str, device: str) -> str:
     Of exports torch counts nothing, and Winograd needs fewer multiplications.
     """
     kind, run = kind_of(name), Run.of(name)
-    if kind not in ("ours", "both"):
+    if kind not in ("ours", "both", *VARIANTS):
         return ""
     if run.backend != "torch":
         return f"{kind}-fp32"

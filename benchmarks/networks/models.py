@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,15 @@ from jointseg_core.joint import Joint
 from jointseg_core.letterbox import Letterbox
 from jointseg_core.preprocessing import Preprocessing
 from jointseg_core.rdsnet import RDSNet
+from jointseg_core.rdsnet_s import RDSNetS, as_yolact
 
+VARIANTS: dict[str, Callable[[Config], Config]] = {
+    "": lambda config: config,
+    "retinanet": lambda config: replace(config, filter_size=0),
+    "unrefined": lambda config: replace(config, gamma=0.0),
+    "yolact": as_yolact,
+}
+"""How a network's config becomes that of another row of RDSNet's tables 2 and 3."""
 SEEN = 0.3
 """Score from which a trained network's objects count, as the node's do."""
 
@@ -69,9 +78,11 @@ def make_model(settings: Settings) -> Model:
     calibrate(normed, normed, settings.seed)
     if isinstance(model, Joint):
         quieten(model.head.class_logits, QUIET_BIAS, weight=1)
-    elif isinstance(model, RDSNet):
+    elif isinstance(model, RDSNet | RDSNetS):
         quieten(model.object_stream.class_logits, QUIET_BIAS, weight=1)
         quieten(model.object_stream.box_deltas)
+    if isinstance(model, RDSNetS):  # against a background of 0, softmax is a sigmoid
+        model.object_stream.class_logits.bias.data.view(-1, settings.classes + 1)[:, -1] = 0
     return model
 
 
@@ -94,7 +105,7 @@ def _config(settings: Settings) -> Config:
         if settings.model == "segrpn"
         else {"num_classes": settings.classes}
     )
-    config = preset(settings.model, settings.preset)
+    config = VARIANTS[settings.variant](preset(settings.model, settings.preset))
     return replace(config, max_detections=MAX_DETECTIONS, **own)
 
 
@@ -116,7 +127,7 @@ def plant(model: Model, settings: Settings, network: nn.Module | None = None) ->
     network = network or model
     if isinstance(model, Joint):
         _plant_cells(network, scene.labels, boxes, anchors, settings.device)
-    elif isinstance(model, RDSNet):
+    elif isinstance(model, RDSNet | RDSNetS):
         planted = plant_classes(boxes, scene.labels, anchors, settings.device)
         network.register_forward_hook(lambda _, __, output: planted.write(output.class_logits))
     else:

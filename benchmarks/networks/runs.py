@@ -16,7 +16,11 @@ from jointseg_core.predictor import choose_precision, precisions_of
 
 BACKENDS = ("torch", "openvino", "onnx", "aoti")
 TREATED = "-treated"
-_RUN = re.compile(r"(?:.*:|(?:ours|both|peak)-)(?:([a-z]+)-)?([a-z0-9]+)(?:-x(\d+))?")
+VARIANTS = ("retinanet", "unrefined", "yolact")
+"""Networks of the papers' tables that ours becomes by its config, see `models.py`."""
+_RUN = re.compile(
+    rf"(?:.*:|(?:ours|both|peak|{'|'.join(VARIANTS)})-)(?:([a-z]+)-)?([a-z0-9]+)(?:-x(\d+))?"
+)
 
 
 class Run(NamedTuple):
@@ -36,7 +40,7 @@ class Run(NamedTuple):
 
 
 def kind_of(name: str) -> str:
-    """What an entry is: ours, both, peak, masks, a baseline, or file for a network from one."""
+    """What an entry is: ours, a variant, both, peak, masks, a baseline, or file for a network."""
     return "file" if ":" in name else name.partition("-")[0]
 
 

@@ -18,13 +18,14 @@ from jointseg_core.images import read_picture
 from jointseg_core.predictor import choose_device
 
 BASELINES = {
-    "rdsnet": ("released", "maskrcnn", "fasterrcnn", "deeplab"),
+    "rdsnet": ("released", "maskrcnn", "fasterrcnn", "deeplab", "retinanet", "unrefined"),
+    "rdsnet_s": ("yolact",),
     "segrpn": ("pair", "fasterrcnn", "deeplab", "maskrcnn"),
     "joint": ("both", "pair", "fasterrcnn", "deeplab", "maskrcnn"),
 }
 """What a model is compared with; `pair`: Faster R-CNN, then DeepLabV3, `both`: our RDSNet, then our
-SegRPN."""
-USUAL = {"rdsnet": 2, "segrpn": 1, "joint": 1}
+SegRPN; retinanet, unrefined: RDSNet without masks, without MBRM; yolact: its baseline head."""
+USUAL = {"rdsnet": 2, "rdsnet_s": 1, "segrpn": 1, "joint": 1}
 """So many of them where --baselines does not say which."""
 MAX_DETECTIONS = 100
 SMALL = {"preset": "r18", "size": (256, 512), "dets": 30, "rounds": 3, "frames": 1}
@@ -34,7 +35,7 @@ SMALL = {"preset": "r18", "size": (256, 512), "dets": 30, "rounds": 3, "frames":
 class Settings:
     """One run. Sizes are (height, width) in pixels."""
 
-    model: str  # rdsnet, segrpn or joint
+    model: str  # rdsnet, rdsnet_s, segrpn or joint
     preset: str
     size: tuple[int, int]  # the network's input
     image: tuple[int, int]  # the camera's picture
@@ -52,6 +53,7 @@ class Settings:
     seed: int
     weights: str = ""  # of a trained network on a picture, in place of random ones and a scene
     picture: str = ""
+    variant: str = ""  # of the model, one of VARIANTS
 
 
 def parse(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
@@ -72,14 +74,15 @@ def parse(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
     device, model = choose_device(options.device), options.model
     options.device = str(device)
     options.image = options.image or options.size
-    options.classes = options.classes or (80 if model == "rdsnet" else 8)
+    options.classes = options.classes or (80 if "rdsnet" in model else 8)
     chosen = options.precisions or default_precisions(device.type)
     options.runs = runs_of(options.backends, chosen, device)
     if options.baselines is None:
         options.baselines = BASELINES[model][: USUAL[model]]
     options.baselines = tuple(name for name in options.baselines if name != "none")
     options.outsiders = outsiders(options.onnx, options.size, device.type)
-    settings = Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})
+    known = {one.name for one in fields(Settings)}
+    settings = Settings(**{k: v for k, v in vars(options).items() if k in known})
     _check(settings)
     return settings, options.json
 
@@ -97,7 +100,7 @@ def _take_trained(options: Namespace) -> None:
 def _check(settings: Settings) -> None:
     if any(side % 32 for side in settings.size):
         raise BadConfig("--size is {}x{}, expected multiples of 32".format(*settings.size))
-    if settings.model != "rdsnet" and settings.regions < settings.dets:
+    if "rdsnet" not in settings.model and settings.regions < settings.dets:
         raise BadConfig(f"--regions is {settings.regions}, fewer than --dets {settings.dets}")
     for name in settings.baselines:
         if name not in (known := BASELINES[settings.model]):
@@ -128,7 +131,7 @@ def _parser() -> Parser:
     add("--preset", default="r50", help="network, such as r50, r18 or tiny (default r50)")
     add("--size", type=size, default=(512, 1024), metavar="HxW", help="input of the network")
     add("--image", type=size, metavar="HxW", help="the camera's picture (default: as --size)")
-    add("--classes", type=whole(1), help="of things (default 80 for RDSNet, else 8)")
+    add("--classes", type=whole(1), help="of things (default 80 for RDSNet and RDSNet_s, else 8)")
     add("--dets", type=whole(0, MAX_DETECTIONS), default=100, help="planted objects (default 100)")
     add("--regions", type=whole(1), default=1000, help="proposals of SegRPN (default 1000)")
     add("--precision", type=names, dest="precisions", help="of ours, such as bf16,fp32,int8")

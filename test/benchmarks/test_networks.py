@@ -72,10 +72,27 @@ def test_segrpn_finds_exactly_the_planted_objects(count):
     assert count_objects(see(make_picture(settings))) == count
 
 
-@pytest.mark.parametrize(("model", "usual"), [("rdsnet", 80), ("segrpn", 8), ("joint", 8)])
+@pytest.mark.parametrize(
+    ("model", "usual"), [("rdsnet", 80), ("rdsnet_s", 80), ("segrpn", 8), ("joint", 8)]
+)
 def test_the_command_line_decides_about_the_classes(model, usual):
     assert settings_of("--model", model).classes == usual
     assert settings_of("--model", model, "--classes", "3").classes == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("rdsnet", "retinanet-fp32"),
+        ("rdsnet", "unrefined-fp32"),
+        ("rdsnet_s", "ours-fp32"),
+        ("rdsnet_s", "yolact-fp32"),
+    ],
+)
+def test_networks_of_the_papers_other_rows_find_exactly_the_planted_objects(model, name):
+    settings = settings_of("--dets", "7", "--model", model)
+    found = build(name, settings, StageClock("cpu"))(make_picture(settings))
+    assert len(found) == 7 and (found.masks is None) is (name == "retinanet-fp32")
 
 
 @pytest.mark.parametrize("name", ["ours-fp32", "both-fp32"])
@@ -211,8 +228,9 @@ def test_the_gate_finds_ours_and_the_published_computation_equal():
     assert report["pipeline"]["objects"] == 20
 
 
-def test_the_gate_compares_segrpn_with_the_network_as_trained():
-    report = check_results(settings_of("--model", "segrpn", "--dets", "20"))
+@pytest.mark.parametrize("model", ["segrpn", "rdsnet_s"])
+def test_the_gate_compares_a_network_with_itself_as_trained(model):
+    report = check_results(settings_of("--model", model, "--dets", "20"))
     assert report["passed"], report["reason"]
 
 

@@ -21,6 +21,7 @@ def settings_of(*arguments: str) -> Settings:
         ("both-openvino-int8", "both", Run("openvino", "int8", 1)),
         ("ours-x8-x4:openvino-bf16", "file", Run("openvino", "bf16", 1)),  # of ours-x8-x4.onnx
         ("deeplab-treated", "deeplab", Run("torch", "bf16", 1)),
+        ("yolact-bf16", "yolact", Run("torch", "bf16", 1)),
         ("released", "released", Run("torch", "fp32", 1)),
     ],
 )
