@@ -174,12 +174,11 @@ def measure(
     if choice := table.choice:
         others = Subset(base.training, range(min(choice.pictures, len(base.training))))
         tasks = chosen(tasks, choice, lambda tries: scored(tries, others))
-    scores, used = iter(scored(tasks, base.validation)), iter([task.row.use for task in tasks])
+    scores, count = scored(tasks, base.validation), options.seeds
+    parts = [slice(first, first + count) for first in range(0, len(tasks), count)]
     return {
-        row.name: Measured(
-            row, seeds := runs[row.name], [next(scores) for _ in seeds], [next(used) for _ in seeds]
-        )
-        for row in table.rows
+        row.name: Measured(row, runs[row.name], scores[part], [t.row.use for t in tasks[part]])
+        for row, part in zip(table.rows, parts, strict=True)
     }
 
 
