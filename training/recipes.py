@@ -317,13 +317,16 @@ _TINY_JOINT = replace(_TINY_RDSNET, model=preset("joint", "tiny"), lr=3e-3, best
 _LITE = replace(preset("joint", "lite"), norm="fixed_statistics", frozen_stages=3)
 _LITE_JOINT = replace(_TINY_JOINT, model=_LITE, pretrained=True, lr=2e-3, backbone_rate=0.02)
 _STREETS: dict[str, Any] = {"steps": 2200, "styles": ("plain", "wide"), "real": 16}
-_LITE_STREETS = replace(_LITE_JOINT, **_STREETS)
+# pictures of everyday life show objects larger than a street does
+_LITE_STREETS = replace(
+    _LITE_JOINT, **_STREETS, augmentation=replace(_LITE_JOINT.augmentation, zoom=3.0)
+)
 _TINY_STREETS = replace(_TINY_JOINT, **_STREETS, teacher="joint_lite")
 _LITE_OWN = replace(
-    _LITE_STREETS,
+    _LITE_JOINT,
     styles=(),
     scenes=0,
-    real=0,
+    steps=2200,
     lr=5e-4,
     backbone_rate=0.1,
     warm_up=50,
