@@ -20,7 +20,6 @@ if __name__ == "__main__":  # a signal during the imports, which take seconds, i
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the cores to other nodes
 
 import rclpy
-import torch
 from jointseg_msgs.msg import InferenceStats
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -49,7 +48,7 @@ from jointseg_ros.parameters import Settings
 from jointseg_ros.requests import answer_all, spin
 from jointseg_ros.start import own_arguments, parser_of_none, start_ros
 from jointseg_ros.watchdog import Watchdog
-from jointseg_ros.worker import Worker
+from jointseg_ros.worker import Worker, free_memory
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -258,8 +257,7 @@ class PerceptionNode(LifecycleNode):
         if self._stats is not None:
             self.destroy_publisher(self._stats)
         self._outputs, self._stats, self._worker, self.predictor = {}, None, None, None
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        free_memory()
 
     # Frames
 
