@@ -20,6 +20,7 @@ if __name__ == "__main__":  # a signal during the imports, which take seconds, i
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads leave the cores to other nodes
 
 import rclpy
+import torch
 from jointseg_msgs.msg import InferenceStats
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -33,7 +34,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
-from jointseg_core.runtime.malloc import keep_memory
+from jointseg_core.runtime.malloc import keep_memory, return_memory
 from jointseg_ros import given, parameters
 from jointseg_ros.diagnostics import Reporter
 from jointseg_ros.inputs import CameraInputs, Matched
@@ -48,7 +49,7 @@ from jointseg_ros.parameters import Settings
 from jointseg_ros.requests import answer_all, spin
 from jointseg_ros.start import own_arguments, parser_of_none, start_ros
 from jointseg_ros.watchdog import Watchdog
-from jointseg_ros.worker import Worker, free_memory
+from jointseg_ros.worker import Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -257,7 +258,9 @@ class PerceptionNode(LifecycleNode):
         if self._stats is not None:
             self.destroy_publisher(self._stats)
         self._outputs, self._stats, self._worker, self.predictor = {}, None, None, None
-        free_memory()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        return_memory()
 
     # Frames
 
