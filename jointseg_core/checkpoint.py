@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,8 @@ _CONFIGS: Mapping[str, type[Config]] = {
     "joint": JointConfig,
 }
 _PRESETS: Mapping[str, Mapping[str, Config]] = {
-    "rdsnet": rdsnet.PRESETS,
-    "rdsnet_s": rdsnet_s.PRESETS,
-    "segrpn": segrpn.PRESETS,
-    "joint": joint_config.PRESETS,
+    name: module.PRESETS
+    for name, module in zip(_CONFIGS, (rdsnet, rdsnet_s, segrpn, joint_config), strict=True)
 }
 _BUILDERS: Mapping[type, Callable[[Any], Model]] = {
     RDSNetConfig: build_rdsnet,
@@ -56,26 +54,25 @@ _BUILDERS: Mapping[type, Callable[[Any], Model]] = {
     SegRPNConfig: build_segrpn,
     JointConfig: build_joint,
 }
+_KINDS = {"int": Integral, "float": Real, "str": str, "bool": bool, "None": type(None)}
 _WEIGHTS = Path(__file__).parent / "weights"
 _FORMAT = 1
 _LARGEST_WEIGHTS, _LARGEST_MANIFEST = 1 << 33, 1 << 24  # bytes
-# which of a model's shipped weights is meant by its name
-_SIZES = {"joint": "lite", "rdsnet": "tiny", "segrpn": "tiny"}
+_SIZES = {"joint": "lite", "rdsnet": "tiny", "segrpn": "tiny"}  # meant by a model's name
 
 # What published files hold beside the backbone: of ResNets, and of EfficientNet-Lite0
 _CLASSIFIERS = ("fc.", "_fc.", "_conv_head.", "_bn1.")
 
-
-_RANGES: Mapping[str, tuple[type, int, int]] = {
-    "score_threshold": (Real, 0, 1),
-    "nms_iou": (Real, 0, 1),
-    "mask_threshold": (Real, 0, 1),
-    "max_detections": (Integral, 1, 1000),
-    "panoptic_score": (Real, 0, 1),
-    "panoptic_visible": (Real, 0, 1),
-    "panoptic_stuff": (Real, 0, 1),
+_SHARES = "score_threshold nms_iou mask_threshold panoptic_score panoptic_visible panoptic_stuff"
+_RANGES: Mapping[str, tuple[str, float, float]] = {
+    **dict.fromkeys(_SHARES.split(), ("float", 0, 1)),
+    "max_detections": ("int", 1, 1000),
+    "candidates": ("int", 1, 10**6),
+    **dict.fromkeys(("head_depth", "head_groups"), ("int", 0, 100)),
+    "anchor_size": ("float", 0.01, 10**4),
+    "test_margin": ("float", 0, 100),
 }
-"""What the limits of decoding may be; anything else would find nothing, or fail at a picture."""
+"""Anything else would find nothing, fail at a picture, or take for ever to build."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +183,8 @@ def check_limits(values: Mapping[str, Any]) -> None:
         if name not in _RANGES:
             continue
         kind, low, high = _RANGES[name]
-        is_number = isinstance(value, kind) and not isinstance(value, bool)
-        if not (is_number and low <= value <= high):
-            wanted = "a whole number" if kind is Integral else "a number"
+        if not (_is(value, kind) and low <= value <= high):
+            wanted = "a whole number" if kind == "int" else "a number"
             raise BadConfig(f"{name} is {value!r:.60}; want {wanted} from {low} to {high}")
 
 
@@ -311,9 +307,8 @@ def _read(path: Path, what: str, most: int) -> bytes:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    data = _read(path, "manifest of the weights", _LARGEST_MANIFEST)
     try:
-        document = json.loads(data)
+        document = json.loads(_read(path, "manifest of the weights", _LARGEST_MANIFEST))
         if (found := document["format"]) != _FORMAT:
             if isinstance(found, int) and found > _FORMAT:
                 raise BadCheckpoint(
@@ -326,7 +321,7 @@ def _read_manifest(path: Path) -> Manifest:
             config=_config(document["model"], document["config"]),
             classes=Classes(**document["classes"]),
             preprocessing=Preprocessing(**document["preprocessing"]),
-            training=document["training"],
+            training={**document["training"]},
             sha256=document["sha256"],
             self_test=document.get("self_test", {}),
         )
@@ -365,22 +360,32 @@ def _check_layout(document: Mapping[str, Any], path: Path) -> None:
 def _config(model_type: str, values: Mapping[str, Any]) -> Config:
     check_limits(values)
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return _CONFIGS[model_type](**known)  # JSON has lists where configs have tuples
+    config = _CONFIGS[model_type](**known)  # JSON has lists where configs have tuples
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if not any(_is(value, kind) for kind in str(one.type).split(" | ")):
+            raise ValueError(f"{one.name} is {value!r:.80}, none of its values")
+    return config
+
+
+def _is(value: object, kind: str) -> bool:
+    """Whether a value of JSON is of the kind that an annotation names; none is not a number."""
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(_is(one, "int") for one in value)
+    if isinstance(value, bool):
+        return kind == "bool"
+    return isinstance(value, _KINDS[kind]) and value == value
 
 
 def _check_classes(manifest: Manifest, path: Path) -> None:
-    for one in (*manifest.classes.things, *manifest.classes.semantic):
-        if not isinstance(one, str):
-            raise BadCheckpoint(f"{path}: a class is called {one!r:.40}, expected a text")
     match manifest.config:
         case JointConfig(num_classes=things, num_semantic=semantic):
+            _check_things(manifest.config, path)
             wanted = {"things": things, "semantic": semantic}
         case RDSNetConfig(num_classes=things) | RDSNetSConfig(num_classes=things):
             wanted = {"things": things}
         case SegRPNConfig(num_things=things, num_classes=semantic):
             wanted = {"things": things, "semantic": semantic}
-    if isinstance(manifest.config, JointConfig):
-        _check_things(manifest.config, path)
     for name, count in wanted.items():
         if (found := len(getattr(manifest.classes, name))) != count:
             raise BadCheckpoint(f"{path}: names {found} {name} classes, its network has {count}")

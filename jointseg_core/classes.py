@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 UNLABELLED = 255
 """The value of a pixel without a semantic class, in annotations and in published label images."""
+_LONGEST = 256  # letters of a name, which every detection carries
 
 _CITYSCAPES_COLORS = {
     "road": (128, 64, 128),
@@ -40,6 +42,8 @@ class Classes:
     things             names of the detected objects; label k of a detection is things[k]
     semantic           names of the pixel classes; value k of a semantic map is semantic[k]
     thing_to_semantic  for each thing the semantic class of its pixels, -1 where there is none
+
+    Names are texts of 1 to 256 letters, each once in its list. Raises ValueError for others.
     """
 
     things: tuple[str, ...]
@@ -48,13 +52,17 @@ class Classes:
 
     def __post_init__(self) -> None:
         for name in ("things", "semantic", "thing_to_semantic"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is a text, expected a list")
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for names in (self.things, self.semantic):
+            _check_names(names)
         if len(self.thing_to_semantic) not in (0, len(self.things)):
             raise ValueError(
                 f"thing_to_semantic has {len(self.thing_to_semantic)} entries "
                 f"for {len(self.things)} things"
             )
-        if any(not -1 <= index < len(self.semantic) for index in self.thing_to_semantic):
+        if not all(type(k) is int and -1 <= k < len(self.semantic) for k in self.thing_to_semantic):
             raise ValueError(f"thing_to_semantic names a class beyond {len(self.semantic)}")
 
     @property
@@ -66,6 +74,15 @@ class Classes:
     def semantic_colors(self) -> np.ndarray:
         """uint8 [semantic, 3] RGB."""
         return _colors(self.semantic)
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    for name in names:
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST:
+            wanted = f"a text of 1 to {_LONGEST} letters"
+            raise ValueError(f"a class is called {name!r:.40}, expected {wanted}")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"two classes are called {twice[0]!r}")
 
 
 def _colors(names: tuple[str, ...]) -> np.ndarray:

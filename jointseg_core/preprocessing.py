@@ -49,6 +49,9 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name in ("input_size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("keep_ratio", "by_sides"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r:.80}, expected true or false")
         kinds = ("input_size", 2, Integral), ("mean", 3, Real), ("std", 3, Real)
         for name, count, kind in kinds:
             values = getattr(self, name)

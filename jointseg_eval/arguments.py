@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,14 +29,14 @@ def add_model_arguments(parser: argparse.ArgumentParser, device: str = "auto") -
     add("--backend", default="auto", help="auto, torch, or that of an export: docs/export.md")
 
 
-def bounded(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:
+def bounded(kind: type, least: float, most: float = 1e9) -> Callable[[str], float]:
     """Reads a finite number from `least` to `most`, an int or a float; a usage error for others."""
 
     def read(text: str) -> float:
         value = kind(text)
-        if not least <= value <= most or math.isinf(value):
-            limit = f" to {most:g}" if most < math.inf else ""
-            raise argparse.ArgumentTypeError(f"{text} is not a number from {least:g}{limit}")
+        if not least <= value <= most:
+            limits = f"from {least:g} to {most:g}"
+            raise argparse.ArgumentTypeError(f"{text:.40} is not a number {limits}")
         return value
 
     read.__name__ = kind.__name__  # by which argparse names what is no number

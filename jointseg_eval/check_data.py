@@ -24,7 +24,8 @@ from torchvision.ops import box_iou
 
 from jointseg_core import UNLABELLED, Classes
 from jointseg_core.command import run_program
-from jointseg_core.errors import BadConfig, BadInput
+from jointseg_core.errors import BadInput
+from jointseg_eval.arguments import bounded
 from jointseg_eval.datasets import HeldOut, Sample, Samples, open_dataset, splits
 from jointseg_eval.datasets.masks import pixel_counts, tight_boxes
 from jointseg_eval.datasets.pictures import is_turned
@@ -194,10 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", nargs="+", help="default: all that are there")
     parser.add_argument("--every", action="store_true", help="name every defect, also of one kind")
     add_held_out(parser)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    workers = bounded(int, 0, 1024)
+    parser.add_argument("--workers", type=workers, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
-    if options.workers < 0:
-        raise BadConfig(f"--workers is {options.workers}; 0 or more processes can look")
     console = Console(markup=False)
     told: list[list[Defect]] = []
     for split in options.split or splits(options.root) or ["train"]:

@@ -299,7 +299,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=above_0, default=1.0, help="at which the recording was played")
     add("--tolerance", type=bounded(float, 0, 10), default=0.01, help="frame to annotation, s")
     add("--window", type=above_0, default=10.0, help="of time, done at once or again; s")
-    add("--workers", type=count, default=os.cpu_count() or 1, help="processes; 0: this one alone")
+    add(
+        "--workers",
+        type=bounded(int, 0, 1024),
+        default=os.cpu_count() or 1,
+        help="processes; 0: this one alone",
+    )
     add("--ray", metavar="ADDRESS", help="of a Ray cluster: auto, local or HOST:PORT")
     add("--out", type=Path, default=Path("out/bag_evaluation"))
     add_model_arguments(parser, device="cpu")

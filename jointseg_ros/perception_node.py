@@ -34,7 +34,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from jointseg_core.errors import SegError
 from jointseg_core.predictor import Predictor
-from jointseg_core.runtime.malloc import keep_memory
+from jointseg_core.runtime.malloc import keep_memory, return_memory
 from jointseg_ros import given, parameters
 from jointseg_ros.diagnostics import Reporter
 from jointseg_ros.inputs import CameraInputs, Matched
@@ -260,6 +260,7 @@ class PerceptionNode(LifecycleNode):
         self._outputs, self._stats, self._worker, self.predictor = {}, None, None, None
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+        return_memory()
 
     # Frames
 

@@ -17,6 +17,7 @@ from rclpy.publisher import Publisher
 from jointseg_core.errors import BadImage
 from jointseg_core.predictions import Predictions
 from jointseg_core.predictor import Predictor
+from jointseg_core.runtime.malloc import return_memory
 from jointseg_ros.conversions import Result, without_nan
 from jointseg_ros.depth_inputs import DepthInputs
 from jointseg_ros.mailbox import Counts, Frame, Mailbox
@@ -134,10 +135,13 @@ class Worker:
             self._account(frames, stages, 1e3 * (done - started), settings, predictor)
 
     def _apply(self, predictor: Predictor, settings: Settings) -> None:
-        """Thresholds that changed go to the model between two batches."""
+        """Thresholds that changed go to the model between two batches; the one before is freed."""
         if self._applied != (predictor, settings):
             apply_settings(predictor, settings)
-            self._applied = (predictor, settings)
+            before, self._applied = self._applied, (predictor, settings)
+            if before is None or before[0] is not predictor:
+                del before  # with the model, whose memory and that of the loading are given back
+                return_memory()
 
     def _too_old(self, frame: Frame, settings: Settings) -> bool:
         limit = settings.max_input_age_ms
@@ -294,6 +298,7 @@ def _attempt(
 def free_memory() -> None:
     """Give back what is kept for later, here and on the GPU."""
     gc.collect()
+    return_memory()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 

@@ -105,14 +105,16 @@ LEAST = {
     **dict.fromkeys(("scenes", "validation_scenes", "validation_images", "pictures", "real"), 0),
 }
 """Fields that cannot be less than this."""
+_MOST = 10**9
 
 
 def check(recipe: Recipe) -> None:
     """Raises BadConfig for numbers that no network can be trained with."""
     for name, least in LEAST.items():
         value = getattr(recipe, name)
-        if value is not None and not value >= least:
-            raise BadConfig(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+        if value is not None and not least <= value <= _MOST:
+            wanted = f"at most {_MOST}" if value > _MOST else f"at least {least}"
+            raise BadConfig(f"--{name.replace('_', '-')} is {value}, expected {wanted}")
     if recipe.teacher and not recipe.real and not recipe.data:
         raise BadConfig("--teacher annotates real pictures; say with --real how often they come")
     try:

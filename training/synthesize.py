@@ -33,6 +33,7 @@ from rich.progress import Progress, track
 
 from jointseg_core.command import run_program
 from jointseg_core.errors import BadConfig, BadInput, ResourceError
+from jointseg_eval.arguments import bounded
 from training.scenes import cityscapes_writer, coco_writer, render_scene
 from training.scenes.driving_bag import FRAMES_PER_STREET, write_driving_bag
 from training.scenes.scene import DIFFICULTIES, STYLES, check_request
@@ -233,16 +234,21 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.synthesize", description=__doc__.splitlines()[0]
     )
+    count = bounded(int, 0, 10**6)
     parser.add_argument("out", type=Path, help="the folder to write")
     parser.add_argument("--format", choices=FORMATS, required=True)
-    parser.add_argument("--frames", type=int, default=standard.frames, help="of train or the bag")
-    parser.add_argument("--val-frames", type=int, help="of val; an eighth of --frames if left out")
+    parser.add_argument("--frames", type=count, default=standard.frames, help="of train or the bag")
+    parser.add_argument(
+        "--val-frames", type=count, help="of val; an eighth of --frames if left out"
+    )
     parser.add_argument("--seed", type=int, default=standard.seed, help="below 1000; bags: any")
     parser.add_argument("--size", type=_size, default=standard.size, metavar="HxW", help="256x512")
     parser.add_argument("--difficulty", choices=DIFFICULTIES, default=standard.difficulty)
     parser.add_argument("--style", choices=STYLES, default=standard.style)
     parser.add_argument("--depth", action="store_true", help="in a bag; also true boxes in space")
-    parser.add_argument("--workers", type=int, help="processes; one for each core if left out")
+    parser.add_argument(
+        "--workers", type=bounded(int, 0, 1024), help="processes; one for each core if left out"
+    )
     return parser.parse_args(words)
 
 

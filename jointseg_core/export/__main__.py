@@ -15,13 +15,18 @@ from pathlib import Path
 
 from jointseg_core.checkpoint import shipped_weights
 from jointseg_core.command import run_program
+from jointseg_core.errors import BadConfig
 from jointseg_core.export.backends import SUFFIXES
 from jointseg_core.export.model import Request, export_model
+
+_LARGEST_BATCH = 1024
 
 
 def main() -> int:
     """Export as the command line says."""
     options = _parser().parse_args()
+    if not 1 <= options.batch <= _LARGEST_BATCH:
+        raise BadConfig(f"--batch is {options.batch}, expected 1 to {_LARGEST_BATCH}")
     request = Request(
         options.weights,
         options.to,

@@ -23,6 +23,8 @@ GROUPS = {
     "runtimes": "N files of other runtimes",
     "peers": "O peers that stop, and full disks",
     "signals": "P signals at the start of a program",
+    "values": "Q values that parse and mean nothing",
+    "again": "R what was there before, twice or later",
 }
 WITHOUT = {"rclpy", "sensor_msgs", "rosbags", "mcap", "pycocotools", "rich", "av", "cv2", "jinja2"}
 WITHOUT |= {"onnx", "openvino"}

@@ -98,7 +98,9 @@ def twice(again: Callable[[Path], object], names: tuple[str, ...] = ()) -> Made:
         first, description = min(bag.glob("*.mcap")), bag / "metadata.yaml"
         again(first)
         if names:
-            listed = f"relative_file_paths: [{', '.join(n.format(first.name) for n in names)}]"
+            listed = (
+                f"relative_file_paths: [{', '.join(n.format(first.name, first) for n in names)}]"
+            )
             description.write_text(f"rosbag2_bagfile_information: {{{listed}}}")
         return bag
 
@@ -189,6 +191,9 @@ CASES = [
     seen("a file listed twice", twice(id, ("{0}", "{0}")), 0, "recovered: 20", often=True),
     seen("a file listed in two folders", twice(id, ("{0}", "b/{0}")), 0, "recovered: 20"),
     seen("a file listed thrice", twice(id, ("{0}", "./{0}", "{0}")), 0, "recovered: 20"),
+    seen("a file listed by its whole path", twice(id, ("{0}", "{1}")), 0, "recovered: 20"),
+    seen("a file listed the long way", twice(id, ("{0}", "../bag/{0}")), 0, "recovered: 20"),
+    seen("a file listed a hundred times", twice(id, ("{0}",) * 100), 0, "recovered: 20"),
     seen("a link beside its file", twice(_linked), 0, "recovered: 40"),
     seen("a hard link beside its file", twice(_hard_linked), 0, "recovered: 40"),
     contradiction("width and height swapped", "", "uint32 height", "uint32 width", often=True),

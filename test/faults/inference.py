@@ -138,23 +138,29 @@ def works(name: str, made: Callable, run: Callable, often: bool = False, **limit
     )
 
 
-def ever_other_sizes(model: str) -> Case:
-    """The memory after 300 pictures of other sizes is that after 100, within 5 %."""
+SETTLED, LAST = 40, 90
+
+
+def ever_other_sizes(model: str, how: str) -> Case:
+    """The memory after 90 pictures of other sizes is that after 40, within 5 %."""
 
     def made(folder: Path) -> tuple[Predictor]:
         network = build_model(preset(model, "tiny"))
         classes = Classes(*(tuple(map(str, range(n))) for n in _classes(network.config)))
-        inputs = Preprocessing((64, 128), by_sides=True)  # so that its input changes as well
-        return (Predictor(network, Manifest(network.config, classes, inputs), "cpu"),)
+        inputs = Preprocessing((64, 128), by_sides="inputs" in how)
+        precision = "bf16" if "bf16" in how else "fp32"
+        return (Predictor(network, Manifest(network.config, classes, inputs), "cpu", precision),)
 
     def run(see: Predictor) -> None:
+        see.configure(score_threshold=0.0 if "objects" in how else 0.3)
         random, pages = np.random.default_rng(0), {}
-        for number in range(1, 301):
-            see([noise(0, *random.integers(8, 400, 2))])
+        for number in range(1, LAST + 1):
+            count = random.integers(1, 4) if "batches" in how else 1
+            see([noise(0, *random.integers(8, 240, 2)) for _ in range(count)])
             pages[number] = int(Path("/proc/self/statm").read_text().split()[1])
-        assert pages[300] < 1.05 * pages[100], {n: pages[n] >> 8 for n in range(100, 301, 50)}
+        assert pages[LAST] < 1.05 * pages[SETTLED], {n: pages[n] >> 8 for n in range(10, LAST, 20)}
 
-    return works(f"300 pictures of other sizes, {model}", made, run, seconds=60)
+    return works(f"{LAST} pictures of other sizes, {model}{how}", made, run, seconds=60)
 
 
 def _classes(config: Any) -> tuple[int, int]:
@@ -164,7 +170,13 @@ def _classes(config: Any) -> tuple[int, int]:
 
 
 CASES = [
-    *map(ever_other_sizes, ("joint", "rdsnet", "segrpn")),
+    *(
+        ever_other_sizes(model, how)
+        for model in ("joint", "rdsnet", "segrpn")
+        for how in (", as many inputs", "", " in batches")
+    ),
+    ever_other_sizes("joint", " in bf16"),
+    ever_other_sizes("joint", " full of objects"),
     works("eight threads on one model", predictor, _threads, often=True),
     works("a picture alone and in a batch", predictor, _batches),
     works("no pictures at all", predictor, _no_pictures),

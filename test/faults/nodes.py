@@ -245,6 +245,48 @@ def _nonsense(kind: int, name: str = "score_threshold") -> ParameterMessage:
     return ParameterMessage(name=name, value=ParameterValue(type=kind))
 
 
+# Requests one by one: the node answers what makes no sense, and then what does
+
+STATE = (ChangeState, "change_state")
+REQUESTS: dict[str, tuple[type, str, dict[str, Any]]] = {
+    "a transition of another state": (*STATE, {"transition": Transition(id=3)}),
+    "transition 255": (*STATE, {"transition": Transition(id=255)}),
+    "transition 0": (*STATE, {"transition": Transition()}),
+    "a transition that is its own": (*STATE, {"transition": Transition(id=60)}),
+    "a label in capitals": (*STATE, {"transition": Transition(label="SHUTDOWN")}),
+    "a label of 100 kB": (*STATE, {"transition": Transition(label="x" * 99_999)}),
+    "a label against its number": (*STATE, {"transition": Transition(id=1, label="cleanup")}),
+    "true before there is a model": (SetBool, "enable", {"data": True}),
+    "false before there is a model": (SetBool, "enable", {"data": False}),
+    "another model before there is one": (Trigger, "reload_model", {}),
+    "a value of no type": (SetParameters, "set_parameters", {"parameters": [_nonsense(99)]}),
+    "nothing in a name": (SetParameters, "set_parameters", {"parameters": [_nonsense(3, "")]}),
+    "ten thousand names": (GetParameters, "get_parameters", {"names": ["nothing"] * 10_000}),
+    "one value thrice": (
+        SetParametersAtomically,
+        "set_parameters_atomically",
+        {"parameters": [_nonsense(4)] * 3},
+    ),
+}
+
+
+def asked(name: str, kind: type, service: str, fields: dict[str, Any]) -> Case:
+    def run() -> None:
+        bench = Bench({"rdsnet": Path("none.safetensors")})
+        try:
+            node = bench.start(autostart=False)
+            before = node.settings
+            for _ in range(3):
+                bench.call(kind, f"/jointseg/{service}", **fields)
+            found = bench.call(GetParameters, "/jointseg/get_parameters", names=["score_threshold"])
+            assert found.values[0].double_value == before.score_threshold
+            assert (node.state, node.settings) == ("unconfigured", before)
+        finally:
+            bench.close()
+
+    return Case("nodes", f"a request: {name}", lambda folder: (), run, seconds=30, megabytes=200)
+
+
 def _missing(bench: Bench) -> None:
     node = bench.start(autostart=False, model__weights="/nowhere/a.safetensors")
     bench.run(node.trigger_configure)
@@ -272,10 +314,10 @@ CASES = [
     played("damaged weights to reload", _reload),
     played("weights that are no file", _no_files, often=True, seconds=10, megabytes=150),
     played("weights that are not there", _missing),
-    played("10 turns through the states", partial(_cycles, rounds=10)),
-    played("100 turns through the states", partial(_cycles, rounds=100), seconds=120),
+    played("30 turns through the states", partial(_cycles, rounds=30), seconds=90),
     played("compressed images that are none", _compressed),
     played("30 transitions by three clients", partial(_transitions, count=30), often=True),
     played("1,000 transitions by three clients", partial(_transitions, count=1000), seconds=150),
     played("requests of nonsense in every state", _requests, often=True),
+    *(asked(name, *request) for name, request in REQUESTS.items()),
 ]

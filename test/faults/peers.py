@@ -5,7 +5,9 @@ The limits of time are shortened; everything else is as it runs.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import resource
 import signal
 import time
@@ -17,16 +19,20 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from bag_timelines import made_timeline
 
 from faults.contract import Case
 from jointseg_core import CITYSCAPES, Preprocessing, build_model, load_model, preset, save_model
 from jointseg_core.errors import BadDataset, ResourceError, SegError
 from jointseg_core.files import completed
+from jointseg_eval.bag_evaluation.headline import Run
+from jointseg_eval.bag_evaluation.report import write_bag_report
 from jointseg_eval.datasets import workers
 from jointseg_eval.datasets.workers import At, in_order
+from jointseg_eval.evaluate_bag import _write_frames
 from jointseg_eval.recordings.bags import BagWriter
 from training.runs import distributed
-from training.runs.run_folder import RunFolder
+from training.runs.run_folder import RunFolder, as_json, replace_file
 
 Deed = Callable[[], object]
 
@@ -234,11 +240,35 @@ def _time_of(folder: Path) -> int:
         return next(bag.records()).time
 
 
+def _large(folder: Path, step: int) -> None:
+    with completed(folder / "new" / "a.bin") as file:
+        for _ in range(40):
+            file.write(bytes([step]) * 99_999)
+
+
+def _json(folder: Path, step: int) -> None:
+    replace_file(folder / "a.json", as_json([step] * 40_000))
+
+
+def _table(folder: Path, step: int) -> None:
+    _write_frames(folder / "a.csv", made_timeline(1999 + step))
+
+
+def _page(folder: Path, step: int) -> None:
+    run = Run("a", made_timeline(300))
+    write_bag_report(folder / "a.html", [run], {"title": f"number {step}"}, [], [], [])
+
+
+TITLE = re.compile(r"number (\d)")
 DISKS = [
     filled("no room for a checkpoint", **checkpoints(2), often=True),
     filled("no room for the only checkpoint", **checkpoints(1)),
     filled("no room for weights", _weights, _steps_of),
     filled("no room for a file", _plain, lambda folder: (folder / "a.bin").read_bytes()[0]),
+    filled("no room for a description", _json, lambda f: json.loads((f / "a.json").read_text())[0]),
+    filled("no room for a table", _table, lambda f: (f / "a.csv").read_text().count("\n") - 2000),
+    filled("no room for a page", _page, lambda f: int(TITLE.search((f / "a.html").read_text())[1])),
+    filled("no room for a large file", _large, lambda f: (f / "new" / "a.bin").read_bytes()[0]),
     filled("no room for a recording", _recording, _time_of),
 ]
 

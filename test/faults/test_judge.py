@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from faults.broken import BROKEN, nothing
+from faults.cases import CASES, GROUPS
 from faults.contract import Case, verdict
+from faults.kinds import KINDS, of_kind
 from faults.server import Server
 
 SAYS = {
@@ -41,3 +43,18 @@ def test_a_traceback_is_noticed(server: Server, tmp_path: Path) -> None:
     shown = replace(found, text=f"Traceback (most recent call last):\n{found.text}")
     assert "shows a traceback" in verdict(replace(case, code=2), shown)
     assert nothing(tmp_path) == ()
+
+
+ALL_HERE = {case.group for case in CASES} == set(GROUPS)  # and so are all packages
+
+
+@pytest.mark.skipif(not ALL_HERE, reason="some cases need packages that are not here")
+def test_every_kind_has_ten_siblings_and_the_page_says_how_many() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+    for kind in KINDS:
+        count = len(of_kind(kind, CASES))
+        assert count > 10, kind
+        assert f"| {kind} | {count} |" in page
+    for group, title in GROUPS.items():
+        assert f"| {title} | {sum(case.group == group for case in CASES)} |" in page
+    assert f"| together | {len(CASES)} |" in page

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,7 +34,9 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from benchmarks.soak.samples import sample
 from jointseg_core import Predictor, shipped_weights
+from jointseg_core.runtime.malloc import keep_memory
 from jointseg_ros.inputs import Matched
 from jointseg_ros.model import apply_settings, named_weights
 from jointseg_ros.parameters import Settings
@@ -348,6 +352,34 @@ def test_a_reload_exchanges_the_model_and_repeats_the_label_info(bench: Bench) -
     until(lambda: len(infos) == 2)
     detections = bench.listen("/jointseg/camera/detections", Detection2DArray)
     send_until_heard(bench.camera(), frame(1), detections)
+
+
+def _free_and_keep(megabytes: int) -> float:
+    """Let the C library keep so much freed memory; MB of the process's own with it."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    blocks = [libc.malloc(1 << 20) for _ in range(megabytes)]
+    for block in blocks:
+        ctypes.memset(block, 1, 1 << 20)
+    for block in blocks:
+        libc.free(block)
+    return sample(os.getpid(), 0).anon_mb
+
+
+@pytest.mark.skipif(not keep_memory(), reason="the C library is not glibc")
+def test_memory_is_given_back_when_a_model_goes(bench: Bench) -> None:
+    node = bench.active()
+    detections, camera = bench.listen(DETECTIONS, Detection2DArray), bench.camera()
+    send_until_heard(camera, frame(1), detections)
+    old = weakref.ref(node.predictor)
+    assert bench.call(Trigger, "/jointseg/reload_model").success
+    kept = _free_and_keep(300)
+    send_until_heard(camera, frame(2), detections)
+    assert old() is None and sample(os.getpid(), 0).anon_mb < kept - 200
+    kept = _free_and_keep(300)
+    for transition in (node.trigger_deactivate, node.trigger_cleanup):
+        assert bench.run(transition) == SUCCESS
+    assert sample(os.getpid(), 0).anon_mb < kept - 200
 
 
 def test_the_node_answers_and_works_while_it_loads(

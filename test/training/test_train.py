@@ -326,7 +326,7 @@ def test_few_pictures_are_learned_and_validated(tmp_path, data):
         ({"lr": "nan"}, "--lr is nan", 2),
         ({"input-size": "60x128"}, "multiples of 32", 2),
         ({"model.backbone": "r99"}, "there is no 'r99'", 2),
-        ({"keep": 0}, "--keep is less than 1", 2),
+        ({"keep": 0}, "--keep is 0, expected 1", 2),
     ],
 )
 def test_bad_input_is_one_sentence_and_no_run(tmp_path, data, capsys, flags, said, code):

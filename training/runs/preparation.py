@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -96,15 +97,20 @@ def _choose_algorithms(recipe: Recipe) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-_LEAST = {"save_every": 1, "log_every": 1, "keep": 1, "workers": 0, "minutes": 0}
+_RANGES = {
+    **dict.fromkeys(("save_every", "log_every", "keep"), (1, 10**9)),
+    "workers": (0, 1024),
+    "minutes": (0, math.inf),
+}
 
 
 def _checked(folder: RunFolder, options: Options) -> dict | None:
     """The state to go on from, None for a new run. Raises BadInput for a folder in use."""
-    for name, least in _LEAST.items():
+    for name, (least, most) in _RANGES.items():
         value = getattr(options, name)
-        if value is not None and not value >= least:
-            raise BadConfig(f"--{name.replace('_', '-')} is less than {least}")
+        if value is not None and not least <= value <= most:
+            wanted = f"{least} to {most}"
+            raise BadConfig(f"--{name.replace('_', '-')} is {value}, expected {wanted}")
     files = {"init": options.init, "backbone": [options.backbone] if options.backbone else []}
     for name, path in ((name, path) for name, paths in files.items() for path in paths):
         if not path.is_file():

@@ -13,6 +13,7 @@ import numpy as np
 from jointseg_core.classes import CITYSCAPES
 from jointseg_core.command import run_program
 from jointseg_core.errors import ResourceError
+from jointseg_eval.arguments import bounded
 from training.scenes.scene import STYLES, Scene, render_scene
 
 
@@ -41,10 +42,10 @@ def contact_sheet(scenes: list[Scene], columns: int) -> np.ndarray:
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="contact_sheet", description=__doc__.splitlines()[0])
     parser.add_argument("out", help="picture to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="index of the first scene")
-    parser.add_argument("--count", type=int, default=12)
-    parser.add_argument("--columns", type=int, default=2)
+    parser.add_argument("--seed", type=bounded(int, 0), default=0)
+    parser.add_argument("--first", type=bounded(int, 0), default=0, help="index of the first scene")
+    parser.add_argument("--count", type=bounded(int, 1, 1000), default=12)
+    parser.add_argument("--columns", type=bounded(int, 1, 100), default=2)
     parser.add_argument("--style", choices=STYLES, default="plain")
     arguments = parser.parse_args(words)
     indices = range(arguments.first, arguments.first + arguments.count)
