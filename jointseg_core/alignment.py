@@ -17,8 +17,8 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 from jointseg_core.correlation import MASK_STRIDE
 from jointseg_core.targets import IGNORED, NEGATIVE, Target
 
-_CELLS = 10  # of an object at most
-_SCORE_POWER, _OVERLAP_POWER = 0.5, 4.0
+_CELLS = 10  # of an object at most; TOOD has 13
+_SCORE_POWER, _OVERLAP_POWER = 0.5, 4.0  # TOOD has 1 and 6
 _MATCH = 0.5  # overlap from which a box has found an object
 _REACH = 0.75  # cells: so far from a small object's centre its cells may lie
 

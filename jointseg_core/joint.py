@@ -6,7 +6,8 @@ as in RDSNet (3.1), and the product is a mask. So instances and classes train on
 They also inform each other, both ways (`exchange`): the stream weighs the features in which objects
 are sought, each object looks at the pixels under its mask and decides again, and masks with their
 scores are evidence for the classes of pixels. Masks refine boxes (RDSNet 3.3); objects and classes
-are fused into one picture (`panoptic`). What each step gains is in docs/joint.md.
+are fused into one picture (`panoptic`). A second stage trains the exchange and the refinement alone
+(`exchange_losses`, `refinement_loss`). What the exchange gains is in docs/joint.md.
 """
 
 from __future__ import annotations
@@ -65,12 +66,12 @@ class JointOutput(NamedTuple):
     """
 
     anchors: list[Tensor]  # per level [h * w, 4]
-    class_logits: Tensor  # [B, A, K]
+    class_logits: Tensor  # [B, A, K] of things
     deltas: Tensor  # [B, A, 4] from anchors to boxes
     kernels: Tensor  # [B, A, d]
     pixels: Tensor  # [B, d, H/4, W/4]
-    semantic_logits: Tensor  # [B, classes, H/4, W/4] of the pixels alone
-    background_logits: Tensor  # [B, 1, H/4, W/4]
+    semantic_logits: Tensor  # [B, S, H/4, W/4] of all classes of pixels, of the pixels alone
+    background_logits: Tensor  # [B, 1, H/4, W/4] of what is no thing
 
     def image(self, index: int) -> JointOutput:
         """The output for one image of the batch, without the batch dimension."""
@@ -127,7 +128,7 @@ class Joint(nn.Module):
     def informed(
         self, output: JointOutput, found: Instances, shown: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits of an image's pixels with what its objects say: classes [K, h, w], background.
+        """Logits of an image's pixels with what its objects say: classes [S, h, w], background.
 
         shown [n, h, w] are the objects' masks, see `Exchange.shown`.
         """
@@ -161,7 +162,7 @@ class Joint(nn.Module):
 
         classification, box  of all cells, and of those of an object
         second, mask         of some cells after their second look
-        semantic, agnostic   of pixels
+        semantic, agnostic   of pixels: their classes, and whether each is a thing's
         informed             the same after the objects have spoken
 
         Each is a sum over this batch, divided by its `counts`, by default those of this batch.

@@ -49,7 +49,9 @@ def fastest_export(
         said.append(f"{one.folder.name} {_what_counts(one, allowed)}")
         if chosen is None and _fits(one, allowed) and one.ratio < 1:
             chosen = _opened(one)
-    return chosen, "; ".join(said) or "there is no other backend's export of these weights"
+            if chosen is None:
+                said[-1] = f"{one.folder.name} cannot be opened"
+    return chosen, "; ".join(said) or "no other backend's export can run these weights"
 
 
 def _candidates(path: Path, precision: str) -> Iterator[_Candidate]:

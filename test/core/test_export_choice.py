@@ -284,6 +284,7 @@ def test_what_is_damaged_or_foreign_is_left_out_with_a_warning(
     with pytest.warns(UserWarning, match=f"(?s)net_onnx_fp32 is left out.*{DAMAGES[damage]}"):
         predictor = Predictor.from_file(alone, "cpu")
     assert predictor.backend == "torch" and len(predictor(GRAY)) == 1
+    assert "of torch's time" not in predictor.reason  # nothing of it counts
 
 
 def test_the_next_best_is_taken_where_the_best_cannot_be_opened(
