@@ -346,6 +346,14 @@ def test_a_folder_that_cannot_be_is_refused_before_the_work(tmp_path, data, caps
         assert "--out" in (said := capsys.readouterr().err) and "cannot be a folder" in said
 
 
+def test_a_backbone_that_is_none_is_refused_before_scenes_are_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.pth").write_text("no weights")
+    assert run("joint_lite_synthetic", "--backbone", "notes.pth", "--out", "run") == 3
+    assert "notes.pth" in (said := capsys.readouterr().err) and "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.pth"]
+
+
 @pytest.mark.parametrize(
     "maps, said", [(np.uint8, "has 8 bits a pixel"), (np.uint16, "shows an object to learn")]
 )

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from jointseg_core import Classes, build_model
+from jointseg_core import CITYSCAPES, Classes, build_model
 from jointseg_core.checkpoint import Model
 from jointseg_core.errors import BadCheckpoint, BadConfig, BadInput
 from jointseg_eval.datasets import Subset
@@ -49,6 +49,8 @@ def prepare(command: Command, ranks: Ranks, stack: ExitStack) -> Run:
     if saved is None:
         options = _with_backbone(recipe, options)
         _check_start(recipe, options)
+        # refused before pictures are made, which may take minutes
+        start_model(recipe, replace(options, init=()), CITYSCAPES, resumed=False)
     recipe = with_stuff(recipe, options.init)
     training, validation = open_sources(recipe, ranks, options.cache)
     say_what_is_shared(training, validation)
