@@ -106,14 +106,16 @@ LEAST = {
 }
 """Fields that cannot be less than this."""
 _MOST = 10**9
+"""And whole numbers not more than this."""
 
 
 def check(recipe: Recipe) -> None:
     """Raises BadConfig for numbers that no network can be trained with."""
     for name, least in LEAST.items():
         value = getattr(recipe, name)
-        if value is not None and not least <= value <= _MOST:
-            wanted = f"at most {_MOST}" if value > _MOST else f"at least {least}"
+        most = _MOST if isinstance(value, int) else math.inf
+        if value is not None and not least <= value <= most:
+            wanted = f"at most {most}" if value > most else f"at least {least}"
             raise BadConfig(f"--{name.replace('_', '-')} is {value}, expected {wanted}")
     if recipe.teacher and not recipe.real and not recipe.data:
         raise BadConfig("--teacher annotates real pictures; say with --real how often they come")
