@@ -144,7 +144,8 @@ def correlate(representations: Tensor, pixels: Tensor) -> Tensor:
     With [N, 2, d] these are background and object logits; with the difference of the two,
     [N, d], the logit of the object's probability.
     """
-    return (representations @ pixels.flatten(1)).unflatten(-1, pixels.shape[1:])
+    shape = *representations.shape[:-1], *pixels.shape[1:]
+    return (representations @ pixels.flatten(1)).view(shape)
 
 
 def contrast(representations: Tensor) -> Tensor:
