@@ -139,12 +139,13 @@ class NoPixelStream(nn.Module):
 
 
 def correlate(representations: Tensor, pixels: Tensor) -> Tensor:
-    """Mask logits [..., h, w] of representations [..., d] over pixels [d, h, w].
+    """Mask logits [..., h, w] of representations [..., d] over pixels [d, h, w], or [d, cells].
 
     With [N, 2, d] these are background and object logits; with the difference of the two,
     [N, d], the logit of the object's probability.
     """
-    return torch.einsum("...d,dhw->...hw", representations, pixels)
+    shape = *representations.shape[:-1], *pixels.shape[1:]
+    return (representations @ pixels.flatten(1)).view(shape)
 
 
 def contrast(representations: Tensor) -> Tensor:
@@ -178,8 +179,8 @@ def threshold_masks(crops: list[Tensor], windows: Tensor, probability: float) ->
 
     Logits were interpolated, and only then are they compared: edges are as fine as camera pixels.
     """
-    threshold = logit(probability)
-    return Masks.from_crops(windows, [crop > threshold for crop in crops])
+    values = Masks.from_crops(windows, crops).pixels
+    return Masks(windows, values > logit(probability))
 
 
 # -- training (3.2) ---------------------------------------------------------------------------

@@ -84,10 +84,12 @@ class Exchange(nn.Module):
         every second row and column: a mean needs no fine edges.
         """
         windows = inside(found.boxes, self.margin, pixels.shape[-2:])
-        windows, pixels, logits = (m[:, ::2, ::2] for m in (windows, pixels, semantic_logits))
-        masks = (correlate(found.kernels, pixels).sigmoid() * windows).flatten(1)
+        # flat, so that each is copied once
+        maps = (windows, pixels, semantic_logits)
+        windows, pixels, logits = (m[:, ::2, ::2].flatten(1) for m in maps)
+        masks = correlate(found.kernels, pixels).sigmoid() * windows
         share = masks / masks.sum(1, keepdim=True).clamp(min=1) * (not self.blind)
-        looks, likely = (share @ m.flatten(1).T for m in (pixels, logits.softmax(0)))
+        looks, likely = (share @ m.T for m in (pixels, logits.softmax(0)))
         both = self.norm(torch.cat([found.kernels, looks], 1))
         known = torch.cat([both, likely, found.class_logits], 1).to(self.hidden.weight.dtype)
         change = self.change(F.relu(self.hidden(known))).float()
@@ -103,7 +105,7 @@ class Exchange(nn.Module):
 
         Of each class the sum of scores times masks, at most 1, times a learned factor.
         """
-        total = torch.einsum("nk,nhw->khw", scores, shown).float()  # in training it may be half
+        total = correlate(scores.T, shown).float()  # in training it may be half
         return self.weight * (not self.blind) * total.clamp(max=1)
 
 

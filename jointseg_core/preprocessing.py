@@ -106,21 +106,20 @@ class Preprocessing:
 
     def inputs(self, pictures: list[Tensor], frames: list[Letterbox], dtype: torch.dtype) -> Tensor:
         """uint8 RGB pictures [H, W, 3] on their device as one input [B, 3, h, w]."""
-        shape, device = (len(pictures), 3, *self.size_of(frames)), pictures[0].device
+        shape, device = (len(pictures), *self.size_of(frames), 3), pictures[0].device
         inputs = torch.zeros(shape, device=device, dtype=dtype)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
         for slot, picture, frame in zip(inputs, pictures, frames, strict=True):
             height, width = frame.content_size
             fitted = frame.fit(picture.permute(2, 0, 1))
-            slot[:, :height, :width] = self.normalize(fitted)
-        return inputs
+            slot[:height, :width] = self.normalize(fitted).permute(1, 2, 0)
+        return inputs.permute(0, 3, 1, 2)  # channels last
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """RGB values 0..255 [3, h, w] with the mean removed, in units of the deviation."""
         rows = pixels.permute(1, 2, 0).flatten(1)  # [h, w * 3]: long rows, where 3 is a short one
         mean, std = (constants(v, rows, torch.float32) for v in (self.mean, self.std))
         width = pixels.shape[2]
-        normal: Tensor = (rows - mean.repeat(width)) / std.repeat(width)
+        normal: Tensor = (rows - mean.repeat(width)).div_(std.repeat(width))
         return normal.view(-1, width, 3).permute(2, 0, 1)
 
 

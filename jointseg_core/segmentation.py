@@ -123,10 +123,10 @@ def _sample_cells(maps: Tensor, rows: Neighbours, columns: Neighbours) -> Tensor
     width = maps.shape[2]
     cells = torch.empty(len(rows.share), 4, dtype=torch.int32, device=maps.device)
     weights = torch.empty(cells.shape, dtype=maps.dtype, device=maps.device)
-    halves = [(rows.before, 1 - rows.share), (rows.after, rows.share)]
+    halves = [(rows.before * width, 1 - rows.share), (rows.after * width, rows.share)]
     sides = [(columns.before, 1 - columns.share), (columns.after, columns.share)]
     for corner, ((y, high), (x, wide)) in enumerate(product(halves, sides)):
-        cells[:, corner], weights[:, corner] = y * width + x, high * wide
+        cells[:, corner], weights[:, corner] = y + x, high * wide
     table = maps.flatten(1).T.contiguous()
     return F.embedding_bag(cells, table, per_sample_weights=weights, mode="sum")
 
